@@ -1,0 +1,243 @@
+//! What can go wrong, as data: a kind, a sentence, an advice and the context a person needs to act.
+//!
+//! Every kind has a number that crosses the C ABI and is never used again for anything else. The error knows
+//! whether a retry may help; loops ask it instead of matching kinds.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The result of everything in this library that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+macro_rules! error_kinds {
+    ($( $(#[$doc:meta])* $name:ident = $status:literal $(, $retryable:ident)? ;)*) => {
+        /// Why an operation failed. The name is the error id that hosts show.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub enum ErrorKind { $( $(#[$doc])* $name, )* }
+
+        impl ErrorKind {
+            /// Every kind, in the order of its number.
+            pub const ALL: &'static [ErrorKind] = &[ $( ErrorKind::$name, )* ];
+
+            /// The number that crosses the C ABI.
+            pub const fn status(self) -> i32 { match self { $( ErrorKind::$name => $status, )* } }
+
+            /// The stable id, for instance `StoreBusy`.
+            pub const fn name(self) -> &'static str { match self { $( ErrorKind::$name => stringify!($name), )* } }
+
+            /// Whether the same call may succeed later without anybody changing anything.
+            pub const fn retryable(self) -> bool {
+                match self { $( ErrorKind::$name => false $( || { stringify!($retryable); true } )?, )* }
+            }
+        }
+    };
+}
+
+error_kinds! {
+    /// A pointer was NULL, an enumeration or a number out of range.
+    InvalidArgument = 1;
+    /// A string was not UTF-8.
+    InvalidUtf8 = 2;
+    /// A document was not JSON, had an unknown field or a field of the wrong type.
+    InvalidRequest = 3;
+    /// A defect of this library; the call was abandoned, the process goes on.
+    Panic = 4;
+    /// The service was shut down.
+    ShutDown = 5;
+    /// The service was opened without a deployment, and the request needs one.
+    NotConnected = 6;
+    /// A store cannot be opened or reached.
+    StoreUnavailable = 7, retryable;
+    /// A store is locked by another program for longer than the time limit.
+    StoreBusy = 8, retryable;
+    /// A job is already running for this pool and direction.
+    Conflict = 9, retryable;
+    /// A newer owner has taken over; this one may not write any more.
+    Fenced = 10;
+    /// The job was cancelled.
+    Cancelled = 11;
+    /// No job has this id.
+    UnknownJob = 12;
+    /// No pool has this name.
+    UnknownPool = 13;
+    /// A file does not exist.
+    FileMissing = 14;
+    /// A TOML file cannot be parsed.
+    SyntaxError = 15;
+    /// A file has a field that is not known.
+    UnknownField = 16;
+    /// A value in a file is not valid.
+    InvalidValue = 17;
+    /// Two pools have the same name.
+    DuplicatePool = 18;
+    /// A pool is its own backup pool.
+    SelfPaired = 19;
+    /// A pool names a backup pool that does not name it.
+    OneSidedPairing = 20;
+    /// A pool names a backup pool that the topology does not have.
+    UnknownBackupPool = 21;
+    /// Two stores of the topology are the same place.
+    SharedStore = 22;
+    /// A standby copy lies inside the store it is a copy of, or the other way round.
+    StandbyInsideSource = 23;
+    /// A store's URL names an engine that this version does not have.
+    UnsupportedStore = 24;
+    /// The pool has no backup pool.
+    NotPaired = 25;
+    /// Tables have no key by which their rows could be told apart.
+    KeyMissing = 26;
+    /// A content store's marker is missing or its listing is empty: it is probably not mounted.
+    ContentStoreUnmounted = 27, retryable;
+    /// More objects would be deleted at the standby than the safety share allows.
+    SafetyShareExceeded = 28;
+    /// The pool is not in the state that the job was asked to require.
+    PoolStateMismatch = 29;
+    /// The backup service did not reach the awaited state in the given number of tries.
+    StateNotReached = 30, retryable;
+    /// The source changes faster than it can be copied in one consistent piece.
+    SourceTooBusy = 31, retryable;
+    /// There is no space left where something has to be written.
+    DiskFull = 32;
+    /// The file system or database refuses the access.
+    AccessDenied = 33;
+    /// A store holds something that this product did not put there, and will not overwrite.
+    ForeignContent = 34;
+    /// A database file is damaged.
+    Corrupt = 35;
+    /// The Central Management store or its replica does not have what was asked for.
+    NotPublished = 36;
+    /// The local replica is damaged or of another version.
+    ReplicaInvalid = 37;
+    /// An input or output failed for a reason that has no kind of its own.
+    Io = 38, retryable;
+    /// The process that ran the job ended before the job did.
+    Interrupted = 39, retryable;
+    /// The standby copy of the Central Management store is newer than the master.
+    MasterOutdated = 40;
+    /// Two options exclude each other, or one needs another.
+    OptionConflict = 41;
+    /// The SQLite library in use is too old to be trusted with a live database.
+    UnsafeSqlite = 42;
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One failure: what, where, why and what to do about it.
+///
+/// Serialized it is the error document of `docs/documents.md`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Error {
+    /// The number of [`Error::kind`], see [`ErrorKind::status`].
+    pub status: i32,
+    /// The stable id.
+    pub kind: ErrorKind,
+    /// One sentence that a person understands.
+    pub message: String,
+    /// What to do.
+    pub advice: String,
+    /// Whether a retry may help.
+    pub retryable: bool,
+    /// Where: pool, module, file, line, table, path.
+    #[serde(default)]
+    pub context: BTreeMap<String, String>,
+    /// The failures underneath, the nearest first.
+    #[serde(default)]
+    pub causes: Vec<String>,
+}
+
+impl Error {
+    /// An error of this kind, with what happened and what to do.
+    pub fn new(kind: ErrorKind, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Error {
+            status: kind.status(),
+            kind,
+            message: message.into(),
+            advice: advice.into(),
+            retryable: kind.retryable(),
+            context: BTreeMap::new(),
+            causes: Vec::new(),
+        }
+    }
+
+    /// The same error, saying where.
+    #[must_use]
+    pub fn at(mut self, key: &str, value: impl fmt::Display) -> Self {
+        self.context.entry(key.to_owned()).or_insert_with(|| value.to_string());
+        self
+    }
+
+    /// The same error, with the failure underneath and everything below that.
+    #[must_use]
+    pub fn caused_by(mut self, cause: &(dyn std::error::Error + 'static)) -> Self {
+        let mut next = Some(cause);
+        while let Some(cause) = next {
+            self.causes.push(cause.to_string());
+            next = cause.source();
+        }
+        self
+    }
+
+    /// The error of an operation that noticed its cancellation.
+    pub fn cancelled() -> Self {
+        Error::new(ErrorKind::Cancelled, "The job was cancelled.", "Start it again; it goes on where it stopped.")
+    }
+
+    /// A failed file operation, sorted by what an administrator can do about it.
+    pub fn io(doing: &str, path: &std::path::Path, cause: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Io;
+        let (kind, advice) = match cause.kind() {
+            Io::NotFound => (ErrorKind::StoreUnavailable, "Check that the path exists and its file system is mounted."),
+            Io::PermissionDenied | Io::ReadOnlyFilesystem => {
+                (ErrorKind::AccessDenied, "Give the account that runs the backup service access to this path.")
+            }
+            Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => {
+                (ErrorKind::DiskFull, "Free space or raise the quota there, then run the command again.")
+            }
+            _ => (ErrorKind::Io, "Check the device and the file system, then run the command again."),
+        };
+        Error::new(kind, format!("Cannot {doing} {}.", path.display()), advice)
+            .at("path", path.display())
+            .caused_by(cause)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_numbers_are_unique_and_positive() {
+        let mut seen = std::collections::BTreeSet::new();
+        for kind in ErrorKind::ALL {
+            assert!(kind.status() > 0, "{kind}");
+            assert!(seen.insert(kind.status()), "{kind} reuses a number");
+        }
+    }
+
+    #[test]
+    fn io_errors_are_sorted_by_remedy() {
+        let path = std::path::Path::new("/x");
+        let of = |code| Error::io("write", path, &std::io::Error::from_raw_os_error(code)).kind;
+        assert_eq!(of(28), ErrorKind::DiskFull);
+        assert_eq!(of(13), ErrorKind::AccessDenied);
+        assert_eq!(of(30), ErrorKind::AccessDenied);
+        assert_eq!(of(2), ErrorKind::StoreUnavailable);
+        assert_eq!(of(5), ErrorKind::Io);
+    }
+}

@@ -1,0 +1,9 @@
+//! The backup service for paired server pools.
+//!
+//! `ARCHITECTURE.md` begins with a glossary and shows how a change flows from a server's write to the report.
+//! The layers, each of which knows only those below it: `ffi`, `service`, `job`, `module`, `store`, and at the bottom
+//! `topology`, `report`, `clock` and `error`.
+
+pub mod clock;
+pub mod error;
+pub mod report;

@@ -1,0 +1,218 @@
+//! The backup modules: each copies one kind of data from a pool to its backup pool.
+//!
+//! A module knows two stores and how to bring the second up to the first. It does not know jobs: whoever runs it
+//! passes a [`Context`] that says whether to go on, and an [`Observer`] that is told how far it has come. Modules are
+//! blocking; jobs run them on threads where that is allowed.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::{Moved, QuarantinedItem};
+use crate::store::Generation;
+
+pub mod cms_master;
+pub mod data_conf;
+pub mod presence_focus;
+
+/// One kind of data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ModuleId {
+    /// The user store.
+    #[serde(rename = "UserServices.PresenceFocus", alias = "PresenceFocus")]
+    PresenceFocus,
+    /// The content store.
+    #[serde(rename = "ConfServices.DataConf", alias = "DataConf")]
+    DataConf,
+    /// The Central Management store.
+    #[serde(rename = "CentralMgmt.CMSMaster", alias = "CMSMaster")]
+    CmsMaster,
+}
+
+impl ModuleId {
+    /// Every module, in the order in which jobs run them.
+    pub const ALL: [ModuleId; 3] = [ModuleId::PresenceFocus, ModuleId::DataConf, ModuleId::CmsMaster];
+
+    /// The full name, as documents and administrators spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ModuleId::PresenceFocus => "UserServices.PresenceFocus",
+            ModuleId::DataConf => "ConfServices.DataConf",
+            ModuleId::CmsMaster => "CentralMgmt.CMSMaster",
+        }
+    }
+
+    /// What the module's data is called in sentences.
+    pub const fn store_name(self) -> &'static str {
+        match self {
+            ModuleId::PresenceFocus => "user store",
+            ModuleId::DataConf => "content store",
+            ModuleId::CmsMaster => "Central Management store",
+        }
+    }
+
+    /// The module with this full or short name, whatever its case.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for any other name.
+    pub fn parse(name: &str) -> Result<Self> {
+        let short = |id: ModuleId| id.name().rsplit('.').next().unwrap_or_default();
+        ModuleId::ALL
+            .into_iter()
+            .find(|id| id.name().eq_ignore_ascii_case(name) || short(*id).eq_ignore_ascii_case(name))
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!("There is no backup module named \"{name}\"."),
+                    "Use UserServices.PresenceFocus, ConfServices.DataConf, CentralMgmt.CMSMaster or All.",
+                )
+            })
+    }
+}
+
+/// What a module tells while it works. Called often; implementations thin it out.
+pub trait Observer: Send + Sync {
+    /// How far the current activity has come; totals are none where they are not known yet.
+    fn progress(&self, progress: Progress);
+    /// Something that an administrator should know, though the work goes on.
+    fn warning(&self, message: String);
+}
+
+/// How far an activity has come, from its beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done, for instance "Importing changes".
+    pub activity: &'static str,
+    /// Items done.
+    pub items_done: u64,
+    /// Items there are.
+    pub items_total: Option<u64>,
+    /// Bytes done.
+    pub bytes_done: u64,
+    /// Bytes there are.
+    pub bytes_total: Option<u64>,
+}
+
+/// What a module is given for one cycle.
+#[derive(Clone)]
+pub struct Context {
+    /// The right to write to the destination; stores refuse an older one than they have seen.
+    pub generation: Generation,
+    /// Asked before every item; a cancelled module stops at a transaction boundary with [`ErrorKind::Cancelled`].
+    pub cancel: CancellationToken,
+    /// Told about progress.
+    pub observer: Arc<dyn Observer>,
+    /// Where times come from.
+    pub clock: Arc<dyn Clock>,
+    /// Whether deletions beyond the safety share are allowed.
+    pub force: bool,
+}
+
+impl Context {
+    /// Whether to go on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`] once the job was cancelled.
+    pub fn check(&self) -> Result<()> {
+        if self.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+}
+
+/// What a module's two stores look like at one moment, before anything is said about states.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// Whether the destination holds a copy at all.
+    pub initialized: bool,
+    /// Whether this pool has nothing to export by its role, which is healthy: the sentence says why.
+    pub not_applicable: Option<String>,
+    /// Changes that the destination does not hold.
+    pub pending_items: u64,
+    /// Their size, where the module knows it.
+    pub pending_bytes: u64,
+    /// Whether all of them fit into one batch.
+    pub fits_one_batch: bool,
+    /// When the oldest of them was made.
+    pub oldest_pending: Option<Timestamp>,
+    /// Where the destination stands, in the module's own words.
+    pub cursor: Option<String>,
+}
+
+/// What one cycle did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CycleOutcome {
+    /// What was written and removed.
+    pub moved: Moved,
+    /// What could not be copied.
+    pub quarantined: Vec<QuarantinedItem>,
+    /// What an administrator should know.
+    pub warnings: Vec<String>,
+    /// Lines for the step in the report.
+    pub details: Vec<String>,
+}
+
+/// Something that was removed, or would be, when a pool's backup is disabled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Removed {
+    /// URL of the store.
+    pub store: String,
+    /// `trigger`, `table`, `index`, `marker`, `temporaryFile` or `row`.
+    pub kind: String,
+    /// Its name there.
+    pub name: String,
+}
+
+/// One kind of data of one pool, and its copy at the backup pool.
+pub trait BackupModule: Send + Sync {
+    /// Which kind.
+    fn id(&self) -> ModuleId;
+
+    /// The stores that a cycle writes to, for plans.
+    fn touches(&self) -> Vec<String>;
+
+    /// Compares both stores without writing to either.
+    ///
+    /// # Errors
+    /// When a store cannot be read; cancelled.
+    fn observe(&self, cancel: &CancellationToken) -> Result<Observation>;
+
+    /// Copies what the destination lacks, until nothing is left or the cycle's limits are reached.
+    ///
+    /// # Errors
+    /// When nothing more can be copied; single bad items are quarantined instead.
+    fn run_cycle(&self, context: &Context) -> Result<CycleOutcome>;
+
+    /// Gives back to the pool what it has lost and its copy still holds.
+    ///
+    /// # Errors
+    /// As for [`BackupModule::run_cycle`].
+    fn carry_back(&self, context: &Context) -> Result<CycleOutcome>;
+
+    /// Counts what [`BackupModule::carry_back`] would return, without writing: items and bytes.
+    ///
+    /// # Errors
+    /// When a store cannot be read.
+    fn observe_carry_back(&self, cancel: &CancellationToken) -> Result<(u64, u64)>;
+
+    /// Removes every trace of the product from both stores and lists it; with `dry_run` only lists it.
+    ///
+    /// # Errors
+    /// When a store cannot be read or written.
+    fn disable(&self, generation: Generation, dry_run: bool) -> Result<Vec<Removed>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings_in_any_case_name_a_module() {
+        assert_eq!(ModuleId::parse("ConfServices.DataConf").unwrap(), ModuleId::DataConf);
+        assert_eq!(ModuleId::parse("dataconf").unwrap(), ModuleId::DataConf);
+        assert_eq!(ModuleId::parse("Conf").unwrap_err().kind, ErrorKind::InvalidArgument);
+    }
+}

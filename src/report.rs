@@ -1,0 +1,286 @@
+//! What a job found: the report, as JSON and as one self-contained HTML page.
+//!
+//! The types here are the documents themselves; `docs/documents.md` describes every field and a test holds the
+//! two together. Times are RFC 3339 in UTC, durations milliseconds, sizes bytes.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+pub mod html;
+
+/// The version of the report's fields. It grows when a field changes its meaning, not when one is added.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// How a job, a module or a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Outcome {
+    /// There was nothing to do, or it was not its turn.
+    Skipped,
+    /// Everything was done.
+    Succeeded,
+    /// Everything was done but for the items that are named.
+    SucceededWithWarnings,
+    /// It was stopped on request; what was committed stays.
+    Cancelled,
+    /// It failed; the errors say why.
+    Failed,
+}
+
+impl Outcome {
+    /// The spelling in documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Skipped => "Skipped",
+            Outcome::Succeeded => "Succeeded",
+            Outcome::SucceededWithWarnings => "SucceededWithWarnings",
+            Outcome::Cancelled => "Cancelled",
+            Outcome::Failed => "Failed",
+        }
+    }
+}
+
+/// How far the export of one module has come; see the table of states in `docs/operations.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ExportState {
+    /// Nothing is left to export, the backup pool has imported everything, and the pool makes no changes.
+    FinalState,
+    /// Every pending change fits into one batch.
+    SteadyState,
+    /// More changes are pending than one batch can carry.
+    NonSteadyState,
+    /// Nothing was exported yet.
+    #[default]
+    NotInitialized,
+    /// The last export failed.
+    ErrorState,
+}
+
+impl ExportState {
+    /// The spelling in documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ExportState::FinalState => "FinalState",
+            ExportState::SteadyState => "SteadyState",
+            ExportState::NonSteadyState => "NonSteadyState",
+            ExportState::NotInitialized => "NotInitialized",
+            ExportState::ErrorState => "ErrorState",
+        }
+    }
+}
+
+/// Whether imports of one module work at the backup pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ImportState {
+    /// Imports work.
+    #[default]
+    NormalState,
+    /// The last import failed.
+    ErrorState,
+}
+
+impl ImportState {
+    /// The spelling in documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ImportState::NormalState => "NormalState",
+            ImportState::ErrorState => "ErrorState",
+        }
+    }
+}
+
+/// Both halves of a module's state and how much is pending, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModuleState {
+    /// The exporting half.
+    pub export: ExportState,
+    /// The importing half.
+    pub import: ImportState,
+    /// Changes that the standby copy does not hold yet.
+    pub pending_items: u64,
+    /// Their size, where the module knows it.
+    pub pending_bytes: u64,
+    /// Age of the oldest pending change, in milliseconds; none where nothing is pending.
+    pub lag_ms: Option<u64>,
+}
+
+/// An item that could not be copied, while the rest went on. It is tried again in every cycle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuarantinedItem {
+    /// The row, file or document.
+    pub item: String,
+    /// Why it could not be copied.
+    pub reason: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// From which pool to which pool data went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Direction {
+    /// The pool that was read.
+    pub from: String,
+    /// The pool that was written.
+    pub to: String,
+}
+
+/// What one module moved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Moved {
+    /// Rows, files or documents written to the destination.
+    pub items_written: u64,
+    /// Rows, files or documents removed from the destination.
+    pub items_deleted: u64,
+    /// Bytes written to the destination.
+    pub bytes: u64,
+    /// Batches exported and imported.
+    pub batches: u64,
+}
+
+impl Moved {
+    /// Adds what another cycle moved.
+    pub fn add(&mut self, other: &Moved) {
+        self.items_written += other.items_written;
+        self.items_deleted += other.items_deleted;
+        self.bytes += other.bytes;
+        self.batches += other.batches;
+    }
+
+    /// Whether nothing moved at all.
+    pub fn is_nothing(&self) -> bool {
+        self.items_written == 0 && self.items_deleted == 0
+    }
+}
+
+/// What a job found about one module in one direction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModuleReport {
+    /// The module, for instance `UserServices.PresenceFocus`.
+    pub module: String,
+    /// From where to where.
+    pub direction: Direction,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The state before the job touched it.
+    pub before: ModuleState,
+    /// The state afterwards.
+    pub after: ModuleState,
+    /// What was moved.
+    pub moved: Moved,
+    /// Where the standby copy stands now, in the module's own words; none where it holds nothing.
+    pub cursor: Option<String>,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// What could not be copied.
+    pub quarantined: Vec<QuarantinedItem>,
+    /// What an administrator should know.
+    pub warnings: Vec<String>,
+    /// Why it failed.
+    pub errors: Vec<Error>,
+}
+
+/// One step of the plan, before it ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedStep {
+    /// Unique within the plan, for instance `export:UserServices.PresenceFocus`.
+    pub id: String,
+    /// One line that a person understands.
+    pub title: String,
+    /// The module, where the step belongs to one.
+    pub module: Option<String>,
+    /// Stores, tables and folders that the step will write to.
+    pub touches: Vec<String>,
+    /// How many items it will move, as far as known.
+    pub items: Option<u64>,
+    /// How many bytes it will move, as far as known.
+    pub bytes: Option<u64>,
+}
+
+/// What a job is going to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The steps in their order.
+    pub steps: Vec<PlannedStep>,
+}
+
+/// One step as it ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepReport {
+    /// The id of the planned step.
+    pub id: String,
+    /// The title of the planned step.
+    pub title: String,
+    /// The module, where the step belongs to one.
+    pub module: Option<String>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What happened in it, a line each.
+    pub details: Vec<String>,
+}
+
+/// Which machine and process ran the job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostInfo {
+    /// The machine's name.
+    pub machine: String,
+    /// The process.
+    pub process_id: u32,
+    /// The version of this library.
+    pub library_version: String,
+}
+
+/// What a job did, what it found and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// See [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The job's id, unique for ever.
+    pub job_id: uuid::Uuid,
+    /// The command, as administrators know it: `Backup-CsPool` or `Invoke-CsBackupServiceSync`.
+    pub command: String,
+    /// The request that started it.
+    pub request: serde_json::Value,
+    /// The pool.
+    pub pool_fqdn: String,
+    /// Its backup pool.
+    pub backup_pool_fqdn: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether it only planned and changed nothing.
+    pub what_if: bool,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// How often something was tried again.
+    pub retries: u32,
+    /// Where it ran.
+    pub host: HostInfo,
+    /// What it was going to do.
+    pub plan: Plan,
+    /// What it did.
+    pub steps: Vec<StepReport>,
+    /// What it found about each module and direction.
+    pub modules: Vec<ModuleReport>,
+    /// Warnings that belong to no module.
+    pub warnings: Vec<String>,
+    /// Errors that belong to no module.
+    pub errors: Vec<Error>,
+}

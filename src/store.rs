@@ -1,0 +1,16 @@
+//! The stores: user store, content store, Central Management store and the service's own.
+//!
+//! Stores are blocking and know no modules: they read and write one kind of data at one place.
+
+use serde::{Deserialize, Serialize};
+
+pub mod content;
+pub mod management;
+pub mod service;
+pub mod sqlite;
+pub mod user;
+
+/// The right to write to a destination: a number that only grows. A store that has seen a higher one refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub i64);
