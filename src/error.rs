@@ -187,17 +187,24 @@ impl Error {
 
     /// The error of an operation that noticed its cancellation.
     pub fn cancelled() -> Self {
-        Error::new(ErrorKind::Cancelled, "The job was cancelled.", "Start it again; it goes on where it stopped.")
+        Error::new(
+            ErrorKind::Cancelled,
+            "The job was cancelled.",
+            "Start it again; it goes on where it stopped.",
+        )
     }
 
     /// A failed file operation, sorted by what an administrator can do about it.
     pub fn io(doing: &str, path: &std::path::Path, cause: &std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
         let (kind, advice) = match cause.kind() {
-            Io::NotFound => (ErrorKind::StoreUnavailable, "Check that the path exists and its file system is mounted."),
-            Io::PermissionDenied | Io::ReadOnlyFilesystem => {
-                (ErrorKind::AccessDenied, "Give the account that runs the backup service access to this path.")
+            Io::NotFound => {
+                (ErrorKind::StoreUnavailable, "Check that the path exists and its file system is mounted.")
             }
+            Io::PermissionDenied | Io::ReadOnlyFilesystem => (
+                ErrorKind::AccessDenied,
+                "Give the account that runs the backup service access to this path.",
+            ),
             Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => {
                 (ErrorKind::DiskFull, "Free space or raise the quota there, then run the command again.")
             }

@@ -6,4 +6,7 @@
 
 pub mod clock;
 pub mod error;
+pub mod module;
 pub mod report;
+pub mod store;
+pub mod topology;

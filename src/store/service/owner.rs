@@ -1,0 +1,61 @@
+//! Which process holds a lease or runs a job, exactly enough to know when it is dead.
+
+use serde::{Deserialize, Serialize};
+
+/// One process of one machine. Process numbers are used again, so the time the process started at, the boot and the
+/// process number space belong to its identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// The machine's name, for people.
+    pub machine: String,
+    /// The process number.
+    pub process_id: u32,
+    /// When the process started, in clock ticks since the boot; none where the system does not say.
+    pub started: Option<u64>,
+    /// The boot and the process number space; none where the system does not say.
+    pub space: Option<String>,
+}
+
+impl Owner {
+    /// This process.
+    pub fn current(machine: &str) -> Self {
+        let process_id = std::process::id();
+        Owner { machine: machine.to_owned(), process_id, started: started(process_id), space: space() }
+    }
+
+    /// Whether the process is known to have ended. False where that cannot be known from here: on another machine,
+    /// in another container, after another boot of unknown identity.
+    pub fn is_dead(&self) -> bool {
+        if self.space.is_none() || self.space != space() || self.started.is_none() {
+            return false;
+        }
+        started(self.process_id) != self.started
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`; the command in field 2 may contain anything, so fields are counted from its end.
+fn started(process_id: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?;
+    let (_, after_command) = stat.rsplit_once(')')?;
+    after_command.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+fn space() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let numbers = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{} {}", boot.trim(), numbers.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_an_earlier_one_with_its_number_is_dead() {
+        let me = Owner::current("here");
+        assert!(!me.is_dead());
+        assert!(Owner { started: me.started.map(|t| t - 1), ..me.clone() }.is_dead());
+        assert!(!Owner { space: Some("another boot".into()), process_id: 4_000_000, ..me }.is_dead());
+    }
+}

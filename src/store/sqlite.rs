@@ -1,0 +1,160 @@
+//! What every SQLite database of this product is opened with, and how its failures become errors.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// SQLite 3.51.3 is the first without the race between a checkpoint and a write that loses committed pages
+/// (<https://sqlite.org/wal.html#walresetbug>).
+const OLDEST_SAFE_VERSION: i32 = 3_051_003;
+
+/// How long a statement waits for another program's lock before it fails with `StoreBusy`. Short enough that a
+/// cancelled job answers within 200 ms; loops retry.
+const BUSY_SLICE: Duration = Duration::from_millis(100);
+
+/// Refuses to run on a SQLite library that may lose committed pages of a live database.
+///
+/// # Errors
+/// `UnsafeSqlite`.
+pub fn assert_safe_version() -> Result<()> {
+    if rusqlite::version_number() >= OLDEST_SAFE_VERSION {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::UnsafeSqlite,
+        format!("SQLite {} can lose committed pages of a live database.", rusqlite::version()),
+        "Build with the bundled SQLite, 3.51.3 or newer.",
+    ))
+}
+
+/// How a database is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It must exist, and is not written to.
+    Read,
+    /// It must exist.
+    Write,
+    /// It is created where it does not exist, and its folder too.
+    Create,
+}
+
+/// Opens a database with the settings that this product relies on, whatever the library's defaults are: triggers
+/// off (neither a fence nor a server's own trigger may fire for an importer), foreign keys off, full durability.
+///
+/// # Errors
+/// `StoreUnavailable` and what [`sqlite_error`] makes of the cause.
+pub fn open(path: &Path, access: Access) -> Result<Connection> {
+    let flags = match access {
+        Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+    } | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if access == Access::Create
+        && let Some(folder) = path.parent()
+    {
+        std::fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
+    }
+    let failed = |cause| sqlite_error("open", path, &cause);
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(BUSY_SLICE).map_err(failed)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).map_err(failed)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(256);
+    if access != Access::Read {
+        connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    }
+    Ok(connection)
+}
+
+/// Opens a database of this product's own: created where it is missing, in WAL mode, so that status queries read
+/// while a job writes.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_own(path: &Path) -> Result<Connection> {
+    let connection = open(path, Access::Create)?;
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .map_err(|cause| sqlite_error("open", path, &cause))?;
+    Ok(connection)
+}
+
+/// A failed SQLite operation, sorted by what an administrator can do about it.
+pub fn sqlite_error(doing: &str, path: &Path, cause: &rusqlite::Error) -> Error {
+    let code = cause.sqlite_error_code();
+    let (kind, advice) = match code {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
+            ErrorKind::StoreBusy,
+            "Another program holds a lock on this database; wait for it to finish, then run the command again.",
+        ),
+        Some(ErrorCode::OperationInterrupted) => return Error::cancelled(),
+        Some(ErrorCode::DiskFull) => {
+            (ErrorKind::DiskFull, "Free space on this file system, then run the command again.")
+        }
+        Some(
+            ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied,
+        ) => (
+            ErrorKind::AccessDenied,
+            "Give the account that runs the backup service write access to this file and its folder.",
+        ),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => (
+            ErrorKind::Corrupt,
+            "Check the database with `PRAGMA integrity_check` and restore it from a good copy if it fails.",
+        ),
+        Some(ErrorCode::CannotOpen) => (
+            ErrorKind::StoreUnavailable,
+            "Check that the file exists, that its file system is mounted and that it may be read.",
+        ),
+        _ => (ErrorKind::Io, "See the cause; if it persists, check the device and the database."),
+    };
+    Error::new(kind, format!("Cannot {doing} the database {}.", path.display()), advice)
+        .at("path", path.display())
+        .caused_by(cause)
+}
+
+/// An identifier, quoted for SQL.
+pub fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bundled_sqlite_is_safe() {
+        assert_safe_version().unwrap();
+    }
+
+    #[test]
+    fn quotes_are_doubled() {
+        assert_eq!(quote(r#"a"b"#), r#""a""b""#);
+    }
+
+    #[test]
+    fn missing_folder_and_foreign_file_have_their_own_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = open(&folder.path().join("none.sqlite"), Access::Read).unwrap_err();
+        assert_eq!(missing.kind, ErrorKind::StoreUnavailable);
+        let text = folder.path().join("text");
+        std::fs::write(
+            &text,
+            "not a database at all, but long enough to have a header of its own......................",
+        )
+        .unwrap();
+        let connection = open(&text, Access::Read);
+        let error = match connection {
+            Err(error) => error,
+            Ok(connection) => sqlite_error(
+                "read",
+                &text,
+                &connection.query_row("SELECT 1 FROM sqlite_schema", [], |_| Ok(())).unwrap_err(),
+            ),
+        };
+        assert_eq!(error.kind, ErrorKind::Corrupt);
+    }
+}

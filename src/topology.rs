@@ -1,0 +1,12 @@
+//! The topology: which pools there are, which are pairs, and where their stores lie.
+
+mod fqdn;
+mod parse;
+mod pool;
+mod url;
+mod validate;
+
+pub use fqdn::PoolFqdn;
+pub use parse::{line_of, located, toml_error};
+pub use pool::{ContentStoreConfig, Pool, Standby, Topology, UserStoreConfig};
+pub use url::StoreUrl;

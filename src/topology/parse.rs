@@ -1,0 +1,203 @@
+//! The topology document as administrators write it: TOML, strict, with errors that name the line.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::validate::Lines;
+use super::{ContentStoreConfig, Pool, PoolFqdn, Standby, StoreUrl, Topology, UserStoreConfig};
+use crate::error::{Error, ErrorKind, Result};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TopologyToml {
+    central_management_pool: Spanned<String>,
+    pools: Vec<PoolToml>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PoolToml {
+    fqdn: Spanned<String>,
+    site: Option<String>,
+    #[serde(default)]
+    computers: Vec<String>,
+    backup_pool: Option<Spanned<String>>,
+    user_store: UserStoreToml,
+    content_store: ContentStoreToml,
+    standby: Option<StandbyToml>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserStoreToml {
+    url: Spanned<String>,
+    #[serde(default)]
+    keys: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    exclude: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContentStoreToml {
+    url: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StandbyToml {
+    user_store: Spanned<String>,
+    content_store: Spanned<String>,
+    management_store: Option<Spanned<String>>,
+    service_store: Option<Spanned<String>>,
+}
+
+impl Topology {
+    /// Reads and validates a topology document. Paths in it are relative to the folder it lies in.
+    ///
+    /// # Errors
+    /// `FileMissing`, `SyntaxError`, `UnknownField`, `InvalidValue` and everything that validation finds; each names the
+    /// file and the line.
+    pub fn read(file: &Path) -> Result<Self> {
+        let file = std::path::absolute(file).map_err(|cause| Error::io("find", file, &cause))?;
+        let text = read_text(&file, "topology document")?;
+        Self::from_toml(&text, &file)
+    }
+
+    /// As [`Topology::read`], from the text of the file.
+    ///
+    /// # Errors
+    /// As for [`Topology::read`].
+    pub fn from_toml(text: &str, file: &Path) -> Result<Self> {
+        let document: TopologyToml = toml::from_str(text).map_err(|cause| toml_error(&cause, text, file))?;
+        let reader = Reader { text, file };
+        let mut lines = Lines::default();
+        let central_management_pool = reader.fqdn(&document.central_management_pool)?;
+        lines.central_management_pool = reader.line(&document.central_management_pool);
+        let mut pools = Vec::with_capacity(document.pools.len());
+        for pool in &document.pools {
+            lines.pools.push(reader.line(&pool.fqdn));
+            pools.push(reader.pool(pool)?);
+        }
+        let topology = Topology { central_management_pool, pools };
+        topology.validate(file, &lines)?;
+        Ok(topology)
+    }
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    file: &'a Path,
+}
+
+impl Reader<'_> {
+    fn line<T>(&self, value: &Spanned<T>) -> usize {
+        line_of(self.text, value.span().start)
+    }
+
+    fn at<T>(&self, value: &Spanned<T>, error: Error) -> Error {
+        located(error, self.file, self.line(value))
+    }
+
+    fn fqdn(&self, name: &Spanned<String>) -> Result<PoolFqdn> {
+        PoolFqdn::parse(name.get_ref()).map_err(|error| self.at(name, error))
+    }
+
+    fn url(&self, url: &Spanned<String>, wanted: &str) -> Result<StoreUrl> {
+        let base = self.file.parent().unwrap_or(Path::new("/"));
+        let parsed = StoreUrl::parse(url.get_ref(), base).map_err(|error| self.at(url, error))?;
+        let fits = match parsed {
+            StoreUrl::Sqlite(_) => wanted == "sqlite",
+            StoreUrl::Folder(_) => wanted == "file",
+        };
+        if fits {
+            return Ok(parsed);
+        }
+        let error = Error::new(
+            ErrorKind::InvalidValue,
+            format!("\"{}\" is the wrong kind of store for this field.", url.get_ref()),
+            format!("Write a {wanted}: URL here."),
+        );
+        Err(self.at(url, error))
+    }
+
+    fn pool(&self, pool: &PoolToml) -> Result<Pool> {
+        Ok(Pool {
+            fqdn: self.fqdn(&pool.fqdn)?,
+            site: pool.site.clone(),
+            computers: pool.computers.clone(),
+            backup_pool: pool.backup_pool.as_ref().map(|name| self.fqdn(name)).transpose()?,
+            user_store: UserStoreConfig {
+                url: self.url(&pool.user_store.url, "sqlite")?,
+                keys: pool.user_store.keys.clone(),
+                exclude: pool.user_store.exclude.clone(),
+            },
+            content_store: ContentStoreConfig { url: self.url(&pool.content_store.url, "file")? },
+            standby: pool.standby.as_ref().map(|standby| self.standby(standby)).transpose()?,
+        })
+    }
+
+    fn standby(&self, standby: &StandbyToml) -> Result<Standby> {
+        let user_store = self.url(&standby.user_store, "sqlite")?;
+        let service_store = match &standby.service_store {
+            Some(url) => self.url(url, "sqlite")?,
+            None => StoreUrl::Sqlite(user_store.path().with_extension("service.sqlite")),
+        };
+        Ok(Standby {
+            content_store: self.url(&standby.content_store, "file")?,
+            management_store: standby
+                .management_store
+                .as_ref()
+                .map(|url| self.url(url, "sqlite"))
+                .transpose()?,
+            user_store,
+            service_store,
+        })
+    }
+}
+
+/// The text of a file that must exist.
+pub(crate) fn read_text(file: &Path, what: &str) -> Result<String> {
+    std::fs::read_to_string(file).map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::NotFound => Error::new(
+            ErrorKind::FileMissing,
+            format!("The {what} {} does not exist.", file.display()),
+            "Check the path; New-CsSampleDeployment creates a complete example.",
+        )
+        .at("file", file.display()),
+        _ => Error::io("read", file, &cause),
+    })
+}
+
+/// A failure of the TOML parser as an error that names file, line and remedy.
+pub fn toml_error(cause: &toml::de::Error, text: &str, file: &Path) -> Error {
+    let message = cause.message();
+    let (kind, advice) = if message.starts_with("unknown field") {
+        (ErrorKind::UnknownField, "Remove the field or correct its name; docs/documents.md lists all fields.")
+    } else if message.starts_with("missing field") || message.starts_with("invalid type") {
+        (
+            ErrorKind::InvalidValue,
+            "See docs/documents.md for the fields, which of them are required, and their types.",
+        )
+    } else {
+        (ErrorKind::SyntaxError, "Correct the TOML at this place.")
+    };
+    let Range { start, .. } = cause.span().unwrap_or_default();
+    let message = message.replace('`', "\"");
+    located(Error::new(kind, message, advice), file, line_of(text, start))
+}
+
+/// The same error, with file and line in its sentence and its context.
+pub fn located(mut error: Error, file: &Path, line: usize) -> Error {
+    error.message = format!("{}:{line}: {}", file.display(), error.message);
+    error.at("file", file.display()).at("line", line)
+}
+
+/// The line, counted from 1, that this byte of a text stands in.
+pub fn line_of(text: &str, byte: usize) -> usize {
+    text.bytes().take(byte).filter(|b| *b == b'\n').count() + 1
+}

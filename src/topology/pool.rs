@@ -1,0 +1,127 @@
+//! Pools and what belongs to them, as they are stored in the Central Management store.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{PoolFqdn, StoreUrl};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A validated topology; all paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Topology {
+    /// The pool that hosts the active master of the Central Management store.
+    pub central_management_pool: PoolFqdn,
+    /// All pools, in the order of the document.
+    pub pools: Vec<Pool>,
+}
+
+/// One pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pool {
+    /// Its name.
+    pub fqdn: PoolFqdn,
+    /// The site it stands at.
+    pub site: Option<String>,
+    /// Its machines.
+    #[serde(default)]
+    pub computers: Vec<String>,
+    /// Its partner.
+    pub backup_pool: Option<PoolFqdn>,
+    /// The database that the server software writes to.
+    pub user_store: UserStoreConfig,
+    /// Conference files.
+    pub content_store: ContentStoreConfig,
+    /// What it holds for its partner.
+    pub standby: Option<Standby>,
+}
+
+/// A pool's user store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UserStoreConfig {
+    /// Where it lies.
+    pub url: StoreUrl,
+    /// Key columns of tables that have no key of their own, by table.
+    #[serde(default)]
+    pub keys: BTreeMap<String, Vec<String>>,
+    /// Tables that are left out; `*` stands for any characters.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+}
+
+/// A pool's content store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ContentStoreConfig {
+    /// Where it lies.
+    pub url: StoreUrl,
+}
+
+/// What a pool holds for its partner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Standby {
+    /// The copy of the partner's user store.
+    pub user_store: StoreUrl,
+    /// The copy of the partner's content store.
+    pub content_store: StoreUrl,
+    /// The copy of the Central Management store, should the partner host its master.
+    pub management_store: Option<StoreUrl>,
+    /// The backup service's own database for this direction.
+    pub service_store: StoreUrl,
+}
+
+impl Topology {
+    /// The pool of this name.
+    ///
+    /// # Errors
+    /// `UnknownPool`, naming the pools there are.
+    pub fn pool(&self, fqdn: &PoolFqdn) -> Result<&Pool> {
+        self.pools.iter().find(|pool| pool.fqdn == *fqdn).ok_or_else(|| {
+            let known: Vec<&str> = self.pools.iter().map(|pool| pool.fqdn.as_str()).collect();
+            Error::new(
+                ErrorKind::UnknownPool,
+                format!("The topology has no pool named {fqdn}."),
+                format!("Use one of its pools: {}.", known.join(", ")),
+            )
+            .at("pool", fqdn)
+        })
+    }
+
+    /// A pool, its partner, and what the partner holds for it.
+    ///
+    /// # Errors
+    /// `UnknownPool`; `NotPaired` for a pool without a backup pool.
+    pub fn pair(&self, fqdn: &PoolFqdn) -> Result<(&Pool, &Pool, &Standby)> {
+        let pool = self.pool(fqdn)?;
+        let not_paired = || {
+            Error::new(
+                ErrorKind::NotPaired,
+                format!("{fqdn} has no backup pool."),
+                "Pair it in the topology document (backup_pool at both pools, standby at both) and publish that with Publish-CsTopology.",
+            )
+            .at("pool", fqdn)
+        };
+        let backup = self.pool(pool.backup_pool.as_ref().ok_or_else(not_paired)?)?;
+        let standby = backup.standby.as_ref().ok_or_else(not_paired)?;
+        Ok((pool, backup, standby))
+    }
+
+    /// Every database file that the topology names: the content walker must not touch them.
+    pub fn database_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for pool in &self.pools {
+            files.push(pool.user_store.url.path().to_owned());
+            if let Some(standby) = &pool.standby {
+                files.push(standby.user_store.path().to_owned());
+                files.push(standby.service_store.path().to_owned());
+                files.extend(standby.management_store.as_ref().map(|url| url.path().to_owned()));
+            }
+        }
+        files
+    }
+}
