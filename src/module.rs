@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Moved, QuarantinedItem};
-use crate::store::Generation;
+use crate::store::{Generation, Trace};
 
 pub mod cms_master;
 pub mod data_conf;
@@ -154,18 +154,6 @@ pub struct CycleOutcome {
     pub details: Vec<String>,
 }
 
-/// Something that was removed, or would be, when a pool's backup is disabled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Removed {
-    /// URL of the store.
-    pub store: String,
-    /// `trigger`, `table`, `index`, `marker`, `temporaryFile` or `row`.
-    pub kind: String,
-    /// Its name there.
-    pub name: String,
-}
-
 /// One kind of data of one pool, and its copy at the backup pool.
 pub trait BackupModule: Send + Sync {
     /// Which kind.
@@ -202,7 +190,7 @@ pub trait BackupModule: Send + Sync {
     ///
     /// # Errors
     /// When a store cannot be read or written.
-    fn disable(&self, generation: Generation, dry_run: bool) -> Result<Vec<Removed>>;
+    fn disable(&self, generation: Generation, dry_run: bool) -> Result<Vec<Trace>>;
 }
 
 #[cfg(test)]

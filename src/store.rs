@@ -14,3 +14,14 @@ pub mod user;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub i64);
+
+/// Something of this product's in a store: what is removed when a pool's backup is disabled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// URL of the store.
+    pub store: String,
+    /// `trigger`, `table`, `index`, `marker`, `temporaryFile` or `row`.
+    pub kind: String,
+    /// Its name there.
+    pub name: String,
+}

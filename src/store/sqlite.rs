@@ -12,9 +12,13 @@ use crate::error::{Error, ErrorKind, Result};
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const OLDEST_SAFE_VERSION: i32 = 3_051_003;
 
-/// How long a statement waits for another program's lock before it fails with `StoreBusy`. Short enough that a
-/// cancelled job answers within 200 ms; loops retry.
-const BUSY_SLICE: Duration = Duration::from_millis(100);
+/// Waits for another program's lock, a millisecond at a time: SQLite's own handler waits longer and longer, and never
+/// gets its turn beside a server that writes without a pause. A statement gives up after a tenth of a second, so that a
+/// cancelled job answers at once; whoever can wait longer tries again.
+fn wait_for_lock(attempts: i32) -> bool {
+    std::thread::sleep(Duration::from_millis(1));
+    attempts < 100
+}
 
 /// Refuses to run on a SQLite library that may lose committed pages of a live database.
 ///
@@ -59,8 +63,8 @@ pub fn open(path: &Path, access: Access) -> Result<Connection> {
         std::fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
     }
     let failed = |cause| sqlite_error("open", path, &cause);
-    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    connection.busy_timeout(BUSY_SLICE).map_err(failed)?;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_handler(Some(wait_for_lock)).map_err(failed)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).map_err(failed)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(256);

@@ -223,8 +223,8 @@ standby = { user_store = "sqlite:chi/standby/atl.sqlite", content_store = "file:
 
     #[test]
     fn a_pool_defined_twice_is_refused_where_it_stands_again() {
-        let start = GOOD.find("[[pools]]").unwrap();
-        let text = format!("{GOOD}\n{}", &GOOD[start..]);
+        let (_, pools) = GOOD.split_once("[[pools]]").unwrap();
+        let text = format!("{GOOD}\n[[pools]]{pools}");
         let error = Topology::from_toml(&text, Path::new("/srv/t.toml")).unwrap_err();
         assert_eq!(error.kind, ErrorKind::DuplicatePool);
         assert_eq!(error.context["line"], "18");

@@ -1,0 +1,20 @@
+//! User stores in SQLite databases.
+//!
+//! The server's database is only ever touched in short transactions: a reader of a rollback journal blocks its
+//! writers. Nothing in it uses syntax that an older SQLite than ours, inside the server, could not parse.
+
+mod capture;
+mod datum;
+mod import;
+mod keys;
+mod pair;
+mod restore;
+mod schema;
+mod source;
+mod standby;
+mod traces;
+
+pub use pair::SqlitePair;
+
+/// Everything of ours in a database begins with this.
+const PREFIX: &str = "csb_";

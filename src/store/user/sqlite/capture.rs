@@ -1,0 +1,299 @@
+//! The change log at the active copy: who the store is, and triggers that write down which keys changed.
+//!
+//! The log is append-only and holds keys, not rows: what is exported is the row as it is then. Positions are never
+//! used again (AUTOINCREMENT), also after the log's tail was pruned. No STRICT, no recent function: the server's own
+//! SQLite, which may be old, parses this schema and runs these triggers.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::schema::{Schema, Table, column_list};
+use crate::error::Result;
+use crate::store::sqlite::{quote, sqlite_error};
+use crate::topology::UserStoreConfig;
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS csb_store (id INTEGER PRIMARY KEY CHECK (id = 1), store_id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS csb_table (number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, key TEXT NOT NULL,
+    UNIQUE (name, key));
+CREATE TABLE IF NOT EXISTS csb_change (position INTEGER PRIMARY KEY AUTOINCREMENT, table_number INTEGER NOT NULL,
+    whole INTEGER NOT NULL DEFAULT 0, at_ms INTEGER NOT NULL, k0);
+CREATE TABLE IF NOT EXISTS csb_barrier (id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE,
+    position INTEGER NOT NULL);
+";
+
+/// Milliseconds since 1970 by functions that every SQLite has.
+const NOW_MS: &str = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
+
+/// The installed change log of an active copy.
+#[derive(Clone, Debug)]
+pub(super) struct Capture {
+    pub(super) store_id: Uuid,
+    /// The tables that the log's numbers stand for; a number that is missing here is of a table or key of the past.
+    pub(super) tables: BTreeMap<i64, String>,
+    /// Names of tables that the numbers of the past stand for.
+    pub(super) former: BTreeMap<i64, String>,
+    /// How many key columns the log has.
+    pub(super) key_width: usize,
+    pub(super) schema: Schema,
+    /// What was installed or mended, a line each.
+    pub(super) details: Vec<String>,
+}
+
+/// Makes sure that every table of the server is captured. Nothing is written where everything is as it should be;
+/// a table whose triggers were missing or stale is marked to be copied whole, because writes to it went unseen.
+///
+/// # Errors
+/// What [`Schema::read`] reports, and failures of the database.
+pub(super) fn install(
+    connection: &mut Connection,
+    path: &Path,
+    config: &UserStoreConfig,
+    now: Timestamp,
+) -> Result<Capture> {
+    let failed = |cause| sqlite_error("install the change log in", path, &cause);
+    let schema = Schema::read(connection, path, config)?;
+    if is_installed(connection, &schema).map_err(failed)? {
+        return describe(connection, schema, Vec::new()).map_err(failed);
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let schema = Schema::read(&transaction, path, config)?;
+    let details = write(&transaction, &schema, now).map_err(failed)?;
+    let capture = describe(&transaction, schema, details).map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    Ok(capture)
+}
+
+/// The capture as it is, without writing; none where there is none.
+pub(super) fn store_id(connection: &Connection) -> rusqlite::Result<Option<Uuid>> {
+    if !has_table(connection, "csb_store")? {
+        return Ok(None);
+    }
+    let id: Option<String> =
+        connection.query_row("SELECT store_id FROM csb_store", [], |row| row.get(0)).optional()?;
+    Ok(id.and_then(|id| Uuid::parse_str(&id).ok()))
+}
+
+/// The last position ever given out, whether or not its row was pruned.
+pub(super) fn last_position(connection: &Connection) -> rusqlite::Result<i64> {
+    let last = connection
+        .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'csb_change'", [], |row| row.get(0))
+        .optional()?;
+    Ok(last.unwrap_or(0))
+}
+
+/// Whether the source wrote this token down once: if not, it is not the source, or was restored to an earlier state.
+pub(super) fn knows_token(connection: &Connection, token: Uuid) -> rusqlite::Result<bool> {
+    connection
+        .query_row("SELECT 1 FROM csb_barrier WHERE token = ?1", [token.to_string()], |_| Ok(()))
+        .optional()
+        .map(|found| found.is_some())
+}
+
+/// Writes a new token down, synchronously: when this returns, everything that was committed before is durable at the
+/// source, so that the standby never holds what a power cut could take from the source.
+pub(super) fn write_barrier(connection: &Connection, position: i64) -> rusqlite::Result<Uuid> {
+    let token = Uuid::new_v4();
+    connection.execute(
+        "INSERT INTO csb_barrier (token, position) VALUES (?1, ?2)",
+        params![token.to_string(), position],
+    )?;
+    Ok(token)
+}
+
+/// Creates an empty log that goes on after a cursor, for a store made from a standby copy.
+pub(super) fn create_after(
+    connection: &Connection,
+    store_id: Uuid,
+    position: i64,
+    token: Uuid,
+) -> rusqlite::Result<()> {
+    connection.execute_batch(TABLES)?;
+    connection.execute("INSERT INTO csb_store (id, store_id) VALUES (1, ?1)", [store_id.to_string()])?;
+    connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('csb_change', ?1)", [position])?;
+    connection.execute(
+        "INSERT INTO csb_barrier (token, position) VALUES (?1, ?2)",
+        params![token.to_string(), position],
+    )?;
+    Ok(())
+}
+
+/// Takes back the marks that installing left in a log nobody has read yet: the standby holds these rows already.
+pub(super) fn forget_changes(connection: &Connection, position: i64) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM csb_change", [])?;
+    connection.execute("UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'csb_change'", [position])?;
+    Ok(())
+}
+
+pub(super) fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    connection
+        .query_row("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1", [name], |_| Ok(()))
+        .optional()
+        .map(|found| found.is_some())
+}
+
+fn is_installed(connection: &Connection, schema: &Schema) -> rusqlite::Result<bool> {
+    if store_id(connection)?.is_none() {
+        return Ok(false);
+    }
+    let numbers = numbers(connection)?;
+    let mut wanted = BTreeMap::new();
+    for table in &schema.tables {
+        let Some(number) = numbers.get(&(table.name.clone(), key_json(table))) else { return Ok(false) };
+        wanted.extend(triggers(table, *number));
+    }
+    Ok(wanted == installed_triggers(connection)?)
+}
+
+fn write(transaction: &Transaction<'_>, schema: &Schema, now: Timestamp) -> rusqlite::Result<Vec<String>> {
+    let mut details = Vec::new();
+    transaction.execute_batch(TABLES)?;
+    if store_id(transaction)?.is_none() {
+        transaction
+            .execute("INSERT INTO csb_store (id, store_id) VALUES (1, ?1)", [Uuid::new_v4().to_string()])?;
+    }
+    widen_log(transaction, schema)?;
+    let mut installed = installed_triggers(transaction)?;
+    for table in &schema.tables {
+        let number = number_of(transaction, table)?;
+        let wanted = triggers(table, number);
+        if wanted.iter().all(|(name, sql)| installed.get(name) == Some(sql)) {
+            installed.retain(|name, _| !wanted.contains_key(name));
+            continue;
+        }
+        for (name, sql) in wanted {
+            if installed.remove(&name).is_some() {
+                transaction.execute_batch(&format!("DROP TRIGGER {}", quote(&name)))?;
+            }
+            transaction.execute_batch(&sql)?;
+        }
+        transaction.execute(
+            "INSERT INTO csb_change (table_number, whole, at_ms) VALUES (?1, 1, ?2)",
+            [number, now.as_millisecond()],
+        )?;
+        details.push(format!("Installed the change log's triggers on table {}.", table.name));
+    }
+    for stale in installed.keys() {
+        transaction.execute_batch(&format!("DROP TRIGGER {}", quote(stale)))?;
+        details.push(format!("Removed the stale trigger {stale}."));
+    }
+    Ok(details)
+}
+
+/// The log has as many key columns as the widest key; they have no type, so that values keep their storage class.
+fn widen_log(connection: &Connection, schema: &Schema) -> rusqlite::Result<()> {
+    let wanted = schema.tables.iter().map(|table| table.key.len()).max().unwrap_or(1);
+    for column in key_width(connection)?..wanted {
+        connection.execute_batch(&format!("ALTER TABLE csb_change ADD COLUMN k{column}"))?;
+    }
+    Ok(())
+}
+
+fn key_width(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.query_row(
+        "SELECT count(*) FROM pragma_table_info('csb_change') WHERE name GLOB 'k[0-9]*'",
+        [],
+        |row| row.get::<_, u32>(0).map(|width| width as usize),
+    )
+}
+
+fn describe(connection: &Connection, schema: Schema, details: Vec<String>) -> rusqlite::Result<Capture> {
+    let mut tables = BTreeMap::new();
+    let mut former = BTreeMap::new();
+    for ((name, key), number) in numbers(connection)? {
+        let current = schema.table(&name).is_some_and(|table| key_json(table) == key);
+        if current {
+            tables.insert(number, name)
+        } else {
+            former.insert(number, name)
+        };
+    }
+    Ok(Capture {
+        store_id: store_id(connection)?.unwrap_or_default(),
+        tables,
+        former,
+        key_width: key_width(connection)?,
+        schema,
+        details,
+    })
+}
+
+fn numbers(connection: &Connection) -> rusqlite::Result<BTreeMap<(String, String), i64>> {
+    let mut statement = connection.prepare("SELECT name, key, number FROM csb_table")?;
+    let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+    rows.collect()
+}
+
+/// A table with another key is another table to the log: what was logged under the old key names no rows any more.
+fn number_of(connection: &Connection, table: &Table) -> rusqlite::Result<i64> {
+    connection.execute(
+        "INSERT INTO csb_table (name, key) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        [&table.name, &key_json(table)],
+    )?;
+    connection.query_row(
+        "SELECT number FROM csb_table WHERE name = ?1 AND key = ?2",
+        [&table.name, &key_json(table)],
+        |row| row.get(0),
+    )
+}
+
+fn key_json(table: &Table) -> String {
+    serde_json::Value::from(table.key.clone()).to_string()
+}
+
+fn installed_triggers(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
+    let mut statement = connection.prepare(
+        "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND substr(name, 1, 5) = 'csb_t'",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
+/// The triggers of one table, by name.
+fn triggers(table: &Table, number: i64) -> BTreeMap<String, String> {
+    let target = quote(&table.name);
+    let into = format!(
+        "INSERT INTO csb_change (table_number, at_ms, {})",
+        (0..table.key.len()).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ")
+    );
+    let values = |row: &str| format!("SELECT {number}, {NOW_MS}, {}", column_list(&table.key, row));
+    let changed = table
+        .key
+        .iter()
+        .map(|column| format!("OLD.{0} IS NOT NEW.{0} OR typeof(OLD.{0}) <> typeof(NEW.{0})", quote(column)))
+        .collect::<Vec<_>>()
+        .join(" OR ");
+    let mut all = BTreeMap::new();
+    let mut add = |suffix: &str, event: &str, body: String| {
+        let name = format!("csb_t{number}_{suffix}");
+        let sql = format!("CREATE TRIGGER {name} {event} ON {target} BEGIN {body}; END");
+        all.insert(name, sql);
+    };
+    add("insert", "AFTER INSERT", format!("{into} {}", values("NEW.")));
+    add("delete", "AFTER DELETE", format!("{into} {}", values("OLD.")));
+    add(
+        "update",
+        "AFTER UPDATE",
+        format!("{into} {}; {into} {} WHERE {changed}", values("NEW."), values("OLD.")),
+    );
+    if !table.conflicts.is_empty() {
+        let body = table.conflicts.iter().map(|index| {
+            let same = index
+                .iter()
+                .map(|column| {
+                    format!("{0} = NEW.{0} COLLATE {1}", quote(&column.name), quote(&column.collation))
+                })
+                .collect::<Vec<_>>()
+                .join(" AND ");
+            format!("{into} {} FROM {target} WHERE {same}", values(""))
+        });
+        let body = body.collect::<Vec<_>>().join("; ");
+        add("replace_insert", "BEFORE INSERT", body.clone());
+        add("replace_update", "BEFORE UPDATE", body);
+    }
+    all
+}

@@ -1,0 +1,171 @@
+//! Writing the standby copy, inside one transaction that somebody else begins and commits.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use rusqlite::{Connection, ErrorCode, params_from_iter};
+
+use super::datum::{Datum, Row};
+use super::schema::{SchemaObject, Table, column_list, objects};
+use super::source::{TableBatch, key_condition};
+use super::standby;
+use crate::error::Result;
+use crate::report::{Moved, QuarantinedItem};
+use crate::store::sqlite::{quote, sqlite_error};
+
+/// An import under way.
+pub(super) struct Import<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) path: &'a Path,
+    pub(super) moved: Moved,
+    pub(super) quarantined: Vec<QuarantinedItem>,
+    /// Whether [`Import::align_tables`] found a schema that is not the source's.
+    pub(super) schema_differs: bool,
+}
+
+impl Import<'_> {
+    /// Makes the tables those of the source. Whatever differs is dropped and made anew; indexes, views and triggers
+    /// follow with [`Import::create_rest`]. Returns the tables that are empty now and have to be copied whole.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn align_tables(&mut self, wanted: &[SchemaObject]) -> Result<BTreeSet<String>> {
+        let mut renewed = BTreeSet::new();
+        let mut differs = false;
+        self.run(|connection, _| {
+            let present = objects(connection)?;
+            differs = present != wanted;
+            if !differs {
+                return Ok(());
+            }
+            standby::drop_fence(connection)?;
+            for object in present.iter().filter(|object| object.kind != "table") {
+                let kind = object.kind.to_ascii_uppercase();
+                connection.execute_batch(&format!("DROP {kind} IF EXISTS {}", quote(&object.name)))?;
+            }
+            for object in present.iter().filter(|object| object.kind == "table" && !wanted.contains(object)) {
+                connection.execute_batch(&format!("DROP TABLE {}", quote(&object.name)))?;
+            }
+            for object in wanted.iter().filter(|object| object.kind == "table" && !present.contains(object)) {
+                connection.execute_batch(&object.sql)?;
+                renewed.insert(object.name.clone());
+            }
+            Ok(())
+        })?;
+        self.schema_differs = differs;
+        Ok(renewed)
+    }
+
+    /// Makes indexes, views and triggers those of the source and raises the fence.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn create_rest(&mut self, wanted: &[SchemaObject]) -> Result<()> {
+        if !self.schema_differs {
+            return Ok(());
+        }
+        self.run(|connection, _| {
+            let present = objects(connection)?;
+            for object in wanted.iter().filter(|object| !present.contains(object)) {
+                connection.execute_batch(&object.sql)?;
+            }
+            standby::raise_fence(connection, wanted)
+        })
+    }
+
+    /// Empties a table that is going to be copied whole.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn clear(&mut self, table: &Table) -> Result<()> {
+        self.run(|connection, moved| {
+            moved.items_deleted +=
+                connection.execute(&format!("DELETE FROM {}", quote(&table.name)), [])? as u64;
+            connection.execute("DELETE FROM csb_quarantine WHERE table_name = ?1", [&table.name])?;
+            Ok(())
+        })
+    }
+
+    /// Adds rows. One that the standby refuses is quarantined.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn insert(&mut self, table: &Table, rows: &[Row]) -> Result<()> {
+        let mut refused = Vec::new();
+        self.run(|connection, moved| {
+            let mut statement = connection.prepare_cached(&insert_query(table))?;
+            for row in rows {
+                match statement.execute(params_from_iter(row)) {
+                    Ok(_) => {
+                        moved.items_written += 1;
+                        moved.bytes += row.iter().map(Datum::size).sum::<u64>();
+                    }
+                    Err(cause) if cause.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                        refused.push((key_of(table, row), cause.to_string()));
+                    }
+                    Err(cause) => return Err(cause),
+                }
+            }
+            for (key, reason) in &refused {
+                standby::quarantine(connection, table, key, reason)?;
+            }
+            Ok(())
+        })?;
+        for (key, reason) in refused {
+            let key: Vec<String> = key.iter().map(Datum::display).collect();
+            self.quarantined.push(QuarantinedItem {
+                item: format!("{} ({})", table.name, key.join(", ")),
+                reason,
+                advice: "Correct the row at the pool; it is copied by the next job.".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Replaces all rows of some keys: deletes them all first, so that values can move between rows of a batch.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn replace(&mut self, table: &Table, batch: &TableBatch) -> Result<()> {
+        let written = self.moved.items_written;
+        let mut deleted = 0;
+        self.run(|connection, _| {
+            let mut statement = connection.prepare_cached(&format!(
+                "DELETE FROM {} WHERE {}",
+                quote(&table.name),
+                key_condition(table)
+            ))?;
+            for key in &batch.keys {
+                deleted += statement.execute(params_from_iter(key))? as u64;
+            }
+            Ok(())
+        })?;
+        self.insert(table, &batch.rows)?;
+        self.moved.items_deleted += deleted.saturating_sub(self.moved.items_written - written);
+        Ok(())
+    }
+
+    fn run(&mut self, write: impl FnOnce(&Connection, &mut Moved) -> rusqlite::Result<()>) -> Result<()> {
+        write(self.connection, &mut self.moved)
+            .map_err(|cause| sqlite_error("write the standby copy", self.path, &cause))
+    }
+}
+
+/// `OR REPLACE`: a row in the way has another value of a unique column at the source by now, so its key is in the log
+/// after this one.
+fn insert_query(table: &Table) -> String {
+    let marks = (1..=table.columns.len()).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
+    format!(
+        "INSERT OR REPLACE INTO {} ({}) VALUES ({marks})",
+        quote(&table.name),
+        column_list(&table.columns, "")
+    )
+}
+
+fn key_of(table: &Table, row: &Row) -> Row {
+    let value = |column: &String| {
+        let index = table.columns.iter().position(|name| name == column)?;
+        row.get(index).cloned()
+    };
+    table.key.iter().map(|column| value(column).unwrap_or(Datum::Null)).collect()
+}

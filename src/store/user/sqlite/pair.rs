@@ -1,0 +1,418 @@
+//! One run over a pair: install, copy or continue, catch up to a consistent point, commit, prune.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::capture::{self, Capture};
+use super::import::Import;
+use super::schema::{Schema, objects};
+use super::source::{
+    BATCH_CHANGES, LOCK_PATIENCE, Source, is_schema_change, patiently, row_estimate, while_busy,
+};
+use super::standby::{self, Found};
+use super::{restore, traces};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::Trace;
+use crate::store::sqlite::{Access, open, sqlite_error};
+use crate::store::user::{Cursor, PairObservation, PairOutcome, UserStorePair, Work};
+use crate::topology::UserStoreConfig;
+
+/// How often a run begins again because the server changed its schema meanwhile.
+const SCHEMA_ATTEMPTS: u32 = 5;
+
+/// How long a look at the stores waits for a lock: whoever asks would rather know that they are busy.
+const OBSERVE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A pair of SQLite databases.
+pub struct SqlitePair {
+    pub(super) source: PathBuf,
+    pub(super) standby: PathBuf,
+    pub(super) config: UserStoreConfig,
+    /// How many batches beyond the backlog a run follows a source that goes on changing.
+    max_batches: u64,
+}
+
+impl SqlitePair {
+    /// The pair of a pool's user store and the copy of it at this place.
+    pub fn new(config: UserStoreConfig, standby: &Path, max_batches: u64) -> Self {
+        SqlitePair { source: config.url.path().to_owned(), standby: standby.to_owned(), config, max_batches }
+    }
+
+    /// How many changes one batch carries: what fits into it is a steady state.
+    pub const fn batch_changes() -> u64 {
+        BATCH_CHANGES
+    }
+
+    fn require_source(&self) -> Result<()> {
+        if self.source.exists() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::StoreUnavailable,
+            format!("The user store {} does not exist.", self.source.display()),
+            "Mount its file system or start its server once. If it is lost, run Invoke-CsBackupServiceSync for the backup pool, which gives it back.",
+        )
+        .at("path", self.source.display()))
+    }
+
+    /// Where to go on, if the copy there is one of this source as it is now; otherwise why a new copy is made.
+    fn starting_point(
+        &self,
+        source: &Connection,
+        capture: &Capture,
+    ) -> Result<std::result::Result<Cursor, Option<String>>> {
+        let cursor = match standby::examine(&self.standby)? {
+            Found::Missing => return Ok(Err(None)),
+            Found::Foreign => return Ok(Err(Some("is not a copy made by this product".to_owned()))),
+            Found::Copy(cursor) => cursor,
+        };
+        if cursor.store_id != capture.store_id {
+            return Ok(Err(Some("was copied from another user store".to_owned())));
+        }
+        let failed = |cause| sqlite_error("read", &self.source, &cause);
+        let behind = capture::last_position(source).map_err(failed)? < cursor.position;
+        if behind || !capture::knows_token(source, cursor.token).map_err(failed)? {
+            return Ok(Err(Some(
+                "is newer than the user store, which was restored to an earlier state".to_owned(),
+            )));
+        }
+        Ok(Ok(cursor))
+    }
+
+    fn observe_once(&self) -> Result<PairObservation> {
+        let source = open(&self.source, Access::Read)?;
+        let failed = |cause| sqlite_error("read", &self.source, &cause);
+        let transaction = source.unchecked_transaction().map_err(failed)?;
+        let cursor = match standby::examine(&self.standby)? {
+            Found::Copy(cursor)
+                if capture::store_id(&transaction).map_err(failed)? == Some(cursor.store_id) =>
+            {
+                cursor
+            }
+            _ => {
+                let schema = Schema::read(&transaction, &self.source, &self.config)?;
+                let pending = row_estimate(&transaction, schema.tables.iter()).map_err(failed)?.unwrap_or(0);
+                return Ok(PairObservation { pending, ..PairObservation::default() });
+            }
+        };
+        let (pending, oldest): (i64, Option<i64>) = transaction
+            .query_row(
+                "SELECT count(*), (SELECT at_ms FROM csb_change WHERE position > ?1 ORDER BY position LIMIT 1)
+                 FROM csb_change WHERE position > ?1",
+                [cursor.position],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .map_err(failed)?;
+        Ok(PairObservation {
+            initialized: true,
+            pending: pending.unsigned_abs(),
+            oldest: oldest.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+            position: Some(cursor.position),
+        })
+    }
+
+    fn run_once(&self, connection: &mut Connection, work: &Work<'_>) -> Result<PairOutcome> {
+        let capture = while_busy(work.cancel, LOCK_PATIENCE, || {
+            capture::install(connection, &self.source, &self.config, work.now)
+        })?;
+        let start = while_busy(work.cancel, LOCK_PATIENCE, || self.starting_point(connection, &capture))?;
+        let source = Source { connection, path: &self.source, capture: &capture };
+        let mut run =
+            Run { source: &source, work, outcome: PairOutcome::default(), max_batches: self.max_batches };
+        run.outcome.details.extend(capture.details.iter().cloned());
+        run.outcome.warnings.extend(capture.schema.warnings.iter().cloned());
+        let cursor = match start {
+            Ok(cursor) => run.go_on(&self.standby, &cursor)?,
+            Err(reason) => Some(run.copy_anew(&self.standby, reason)?),
+        };
+        if let Some(cursor) = cursor {
+            source.prune(cursor.position, cursor.token, work)?;
+        }
+        for (table, reason) in &capture.schema.skipped {
+            run.outcome.quarantined.push(crate::report::QuarantinedItem {
+                item: format!("table {table}"),
+                reason: reason.clone(),
+                advice: "Leave the table out with exclude in the topology if its content need not travel."
+                    .to_owned(),
+            });
+        }
+        Ok(run.outcome)
+    }
+}
+
+impl UserStorePair for SqlitePair {
+    fn observe(&self, cancel: &CancellationToken) -> Result<PairObservation> {
+        self.require_source()?;
+        while_busy(cancel, OBSERVE_PATIENCE, || self.observe_once())
+    }
+
+    fn synchronize(&self, work: &Work<'_>) -> Result<PairOutcome> {
+        self.require_source()?;
+        let mut connection = while_busy(work.cancel, LOCK_PATIENCE, || open(&self.source, Access::Write))?;
+        let mut attempt = 1;
+        loop {
+            work.check()?;
+            match self.run_once(&mut connection, work) {
+                Err(error) if is_schema_change(&error) && attempt < SCHEMA_ATTEMPTS => attempt += 1,
+                done => return done,
+            }
+        }
+    }
+
+    fn lost(&self) -> Result<Option<u64>> {
+        restore::lost(self)
+    }
+
+    fn restore(&self, work: &Work<'_>) -> Result<PairOutcome> {
+        restore::restore(self, work)
+    }
+
+    fn remove_traces(&self, dry_run: bool) -> Result<Vec<Trace>> {
+        traces::remove(self, dry_run)
+    }
+}
+
+/// One run over a pair.
+struct Run<'a> {
+    source: &'a Source<'a>,
+    work: &'a Work<'a>,
+    outcome: PairOutcome,
+    max_batches: u64,
+}
+
+impl Run<'_> {
+    /// Brings an existing copy up to the source; none where nothing had changed.
+    fn go_on(&mut self, standby: &Path, cursor: &Cursor) -> Result<Option<Cursor>> {
+        let failed = |cause| sqlite_error("write the standby copy", standby, &cause);
+        let connection = while_busy(self.work.cancel, LOCK_PATIENCE, || open(standby, Access::Write))?;
+        if self.is_idle(&connection, standby, cursor)? {
+            return Ok(None);
+        }
+        let transaction = patiently(standby, "write the standby copy", self.work, || {
+            Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)
+        })?;
+        standby::check_generation(&transaction, standby, self.work.generation)?;
+        let cursor = self.import(&transaction, standby, cursor.position)?;
+        transaction.commit().map_err(failed)?;
+        connection.flush_prepared_statement_cache();
+        Ok(Some(cursor))
+    }
+
+    /// Whether there is nothing to do at all, so that an idle run writes to neither side.
+    fn is_idle(&self, standby: &Connection, path: &Path, cursor: &Cursor) -> Result<bool> {
+        let failed = |cause| sqlite_error("read", path, &cause);
+        Ok(self.source.last_position(self.work)? == cursor.position
+            && !standby::has_quarantined(standby).map_err(failed)?
+            && self.source.objects(self.work)? == objects(standby).map_err(failed)?)
+    }
+
+    /// Makes a new copy beside the standby's place, consistent and complete, and puts it there in one step.
+    fn copy_anew(&mut self, standby: &Path, reason: Option<String>) -> Result<Cursor> {
+        let fresh = fresh_path(standby);
+        remove_database(&fresh)?;
+        let failed = |cause| sqlite_error("write the new standby copy", &fresh, &cause);
+        let cursor = {
+            let connection = open(&fresh, Access::Create)?;
+            patiently(self.source.path, "read", self.work, || self.prepare_fresh(&connection))?;
+            let transaction =
+                Transaction::new_unchecked(&connection, TransactionBehavior::Immediate).map_err(failed)?;
+            standby::create(&transaction).map_err(failed)?;
+            let start = self.source.last_position(self.work)?;
+            let cursor = self.import(&transaction, &fresh, start)?;
+            transaction.commit().map_err(failed)?;
+            cursor
+        };
+        self.outcome.details.push("Made the first copy of the user store.".to_owned());
+        if let Some(aside) = publish(&fresh, standby, self.work)? {
+            let reason = reason.unwrap_or_else(|| "was in the way".to_owned());
+            self.outcome.warnings.push(format!(
+                "What lay at {} {reason}. It was kept as {}; remove it when nobody needs it.",
+                standby.display(),
+                aside.display()
+            ));
+        }
+        Ok(cursor)
+    }
+
+    /// Settings that a database takes over from its source and that must be made before its first table. Durability
+    /// comes at the end, when the whole file is synced before it is published.
+    fn prepare_fresh(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let copy = |name: &str| -> rusqlite::Result<i64> {
+            self.source.connection.pragma_query_value(None, name, |row| row.get(0))
+        };
+        let encoding: String =
+            self.source.connection.pragma_query_value(None, "encoding", |row| row.get(0))?;
+        connection.pragma_update(None, "encoding", encoding)?;
+        for name in ["page_size", "auto_vacuum", "user_version", "application_id"] {
+            connection.pragma_update(None, name, copy(name)?)?;
+        }
+        connection.pragma_update(None, "journal_mode", "MEMORY")?;
+        connection.pragma_update(None, "synchronous", "OFF")
+    }
+
+    /// Fills a copy from a position on until it equals the source at one position, and moves its cursor there. Rows
+    /// that were copied whole while the source went on changing are put right by the log.
+    fn import(&mut self, destination: &Connection, path: &Path, start: i64) -> Result<Cursor> {
+        let wanted = self.source.objects(self.work)?;
+        let mut import = Import {
+            connection: destination,
+            path,
+            moved: std::mem::take(&mut self.outcome.moved),
+            quarantined: std::mem::take(&mut self.outcome.quarantined),
+            schema_differs: false,
+        };
+        let mut whole = import.align_tables(&wanted)?;
+        self.copy_whole(&mut import, &whole)?;
+        import.create_rest(&wanted)?;
+        self.retry_quarantined(&mut import, path)?;
+        let backlog_end = self.source.last_position(self.work)?;
+        let mut position = start;
+        let mut replayed = 0;
+        let mut chased = 0;
+        loop {
+            let slice = self.source.changes(position, self.work)?;
+            for (name, batch) in &slice.tables {
+                if let Some(table) = self.source.capture.schema.table(name) {
+                    import.replace(table, batch)?;
+                }
+            }
+            whole = slice.whole.iter().filter(|name| !whole.contains(*name)).cloned().collect();
+            self.copy_whole(&mut import, &whole)?;
+            position = slice.end;
+            replayed += slice.changes;
+            if slice.changes > 0 {
+                import.moved.batches += 1;
+                (self.work.progress)("Replaying changes", replayed, None, import.moved.bytes);
+            }
+            if slice.exhausted && whole.is_empty() {
+                break;
+            }
+            if position > backlog_end {
+                chased += 1;
+            }
+            if chased > self.max_batches {
+                return Err(source_too_busy(self.source.path));
+            }
+        }
+        let token = self.source.barrier(position, self.work)?;
+        let cursor = Cursor { store_id: self.source.capture.store_id, position, token };
+        standby::set_cursor(destination, &cursor, self.work.generation)
+            .map_err(|cause| sqlite_error("write the standby copy", path, &cause))?;
+        if replayed > 0 {
+            self.outcome.details.push(format!("Replayed {replayed} changes up to position {position}."));
+        }
+        self.outcome.moved = import.moved;
+        self.outcome.quarantined = import.quarantined;
+        Ok(cursor)
+    }
+
+    fn copy_whole(&mut self, import: &mut Import<'_>, names: &BTreeSet<String>) -> Result<()> {
+        let total = self.source.row_estimate(names, self.work)?;
+        let mut done = 0;
+        let schema = &self.source.capture.schema;
+        for table in schema.tables.iter().filter(|table| names.contains(&table.name)) {
+            import.clear(table)?;
+            let before = done;
+            let mut after = None;
+            loop {
+                self.work.check()?;
+                let (rows, next, _) = self.source.range(table, &after, self.work)?;
+                import.insert(table, &rows)?;
+                import.moved.batches += u64::from(!rows.is_empty());
+                done += rows.len() as u64;
+                (self.work.progress)("Copying tables", done, total, import.moved.bytes);
+                if next.is_none() {
+                    break;
+                }
+                after = next;
+            }
+            self.outcome.details.push(format!("Copied {} rows of table {}.", done - before, table.name));
+        }
+        Ok(())
+    }
+
+    fn retry_quarantined(&self, import: &mut Import<'_>, path: &Path) -> Result<()> {
+        let failed = |cause| sqlite_error("write the standby copy", path, &cause);
+        if !standby::has_quarantined(import.connection).map_err(failed)? {
+            return Ok(());
+        }
+        for table in &self.source.capture.schema.tables {
+            let keys = standby::take_quarantined(import.connection, table).map_err(failed)?;
+            if !keys.is_empty() {
+                import.replace(table, &self.source.rows_of(table, &keys, self.work)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn source_too_busy(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::SourceTooBusy,
+        format!("{} changes faster than it can be copied in one consistent piece.", path.display()),
+        "Run the command again when the server is less busy, or raise MaxBatchesPerUserStoreSync.",
+    )
+}
+
+/// Where a new copy grows until it is complete.
+pub(super) fn fresh_path(place: &Path) -> PathBuf {
+    with_suffix(place, ".csb-new")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Removes a database of ours that was never published, and its journals.
+pub(super) fn remove_database(path: &Path) -> Result<()> {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let file = with_suffix(path, suffix);
+        match std::fs::remove_file(&file) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &file, &cause));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Puts a complete database at its place, durably; what lay there is kept under the name that is returned. While the
+/// place is swapped, the old database is locked, so that no other owner writes to it unnoticed.
+pub(super) fn publish(fresh: &Path, place: &Path, work: &Work<'_>) -> Result<Option<PathBuf>> {
+    sync_file(fresh)?;
+    let mut aside = None;
+    if place.exists() {
+        let old = Connection::open_with_flags(place, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .map_err(|cause| sqlite_error("open", place, &cause))?;
+        let lock = patiently(place, "lock", work, || {
+            Transaction::new_unchecked(&old, TransactionBehavior::Exclusive)
+        })?;
+        if capture::has_table(&lock, "csb_standby").map_err(|cause| sqlite_error("read", place, &cause))? {
+            standby::check_generation(&lock, place, work.generation)?;
+        }
+        let kept = with_suffix(place, &format!(".superseded-{}", work.now.as_millisecond()));
+        std::fs::rename(place, &kept).map_err(|cause| Error::io("set aside", place, &cause))?;
+        std::fs::rename(fresh, place).map_err(|cause| Error::io("publish", place, &cause))?;
+        aside = Some(kept);
+    } else {
+        std::fs::rename(fresh, place).map_err(|cause| Error::io("publish", place, &cause))?;
+    }
+    if let Some(folder) = place.parent() {
+        sync_file(folder)?;
+    }
+    Ok(aside)
+}
+
+fn sync_file(path: &Path) -> Result<()> {
+    std::fs::File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|cause| Error::io("sync", path, &cause))
+}

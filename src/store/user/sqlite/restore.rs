@@ -1,0 +1,102 @@
+//! Giving a lost user store back from the standby copy.
+
+use rusqlite::backup::{Backup, StepResult};
+
+use super::capture;
+use super::pair::{SqlitePair, fresh_path, publish, remove_database};
+use super::schema::objects;
+use super::source::row_estimate;
+use super::standby::{self, Found};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::sqlite::{Access, open, sqlite_error};
+use crate::store::user::{PairOutcome, Work};
+
+/// Pages a step of the copy takes: short enough to be cancelled at once.
+const PAGES_PER_STEP: i32 = 1_000;
+
+/// Whether the active copy is gone, or is a database without a single table, while the standby holds a copy. How many
+/// rows the copy has, roughly.
+pub(super) fn lost(pair: &SqlitePair) -> Result<Option<u64>> {
+    let Found::Copy(_) = standby::examine(&pair.standby)? else { return Ok(None) };
+    if pair.source.exists() {
+        let source = open(&pair.source, Access::Read)?;
+        let tables = objects(&source).map_err(|cause| sqlite_error("read", &pair.source, &cause))?;
+        if !tables.is_empty() {
+            return Ok(None);
+        }
+    }
+    let copy = open(&pair.standby, Access::Read)?;
+    let schema = super::schema::Schema::read(&copy, &pair.standby, &pair.config)?;
+    let rows = row_estimate(&copy, schema.tables.iter())
+        .map_err(|cause| sqlite_error("read", &pair.standby, &cause))?;
+    Ok(Some(rows.unwrap_or(0)))
+}
+
+/// Makes the active copy anew. It continues the change log of the lost one, so that the next backup goes on from the
+/// standby's cursor instead of copying everything again.
+pub(super) fn restore(pair: &SqlitePair, work: &Work<'_>) -> Result<PairOutcome> {
+    let Some(rows) = lost(pair)? else { return Ok(PairOutcome::default()) };
+    let Found::Copy(cursor) = standby::examine(&pair.standby)? else { return Ok(PairOutcome::default()) };
+    if !pair.source.parent().is_some_and(std::path::Path::is_dir) {
+        return Err(Error::new(
+            ErrorKind::StoreUnavailable,
+            format!("The folder of the user store {} does not exist.", pair.source.display()),
+            "Mount its file system, or create the folder, then run the command again.",
+        )
+        .at("path", pair.source.display()));
+    }
+    let fresh = fresh_path(&pair.source);
+    remove_database(&fresh)?;
+    let failed = |cause| sqlite_error("write the restored user store", &fresh, &cause);
+    {
+        let mut connection = open(&fresh, Access::Create)?;
+        let copy = open(&pair.standby, Access::Read)?;
+        copy_pages(&copy, &mut connection, rows, work)?;
+        let transaction = connection.transaction().map_err(failed)?;
+        standby::drop_fence(&transaction)
+            .and_then(|()| transaction.execute_batch("DROP TABLE csb_standby; DROP TABLE csb_quarantine"))
+            .and_then(|()| {
+                capture::create_after(&transaction, cursor.store_id, cursor.position, cursor.token)
+            })
+            .map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        capture::install(&mut connection, &fresh, &pair.config, work.now)?;
+        capture::forget_changes(&connection, cursor.position).map_err(failed)?;
+    }
+    let bytes = std::fs::metadata(&fresh).map_or(0, |metadata| metadata.len());
+    publish(&fresh, &pair.source, work)?;
+    let mut outcome = PairOutcome::default();
+    outcome.moved.items_written = rows;
+    outcome.moved.bytes = bytes;
+    outcome.moved.batches = 1;
+    outcome.details.push(format!("Gave the lost user store back at {}.", pair.source.display()));
+    Ok(outcome)
+}
+
+fn copy_pages(
+    from: &rusqlite::Connection,
+    to: &mut rusqlite::Connection,
+    rows: u64,
+    work: &Work<'_>,
+) -> Result<()> {
+    let failed = |cause| {
+        Error::new(
+            ErrorKind::Io,
+            "Cannot copy the standby copy's pages.",
+            "See the cause, then run the command again.",
+        )
+        .caused_by(&cause)
+    };
+    let backup = Backup::new(from, to).map_err(failed)?;
+    loop {
+        work.check()?;
+        let step = backup.step(PAGES_PER_STEP).map_err(failed)?;
+        let progress = backup.progress();
+        let done = u64::try_from(progress.pagecount - progress.remaining).unwrap_or(0);
+        let pages = u64::try_from(progress.pagecount).unwrap_or(1).max(1);
+        (work.progress)("Giving back the user store", rows * done / pages, Some(rows), done * 4096);
+        if step == StepResult::Done {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! Reading the active copy, in slices so short that the server's writers hardly notice.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension, ToSql, Transaction, params_from_iter};
+use tokio_util::sync::CancellationToken;
+
+use super::capture::{self, Capture};
+use super::datum::{Datum, Row};
+use super::schema::{Order, SchemaObject, Table, column_list, objects, schema_version};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::sqlite::{quote, sqlite_error};
+use crate::store::user::Work;
+
+/// How long one read transaction may last: on a rollback journal it keeps the server from committing.
+const SLICE_TIME: Duration = Duration::from_millis(40);
+/// How many bytes of rows one slice may hold in memory.
+const SLICE_BYTES: u64 = 8 << 20;
+/// How many log rows one batch may carry.
+pub(super) const BATCH_CHANGES: u64 = 10_000;
+/// How long another program's lock on the server's database is waited for.
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The rows of some keys of one table, as they are now.
+#[derive(Debug, Default)]
+pub(super) struct TableBatch {
+    pub(super) keys: Vec<Row>,
+    pub(super) rows: Vec<Row>,
+}
+
+/// A bounded piece of the change log, with the current rows of its keys.
+#[derive(Debug, Default)]
+pub(super) struct Slice {
+    /// Log rows in it.
+    pub(super) changes: u64,
+    /// The last position in it.
+    pub(super) end: i64,
+    /// Whether it reaches the end of the log in its own snapshot: with it, the standby equals the source.
+    pub(super) exhausted: bool,
+    /// By table.
+    pub(super) tables: BTreeMap<String, TableBatch>,
+    /// Tables that have to be copied whole.
+    pub(super) whole: BTreeSet<String>,
+    pub(super) bytes: u64,
+}
+
+/// Where a walk through a table's rows stands.
+pub(super) type RangePosition = Option<Row>;
+
+/// The active copy, opened for export.
+pub(super) struct Source<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) path: &'a Path,
+    pub(super) capture: &'a Capture,
+}
+
+/// Whether a failure is the schema having changed under a run, which then begins again.
+pub(super) fn is_schema_change(error: &Error) -> bool {
+    error.kind == ErrorKind::SourceTooBusy && error.context.contains_key("schema")
+}
+
+impl Source<'_> {
+    /// The log after a position, cut where it gets too long. A key is read once, however often it was logged.
+    ///
+    /// # Errors
+    /// An error for which [`is_schema_change`] holds, and failures of the database.
+    pub(super) fn changes(&self, after: i64, work: &Work<'_>) -> Result<Slice> {
+        self.snapshot(work, |transaction| {
+            let started = Instant::now();
+            let keys = (0..self.capture.key_width).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ");
+            let mut log = transaction.prepare_cached(&format!(
+                "SELECT position, table_number, whole, {keys} FROM csb_change WHERE position > ?1 ORDER BY position"
+            ))?;
+            let mut rows = log.query([after])?;
+            let mut slice = Slice { end: after, exhausted: true, ..Slice::default() };
+            let mut seen: HashSet<(i64, Row)> = HashSet::new();
+            while let Some(row) = rows.next()? {
+                let full = slice.changes >= BATCH_CHANGES || slice.bytes >= SLICE_BYTES;
+                if full || (slice.changes > 0 && started.elapsed() >= SLICE_TIME) {
+                    slice.exhausted = false;
+                    break;
+                }
+                let number: i64 = row.get(1)?;
+                slice.end = row.get(0)?;
+                slice.changes += 1;
+                let Some(table) = self.table_of(number) else {
+                    slice.whole.extend(self.capture.former.get(&number).cloned());
+                    continue;
+                };
+                if row.get(2)? {
+                    slice.whole.insert(table.name.clone());
+                    continue;
+                }
+                let key = (0..table.key.len()).map(|i| row.get(3 + i)).collect::<rusqlite::Result<Row>>()?;
+                if seen.insert((number, key.clone())) {
+                    let batch = slice.tables.entry(table.name.clone()).or_default();
+                    slice.bytes += read_key(transaction, table, key, batch)?;
+                }
+            }
+            Ok(slice)
+        })
+    }
+
+    fn table_of(&self, number: i64) -> Option<&Table> {
+        self.capture.tables.get(&number).and_then(|name| self.capture.schema.table(name))
+    }
+
+    /// The current rows of some keys, for keys that could not be copied before.
+    ///
+    /// # Errors
+    /// As for [`Source::changes`].
+    pub(super) fn rows_of(&self, table: &Table, keys: &[Row], work: &Work<'_>) -> Result<TableBatch> {
+        self.snapshot(work, |transaction| {
+            let mut batch = TableBatch::default();
+            for key in keys {
+                read_key(transaction, table, key.clone(), &mut batch)?;
+            }
+            Ok(batch)
+        })
+    }
+
+    /// Some rows of a table in its own order, from a position on; the position to go on from, or none at its end.
+    ///
+    /// # Errors
+    /// As for [`Source::changes`].
+    pub(super) fn range(
+        &self,
+        table: &Table,
+        after: &RangePosition,
+        work: &Work<'_>,
+    ) -> Result<(Vec<Row>, RangePosition, u64)> {
+        self.snapshot(work, |transaction| {
+            let started = Instant::now();
+            let mut statement = transaction.prepare_cached(&range_query(table, after.is_some()))?;
+            let mut found = statement.query(params_from_iter(after.iter().flatten()))?;
+            let order_width = match &table.order {
+                Order::Rowid(_) => 1,
+                Order::PrimaryKey(columns) => columns.len(),
+            };
+            let (mut rows, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = found.next()? {
+                let values = (0..table.columns.len())
+                    .map(|i| row.get(order_width + i))
+                    .collect::<rusqlite::Result<Row>>()?;
+                bytes += values.iter().map(Datum::size).sum::<u64>();
+                rows.push(values);
+                if bytes >= SLICE_BYTES || started.elapsed() >= SLICE_TIME {
+                    let position = (0..order_width).map(|i| row.get(i)).collect::<rusqlite::Result<Row>>()?;
+                    return Ok((rows, Some(position), bytes));
+                }
+            }
+            Ok((rows, None, bytes))
+        })
+    }
+
+    /// The server's schema objects, in one snapshot with nothing else.
+    ///
+    /// # Errors
+    /// As for [`Source::changes`].
+    pub(super) fn objects(&self, work: &Work<'_>) -> Result<Vec<SchemaObject>> {
+        self.snapshot(work, |transaction| objects(transaction))
+    }
+
+    /// Roughly how many rows there are to copy: cheap to say, never too few.
+    ///
+    /// # Errors
+    /// As for [`Source::changes`].
+    pub(super) fn row_estimate(&self, tables: &BTreeSet<String>, work: &Work<'_>) -> Result<Option<u64>> {
+        self.snapshot(work, |transaction| {
+            row_estimate(transaction, self.capture.schema.tables.iter().filter(|t| tables.contains(&t.name)))
+        })
+    }
+
+    /// The last position of the log.
+    ///
+    /// # Errors
+    /// As for [`Source::changes`].
+    pub(super) fn last_position(&self, work: &Work<'_>) -> Result<i64> {
+        self.snapshot(work, |transaction| capture::last_position(transaction))
+    }
+
+    /// Runs one short read transaction, and again where the server's lock was in the way.
+    fn snapshot<R>(
+        &self,
+        work: &Work<'_>,
+        read: impl Fn(&Transaction<'_>) -> rusqlite::Result<R>,
+    ) -> Result<R> {
+        patiently(self.path, "read", work, || {
+            let transaction = self.connection.unchecked_transaction()?;
+            if schema_version(&transaction)? != self.capture.schema.version {
+                return Ok(None);
+            }
+            read(&transaction).map(Some)
+        })?
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::SourceTooBusy,
+                format!("The schema of {} changed again and again while it was copied.", self.path.display()),
+                "Run the command again when the server's upgrade or VACUUM has ended.",
+            )
+            .at("schema", "changed")
+        })
+    }
+
+    /// Makes what was exported durable at the source and marks the position.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn barrier(&self, position: i64, work: &Work<'_>) -> Result<uuid::Uuid> {
+        patiently(self.path, "write to", work, || capture::write_barrier(self.connection, position))
+    }
+
+    /// Removes from the log what the standby holds, in pieces so small that the server hardly notices.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn prune(&self, position: i64, token: uuid::Uuid, work: &Work<'_>) -> Result<()> {
+        const PIECE: i64 = 5_000;
+        loop {
+            work.check()?;
+            let first: Option<i64> = patiently(self.path, "read", work, || {
+                self.connection.query_row("SELECT min(position) FROM csb_change", [], |row| row.get(0))
+            })?;
+            let Some(first) = first.filter(|first| *first <= position) else { break };
+            let upto = position.min(first.saturating_add(PIECE));
+            patiently(self.path, "prune the change log of", work, || {
+                self.connection.execute("DELETE FROM csb_change WHERE position <= ?1", [upto])
+            })?;
+        }
+        patiently(self.path, "prune the change log of", work, || {
+            self.connection.execute(
+                "DELETE FROM csb_barrier WHERE id < (SELECT id FROM csb_barrier WHERE token = ?1)",
+                [token.to_string()],
+            )
+        })?;
+        Ok(())
+    }
+}
+
+/// Tries again while another program holds its lock, up to a limit and as long as the job goes on.
+pub(super) fn patiently<R>(
+    path: &Path,
+    doing: &str,
+    work: &Work<'_>,
+    mut attempt: impl FnMut() -> rusqlite::Result<R>,
+) -> Result<R> {
+    while_busy(work.cancel, LOCK_PATIENCE, || attempt().map_err(|cause| sqlite_error(doing, path, &cause)))
+}
+
+/// As [`patiently`], for work that reports its own errors. Each attempt waits for SQLite's own time limit.
+pub(super) fn while_busy<R>(
+    cancel: &CancellationToken,
+    patience: Duration,
+    mut attempt: impl FnMut() -> Result<R>,
+) -> Result<R> {
+    let started = Instant::now();
+    loop {
+        if cancel.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        match attempt() {
+            Err(error) if error.kind == ErrorKind::StoreBusy && started.elapsed() < patience => {}
+            done => return done,
+        }
+    }
+}
+
+/// Reads the rows of one key into a batch; their size in bytes.
+fn read_key(
+    connection: &Connection,
+    table: &Table,
+    key: Row,
+    batch: &mut TableBatch,
+) -> rusqlite::Result<u64> {
+    let mut statement = connection.prepare_cached(&key_query(table))?;
+    let mut found = statement.query(params_from_iter(key.iter().map(|value| value as &dyn ToSql)))?;
+    let mut bytes = 0;
+    while let Some(row) = found.next()? {
+        let values = (0..table.columns.len()).map(|i| row.get(i)).collect::<rusqlite::Result<Row>>()?;
+        bytes += values.iter().map(Datum::size).sum::<u64>();
+        batch.rows.push(values);
+    }
+    batch.keys.push(key);
+    Ok(bytes)
+}
+
+fn key_query(table: &Table) -> String {
+    format!(
+        "SELECT {} FROM {} WHERE {}",
+        column_list(&table.columns, ""),
+        quote(&table.name),
+        key_condition(table)
+    )
+}
+
+/// `IS`, because key columns that the topology names may hold NULL.
+pub(super) fn key_condition(table: &Table) -> String {
+    let terms = table.key.iter().enumerate().map(|(i, column)| format!("{} IS ?{}", quote(column), i + 1));
+    terms.collect::<Vec<_>>().join(" AND ")
+}
+
+fn range_query(table: &Table, goes_on: bool) -> String {
+    let order = match &table.order {
+        Order::Rowid(alias) => (*alias).to_owned(),
+        Order::PrimaryKey(columns) => column_list(columns, ""),
+    };
+    let condition = match &table.order {
+        _ if !goes_on => String::new(),
+        Order::Rowid(alias) => format!("WHERE {alias} > ?1"),
+        Order::PrimaryKey(columns) => {
+            let marks = (1..=columns.len()).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
+            format!("WHERE ({order}) > ({marks})")
+        }
+    };
+    let columns = column_list(&table.columns, "");
+    format!("SELECT {order}, {columns} FROM {} {condition} ORDER BY {order}", quote(&table.name))
+}
+
+/// The span of rowids of tables that have them; none where one of the tables has none.
+pub(super) fn row_estimate<'t>(
+    connection: &Connection,
+    tables: impl Iterator<Item = &'t Table>,
+) -> rusqlite::Result<Option<u64>> {
+    let mut total = 0;
+    for table in tables {
+        let Order::Rowid(alias) = &table.order else { return Ok(None) };
+        let name = quote(&table.name);
+        let ends: Option<(Option<i64>, Option<i64>)> = connection
+            .query_row(
+                &format!("SELECT (SELECT min({alias}) FROM {name}), (SELECT max({alias}) FROM {name})"),
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        if let Some((Some(first), Some(last))) = ends {
+            total += last.saturating_sub(first).saturating_add(1).unsigned_abs();
+        }
+    }
+    Ok(Some(total))
+}

@@ -1,0 +1,181 @@
+//! The standby copy: what it was copied from and how far, and the fence that keeps everybody else from writing.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::capture::has_table;
+use super::datum::{Datum, Row};
+use super::schema::{SchemaObject, Table};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::Generation;
+use crate::store::sqlite::{Access, open, quote, sqlite_error};
+use crate::store::user::Cursor;
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS csb_standby (id INTEGER PRIMARY KEY CHECK (id = 1), source_id TEXT NOT NULL,
+    position INTEGER NOT NULL, token TEXT NOT NULL, generation INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS csb_quarantine (table_name TEXT NOT NULL, k0, k1, k2, k3, k4, k5, k6, k7, reason TEXT NOT NULL);
+";
+
+/// How many key columns a quarantined key may have.
+const QUARANTINE_WIDTH: usize = 8;
+
+/// What lies at the standby's place.
+pub(super) enum Found {
+    /// Nothing.
+    Missing,
+    /// A copy of ours.
+    Copy(Cursor),
+    /// A database that is not a copy of ours: it is set aside, never overwritten.
+    Foreign,
+}
+
+/// Looks at the standby's place.
+///
+/// # Errors
+/// When something is there and cannot be read as a database.
+pub(super) fn examine(path: &Path) -> Result<Found> {
+    if !path.exists() {
+        return Ok(Found::Missing);
+    }
+    let connection = open(path, Access::Read)?;
+    let cursor = cursor(&connection).map_err(|cause| sqlite_error("read", path, &cause))?;
+    Ok(cursor.map_or(Found::Foreign, Found::Copy))
+}
+
+/// Where the copy stands.
+pub(super) fn cursor(connection: &Connection) -> rusqlite::Result<Option<Cursor>> {
+    if !has_table(connection, "csb_standby")? {
+        return Ok(None);
+    }
+    let row: Option<(String, i64, String)> = connection
+        .query_row("SELECT source_id, position, token FROM csb_standby", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?;
+    Ok(row.and_then(|(source, position, token)| {
+        Some(Cursor {
+            store_id: Uuid::parse_str(&source).ok()?,
+            position,
+            token: Uuid::parse_str(&token).ok()?,
+        })
+    }))
+}
+
+/// Creates the tables of a new copy.
+pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(TABLES)
+}
+
+/// Begins an import: refuses a generation older than one that has written here before.
+///
+/// # Errors
+/// `Fenced`.
+pub(super) fn check_generation(connection: &Connection, path: &Path, generation: Generation) -> Result<()> {
+    let seen: Option<i64> = connection
+        .query_row("SELECT generation FROM csb_standby", [], |row| row.get(0))
+        .optional()
+        .map_err(|cause| sqlite_error("read", path, &cause))?;
+    if seen.is_none_or(|seen| seen <= generation.0) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Fenced,
+        format!("A newer owner has written to the standby copy {}.", path.display()),
+        "Nothing is lost: that owner goes on. Look at it with Get-CsBackupJob.",
+    ))
+}
+
+/// Moves the cursor, in the transaction that wrote the rows.
+pub(super) fn set_cursor(
+    connection: &Connection,
+    cursor: &Cursor,
+    generation: Generation,
+) -> rusqlite::Result<()> {
+    connection.execute(
+        "INSERT INTO csb_standby (id, source_id, position, token, generation) VALUES (1, ?1, ?2, ?3, ?4)
+         ON CONFLICT (id) DO UPDATE SET source_id = excluded.source_id, position = excluded.position,
+             token = excluded.token, generation = excluded.generation",
+        params![cursor.store_id.to_string(), cursor.position, cursor.token.to_string(), generation.0],
+    )?;
+    Ok(())
+}
+
+/// Fences every table: writes by anybody whose triggers are on fail with "pool is read-only". The importer's
+/// connection has its triggers off.
+pub(super) fn raise_fence(connection: &Connection, objects: &[SchemaObject]) -> rusqlite::Result<()> {
+    drop_fence(connection)?;
+    let is_plain = |object: &&SchemaObject| {
+        object.kind == "table" && !object.sql.trim_start().to_ascii_uppercase().starts_with("CREATE VIRTUAL")
+    };
+    for (number, table) in objects.iter().filter(is_plain).enumerate() {
+        for event in ["INSERT", "UPDATE", "DELETE"] {
+            connection.execute_batch(&format!(
+                "CREATE TRIGGER csb_fence_{number}_{} BEFORE {event} ON {} BEGIN SELECT RAISE(ABORT, 'pool is read-only'); END",
+                event.to_ascii_lowercase(),
+                quote(&table.name)
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the fence away.
+pub(super) fn drop_fence(connection: &Connection) -> rusqlite::Result<()> {
+    let names: Vec<String> = connection
+        .prepare(
+            "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND substr(name, 1, 10) = 'csb_fence_'",
+        )?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for name in names {
+        connection.execute_batch(&format!("DROP TRIGGER {}", quote(&name)))?;
+    }
+    Ok(())
+}
+
+/// Takes the keys of a table that could not be copied before out of the quarantine, to be tried again.
+pub(super) fn take_quarantined(connection: &Connection, table: &Table) -> rusqlite::Result<Vec<Row>> {
+    let width = table.key.len().min(QUARANTINE_WIDTH);
+    let keys = connection
+        .prepare("SELECT k0, k1, k2, k3, k4, k5, k6, k7 FROM csb_quarantine WHERE table_name = ?1")?
+        .query_map([&table.name], |row| (0..width).map(|i| row.get(i)).collect())?
+        .collect::<rusqlite::Result<_>>()?;
+    connection.execute("DELETE FROM csb_quarantine WHERE table_name = ?1", [&table.name])?;
+    Ok(keys)
+}
+
+/// Whether anything is in quarantine.
+pub(super) fn has_quarantined(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM csb_quarantine)", [], |row| row.get(0))
+}
+
+/// Remembers a key that could not be copied.
+pub(super) fn quarantine(
+    connection: &Connection,
+    table: &Table,
+    key: &[Datum],
+    reason: &str,
+) -> rusqlite::Result<()> {
+    let null = Datum::Null;
+    let value = |i: usize| key.get(i).unwrap_or(&null);
+    connection.execute(
+        "INSERT INTO csb_quarantine (table_name, k0, k1, k2, k3, k4, k5, k6, k7, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            table.name,
+            value(0),
+            value(1),
+            value(2),
+            value(3),
+            value(4),
+            value(5),
+            value(6),
+            value(7),
+            reason
+        ],
+    )?;
+    Ok(())
+}

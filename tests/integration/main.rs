@@ -1,0 +1,12 @@
+//! Everything that is tested through public interfaces, linked once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::string_slice,
+    missing_docs
+)]
+
+mod user_store;
