@@ -1,1 +1,76 @@
 //! The report as one self-contained HTML page.
+//!
+//! The page loads nothing and runs nothing, and its own content security policy forbids both, so that it can be mailed
+//! and opened anywhere. The templates lie in `templates/`; everything they show is prepared by the modules below.
+
+use askama::Template;
+
+use super::{Report, StepReport};
+use crate::error::{Error, ErrorKind, Result};
+
+mod format;
+mod look;
+mod modules;
+mod timeline;
+mod view;
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+
+#[derive(Template)]
+#[template(path = "report.html", whitespace = "minimize")]
+struct Page<'a> {
+    report: &'a Report,
+    headline: view::Headline<'a>,
+    figures: Vec<view::Figure>,
+    errors: Vec<view::Located<'a, Error>>,
+    warnings: Vec<view::Located<'a, str>>,
+    quarantines: Vec<modules::Quarantine<'a>>,
+    timeline: Option<timeline::Timeline>,
+    modules: Vec<modules::ModuleView<'a>>,
+    steps: Vec<StepView<'a>>,
+    plan: Vec<view::PlanRow<'a>>,
+    request: String,
+}
+
+struct StepView<'a> {
+    step: &'a StepReport,
+    look: look::Look,
+    /// What went wrong is read first, so that it need not be opened.
+    open: bool,
+}
+
+/// Writes a report as one self-contained HTML page.
+pub fn render(report: &Report) -> Result<String> {
+    let page = Page {
+        report,
+        headline: view::headline(report),
+        figures: view::figures(report),
+        errors: view::errors(report),
+        warnings: view::warnings(report),
+        quarantines: modules::quarantines(report),
+        timeline: timeline::timeline(report),
+        modules: modules::modules(report),
+        steps: report.steps.iter().map(step).collect(),
+        plan: view::plan(report),
+        request: format!("{:#}", report.request),
+    };
+    let html = page.render().map_err(|cause| {
+        Error::new(
+            ErrorKind::Io,
+            "The report cannot be written as an HTML page.",
+            "Read the report as JSON; it says the same.",
+        )
+        .at("job", report.job_id)
+        .caused_by(&cause)
+    })?;
+    // The markup itself has no such characters, so that one pass over the page reaches every value.
+    Ok(html.chars().map(format::visible).collect())
+}
+
+fn step(step: &StepReport) -> StepView<'_> {
+    let look = look::look(step.outcome);
+    StepView { step, look, open: matches!(look.class, "bad" | "warn" | "stop") && !step.details.is_empty() }
+}
