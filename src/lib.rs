@@ -5,7 +5,9 @@
 //! `topology`, `report`, `clock` and `error`.
 
 pub mod clock;
+pub mod config;
 pub mod error;
+pub mod job;
 pub mod module;
 pub mod report;
 pub mod store;

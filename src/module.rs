@@ -18,6 +18,7 @@ use crate::store::{Generation, Trace};
 pub mod cms_master;
 pub mod data_conf;
 pub mod presence_focus;
+pub mod state;
 
 /// One kind of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 pub mod content;
+pub mod files;
 pub mod management;
 pub mod service;
 pub mod sqlite;

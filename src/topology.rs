@@ -7,6 +7,7 @@ mod url;
 mod validate;
 
 pub use fqdn::PoolFqdn;
+pub(crate) use parse::read_text;
 pub use parse::{line_of, located, toml_error};
 pub use pool::{ContentStoreConfig, Pool, Standby, Topology, UserStoreConfig};
 pub use url::StoreUrl;

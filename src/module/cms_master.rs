@@ -1,1 +1,131 @@
-//! (under construction)
+//! `CentralMgmt.CMSMaster`: the documents of the Central Management store.
+
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{BackupModule, Context, CycleOutcome, ModuleId, Observation};
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::Moved;
+use crate::store::management::{Document, ManagementStore, foreign};
+use crate::store::{Generation, Trace};
+
+/// How many documents one batch carries.
+const BATCH_DOCUMENTS: u64 = 100;
+
+/// The active master at one pool and its copy; or, at any other pool, nothing.
+pub struct CmsMaster {
+    stores: Option<(PathBuf, PathBuf)>,
+}
+
+impl CmsMaster {
+    /// The module of the pool that hosts the active master.
+    pub fn master(master: &Path, standby: &Path) -> Self {
+        CmsMaster { stores: Some((master.to_owned(), standby.to_owned())) }
+    }
+
+    /// The module of any other pool, which has nothing to export and is healthy.
+    pub fn elsewhere() -> Self {
+        CmsMaster { stores: None }
+    }
+
+    /// The documents that the standby lacks, the master's id, and where both stand.
+    fn compare(master: &Path, standby: &Path) -> Result<Comparison> {
+        let master = ManagementStore::open(master)?;
+        let (master_id, last) = master.position()?;
+        let held = if standby.exists() { Some(ManagementStore::open(standby)?.position()?) } else { None };
+        let position = match &held {
+            Some((_, 0)) | None => 0,
+            Some((id, _)) if *id != master_id => return Err(foreign(standby)),
+            Some((_, position)) => *position,
+        };
+        if position > last {
+            return Err(Error::new(
+                ErrorKind::MasterOutdated,
+                format!("The standby copy {} is newer than the active master.", standby.display()),
+                "The master was restored to an earlier state. Compare both before anything is published; the copy is left as it is.",
+            ));
+        }
+        Ok(Comparison {
+            missing: master.after(position)?,
+            master_id,
+            initialized: held.is_some_and(|(_, held)| held > 0),
+            position,
+        })
+    }
+}
+
+struct Comparison {
+    missing: Vec<Document>,
+    master_id: String,
+    initialized: bool,
+    position: i64,
+}
+
+impl BackupModule for CmsMaster {
+    fn id(&self) -> ModuleId {
+        ModuleId::CmsMaster
+    }
+
+    fn touches(&self) -> Vec<String> {
+        self.stores.iter().map(|(_, standby)| format!("sqlite:{}", standby.display())).collect()
+    }
+
+    fn observe(&self, _cancel: &CancellationToken) -> Result<Observation> {
+        let Some((master, standby)) = &self.stores else {
+            let reason = "This pool does not host the active master of the Central Management store.";
+            return Ok(Observation { not_applicable: Some(reason.to_owned()), ..Observation::default() });
+        };
+        let compared = Self::compare(master, standby)?;
+        let pending = compared.missing.len() as u64;
+        Ok(Observation {
+            initialized: compared.initialized,
+            not_applicable: None,
+            pending_items: pending,
+            pending_bytes: compared.missing.iter().map(|document| document.body.len() as u64).sum(),
+            fits_one_batch: pending <= BATCH_DOCUMENTS,
+            oldest_pending: compared
+                .missing
+                .first()
+                .and_then(|document| jiff::Timestamp::from_millisecond(document.published_ms).ok()),
+            cursor: (compared.position > 0).then(|| format!("revision {}", compared.position)),
+        })
+    }
+
+    fn run_cycle(&self, context: &Context) -> Result<CycleOutcome> {
+        let Some((master, standby)) = &self.stores else { return Ok(CycleOutcome::default()) };
+        context.check()?;
+        let compared = Self::compare(master, standby)?;
+        if compared.missing.is_empty() {
+            return Ok(CycleOutcome::default());
+        }
+        let mut copy = ManagementStore::create(standby)?;
+        copy.import(&compared.master_id, &compared.missing, context.generation)?;
+        let moved = Moved {
+            items_written: compared.missing.len() as u64,
+            items_deleted: 0,
+            bytes: compared.missing.iter().map(|document| document.body.len() as u64).sum(),
+            batches: 1,
+        };
+        let details = vec![format!("Copied {} document versions.", moved.items_written)];
+        Ok(CycleOutcome { moved, details, ..CycleOutcome::default() })
+    }
+
+    fn carry_back(&self, _context: &Context) -> Result<CycleOutcome> {
+        Ok(CycleOutcome::default())
+    }
+
+    fn observe_carry_back(&self, _cancel: &CancellationToken) -> Result<(u64, u64)> {
+        Ok((0, 0))
+    }
+
+    fn disable(&self, _generation: Generation, dry_run: bool) -> Result<Vec<Trace>> {
+        match &self.stores {
+            Some((_, standby)) if standby.exists() => match ManagementStore::open(standby) {
+                Ok(mut store) => store.remove_tables(dry_run),
+                Err(_) => Ok(Vec::new()),
+            },
+            _ => Ok(Vec::new()),
+        }
+    }
+}

@@ -1,1 +1,90 @@
-//! (under construction)
+//! `UserServices.PresenceFocus`: the user store.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{BackupModule, Context, CycleOutcome, ModuleId, Observation, Progress};
+use crate::error::Result;
+use crate::store::user::{PairOutcome, UserStorePair, Work};
+use crate::store::{Generation, Trace};
+
+/// The user store of one pool and its copy.
+pub struct PresenceFocus {
+    pair: Box<dyn UserStorePair>,
+    standby: String,
+    batch_changes: u64,
+}
+
+impl PresenceFocus {
+    /// The module over a pair of stores; `standby` is the copy's URL, a batch carries that many changes.
+    pub fn new(pair: Box<dyn UserStorePair>, standby: String, batch_changes: u64) -> Self {
+        PresenceFocus { pair, standby, batch_changes }
+    }
+
+    fn with_work(
+        &self,
+        context: &Context,
+        run: impl Fn(&dyn UserStorePair, &Work<'_>) -> Result<PairOutcome>,
+    ) -> Result<CycleOutcome> {
+        let progress = |activity, items_done, items_total, bytes_done| {
+            context.observer.progress(Progress {
+                activity,
+                items_done,
+                items_total,
+                bytes_done,
+                bytes_total: None,
+            });
+        };
+        let work = Work {
+            generation: context.generation,
+            cancel: &context.cancel,
+            progress: &progress,
+            now: context.clock.now(),
+        };
+        let outcome = run(self.pair.as_ref(), &work)?;
+        Ok(CycleOutcome {
+            moved: outcome.moved,
+            quarantined: outcome.quarantined,
+            warnings: outcome.warnings,
+            details: outcome.details,
+        })
+    }
+}
+
+impl BackupModule for PresenceFocus {
+    fn id(&self) -> ModuleId {
+        ModuleId::PresenceFocus
+    }
+
+    fn touches(&self) -> Vec<String> {
+        vec![self.standby.clone()]
+    }
+
+    fn observe(&self, cancel: &CancellationToken) -> Result<Observation> {
+        let seen = self.pair.observe(cancel)?;
+        Ok(Observation {
+            initialized: seen.initialized,
+            not_applicable: None,
+            pending_items: seen.pending,
+            pending_bytes: 0,
+            fits_one_batch: seen.pending <= self.batch_changes,
+            oldest_pending: seen.oldest,
+            cursor: seen.position.map(|position| format!("position {position}")),
+        })
+    }
+
+    fn run_cycle(&self, context: &Context) -> Result<CycleOutcome> {
+        self.with_work(context, |pair, work| pair.synchronize(work))
+    }
+
+    fn carry_back(&self, context: &Context) -> Result<CycleOutcome> {
+        self.with_work(context, |pair, work| pair.restore(work))
+    }
+
+    fn observe_carry_back(&self, _cancel: &CancellationToken) -> Result<(u64, u64)> {
+        Ok((self.pair.lost()?.unwrap_or(0), 0))
+    }
+
+    fn disable(&self, _generation: Generation, dry_run: bool) -> Result<Vec<Trace>> {
+        self.pair.remove_traces(dry_run)
+    }
+}

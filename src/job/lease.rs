@@ -1,0 +1,106 @@
+//! Holding the right to write while a job runs, and hearing from other processes that it should stop.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::run::Environment;
+use super::{Job, run::blocking};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::service::{LEASE_DURATION, Lease, ServiceStore};
+use crate::topology::PoolFqdn;
+
+/// How often a request of another process to cancel is looked for.
+const CANCEL_POLL: Duration = Duration::from_millis(100);
+/// How often a lease that somebody else holds is tried again while waiting for it.
+const LEASE_POLL: Duration = Duration::from_millis(250);
+
+/// The leases of one job, renewed by a task of their own until they are given back.
+pub(super) struct Leases {
+    held: Arc<Mutex<Vec<(PathBuf, Lease)>>>,
+    keeper: tokio::task::JoinHandle<()>,
+}
+
+impl Leases {
+    /// Begins to look after a job's leases, of which there are none yet.
+    pub(super) fn keep(job: Arc<Job>, environment: Arc<Environment>) -> Self {
+        let held = Arc::new(Mutex::new(Vec::new()));
+        let keeper = tokio::spawn(keep(job, environment, Arc::clone(&held)));
+        Leases { held, keeper }
+    }
+
+    /// Takes one lease, waiting for it as long as was asked for.
+    pub(super) async fn take(
+        &self,
+        store: &Path,
+        pool: &PoolFqdn,
+        job: &Job,
+        environment: &Environment,
+        patience: Duration,
+    ) -> Result<Lease> {
+        let started = environment.clock.monotonic();
+        loop {
+            let (path, name, owner, id, now) =
+                (store.to_owned(), pool.clone(), environment.owner.clone(), job.id, environment.clock.now());
+            let taken = blocking(move || ServiceStore::open(&path)?.acquire(&name, &owner, id, now)).await;
+            match taken {
+                Err(error)
+                    if error.kind == ErrorKind::Conflict
+                        && environment.clock.monotonic().saturating_sub(started) < patience =>
+                {
+                    pause(job, environment, LEASE_POLL).await?;
+                }
+                Err(error) => return Err(error),
+                Ok(lease) => {
+                    self.lock().push((store.to_owned(), lease.clone()));
+                    return Ok(lease);
+                }
+            }
+        }
+    }
+
+    /// Gives all leases back. One that was taken over meanwhile is not ours to give.
+    pub(super) async fn release(self) {
+        self.keeper.abort();
+        let held = std::mem::take(&mut *self.lock());
+        for (store, lease) in held {
+            // Where giving back fails the lease runs out by itself.
+            let _ = blocking(move || ServiceStore::open(&store)?.release(&lease)).await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(PathBuf, Lease)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn keep(job: Arc<Job>, environment: Arc<Environment>, held: Arc<Mutex<Vec<(PathBuf, Lease)>>>) {
+    let mut renewed = environment.clock.monotonic();
+    loop {
+        environment.clock.sleep(CANCEL_POLL).await;
+        if environment.records.cancel_requested(job.id) {
+            job.cancel.cancel();
+        }
+        if environment.clock.monotonic().saturating_sub(renewed) < LEASE_DURATION / 3 {
+            continue;
+        }
+        renewed = environment.clock.monotonic();
+        let leases = held.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (store, lease) in leases {
+            let now = environment.clock.now();
+            let renewal = blocking(move || ServiceStore::open(&store)?.renew(&lease, now)).await;
+            if renewal.is_err_and(|error| error.kind == ErrorKind::Fenced) {
+                // The stores refuse this job from now on; it need not try.
+                job.cancel.cancel();
+            }
+        }
+    }
+}
+
+/// A pause that a cancelled job does not sit out.
+pub(super) async fn pause(job: &Job, environment: &Environment, duration: Duration) -> Result<()> {
+    tokio::select! {
+        () = environment.clock.sleep(duration) => Ok(()),
+        () = job.cancel.cancelled() => Err(Error::cancelled()),
+    }
+}

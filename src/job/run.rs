@@ -1,0 +1,580 @@
+//! Running a job: look, plan, take the lease, do each step of the plan, look again, report.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+use super::Job;
+use super::events::EventKind;
+use super::lease::{Leases, pause};
+use super::progress::{Activity, StepObserver};
+use super::record::{JobRecord, Records, interrupted};
+use super::request::{Awaited, Operation};
+use super::target::{Target, Targets, Way};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::module::state::PoolState;
+use crate::module::{Context, CycleOutcome};
+use crate::report::{HostInfo, Outcome, Plan, PlannedStep, Report, SCHEMA_VERSION, StepReport};
+use crate::store::Generation;
+use crate::store::service::{Lease, Owner, ServiceStore, StoredState};
+
+/// What every job of a service needs.
+pub struct Environment {
+    /// Where times come from.
+    pub clock: Arc<dyn Clock>,
+    /// This process.
+    pub owner: Owner,
+    /// Where jobs are kept on disk.
+    pub records: Records,
+}
+
+/// Runs a job to its end. It ends in exactly one report and one terminal event, whatever happens.
+pub async fn run(job: Arc<Job>, operation: Operation, targets: Targets, environment: Arc<Environment>) {
+    Run::new(job, operation, targets, environment).run().await;
+}
+
+/// Runs blocking work on a thread where that is allowed; a panic in it becomes an error.
+pub(super) async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> Result<R> + Send + 'static,
+) -> Result<R> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failure) => Err(Error::new(
+            ErrorKind::Panic,
+            "This library has a defect: a part of it stopped unexpectedly.",
+            "Report it to its maintainers with this message. What was committed before is safe.",
+        )
+        .caused_by(&failure)),
+    }
+}
+
+struct Run {
+    job: Arc<Job>,
+    operation: Operation,
+    environment: Arc<Environment>,
+    targets: Targets,
+    rows: Vec<Target>,
+    plan: Plan,
+    steps: Vec<StepReport>,
+    errors: Vec<Error>,
+    retries: u32,
+    began: Duration,
+    lease: Option<Lease>,
+    partner_lease: Option<Lease>,
+}
+
+impl Run {
+    fn new(job: Arc<Job>, operation: Operation, targets: Targets, environment: Arc<Environment>) -> Self {
+        let outward = targets.outward.iter().map(|module| {
+            Target::new(Arc::clone(module), Way::Copy, &job.pool, &targets.partner, targets.pool_state)
+        });
+        let inward = targets.inward.iter().map(|module| {
+            Target::new(
+                Arc::clone(module),
+                Way::CarryBack,
+                &job.pool,
+                &targets.partner,
+                targets.partner_state,
+            )
+        });
+        let rows: Vec<Target> = outward.chain(inward).collect();
+        let plan = Plan { steps: planned(&operation, &rows) };
+        let began = environment.clock.monotonic();
+        Run {
+            job,
+            operation,
+            environment,
+            targets,
+            rows,
+            plan,
+            steps: Vec::new(),
+            errors: Vec::new(),
+            retries: 0,
+            began,
+            lease: None,
+            partner_lease: None,
+        }
+    }
+
+    async fn run(mut self) {
+        self.tell(EventKind::Started {
+            command: self.job.command.to_owned(),
+            pool_fqdn: self.job.pool.to_string(),
+            plan: self.plan.clone(),
+        });
+        if let Err(error) = self.execute().await {
+            self.errors.push(error);
+        }
+        let report = self.report(self.outcome());
+        if !self.operation.what_if
+            && let Err(error) = self.write_record(true, report.clone())
+        {
+            self.tell(EventKind::Warning {
+                module: None,
+                message: format!("{error} The report is kept in memory only."),
+            });
+        }
+        let finished = EventKind::Finished { outcome: report.outcome, duration_ms: report.duration_ms };
+        self.job.finish(report);
+        self.tell(finished);
+    }
+
+    async fn execute(&mut self) -> Result<()> {
+        self.check_pool_state()?;
+        if self.operation.what_if {
+            return self.look_at_all().await;
+        }
+        self.write_record(false, self.report_of_a_dead_process())?;
+        let leases = Leases::keep(Arc::clone(&self.job), Arc::clone(&self.environment));
+        let done = self.execute_leased(&leases).await;
+        leases.release().await;
+        done
+    }
+
+    async fn execute_leased(&mut self, leases: &Leases) -> Result<()> {
+        let lease = leases
+            .take(
+                &self.targets.service_store,
+                &self.job.pool,
+                &self.job,
+                &self.environment,
+                self.operation.wait_for_lease,
+            )
+            .await?;
+        self.mend_predecessor(&lease);
+        self.lease = Some(lease);
+        self.look_at_all().await?;
+        if let Some(awaited) = self.operation.awaited {
+            self.await_state(awaited).await?;
+        }
+        for index in 0..self.rows.len() {
+            self.run_step(index, leases).await;
+        }
+        for index in 0..self.rows.len() {
+            self.look_again(index).await;
+        }
+        Ok(())
+    }
+
+    /// A job whose process died never wrote its report: whoever takes its lease over does.
+    fn mend_predecessor(&self, lease: &Lease) {
+        if let Some(predecessor) = lease.taken_over_from {
+            // Its record may be in another deployment's folder; then it is mended there.
+            let _ = self.environment.records.read(predecessor, self.environment.clock.now());
+        }
+    }
+
+    fn check_pool_state(&self) -> Result<()> {
+        if !self.operation.failed_over_pool_only || self.targets.pool_state == PoolState::FailedOver {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::PoolStateMismatch,
+            format!("{} is {}, not FailedOver.", self.job.pool, self.targets.pool_state.name()),
+            "Leave FailedOverPoolOnly out to back up a pool that is not failed over.",
+        )
+        .at("pool", &self.job.pool))
+    }
+
+    /// Compares all stores: the state before, and what each step will move.
+    async fn look_at_all(&mut self) -> Result<()> {
+        for index in 0..self.rows.len() {
+            self.look(index).await;
+            if self.job.cancel.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self, index: usize) {
+        let Some(row) = self.rows.get_mut(index) else { return };
+        let (module, way, cancel) = (Arc::clone(&row.module), row.way, self.job.cancel.clone());
+        let seen = blocking(move || {
+            let seen = module.observe(&cancel);
+            match way {
+                Way::Copy => seen.map(|seen| (seen.pending_items, seen.pending_bytes, Some(seen))),
+                // A store that is lost cannot be observed, but what would be given back can be counted.
+                Way::CarryBack => {
+                    module.observe_carry_back(&cancel).map(|(items, bytes)| (items, bytes, seen.ok()))
+                }
+            }
+        })
+        .await;
+        let (step_id, now) = (row.step_id(), self.environment.clock.now());
+        match seen {
+            Ok((items, bytes, seen)) => {
+                if let Some(seen) = seen {
+                    row.observed(&seen, now);
+                }
+                if let Some(step) = self.plan.steps.iter_mut().find(|step| step.id == step_id) {
+                    step.items = Some(items);
+                    step.bytes = (bytes > 0).then_some(bytes);
+                }
+            }
+            // A state that cannot be seen now may be seen when the step runs: only then it is an error of the module.
+            Err(_) if !self.operation.what_if => {}
+            Err(error) => row.failed(error),
+        }
+    }
+
+    /// Runs cycles until the awaited state is reached, as the backup service would meanwhile.
+    async fn await_state(&mut self, awaited: Awaited) -> Result<()> {
+        let title = match awaited {
+            Awaited::Steady => "Wait for the steady state",
+            Awaited::Final => "Wait for the final state",
+        };
+        let (step, started) = self.step_started("await:state", title, None);
+        for attempt in 0..=self.operation.retry_count {
+            if attempt > 0 {
+                self.retries += 1;
+                let waited = pause(&self.job, &self.environment, self.operation.wait_time).await;
+                if let Err(error) = waited {
+                    self.step_finished(step, started, Outcome::Cancelled, Vec::new());
+                    return Err(error);
+                }
+            }
+            for index in 0..self.rows.len() {
+                if self.rows.get(index).is_some_and(|row| row.way == Way::Copy) {
+                    self.cycle(index, "await:state").await;
+                    self.look_again(index).await;
+                }
+            }
+            let reached = |row: &Target| match awaited {
+                Awaited::Steady => row.is_steady(),
+                Awaited::Final => row.is_drained(),
+            };
+            if self.rows.iter().filter(|row| row.way == Way::Copy).all(reached) {
+                let detail = format!("Reached at look {}.", attempt + 1);
+                self.step_finished(step, started, Outcome::Succeeded, vec![detail]);
+                return Ok(());
+            }
+        }
+        self.step_finished(step, started, Outcome::Failed, Vec::new());
+        Err(self.state_not_reached())
+    }
+
+    fn state_not_reached(&self) -> Error {
+        let states: Vec<String> = self
+            .rows
+            .iter()
+            .filter(|row| row.way == Way::Copy && row.not_applicable.is_none())
+            .map(|row| {
+                format!(
+                    "{} {} with {} pending",
+                    row.name(),
+                    row.state().export.name(),
+                    row.state().pending_items
+                )
+            })
+            .collect();
+        Error::new(
+            ErrorKind::StateNotReached,
+            format!("{} did not reach the awaited state: {}.", self.job.pool, states.join(", ")),
+            "Wait until the pool is quieter, raise RetryCount or WaitTime, or back up without FullBackup and SteadyState.",
+        )
+        .at("pool", &self.job.pool)
+    }
+
+    async fn run_step(&mut self, index: usize, leases: &Leases) {
+        let Some(row) = self.rows.get(index) else { return };
+        let (id, title, module, way) = (row.step_id(), row.step_title(), row.name(), row.way);
+        let (step, started) = self.step_started(&id, &title, Some(module));
+        let details = if let Some(reason) = row.not_applicable.clone() {
+            vec![reason]
+        } else if way == Way::CarryBack && !self.take_partner_lease(index, leases).await {
+            Vec::new()
+        } else {
+            self.cycle(index, &id).await
+        };
+        let outcome = self.rows.get(index).map_or(Outcome::Skipped, |row| row.outcome(false));
+        self.step_finished(step, started, outcome, details);
+    }
+
+    /// What is given back is the partner's data, so its lease is needed. Where its own job is running, that one has
+    /// precedence, and this step is left out with a warning.
+    async fn take_partner_lease(&mut self, index: usize, leases: &Leases) -> bool {
+        if self.partner_lease.is_some() {
+            return true;
+        }
+        let taken = leases
+            .take(
+                &self.targets.partner_service_store,
+                &self.targets.partner,
+                &self.job,
+                &self.environment,
+                self.operation.wait_for_lease,
+            )
+            .await;
+        match taken {
+            Ok(lease) => {
+                self.mend_predecessor(&lease);
+                self.partner_lease = Some(lease);
+                true
+            }
+            Err(error) => {
+                if let Some(row) = self.rows.get_mut(index) {
+                    if error.kind == ErrorKind::Conflict {
+                        row.skip(format!("Nothing was given back: {error}"));
+                    } else {
+                        row.failed(error);
+                    }
+                }
+                false
+            }
+        }
+    }
+
+    /// One cycle of one module, again after a pause where that may help.
+    async fn cycle(&mut self, index: usize, step: &str) -> Vec<String> {
+        let Some(row) = self.rows.get(index) else { return Vec::new() };
+        let (module, way, name) = (Arc::clone(&row.module), row.way, row.name());
+        if row.not_applicable.is_some() {
+            return Vec::new();
+        }
+        let context = self.context(step, name, way);
+        let began = self.environment.clock.monotonic();
+        let mut pauses = backoff(self.operation.retry_count);
+        let mut attempt = 1;
+        let done: Result<CycleOutcome> = loop {
+            let (module, context) = (Arc::clone(&module), context.clone());
+            let done = blocking(move || {
+                context.check()?;
+                match way {
+                    Way::Copy => module.run_cycle(&context),
+                    Way::CarryBack => module.carry_back(&context),
+                }
+            })
+            .await;
+            let error = match done {
+                Err(error) if error.retryable => error,
+                done => break done,
+            };
+            let Some(delay) = pauses.next() else { break Err(error) };
+            attempt += 1;
+            self.retries += 1;
+            self.tell(EventKind::Retrying {
+                module: Some(name.to_owned()),
+                attempt,
+                delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                error,
+            });
+            if let Err(cancelled) = pause(&self.job, &self.environment, delay).await {
+                break Err(cancelled);
+            }
+        };
+        let spent = self.environment.clock.monotonic().saturating_sub(began);
+        let pool = self.job.pool.clone();
+        let Some(row) = self.rows.get_mut(index) else { return Vec::new() };
+        row.spent += spent;
+        match done {
+            Ok(cycle) => {
+                row.errors.clear();
+                row.cycle_done(&cycle);
+                cycle.details
+            }
+            Err(error) => {
+                row.errors.clear();
+                row.failed(error.at("module", name).at("pool", pool));
+                Vec::new()
+            }
+        }
+    }
+
+    fn context(&self, step: &str, module: &'static str, way: Way) -> Context {
+        let lease = match way {
+            Way::Copy => &self.lease,
+            Way::CarryBack => &self.partner_lease,
+        };
+        Context {
+            generation: lease.as_ref().map_or(Generation(0), |lease| lease.generation),
+            cancel: self.job.cancel.clone(),
+            observer: Arc::new(StepObserver {
+                job: Arc::clone(&self.job),
+                clock: Arc::clone(&self.environment.clock),
+                step: step.to_owned(),
+                module,
+                activity: Mutex::new(Activity::default()),
+            }),
+            clock: Arc::clone(&self.environment.clock),
+            force: self.operation.force,
+        }
+    }
+
+    /// Looks at a module after it ran, tells what changed, and remembers it for status queries.
+    async fn look_again(&mut self, index: usize) {
+        let Some(row) = self.rows.get(index) else { return };
+        let before = row.state().clone();
+        if row.errors.is_empty() {
+            // After a cancellation the stores are not walked again: the host is waiting for the end.
+            if self.job.cancel.is_cancelled() {
+                return;
+            }
+            let (module, cancel) = (Arc::clone(&row.module), self.job.cancel.clone());
+            let seen = blocking(move || module.observe(&cancel)).await;
+            let now = self.environment.clock.now();
+            if let (Some(row), Ok(seen)) = (self.rows.get_mut(index), &seen) {
+                row.observed(seen, now);
+            }
+        }
+        let Some(row) = self.rows.get(index) else { return };
+        let after = row.state().clone();
+        let module = row.name().to_owned();
+        let halves = [
+            ("export", before.export.name(), after.export.name()),
+            ("import", before.import.name(), after.import.name()),
+        ];
+        for (half, from, to) in halves.into_iter().filter(|(_, from, to)| from != to) {
+            self.tell(EventKind::StateChanged {
+                module: module.clone(),
+                half: half.to_owned(),
+                from: from.to_owned(),
+                to: to.to_owned(),
+            });
+        }
+        self.remember(index).await;
+    }
+
+    async fn remember(&self, index: usize) {
+        let Some(row) = self.rows.get(index) else { return };
+        let (lease, store) = match row.way {
+            Way::Copy => (&self.lease, &self.targets.service_store),
+            Way::CarryBack => (&self.partner_lease, &self.targets.partner_service_store),
+        };
+        let Some(lease) = lease.clone() else { return };
+        let now = self.environment.clock.now();
+        let succeeded = row.errors.is_empty() && row.not_applicable.is_none() && row.way == Way::Copy;
+        let stored = StoredState {
+            state: row.state().clone(),
+            cursor: row.cursor().map(str::to_owned),
+            reason: row
+                .errors
+                .first()
+                .map(|error| error.message.clone())
+                .or_else(|| row.not_applicable.clone()),
+            observed_at: now,
+            last_success: succeeded.then_some(now),
+        };
+        let (store, module) = (store.clone(), row.name());
+        let kept = blocking(move || ServiceStore::open(&store)?.set_state(&lease, module, &stored)).await;
+        if let Err(error) = kept {
+            let message = format!("The state could not be kept for status queries. {error}");
+            self.tell(EventKind::Warning { module: Some(module.to_owned()), message });
+        }
+    }
+
+    fn step_started(&self, id: &str, title: &str, module: Option<&str>) -> (StepReport, Duration) {
+        let now = self.environment.clock.now();
+        let module = module.map(str::to_owned);
+        self.tell(EventKind::StepStarted {
+            step: id.to_owned(),
+            title: title.to_owned(),
+            module: module.clone(),
+        });
+        let step = StepReport {
+            id: id.to_owned(),
+            title: title.to_owned(),
+            module,
+            started_at: now,
+            duration_ms: 0,
+            outcome: Outcome::Skipped,
+            details: Vec::new(),
+        };
+        (step, self.environment.clock.monotonic())
+    }
+
+    fn step_finished(
+        &mut self,
+        mut step: StepReport,
+        started: Duration,
+        outcome: Outcome,
+        details: Vec<String>,
+    ) {
+        let spent = self.environment.clock.monotonic().saturating_sub(started);
+        step.duration_ms = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX);
+        step.outcome = outcome;
+        step.details = details;
+        self.tell(EventKind::StepFinished { step: step.id.clone(), module: step.module.clone(), outcome });
+        self.steps.push(step);
+    }
+
+    /// Failures beat a cancellation, which beats warnings.
+    fn outcome(&self) -> Outcome {
+        let of_error = |error: &Error| match error.kind {
+            ErrorKind::Cancelled => Outcome::Cancelled,
+            _ => Outcome::Failed,
+        };
+        let rows = self.rows.iter().map(|row| row.outcome(self.operation.what_if));
+        let worst = rows.chain(self.errors.iter().map(of_error)).max().unwrap_or(Outcome::Succeeded);
+        worst.max(Outcome::Succeeded)
+    }
+
+    fn report(&self, outcome: Outcome) -> Report {
+        let spent = self.environment.clock.monotonic().saturating_sub(self.began);
+        Report {
+            schema_version: SCHEMA_VERSION,
+            job_id: self.job.id,
+            command: self.job.command.to_owned(),
+            request: self.operation.request.clone(),
+            pool_fqdn: self.job.pool.to_string(),
+            backup_pool_fqdn: self.targets.partner.to_string(),
+            outcome,
+            what_if: self.operation.what_if,
+            started_at: self.job.started_at,
+            finished_at: self.environment.clock.now(),
+            duration_ms: u64::try_from(spent.as_millis()).unwrap_or(u64::MAX),
+            retries: self.retries,
+            host: HostInfo {
+                machine: self.environment.owner.machine.clone(),
+                process_id: self.environment.owner.process_id,
+                library_version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            plan: self.plan.clone(),
+            steps: self.steps.clone(),
+            modules: self.rows.iter().map(|row| row.report(self.operation.what_if)).collect(),
+            warnings: Vec::new(),
+            errors: self.errors.clone(),
+        }
+    }
+
+    /// What is to be said of this job should its process die before it can say anything itself.
+    fn report_of_a_dead_process(&self) -> Report {
+        let owner = &self.environment.owner;
+        Report { errors: vec![interrupted(&owner.machine, owner.process_id)], ..self.report(Outcome::Failed) }
+    }
+
+    fn write_record(&self, ended: bool, report: Report) -> Result<()> {
+        self.environment.records.write(&JobRecord { owner: self.environment.owner.clone(), ended, report })
+    }
+
+    fn tell(&self, event: EventKind) {
+        self.job.events.push(self.environment.clock.now(), event);
+    }
+}
+
+fn planned(operation: &Operation, rows: &[Target]) -> Vec<PlannedStep> {
+    let waiting = operation.awaited.map(|awaited| PlannedStep {
+        id: "await:state".to_owned(),
+        title: match awaited {
+            Awaited::Steady => "Wait for the steady state".to_owned(),
+            Awaited::Final => "Wait for the final state".to_owned(),
+        },
+        module: None,
+        touches: Vec::new(),
+        items: None,
+        bytes: None,
+    });
+    waiting.into_iter().chain(rows.iter().map(Target::planned)).collect()
+}
+
+/// Pauses between attempts: a fifth of a second at first, doubling, with jitter, at most ten seconds.
+fn backoff(attempts: u32) -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(10))
+        .with_max_times(attempts as usize)
+        .with_jitter()
+        .build()
+}
