@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::topology::PoolFqdn;
 
 pub mod folder;
+pub mod index;
 mod path;
 
 pub use path::ContentPath;
