@@ -170,3 +170,5 @@ fn cursor(pair: &IndexedPair) -> Option<String> {
     pair.scanned_at.map(|at| format!("scan {} at {at}", pair.scan))
 }
 
+#[cfg(test)]
+mod tests;
