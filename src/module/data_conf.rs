@@ -1,1 +1,174 @@
-//! (under construction)
+//! `ConfServices.DataConf`: the files of a pool's conferences.
+//!
+//! A cycle walks the source once and compares it with the index of what the standby holds ([`walk`]), copies what is
+//! new or changed in bounded batches and then removes what the source no longer has ([`cycle`]). Before anything
+//! else it makes sure that both stores are the ones it means ([`establish`]): a store that is not mounted looks
+//! exactly like one from which everything was deleted.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::{BackupModule, Context, CycleOutcome, ModuleId, Observation, Removed};
+use crate::error::Result;
+use crate::store::Generation;
+use crate::store::content::ContentStore;
+use crate::store::content::folder::FolderStore;
+use crate::store::content::index::{ContentIndex, IndexedPair};
+use crate::topology::PoolFqdn;
+
+mod carry_back;
+mod copier;
+mod cycle;
+mod establish;
+mod meter;
+mod plan;
+mod walk;
+
+use walk::Difference;
+
+/// Where one pool's content and its copy are, and what to keep to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataConfConfig {
+    /// The pool whose content it is.
+    pub pool: PoolFqdn,
+    /// The folder that the pool's servers write to.
+    pub source: PathBuf,
+    /// The folder that the backup pool holds for it; made by the first cycle.
+    pub standby: PathBuf,
+    /// The backup service's database for this direction, which holds the index.
+    pub service_store: PathBuf,
+    /// Databases that must never be opened as files, wherever in the content store they are.
+    pub database_files: Vec<PathBuf>,
+    /// How many bytes one batch carries; a larger file is a batch of its own.
+    pub batch_bytes: u64,
+}
+
+/// The content store of one pool and its copy at the backup pool.
+pub struct DataConf {
+    pool: PoolFqdn,
+    source: Box<dyn ContentStore>,
+    standby: Box<dyn ContentStore>,
+    service_store: PathBuf,
+    batch_bytes: u64,
+}
+
+impl DataConf {
+    /// The module for two folders. Nothing is opened yet.
+    pub fn new(config: DataConfConfig) -> Self {
+        let mut database_files = config.database_files;
+        database_files.push(config.service_store.clone());
+        let source = FolderStore::new(config.source, database_files.clone());
+        let standby = FolderStore::new(config.standby, database_files);
+        DataConf::between(
+            config.pool,
+            Box::new(source),
+            Box::new(standby),
+            config.service_store,
+            config.batch_bytes,
+        )
+    }
+
+    /// The module for any two stores.
+    pub fn between(
+        pool: PoolFqdn,
+        source: Box<dyn ContentStore>,
+        standby: Box<dyn ContentStore>,
+        service_store: PathBuf,
+        batch_bytes: u64,
+    ) -> Self {
+        DataConf { pool, source, standby, service_store, batch_bytes }
+    }
+
+    fn existing_index(&self) -> Result<Option<(ContentIndex, IndexedPair)>> {
+        let Some(index) = ContentIndex::open_existing(&self.service_store, &self.pool)? else {
+            return Ok(None);
+        };
+        Ok(index.pair()?.map(|pair| (index, pair)))
+    }
+}
+
+impl BackupModule for DataConf {
+    fn id(&self) -> ModuleId {
+        ModuleId::DataConf
+    }
+
+    fn touches(&self) -> Vec<String> {
+        vec![self.standby.url()]
+    }
+
+    fn observe(&self, cancel: &CancellationToken) -> Result<Observation> {
+        let existing = self.existing_index()?;
+        match &existing {
+            Some((_, pair)) => self.check_pair(pair)?,
+            None => self.check_source_exists()?,
+        }
+        let index = existing.as_ref().map(|(index, _)| index);
+        let mut seen = Observation { initialized: index.is_some(), ..Observation::default() };
+        let mut oldest_ns = i64::MAX;
+        let walked =
+            walk::walk(self.source.as_ref(), index, cancel, &mut |_| {}, &mut |_, _, difference| {
+                if let Difference::Write { meta, .. } | Difference::Compare { meta, is_real: true, .. } =
+                    &difference
+                {
+                    seen.pending_bytes = seen.pending_bytes.saturating_add(meta.size);
+                    // The modification time of a file that was moved here may be years old; this one is not.
+                    oldest_ns = oldest_ns.min(meta.ctime_ns);
+                }
+                seen.pending_items += u64::from(difference.is_real());
+            })?;
+        if let Some((index, _)) = &existing {
+            self.refuse_emptied_source(&walked, index, false)?;
+        }
+        seen.fits_one_batch = seen.pending_bytes <= self.batch_bytes;
+        seen.oldest_pending =
+            Timestamp::from_nanosecond(i128::from(oldest_ns)).ok().filter(|_| oldest_ns != i64::MAX);
+        seen.cursor = existing.and_then(|(_, pair)| cursor(&pair));
+        Ok(seen)
+    }
+
+    fn run_cycle(&self, context: &Context) -> Result<CycleOutcome> {
+        cycle::run(self, context)
+    }
+
+    fn carry_back(&self, context: &Context) -> Result<CycleOutcome> {
+        carry_back::run(self, context)
+    }
+
+    fn observe_carry_back(&self, cancel: &CancellationToken) -> Result<(u64, u64)> {
+        carry_back::count(self, cancel)
+    }
+
+    fn disable(&self, generation: Generation, dry_run: bool) -> Result<Vec<Removed>> {
+        let mut removed = Vec::new();
+        if let Some((index, _)) = self.existing_index()? {
+            removed.push(Removed {
+                store: format!("sqlite:{}", self.service_store.display()),
+                kind: "row".to_owned(),
+                name: format!("csb_content_object, csb_content_store ({} objects)", index.count()?),
+            });
+            if !dry_run {
+                drop(index);
+                // First, because it is what an older generation is refused at.
+                ContentIndex::open(&self.service_store, &self.pool)?.clear(generation)?;
+            }
+        }
+        for store in [&self.source, &self.standby] {
+            store.identify()?;
+            removed.extend(store.unmark(dry_run)?.into_iter().map(|trace| Removed {
+                store: store.url(),
+                kind: trace.kind.to_owned(),
+                name: trace.name,
+            }));
+        }
+        Ok(removed)
+    }
+}
+
+fn cursor(pair: &IndexedPair) -> Option<String> {
+    pair.scanned_at.map(|at| format!("scan {} at {at}", pair.scan))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! Gives a source back what it has lost and its standby still holds.
+
+use tokio_util::sync::CancellationToken;
+
+use super::DataConf;
+use super::copier::Copier;
+use super::cycle::BATCH_ITEMS;
+use super::establish::missing_source;
+use super::meter::Meter;
+use super::walk::{self, Difference, Walked, quarantined};
+use crate::error::{Error, ErrorKind, Result};
+use crate::module::{Context, CycleOutcome};
+use crate::report::Moved;
+use crate::store::content::index::{ContentIndex, IndexedObject, IndexedPair};
+use crate::store::content::{
+    ContentPath, ObjectError, ObjectKind, ObjectResult, Presence, Refusal, StagedObject, StoreRole,
+};
+
+type Lost = Vec<(ContentPath, IndexedObject)>;
+
+/// Counts what [`run`] would give back: objects and bytes.
+pub(super) fn count(module: &DataConf, cancel: &CancellationToken) -> Result<(u64, u64)> {
+    let Some((index, pair)) = module.existing_index()? else { return Ok((0, 0)) };
+    check_stores(module, &pair)?;
+    let (lost, _) = find(module, &index, cancel)?;
+    let settled = lost.iter().filter(|(_, known)| known.settled);
+    Ok(settled.fold((0, 0), |(items, bytes), (_, known)| (items + 1, bytes + known.meta.size)))
+}
+
+/// Gives it back.
+pub(super) fn run(module: &DataConf, context: &Context) -> Result<CycleOutcome> {
+    let Some((index, pair)) = module.existing_index()? else { return Ok(CycleOutcome::default()) };
+    drop(index);
+    let mut index = ContentIndex::open(&module.service_store, &module.pool)?;
+    index.check(context.generation)?;
+    let is_marked = check_stores(module, &pair)?;
+    module.source.sweep()?;
+    let (lost, walked) = find(module, &index, &context.cancel)?;
+    let bytes = lost.iter().fold(0u64, |sum, (_, known)| sum.saturating_add(known.meta.size));
+    let mut restore = Restore {
+        module,
+        context,
+        index,
+        scan_ns: module.scan_time(context),
+        copier: Copier::new(module.standby.as_ref(), module.source.as_ref(), context),
+        meter: Meter::begin(context, "Giving files back", Some((lost.len() as u64, bytes))),
+        batch: Vec::new(),
+        batch_bytes: 0,
+        outcome: CycleOutcome { quarantined: walked.quarantined, ..CycleOutcome::default() },
+    };
+    restore.all(&lost)?;
+    let Restore { mut index, meter, mut outcome, .. } = restore;
+    meter.end();
+    if !is_marked {
+        // Last: were the job stopped halfway, a cycle would take what is still missing for deleted.
+        index.check(context.generation)?;
+        module.mark(StoreRole::Source, pair.source_id)?;
+        outcome.details.push("Gave the content store its marker back.".to_owned());
+    }
+    outcome.details.push(format!("Gave back {} objects.", outcome.moved.items_written));
+    Ok(outcome)
+}
+
+/// Whether the source carries its marker; it may have been lost with the content.
+fn check_stores(module: &DataConf, pair: &IndexedPair) -> Result<bool> {
+    module.check_standby(pair)??;
+    match module.source.identify()? {
+        Presence::Missing => Err(missing_source(module.source.as_ref())),
+        Presence::Unmarked { .. } => Ok(false),
+        Presence::Marked(marker) if marker.store_id == pair.source_id => Ok(true),
+        Presence::Marked(_) => Err(Error::new(
+            ErrorKind::ContentStoreUnmounted,
+            format!("The content store {} has the marker of another one.", module.source.url()),
+            "Mount the right one, or correct content_store in the topology.",
+        )
+        .at("store", module.source.url())),
+    }
+}
+
+fn find(module: &DataConf, index: &ContentIndex, cancel: &CancellationToken) -> Result<(Lost, Walked)> {
+    let mut lost = Lost::new();
+    let walked =
+        walk::walk(module.source.as_ref(), Some(index), cancel, &mut |_| {}, &mut |folder, name, found| {
+            if let Difference::Delete { known, is_displaced: false } = found
+                && let Some(path) = folder.join(name)
+            {
+                lost.push((path, known));
+            }
+        })?;
+    // Folders before what is in them.
+    lost.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    Ok((lost, walked))
+}
+
+struct Restore<'a> {
+    module: &'a DataConf,
+    context: &'a Context,
+    index: ContentIndex,
+    scan_ns: i64,
+    copier: Copier<'a>,
+    meter: Meter<'a>,
+    batch: Vec<Ready<'a>>,
+    batch_bytes: u64,
+    outcome: CycleOutcome,
+}
+
+/// An object that waits for its batch; folders have nothing staged.
+struct Ready<'a> {
+    path: ContentPath,
+    object: IndexedObject,
+    staged: Option<Box<dyn StagedObject + 'a>>,
+}
+
+impl<'a> Restore<'a> {
+    fn all(&mut self, lost: &[(ContentPath, IndexedObject)]) -> Result<()> {
+        for (path, known) in lost {
+            self.context.check()?;
+            match self.prepare(path, known) {
+                Ok(ready) => {
+                    self.batch_bytes = self.batch_bytes.saturating_add(ready.object.meta.size);
+                    self.batch.push(ready);
+                }
+                // A batch was interrupted before the standby had it, or after it was deleted there.
+                Err(ObjectError::Gone) if !known.settled => {}
+                Err(ObjectError::Gone) => self.quarantine(path, missing_copy()),
+                Err(ObjectError::Refused(refusal)) => self.quarantine(path, refusal),
+                Err(ObjectError::Store(error)) => return Err(error),
+            }
+            self.meter.item();
+            if self.batch.len() >= BATCH_ITEMS || self.batch_bytes >= self.module.batch_bytes {
+                self.commit()?;
+            }
+        }
+        self.commit()
+    }
+
+    fn prepare(&mut self, path: &ContentPath, known: &IndexedObject) -> ObjectResult<Ready<'a>> {
+        let mut object = IndexedObject { indexed_ns: self.scan_ns, settled: true, ..*known };
+        if known.meta.kind == ObjectKind::Folder {
+            // An unsettled folder's mode is not known; the standby's is what it had when it was made.
+            if !known.settled {
+                object.meta.mode = self.module.standby.stat(path)?.mode;
+            }
+            return Ok(Ready { path: path.clone(), object, staged: None });
+        }
+        let attributes = known.settled.then(|| known.meta.attributes());
+        let copied = self.copier.copy(path, attributes, &mut self.meter)?;
+        if known.settled && known.hash.is_some_and(|hash| hash != copied.hash) {
+            return Err(ObjectError::Refused(damaged_copy()));
+        }
+        object.hash = Some(copied.hash);
+        object.meta.size = copied.meta.size;
+        Ok(Ready { path: path.clone(), object, staged: Some(copied.staged) })
+    }
+
+    /// Publishes a batch at the source. Afterwards the index knows the source's new objects, so that the next cycle
+    /// does not send them again.
+    fn commit(&mut self) -> Result<()> {
+        self.batch_bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.index.check(self.context.generation)?;
+        let mut held = Vec::with_capacity(batch.len());
+        let mut moved = Moved::default();
+        let mut stopped = Ok(());
+        for Ready { path, mut object, staged } in batch {
+            stopped = self.context.check();
+            if stopped.is_err() {
+                break;
+            }
+            let bytes = object.meta.size;
+            match self.publish(&path, &mut object, staged) {
+                Ok(true) => {
+                    moved.items_written += 1;
+                    moved.bytes = moved.bytes.saturating_add(bytes);
+                    held.push((path, object));
+                }
+                // The pool made it anew meanwhile; that is the version that counts.
+                Ok(false) | Err(ObjectError::Gone) => {}
+                Err(ObjectError::Refused(refusal)) => self.quarantine(&path, refusal),
+                Err(ObjectError::Store(error)) => {
+                    stopped = Err(error);
+                    break;
+                }
+            }
+        }
+        self.module.source.flush()?;
+        self.index.settle(self.context.generation, &held, &[])?;
+        moved.batches = u64::from(!moved.is_nothing());
+        self.outcome.moved.add(&moved);
+        stopped
+    }
+
+    fn publish(
+        &self,
+        path: &ContentPath,
+        object: &mut IndexedObject,
+        staged: Option<Box<dyn StagedObject + 'a>>,
+    ) -> ObjectResult<bool> {
+        let source = self.module.source.as_ref();
+        let published = match staged {
+            Some(staged) => staged.publish(path, false)?,
+            None => source.make_folder(path, object.meta.mode).map(|()| true)?,
+        };
+        if published {
+            object.meta = source.stat(path)?;
+        }
+        Ok(published)
+    }
+
+    fn quarantine(&mut self, path: &ContentPath, refusal: Refusal) {
+        self.outcome.quarantined.push(quarantined(path, refusal));
+    }
+}
+
+fn missing_copy() -> Refusal {
+    Refusal::new(
+        "The source has lost it, and the standby copy does not have it either.",
+        "Look for it in another backup. Somebody has removed it from the standby copy.",
+    )
+}
+
+fn damaged_copy() -> Refusal {
+    Refusal::new(
+        "The source has lost it, and the standby's copy is not what was copied: somebody changed it, or the device did.",
+        "Look at the standby's copy; copy it back by hand if it is good enough, or take it from another backup.",
+    )
+}

@@ -1,0 +1,74 @@
+//! How much a cycle may delete without being told to.
+
+use std::collections::BTreeSet;
+
+use super::{Cycle, Error, ErrorKind, ObjectKind, ObjectMeta, Plan, Result};
+
+/// A cycle deletes at most this share of what the standby holds, in percent …
+const SHARE_PERCENT: u64 = 25;
+
+/// … but always this many objects.
+const ALWAYS: u64 = 20;
+
+impl Cycle<'_> {
+    /// Refuses to delete more than the safety share. What was copied stays.
+    pub(super) fn check_share(&self, plan: &Plan, indexed: u64) -> Result<()> {
+        if self.context.force || !exceeds(plan.deletions.len() as u64, indexed) {
+            return Ok(());
+        }
+        let deletions = plan.deletions.len() as u64 - self.renamed(plan)?;
+        if !exceeds(deletions, indexed) {
+            return Ok(());
+        }
+        let source = self.module.source.url();
+        Err(Error::new(
+            ErrorKind::SafetyShareExceeded,
+            format!(
+                "{deletions} of the {indexed} objects that the standby copy holds are missing in {source}, more than \
+                 the safety share of {SHARE_PERCENT} %. What is new or changed was copied, nothing was deleted."
+            ),
+            "If they were deleted on purpose, run the command again with -Force. If they were lost, run \
+             Invoke-CsBackupServiceSync for the backup pool, which gives them back.",
+        )
+        .at("store", source)
+        .at("deletions", deletions)
+        .at("objects", indexed))
+    }
+
+    /// How many of the deletions are objects that now have another name: nothing is lost with them.
+    fn renamed(&self, plan: &Plan) -> Result<u64> {
+        let mut present = BTreeSet::new();
+        for step in plan.steps.iter().chain(&plan.after_deletions) {
+            self.context.check()?;
+            if let Ok(meta) = self.module.source.stat(&step.path()) {
+                present.insert(identity(&meta));
+            }
+        }
+        Ok(plan.deletions.iter().filter(|deletion| present.contains(&identity(&deletion.meta))).count()
+            as u64)
+    }
+}
+
+fn exceeds(deletions: u64, indexed: u64) -> bool {
+    deletions > ALWAYS && deletions.saturating_mul(100) > indexed.saturating_mul(SHARE_PERCENT)
+}
+
+/// Inodes are used again, so that of a file counts only together with its size and time.
+fn identity(meta: &ObjectMeta) -> (u64, u64, u64, i64) {
+    let mtime_ns = if meta.kind == ObjectKind::File { meta.mtime_ns } else { 0 };
+    (meta.device, meta.inode, meta.size, mtime_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exceeds;
+
+    #[test]
+    fn the_share_and_the_floor_both_have_to_be_exceeded() {
+        assert!(!exceeds(20, 20));
+        assert!(exceeds(21, 21));
+        assert!(!exceeds(25, 100));
+        assert!(exceeds(26, 100));
+        assert!(!exceeds(0, 0));
+    }
+}

@@ -1,0 +1,226 @@
+//! Makes sure that both stores are the ones that are meant, before anything is concluded from what they hold.
+
+use uuid::Uuid;
+
+use super::DataConf;
+use super::walk::{self, Walked};
+use crate::error::{Error, ErrorKind, Result};
+use crate::module::Context;
+use crate::store::content::index::{ContentIndex, IndexedPair};
+use crate::store::content::{
+    ContentPath, ContentStore, Marker, ObjectError, ObjectKind, Presence, StoreRole,
+};
+
+impl DataConf {
+    /// Establishes the pair in its first cycle, recognises it in every later one.
+    pub(super) fn establish(&self, index: &mut ContentIndex, context: &Context) -> Result<()> {
+        index.check(context.generation)?;
+        let Some(pair) = index.pair()? else { return self.begin_pair(index, context) };
+        self.check_source(&pair)?;
+        match self.check_standby(&pair)? {
+            Ok(()) => Ok(()),
+            Err(_) if context.force => {
+                let standby_id = self.begin_standby(context)?;
+                let message = "The standby copy was lost; as -Force asked for, all content is copied again.";
+                context.observer.warning(message.to_owned());
+                index.establish(context.generation, pair.source_id, standby_id, &[])
+            }
+            Err(lost) => Err(lost),
+        }
+    }
+
+    /// Whether both stores are the ones that the index knows, without changing anything.
+    pub(super) fn check_pair(&self, pair: &IndexedPair) -> Result<()> {
+        self.check_source(pair)?;
+        self.check_standby(pair)?
+    }
+
+    /// Whether there is a source at all; for a pair that the index does not know.
+    pub(super) fn check_source_exists(&self) -> Result<()> {
+        match self.source.identify()? {
+            Presence::Missing => Err(missing_source(self.source.as_ref())),
+            Presence::Unmarked { .. } => Ok(()),
+            Presence::Marked(marker) => self.check_own(&marker, StoreRole::Source, self.source.as_ref()),
+        }
+    }
+
+    /// A source that lists nothing, though its standby holds something, is not believed.
+    pub(super) fn refuse_emptied_source(
+        &self,
+        walked: &Walked,
+        index: &ContentIndex,
+        force: bool,
+    ) -> Result<()> {
+        if walked.listed > 0 || force {
+            return Ok(());
+        }
+        let count = index.count()?;
+        if count == 0 {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::ContentStoreUnmounted,
+            format!(
+                "The content store {} is empty, but its standby copy holds {count} objects. Nothing was deleted.",
+                self.source.url()
+            ),
+            "If it is not mounted, mount it. If its content was lost, run Invoke-CsBackupServiceSync for the backup \
+             pool, which gives it back. If everything was deleted on purpose, run the command again with -Force.",
+        )
+        .at("store", self.source.url())
+        .at("objects", count))
+    }
+
+    fn begin_pair(&self, index: &mut ContentIndex, context: &Context) -> Result<()> {
+        let source_id = match self.source.identify()? {
+            Presence::Missing => return Err(missing_source(self.source.as_ref())),
+            Presence::Unmarked { .. } => None,
+            Presence::Marked(marker) => {
+                self.check_own(&marker, StoreRole::Source, self.source.as_ref())?;
+                Some(marker.store_id)
+            }
+        };
+        let mut held = Vec::new();
+        let standby_id = match self.standby.identify()? {
+            Presence::Missing | Presence::Unmarked { empty: true } => self.begin_standby(context)?,
+            Presence::Unmarked { empty: false } => return Err(foreign_standby(self.standby.as_ref())),
+            Presence::Marked(marker) => {
+                self.check_own(&marker, StoreRole::Standby, self.standby.as_ref())?;
+                held = self.held_by_standby(context)?;
+                marker.store_id
+            }
+        };
+        let source_id = source_id.map_or_else(|| self.mark(StoreRole::Source, Uuid::new_v4()), Ok)?;
+        index.establish(context.generation, source_id, standby_id, &held)
+    }
+
+    fn begin_standby(&self, context: &Context) -> Result<Uuid> {
+        context.check()?;
+        self.standby.create()?;
+        self.mark(StoreRole::Standby, Uuid::new_v4())
+    }
+
+    /// Gives one of the stores an identity.
+    pub(super) fn mark(&self, role: StoreRole, store_id: Uuid) -> Result<Uuid> {
+        let store = match role {
+            StoreRole::Source => &self.source,
+            StoreRole::Standby => &self.standby,
+        };
+        store.mark(&Marker { store_id, pool: self.pool.clone(), role })?;
+        Ok(store_id)
+    }
+
+    /// The index was lost, the standby was not. Its names are remembered, so that what the source no longer has is
+    /// deleted; its content is copied again.
+    fn held_by_standby(&self, context: &Context) -> Result<Vec<(ContentPath, ObjectKind)>> {
+        let mut held = Vec::new();
+        let mut next = vec![ContentPath::root()];
+        while let Some(folder) = next.pop() {
+            context.check()?;
+            let entries = match self.standby.list(&folder, &context.cancel) {
+                Ok(entries) => entries,
+                Err(ObjectError::Store(error)) => return Err(error),
+                Err(ObjectError::Gone | ObjectError::Refused(_)) => continue,
+            };
+            for entry in entries {
+                let (Some(path), Ok(meta)) = (folder.join(&entry.name), entry.object) else { continue };
+                if meta.kind == ObjectKind::Folder {
+                    next.push(path.clone());
+                }
+                held.push((path, meta.kind));
+            }
+        }
+        Ok(held)
+    }
+
+    fn check_source(&self, pair: &IndexedPair) -> Result<()> {
+        let reason = match self.source.identify()? {
+            Presence::Marked(marker) if marker.store_id == pair.source_id => return Ok(()),
+            Presence::Marked(_) => "is not the one that was backed up so far: its marker has another id",
+            Presence::Unmarked { .. } => "has lost its marker .csb/store.json",
+            Presence::Missing => "does not exist",
+        };
+        Err(Error::new(
+            ErrorKind::ContentStoreUnmounted,
+            format!("The content store {} {reason}. Nothing was deleted.", self.source.url()),
+            "If it is not mounted, mount it. If its content was lost, make the empty folder and run \
+             Invoke-CsBackupServiceSync for the backup pool, which gives content and marker back.",
+        )
+        .at("store", self.source.url()))
+    }
+
+    /// The outer result is what stays an error whatever is forced; the inner one is a standby that is lost.
+    pub(super) fn check_standby(&self, pair: &IndexedPair) -> Result<Result<()>> {
+        let lost = |reason: &str, advice: &str| {
+            Error::new(
+                ErrorKind::ContentStoreUnmounted,
+                format!("The standby copy {} {reason}. Nothing was copied.", self.standby.url()),
+                advice,
+            )
+            .at("store", self.standby.url())
+        };
+        let start_afresh = "If it is not mounted, mount it. If it was lost, run the command again with -Force: then \
+                            all content is copied again.";
+        match self.standby.identify()? {
+            Presence::Marked(marker) if marker.store_id == pair.standby_id => Ok(Ok(())),
+            Presence::Missing => Ok(Err(lost("does not exist any more", start_afresh))),
+            Presence::Unmarked { empty: true } => Ok(Err(lost("is empty and has no marker", start_afresh))),
+            Presence::Unmarked { empty: false } => Err(lost(
+                "has lost its marker .csb/store.json",
+                "If it is not mounted, mount it. If it is the right folder, move its content away and run the \
+                 command again with -Force: then all content is copied again.",
+            )),
+            Presence::Marked(_) => Err(lost(
+                "is not the one that was written so far: its marker has another id",
+                "Mount the right one, or correct content_store of the standby in the topology.",
+            )),
+        }
+    }
+
+    fn check_own(&self, marker: &Marker, role: StoreRole, store: &dyn ContentStore) -> Result<()> {
+        if marker.pool == self.pool && marker.role == role {
+            return Ok(());
+        }
+        let what = match marker.role {
+            StoreRole::Source => "the content store",
+            StoreRole::Standby => "the standby copy",
+        };
+        Err(Error::new(
+            ErrorKind::ForeignContent,
+            format!("{} is marked as {what} of {}.", store.url(), marker.pool),
+            "Correct content_store in the topology. If the store was used for another pair before, run \
+             Disable-CsPoolBackup there first.",
+        )
+        .at("store", store.url()))
+    }
+
+    /// The lists of a walk, as an error if the source is not to be believed.
+    pub(super) fn walk_source(
+        &self,
+        index: &ContentIndex,
+        context: &Context,
+        listed: &mut dyn FnMut(u64),
+        visit: &mut walk::Visit<'_>,
+    ) -> Result<Walked> {
+        walk::walk(self.source.as_ref(), Some(index), &context.cancel, listed, visit)
+    }
+}
+
+/// The error for a source that is not there.
+pub(super) fn missing_source(source: &dyn ContentStore) -> Error {
+    Error::new(
+        ErrorKind::StoreUnavailable,
+        format!("The content store {} does not exist.", source.url()),
+        "Mount it, or make the folder if it is new, then run the command again.",
+    )
+    .at("store", source.url())
+}
+
+fn foreign_standby(standby: &dyn ContentStore) -> Error {
+    Error::new(
+        ErrorKind::ForeignContent,
+        format!("{} is to become a standby copy, but holds something already.", standby.url()),
+        "Move what is in it away, or name another folder in the topology.",
+    )
+    .at("store", standby.url())
+}

@@ -1,0 +1,89 @@
+//! What a cycle is going to do. Kept small: a first copy has a step for every object.
+
+use std::sync::Arc;
+
+use super::walk::Difference;
+use crate::store::content::index::IndexedObject;
+use crate::store::content::{ContentPath, ObjectKind, ObjectMeta};
+
+/// What to do with one object of the source.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// Make the folder, or set its mode.
+    Folder,
+    /// Make the folder in the place of a file.
+    FolderForFile,
+    /// Copy the file.
+    Copy,
+    /// Read the file, and copy it if it is not what the standby holds.
+    Compare(Box<IndexedObject>),
+}
+
+/// One object to copy or compare.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    folder: Arc<ContentPath>,
+    name: Box<[u8]>,
+    /// Bytes, as the walk saw them.
+    pub(super) size: u64,
+    pub(super) work: Work,
+}
+
+impl Step {
+    /// The object's path; the walk made it of valid names.
+    pub(super) fn path(&self) -> ContentPath {
+        self.folder.join(&self.name).unwrap_or_default()
+    }
+}
+
+/// One object to delete.
+#[derive(Clone, Debug)]
+pub(super) struct Deletion {
+    pub(super) path: ContentPath,
+    pub(super) meta: ObjectMeta,
+}
+
+/// Everything that a cycle is going to do, in its order.
+#[derive(Default)]
+pub(super) struct Plan {
+    /// Folders before what is in them.
+    pub(super) steps: Vec<Step>,
+    /// What is in folders before these.
+    pub(super) deletions: Vec<Deletion>,
+    /// Files in the place of folders, which have to be deleted first.
+    pub(super) after_deletions: Vec<Step>,
+}
+
+impl Plan {
+    /// Adds what one difference asks for.
+    pub(super) fn add(&mut self, folder: &Arc<ContentPath>, name: &[u8], difference: Difference) {
+        let step = |size, work| Step { folder: folder.clone(), name: name.into(), size, work };
+        match difference {
+            Difference::Write { meta, replaces } => match (meta.kind, replaces) {
+                (ObjectKind::Folder, Some(_)) => self.steps.push(step(0, Work::FolderForFile)),
+                (ObjectKind::Folder, None) => self.steps.push(step(0, Work::Folder)),
+                (ObjectKind::File, Some(_)) => self.after_deletions.push(step(meta.size, Work::Copy)),
+                (ObjectKind::File, None) => self.steps.push(step(meta.size, Work::Copy)),
+            },
+            Difference::Compare { meta, known, .. } => {
+                self.steps.push(step(meta.size, Work::Compare(Box::new(known))));
+            }
+            Difference::Delete { known, .. } => {
+                let path = folder.join(name).unwrap_or_default();
+                self.deletions.push(Deletion { path, meta: known.meta });
+            }
+        }
+    }
+
+    /// Puts the deletions into their order, once all are known: the path of a folder is a prefix of the paths in it.
+    pub(super) fn finish(&mut self) {
+        self.deletions.sort_unstable_by(|a, b| b.path.cmp(&a.path));
+    }
+
+    /// Objects and bytes to be read.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        let steps = || self.steps.iter().chain(&self.after_deletions);
+        let bytes = steps().fold(0u64, |sum, step| sum.saturating_add(step.size));
+        (steps().count() as u64, bytes)
+    }
+}

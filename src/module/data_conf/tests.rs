@@ -1,0 +1,251 @@
+//! The module on real folders; the files beside this one sort the tests by what they are about.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{DataConf, DataConfConfig};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, ErrorKind};
+use crate::module::{BackupModule, Context, CycleOutcome, Observer, Progress};
+use crate::store::Generation;
+use crate::store::content::folder::FolderStore;
+use crate::store::content::index::ContentIndex;
+use crate::store::service::{Owner, ServiceStore};
+use crate::topology::PoolFqdn;
+
+mod carry_back;
+mod copying;
+mod crash;
+mod faults;
+mod faulty;
+mod hostile;
+mod model;
+mod safety;
+
+/// A source, a standby and the service database, with a lease taken.
+struct Pair {
+    folder: tempfile::TempDir,
+    generation: Generation,
+    batch_bytes: u64,
+    database_files: Vec<PathBuf>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("source")).unwrap();
+        let mut pair =
+            Pair { folder, generation: Generation(0), batch_bytes: 100 << 20, database_files: Vec::new() };
+        pair.take_lease();
+        pair
+    }
+
+    fn take_lease(&mut self) {
+        let mut store = ServiceStore::open(&self.service()).unwrap();
+        let owner = Owner { machine: "elsewhere".into(), ..Owner::current("elsewhere") };
+        let lease =
+            store.acquire(&pool(), &owner, Uuid::new_v4(), Timestamp::from_second(1).unwrap()).unwrap();
+        store.release(&lease).unwrap();
+        self.generation = lease.generation;
+    }
+
+    fn service(&self) -> PathBuf {
+        self.folder.path().join("service.sqlite")
+    }
+
+    fn source(&self) -> PathBuf {
+        self.folder.path().join("source")
+    }
+
+    fn standby(&self) -> PathBuf {
+        self.folder.path().join("standby")
+    }
+
+    fn module(&self) -> DataConf {
+        DataConf::new(DataConfConfig {
+            pool: pool(),
+            source: self.source(),
+            standby: self.standby(),
+            service_store: self.service(),
+            database_files: self.database_files.clone(),
+            batch_bytes: self.batch_bytes,
+        })
+    }
+
+    fn source_store(&self) -> FolderStore {
+        FolderStore::new(self.source(), self.database_files.clone())
+    }
+
+    fn standby_store(&self) -> FolderStore {
+        FolderStore::new(self.standby(), Vec::new())
+    }
+
+    fn context(&self) -> Context {
+        Context {
+            generation: self.generation,
+            cancel: CancellationToken::new(),
+            observer: Arc::new(Seen::default()),
+            clock: Arc::new(SystemClock::new()),
+            force: false,
+        }
+    }
+
+    fn cycle(&self) -> CycleOutcome {
+        self.module().run_cycle(&self.context()).unwrap()
+    }
+
+    /// A cycle that is cancelled as soon as so many objects have been copied.
+    fn cancelled_cycle(&self, after: u64) -> crate::error::Result<CycleOutcome> {
+        let context = Context { clock: SlowClock::new(), force: true, ..self.context() };
+        let observer = Arc::new(CancelAfter(context.cancel.clone(), after));
+        self.module().run_cycle(&Context { observer, ..context })
+    }
+
+    fn cycle_error(&self) -> Error {
+        self.module().run_cycle(&self.context()).unwrap_err()
+    }
+
+    fn forced_cycle(&self) -> CycleOutcome {
+        self.module().run_cycle(&Context { force: true, ..self.context() }).unwrap()
+    }
+
+    fn observe(&self) -> super::Observation {
+        self.module().observe(&CancellationToken::new()).unwrap()
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.source().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn index(&self) -> ContentIndex {
+        ContentIndex::open(&self.service(), &pool()).unwrap()
+    }
+
+    /// As if everything had been indexed long ago: nothing is young any more.
+    fn age(&self) {
+        let connection = rusqlite::Connection::open(self.service()).unwrap();
+        connection.execute("UPDATE csb_content_object SET indexed_ns = indexed_ns + 3000000000", []).unwrap();
+    }
+
+    /// Both trees are the same, a further cycle moves nothing and no temporary file is left.
+    fn assert_settled(&self) {
+        assert_eq!(tree(&self.source()), tree(&self.standby()));
+        let again = self.cycle();
+        assert!(again.moved.is_nothing(), "{again:?}");
+        assert_eq!(self.observe().pending_items, 0);
+        for store in [self.source(), self.standby()] {
+            assert_eq!(fs::read_dir(store.join(".csb/tmp")).map_or(0, Iterator::count), 0);
+        }
+    }
+}
+
+fn pool() -> PoolFqdn {
+    PoolFqdn::parse("atl.example.com").unwrap()
+}
+
+/// What a copy has to keep: content (none for folders), modification time (of files) and mode.
+type Tree = BTreeMap<PathBuf, (Option<Vec<u8>>, i128, u32)>;
+
+fn tree(root: &Path) -> Tree {
+    let mut found = Tree::new();
+    let mut next = vec![PathBuf::new()];
+    while let Some(folder) = next.pop() {
+        for entry in fs::read_dir(root.join(&folder)).unwrap() {
+            let path = folder.join(entry.unwrap().file_name());
+            if path == Path::new(".csb") {
+                continue;
+            }
+            let meta = fs::symlink_metadata(root.join(&path)).unwrap();
+            if meta.is_dir() {
+                next.push(path.clone());
+                found.insert(path, (None, 0, meta.mode() & 0o3777));
+            } else if meta.is_file() {
+                let mtime = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+                let content = fs::read(root.join(&path)).unwrap();
+                found.insert(path, (Some(content), mtime, meta.mode() & 0o777));
+            }
+        }
+    }
+    found
+}
+
+/// Remembers progress and warnings.
+#[derive(Default)]
+struct Seen {
+    progress: Mutex<Vec<Progress>>,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl Observer for Seen {
+    fn progress(&self, progress: Progress) {
+        self.progress.lock().unwrap().push(progress);
+    }
+
+    fn warning(&self, message: String) {
+        self.warnings.lock().unwrap().push(message);
+    }
+}
+
+/// A clock on which every question takes so long that no progress is left out.
+struct SlowClock(SystemClock, std::sync::atomic::AtomicU64);
+
+impl SlowClock {
+    fn new() -> Arc<Self> {
+        Arc::new(SlowClock(SystemClock::new(), 0.into()))
+    }
+}
+
+impl Clock for SlowClock {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        seconds(self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    }
+
+    fn sleep(&self, duration: Duration) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.0.sleep(duration)
+    }
+}
+
+/// Cancels as soon as so many objects have been copied.
+struct CancelAfter(CancellationToken, u64);
+
+impl Observer for CancelAfter {
+    fn progress(&self, progress: Progress) {
+        if progress.activity == "Copying files" && progress.items_done >= self.1 {
+            self.0.cancel();
+        }
+    }
+
+    fn warning(&self, _: String) {}
+}
+
+fn set_mtime(path: &Path, mtime: SystemTime) {
+    fs::File::options().write(true).open(path).unwrap().set_modified(mtime).unwrap();
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn os(bytes: &[u8]) -> &OsStr {
+    OsStr::from_bytes(bytes)
+}

@@ -1,0 +1,136 @@
+//! What the source has lost comes back.
+
+use super::*;
+
+fn filled() -> Pair {
+    let pair = Pair::new();
+    for number in 0..30 {
+        pair.write(&format!("folder{}/f{number}", number % 3), format!("content {number}"));
+    }
+    fs::create_dir(pair.source().join("empty")).unwrap();
+    set_mode(&pair.source().join("folder0"), 0o2770);
+    set_mode(&pair.source().join("folder0/f0"), 0o604);
+    set_mtime(&pair.source().join("folder0/f0"), SystemTime::UNIX_EPOCH + seconds(1_000_000_000));
+    pair.cycle();
+    pair
+}
+
+fn back(pair: &Pair) -> CycleOutcome {
+    pair.module().carry_back(&pair.context()).unwrap()
+}
+
+fn count(pair: &Pair) -> (u64, u64) {
+    pair.module().observe_carry_back(&CancellationToken::new()).unwrap()
+}
+
+#[test]
+fn before_the_first_cycle_there_is_nothing_to_give_back() {
+    let pair = Pair::new();
+    assert_eq!(count(&pair), (0, 0));
+    assert!(back(&pair).moved.is_nothing());
+}
+
+#[test]
+fn one_file_comes_back_and_existing_ones_stay() {
+    let pair = filled();
+    let before = tree(&pair.source());
+    fs::remove_file(pair.source().join("folder0/f0")).unwrap();
+    pair.write("folder1/f1", "changed since");
+    assert_eq!(count(&pair), (1, 9));
+    let outcome = back(&pair);
+    assert_eq!((outcome.moved.items_written, outcome.moved.bytes), (1, 9));
+    let after = tree(&pair.source());
+    let (lost, changed) = (Path::new("folder0/f0"), Path::new("folder1/f1"));
+    assert_eq!(after[lost], before[lost]);
+    assert_eq!(after[changed].0.as_deref(), Some(&b"changed since"[..]));
+    assert_eq!(pair.cycle().moved.items_written, 1, "only the changed one travels");
+    pair.assert_settled();
+}
+
+#[test]
+fn the_whole_store_comes_back_with_its_marker() {
+    let pair = filled();
+    let before = tree(&pair.source());
+    let marker = fs::read(pair.source().join(".csb/store.json")).unwrap();
+    fs::remove_dir_all(pair.source()).unwrap();
+    assert_eq!(
+        pair.module().carry_back(&pair.context()).unwrap_err().kind,
+        ErrorKind::StoreUnavailable,
+        "a folder that is not there is not made: it may be a mount point"
+    );
+    fs::create_dir(pair.source()).unwrap();
+    assert_eq!(pair.cycle_error().kind, ErrorKind::ContentStoreUnmounted);
+    let (items, bytes) = count(&pair);
+    assert!(!pair.source().join(".csb").exists());
+    let outcome = back(&pair);
+    assert_eq!((outcome.moved.items_written, outcome.moved.bytes), (items, bytes));
+    assert_eq!(items, 34);
+    assert_eq!(tree(&pair.source()), before);
+    assert_eq!(fs::read(pair.source().join(".csb/store.json")).unwrap(), marker);
+    assert!(pair.cycle().moved.is_nothing());
+    pair.assert_settled();
+    assert!(back(&pair).moved.is_nothing());
+}
+
+#[test]
+fn the_marker_comes_back_last() {
+    let pair = filled();
+    clear(&pair.source());
+    let context = pair.context();
+    context.cancel.cancel();
+    assert_eq!(pair.module().carry_back(&context).unwrap_err().kind, ErrorKind::Cancelled);
+    assert!(!pair.source().join(".csb/store.json").exists());
+    assert_eq!(pair.cycle_error().kind, ErrorKind::ContentStoreUnmounted);
+    back(&pair);
+    pair.assert_settled();
+}
+
+fn clear(folder: &Path) {
+    fs::remove_dir_all(folder).unwrap();
+    fs::create_dir(folder).unwrap();
+}
+
+#[test]
+fn damaged_and_missing_copies_are_named_and_the_rest_comes_back() {
+    let pair = filled();
+    fs::write(pair.standby().join("folder0/f0"), "damaged").unwrap();
+    fs::remove_file(pair.standby().join("folder1/f1")).unwrap();
+    clear(&pair.source());
+    let outcome = back(&pair);
+    let named: Vec<&str> = outcome.quarantined.iter().map(|item| item.item.as_str()).collect();
+    assert_eq!(named, ["folder0/f0", "folder1/f1"]);
+    assert_eq!(outcome.moved.items_written, 32);
+    assert!(!pair.source().join("folder0/f0").exists());
+}
+
+#[test]
+fn what_a_file_displaced_does_not_come_back() {
+    let pair = filled();
+    fs::remove_dir_all(pair.source().join("folder2")).unwrap();
+    pair.write("folder2", "a file now");
+    assert_eq!(count(&pair), (0, 0));
+    let outcome = back(&pair);
+    assert!(outcome.moved.is_nothing() && outcome.quarantined.is_empty());
+}
+
+#[test]
+fn a_lost_standby_gives_nothing_back() {
+    let pair = filled();
+    clear(&pair.source());
+    fs::remove_dir_all(pair.standby()).unwrap();
+    assert_eq!(pair.module().carry_back(&pair.context()).unwrap_err().kind, ErrorKind::ContentStoreUnmounted);
+}
+
+#[test]
+fn an_unsettled_object_comes_back_if_the_standby_has_it() {
+    let pair = filled();
+    let path = |text: &str| crate::store::content::ContentPath::from_bytes(text.as_bytes()).unwrap();
+    let kind = crate::store::content::ObjectKind::File;
+    let paths = [(path("folder0/f0"), kind), (path("never"), kind)];
+    pair.index().begin(pair.generation, paths.iter().map(|(path, kind)| (path, *kind))).unwrap();
+    fs::write(pair.standby().join("folder0/f0"), "published, not settled").unwrap();
+    fs::remove_file(pair.source().join("folder0/f0")).unwrap();
+    let outcome = back(&pair);
+    assert!(outcome.quarantined.is_empty());
+    assert_eq!(fs::read(pair.source().join("folder0/f0")).unwrap(), b"published, not settled");
+}

@@ -1,0 +1,236 @@
+//! What is copied, and what is not copied again.
+
+use super::*;
+
+fn sample(pair: &Pair) {
+    pair.write("a/one.txt", "one");
+    pair.write("a/b/two.txt", "two");
+    pair.write("empty.txt", "");
+    pair.write("big.bin", vec![7; 3 << 20]);
+    fs::create_dir_all(pair.source().join("hollow/inner")).unwrap();
+    set_mode(&pair.source().join("a/one.txt"), 0o640);
+    set_mode(&pair.source().join("hollow"), 0o2750);
+    set_mtime(
+        &pair.source().join("a/one.txt"),
+        SystemTime::UNIX_EPOCH + Duration::new(1_234_567_890, 123_456_789),
+    );
+}
+
+#[test]
+fn the_first_copy_equals_the_source() {
+    let pair = Pair::new();
+    sample(&pair);
+    let before = pair.observe();
+    assert!(!before.initialized);
+    assert_eq!((before.pending_items, before.pending_bytes), (8, 3 + 3 + (3 << 20)));
+    assert!(before.fits_one_batch && before.oldest_pending.is_some() && before.cursor.is_none());
+    let outcome = pair.cycle();
+    assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (8, 0));
+    assert_eq!(outcome.moved.bytes, before.pending_bytes);
+    assert!(outcome.quarantined.is_empty());
+    pair.assert_settled();
+    let after = pair.observe();
+    assert!(after.initialized && after.fits_one_batch && after.oldest_pending.is_none());
+    assert!(after.cursor.unwrap().starts_with("scan 2 at "));
+}
+
+#[test]
+fn observing_writes_nothing() {
+    let pair = Pair::new();
+    sample(&pair);
+    pair.observe();
+    assert!(!pair.source().join(".csb").exists());
+    assert!(!pair.standby().exists());
+    let fresh = Pair { folder: tempfile::tempdir().unwrap(), ..Pair::new() };
+    fs::create_dir(fresh.source()).unwrap();
+    fresh.observe();
+    assert!(!fresh.service().exists());
+}
+
+#[test]
+fn an_idle_cycle_does_not_touch_the_standby() {
+    let pair = Pair::new();
+    sample(&pair);
+    pair.cycle();
+    let state = |path: PathBuf| {
+        let meta = fs::metadata(path).unwrap();
+        (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec(), meta.ino())
+    };
+    let all = || {
+        let mut paths: Vec<PathBuf> = tree(&pair.standby()).into_keys().collect();
+        paths.extend([PathBuf::new(), ".csb".into(), ".csb/tmp".into(), ".csb/store.json".into()]);
+        paths.into_iter().map(|path| state(pair.standby().join(path))).collect::<Vec<_>>()
+    };
+    let before = all();
+    for aged in [false, true] {
+        if aged {
+            pair.age();
+        }
+        let outcome = pair.cycle();
+        assert_eq!(outcome.moved, crate::report::Moved::default());
+        assert_eq!(all(), before);
+    }
+}
+
+#[test]
+fn changes_deletions_and_renames_travel() {
+    let pair = Pair::new();
+    sample(&pair);
+    pair.cycle();
+    pair.age();
+    pair.write("a/one.txt", "one and more");
+    fs::remove_file(pair.source().join("empty.txt")).unwrap();
+    fs::rename(pair.source().join("big.bin"), pair.source().join("hollow/bigger.bin")).unwrap();
+    let seen = pair.observe();
+    assert_eq!((seen.pending_items, seen.pending_bytes), (4, 12 + (3 << 20)));
+    let outcome = pair.cycle();
+    assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (2, 2));
+    pair.assert_settled();
+}
+
+#[test]
+fn a_file_becomes_a_folder_and_back() {
+    let pair = Pair::new();
+    pair.write("x", "file");
+    pair.write("y/inner/z", "below");
+    pair.cycle();
+    fs::remove_file(pair.source().join("x")).unwrap();
+    pair.write("x/inner", "now below");
+    fs::remove_dir_all(pair.source().join("y")).unwrap();
+    pair.write("y", "now a file");
+    pair.cycle();
+    pair.assert_settled();
+    // What an interrupted batch leaves: the folder is there, the index still says file.
+    fs::remove_dir_all(pair.source().join("x")).unwrap();
+    pair.write("x", "file");
+    pair.cycle();
+    fs::remove_file(pair.source().join("x")).unwrap();
+    fs::create_dir(pair.source().join("x")).unwrap();
+    fs::remove_file(pair.standby().join("x")).unwrap();
+    fs::create_dir(pair.standby().join("x")).unwrap();
+    pair.cycle();
+    pair.assert_settled();
+}
+
+#[test]
+fn a_change_that_leaves_all_times_equal_is_caught_while_it_is_young() {
+    let pair = Pair::new();
+    pair.write("f", "before");
+    pair.cycle();
+    pair.write("f", "after!");
+    // A coarse clock would have left the row as it would be now.
+    let meta = fs::metadata(pair.source().join("f")).unwrap();
+    let connection = rusqlite::Connection::open(pair.service()).unwrap();
+    let changed = connection
+        .execute(
+            "UPDATE csb_content_object SET mtime_ns = ?1, ctime_ns = ?2",
+            [
+                meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
+                meta.ctime() * 1_000_000_000 + meta.ctime_nsec(),
+            ],
+        )
+        .unwrap();
+    assert_eq!(changed, 1);
+    assert_eq!(pair.observe().pending_items, 0, "nobody can know without reading");
+    assert_eq!(pair.cycle().moved.items_written, 1);
+    pair.assert_settled();
+}
+
+#[test]
+fn a_change_of_equal_size_and_modification_time_is_caught_by_the_change_time() {
+    let pair = Pair::new();
+    pair.write("f", "before");
+    let mtime = fs::metadata(pair.source().join("f")).unwrap().modified().unwrap();
+    pair.cycle();
+    pair.age();
+    pair.write("f", "after!");
+    set_mtime(&pair.source().join("f"), mtime);
+    assert_eq!(pair.observe().pending_items, 1);
+    assert_eq!(pair.cycle().moved.items_written, 1);
+    pair.assert_settled();
+}
+
+#[test]
+fn equal_content_is_not_sent_again() {
+    let pair = Pair::new();
+    pair.write("f", "content");
+    pair.cycle();
+    pair.age();
+    let inode = fs::metadata(pair.standby().join("f")).unwrap().ino();
+    // Restored by a tool that keeps times: another inode, another change time.
+    let copy = pair.source().join("copy");
+    fs::copy(pair.source().join("f"), &copy).unwrap();
+    set_mtime(&copy, fs::metadata(pair.source().join("f")).unwrap().modified().unwrap());
+    fs::rename(&copy, pair.source().join("f")).unwrap();
+    assert!(pair.cycle().moved.is_nothing());
+    // Only the mode changed.
+    set_mode(&pair.source().join("f"), 0o600);
+    assert_eq!(
+        pair.cycle().moved,
+        crate::report::Moved { items_written: 1, bytes: 0, batches: 1, items_deleted: 0 }
+    );
+    assert_eq!(fs::metadata(pair.standby().join("f")).unwrap().ino(), inode);
+    pair.assert_settled();
+}
+
+#[test]
+fn batches_are_bounded_by_bytes_and_items() {
+    let pair = Pair { batch_bytes: 1000, ..Pair::new() };
+    for number in 0..10 {
+        pair.write(&format!("f{number}"), vec![0; 400]);
+    }
+    assert!(!pair.observe().fits_one_batch);
+    assert_eq!(pair.cycle().moved.batches, 4);
+    let pair = Pair::new();
+    for number in 0..300 {
+        pair.write(&format!("f{number}"), "");
+    }
+    assert_eq!(pair.cycle().moved.batches, 2);
+    pair.assert_settled();
+}
+
+#[test]
+fn progress_has_totals_and_ends_with_them() {
+    let pair = Pair::new();
+    sample(&pair);
+    let seen = Arc::new(Seen::default());
+    pair.module().run_cycle(&Context { observer: seen.clone(), ..pair.context() }).unwrap();
+    let progress = seen.progress.lock().unwrap();
+    let last = progress.last().unwrap();
+    assert_eq!((last.items_done, last.items_total), (8, Some(8)));
+    assert_eq!((last.bytes_done, last.bytes_total), ((3 << 20) + 6, Some((3 << 20) + 6)));
+    assert!(progress.iter().any(|told| told.activity == "Comparing files" && told.items_total.is_none()));
+}
+
+#[test]
+fn a_cancelled_cycle_keeps_its_batches_and_the_next_one_goes_on() {
+    let pair = Pair { batch_bytes: 4 << 20, ..Pair::new() };
+    for number in 0..24 {
+        pair.write(&format!("f{number:02}"), vec![number; 1 << 20]);
+    }
+    let error = pair.cancelled_cycle(6).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Cancelled);
+    let kept = tree(&pair.standby()).len() as u64;
+    assert!((4..24).contains(&kept), "{kept}");
+    assert_eq!(fs::read_dir(pair.standby().join(".csb/tmp")).unwrap().count(), 0);
+    assert_eq!(pair.observe().pending_items, 24 - kept);
+    assert_eq!(pair.cycle().moved.items_written, 24 - kept);
+    pair.assert_settled();
+}
+
+#[test]
+fn what_a_killed_cycle_left_is_swept_and_deleted() {
+    let pair = Pair::new();
+    pair.write("kept", "1");
+    pair.cycle();
+    fs::write(pair.standby().join(".csb/tmp/left"), "half").unwrap();
+    // Killed between publishing and settling, and the source's file was deleted since.
+    let orphan = crate::store::content::ContentPath::from_bytes(b"orphan").unwrap();
+    let kind = crate::store::content::ObjectKind::File;
+    pair.index().begin(pair.generation, std::iter::once((&orphan, kind))).unwrap();
+    fs::write(pair.standby().join("orphan"), "published").unwrap();
+    let outcome = pair.cycle();
+    assert_eq!(outcome.moved.items_deleted, 1);
+    assert!(outcome.details.iter().any(|line| line.contains("1 temporary file")));
+    pair.assert_settled();
+}

@@ -1,0 +1,101 @@
+//! A process that dies at every single operation, and the run after it.
+
+use std::sync::atomic::AtomicU32;
+
+use super::faulty::{Faults, module};
+use super::*;
+
+/// A pair with something of everything to do.
+fn changed_pair() -> Pair {
+    let pair = Pair { batch_bytes: 2000, ..Pair::new() };
+    for name in
+        ["stays", "changes", "goes", "file to folder", "folder to file/a", "folder to file/b/c", "mode"]
+    {
+        pair.write(name, vec![1; 700]);
+    }
+    pair.cycle();
+    pair.age();
+    let source = pair.source();
+    pair.write("changes", vec![2; 900]);
+    fs::remove_file(source.join("goes")).unwrap();
+    fs::remove_file(source.join("file to folder")).unwrap();
+    pair.write("file to folder/inner", "new");
+    fs::remove_dir_all(source.join("folder to file")).unwrap();
+    pair.write("folder to file", "new");
+    pair.write("new/file", "new");
+    set_mode(&source.join("mode"), 0o600);
+    pair
+}
+
+fn dying(lives: u32) -> Faults {
+    Faults { lives: Some(AtomicU32::new(lives)), ..Faults::default() }
+}
+
+#[test]
+fn a_cycle_that_died_anywhere_is_finished_by_the_next() {
+    for change_again in [false, true] {
+        for lives in 0.. {
+            let pair = changed_pair();
+            let (module, _) = module(&pair, Faults::default(), dying(lives));
+            let result = module.run_cycle(&pair.context());
+            if change_again {
+                // What was new is gone before the next cycle sees it.
+                fs::remove_dir_all(pair.source().join("new")).unwrap();
+                fs::remove_file(pair.source().join("folder to file")).unwrap();
+                fs::create_dir(pair.source().join("folder to file")).unwrap();
+            }
+            let outcome = pair.cycle();
+            assert!(outcome.quarantined.is_empty(), "{lives}: {outcome:?}");
+            pair.assert_settled();
+            if result.is_ok() {
+                assert!(lives > 25, "the process did not die often enough: {lives}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn giving_back_that_died_anywhere_is_finished_by_the_next() {
+    for lives in 0.. {
+        let pair = changed_pair();
+        pair.cycle();
+        let before = tree(&pair.source());
+        fs::remove_dir_all(pair.source()).unwrap();
+        fs::create_dir(pair.source()).unwrap();
+        let (module, _) = module(&pair, dying(lives), Faults::default());
+        let result = module.carry_back(&pair.context());
+        if result.is_err() {
+            // A cycle in between must not take what has not come back yet for deleted.
+            assert_eq!(pair.cycle_error().kind, ErrorKind::ContentStoreUnmounted, "{lives}");
+        }
+        pair.module().carry_back(&pair.context()).unwrap();
+        assert_eq!(tree(&pair.source()), before, "{lives}");
+        pair.assert_settled();
+        if result.is_ok() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_first_cycle_that_died_anywhere_is_finished_by_the_next() {
+    for source_dies in [false, true] {
+        for lives in 0.. {
+            let pair = Pair::new();
+            pair.write("folder/file", "1");
+            let (source, standby) = if source_dies {
+                (dying(lives), Faults::default())
+            } else {
+                (Faults::default(), dying(lives))
+            };
+            let (module, _) = module(&pair, source, standby);
+            let result = module.run_cycle(&pair.context());
+            pair.cycle();
+            pair.assert_settled();
+            if result.is_ok() {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Failures that cannot be made with real folders, because tests may run as root.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::faulty::{Faults, module};
+use super::*;
+
+fn filled() -> Pair {
+    let pair = Pair::new();
+    pair.write("folder/f", "1");
+    pair.write("folder/inner/g", "2");
+    pair.write("plain", "3");
+    pair.cycle();
+    pair.age();
+    pair
+}
+
+#[test]
+fn what_is_in_an_unreadable_folder_is_not_taken_for_deleted() {
+    let pair = filled();
+    let before = tree(&pair.standby());
+    let (module, _) =
+        module(&pair, Faults { unreadable: ["folder"].into(), ..Faults::default() }, Faults::default());
+    fs::remove_dir_all(pair.source().join("folder/inner")).unwrap();
+    pair.write("plain", "changed");
+    let outcome = module.run_cycle(&pair.context()).unwrap();
+    assert_eq!(outcome.quarantined[0].item, "folder");
+    assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (1, 0));
+    assert_eq!(tree(&pair.standby()).len(), before.len());
+    assert_eq!(pair.cycle().moved.items_deleted, 2);
+    pair.assert_settled();
+}
+
+#[test]
+fn an_unreadable_root_is_an_error() {
+    let pair = filled();
+    let unreadable = ["(the whole store)"].into();
+    let (module, _) = module(&pair, Faults { unreadable, ..Faults::default() }, Faults::default());
+    assert_eq!(module.run_cycle(&pair.context()).unwrap_err().kind, ErrorKind::StoreUnavailable);
+    assert_eq!(tree(&pair.standby()).len(), 5);
+}
+
+#[test]
+fn an_unreadable_file_is_named_and_its_earlier_copy_stays() {
+    let pair = filled();
+    pair.write("folder/f", "changed");
+    pair.write("plain", "changed");
+    let (module, _) =
+        module(&pair, Faults { unreadable: ["folder/f"].into(), ..Faults::default() }, Faults::default());
+    let outcome = module.run_cycle(&pair.context()).unwrap();
+    assert_eq!(outcome.quarantined[0].item, "folder/f");
+    assert_eq!(outcome.moved.items_written, 1);
+    assert_eq!(fs::read(pair.standby().join("folder/f")).unwrap(), b"1");
+    assert_eq!(pair.cycle().moved.items_written, 1, "it is tried again");
+    pair.assert_settled();
+}
+
+#[test]
+fn a_file_or_folder_that_vanishes_is_no_error_and_nothing_is_deleted_for_it() {
+    let pair = filled();
+    pair.write("plain", "changed");
+    let vanished = ["plain", "folder"].into();
+    let (module, _) = module(&pair, Faults { vanished, ..Faults::default() }, Faults::default());
+    let outcome = module.run_cycle(&pair.context()).unwrap();
+    assert!(outcome.quarantined.is_empty() && outcome.moved.is_nothing());
+    pair.cycle();
+    pair.assert_settled();
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_read_again_and_then_quarantined() {
+    for (times, copied) in [(3, true), (4, false)] {
+        let pair = Pair::new();
+        pair.write("busy", "1");
+        pair.write("plain", "1");
+        let changing = vec![(pair.source().join("busy"), AtomicU32::new(times))];
+        let (module, _) = module(&pair, Faults { changing, ..Faults::default() }, Faults::default());
+        let outcome = module.run_cycle(&pair.context()).unwrap();
+        assert_eq!(outcome.quarantined.is_empty(), copied, "{times}");
+        assert_eq!(outcome.moved.items_written, if copied { 2 } else { 1 });
+        pair.cycle();
+        pair.assert_settled();
+    }
+}
+
+#[test]
+fn a_file_is_written_again_when_the_device_failed_to_keep_it() {
+    let pair = Pair::new();
+    pair.write("f", "1");
+    let fails =
+        |times, kind| Faults { seals: AtomicU32::new(times), seal_error: Some(kind), ..Faults::default() };
+    let (module_, seen) = module(&pair, Faults::default(), fails(2, ErrorKind::Io));
+    assert_eq!(module_.run_cycle(&pair.context()).unwrap_err().kind, ErrorKind::Io);
+    assert_eq!(seen.seals_tried.load(Ordering::Relaxed), 2);
+    let (module_, _) = module(&pair, Faults::default(), fails(1, ErrorKind::DiskFull));
+    assert_eq!(module_.run_cycle(&pair.context()).unwrap_err().kind, ErrorKind::DiskFull);
+    let (module_, _) = module(&pair, Faults::default(), fails(1, ErrorKind::Io));
+    assert_eq!(module_.run_cycle(&pair.context()).unwrap().moved.items_written, 1);
+    pair.assert_settled();
+}
+
+#[test]
+fn names_that_were_not_made_durable_are_published_again() {
+    let pair = filled();
+    pair.write("plain", "changed");
+    let (module, _) = module(&pair, Faults::default(), Faults { flush_error: true, ..Faults::default() });
+    assert_eq!(module.run_cycle(&pair.context()).unwrap_err().kind, ErrorKind::Io);
+    assert_eq!(pair.observe().pending_items, 1);
+    assert_eq!(pair.cycle().moved.items_written, 1);
+    pair.assert_settled();
+}

@@ -1,0 +1,200 @@
+//! A store that fails on purpose, between the module and a real folder.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::error::Result;
+use crate::store::content::{
+    Attributes, ContentPath, ContentReader, ContentStore, Entry, Marker, ObjectError, ObjectKind, ObjectMeta,
+    ObjectResult, Presence, Refusal, StagedObject, Trace,
+};
+
+/// What goes wrong.
+#[derive(Default)]
+pub(super) struct Faults {
+    /// Paths that cannot be listed or read.
+    pub(super) unreadable: BTreeSet<&'static str>,
+    /// Paths that are listed and gone when they are read.
+    pub(super) vanished: BTreeSet<&'static str>,
+    /// Files that change the first so many times that they are opened.
+    pub(super) changing: Vec<(PathBuf, AtomicU32)>,
+    /// How often sealing fails, and how.
+    pub(super) seals: AtomicU32,
+    pub(super) seal_error: Option<ErrorKind>,
+    pub(super) flush_error: bool,
+    /// How many operations the process lives for; none for ever.
+    pub(super) lives: Option<AtomicU32>,
+    pub(super) seals_tried: AtomicU32,
+}
+
+pub(super) struct Faulty {
+    pub(super) inner: FolderStore,
+    pub(super) faults: Arc<Faults>,
+}
+
+impl Faults {
+    /// An operation of a process that may have died before.
+    fn operate(&self) -> Result<()> {
+        match &self.lives {
+            Some(lives) if !count_down(lives) => Err(Error::new(ErrorKind::Io, "The process died.", "None.")),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.lives.as_ref().is_some_and(|lives| lives.load(Ordering::Relaxed) == 0)
+    }
+}
+
+impl Faulty {
+    fn fails(&self, path: &ContentPath) -> ObjectResult<()> {
+        let path = path.to_string();
+        if self.faults.unreadable.contains(path.as_str()) {
+            return Err(ObjectError::Refused(Refusal::new("It may not be read.", "Allow it.")));
+        }
+        if self.faults.vanished.contains(path.as_str()) { Err(ObjectError::Gone) } else { Ok(()) }
+    }
+}
+
+pub(super) fn count_down(counter: &AtomicU32) -> bool {
+    counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+}
+
+struct FaultyStaged<'a>(Option<Box<dyn StagedObject + 'a>>, &'a Faults);
+
+impl<'a> FaultyStaged<'a> {
+    fn inner(&mut self) -> ObjectResult<&mut Box<dyn StagedObject + 'a>> {
+        self.1.operate()?;
+        Ok(self.0.as_mut().unwrap())
+    }
+}
+
+impl StagedObject for FaultyStaged<'_> {
+    fn write(&mut self, bytes: &[u8]) -> ObjectResult<()> {
+        self.inner()?.write(bytes)
+    }
+
+    fn seal(&mut self, attributes: Attributes) -> ObjectResult<()> {
+        self.1.seals_tried.fetch_add(1, Ordering::Relaxed);
+        match self.1.seal_error {
+            Some(kind) if count_down(&self.1.seals) => Err(Error::new(kind, "Failed.", "Mend it.").into()),
+            _ => self.inner()?.seal(attributes),
+        }
+    }
+
+    fn publish(mut self: Box<Self>, path: &ContentPath, replace: bool) -> ObjectResult<bool> {
+        self.inner()?;
+        self.0.take().unwrap().publish(path, replace)
+    }
+}
+
+impl Drop for FaultyStaged<'_> {
+    /// A dead process removes nothing.
+    fn drop(&mut self) {
+        if self.1.is_dead() {
+            std::mem::forget(self.0.take());
+        }
+    }
+}
+
+/// Changes the file behind the module's back as soon as it was read.
+struct FaultyReader<'a>(Box<dyn ContentReader + 'a>, Option<&'a (PathBuf, AtomicU32)>);
+
+impl ContentReader for FaultyReader<'_> {
+    fn meta(&self) -> ObjectMeta {
+        self.0.meta()
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> ObjectResult<usize> {
+        let count = self.0.read(buffer)?;
+        if let Some((path, times)) = self.1.take()
+            && count_down(times)
+        {
+            let content = fs::read(path).unwrap();
+            fs::write(path, [content, b"+".to_vec()].concat()).unwrap();
+        }
+        Ok(count)
+    }
+
+    fn is_unchanged(&self) -> ObjectResult<bool> {
+        self.0.is_unchanged()
+    }
+}
+
+impl ContentStore for Faulty {
+    fn url(&self) -> String {
+        self.inner.url()
+    }
+    fn identify(&self) -> Result<Presence> {
+        self.faults.operate()?;
+        self.inner.identify()
+    }
+    fn create(&self) -> Result<()> {
+        self.faults.operate()?;
+        self.inner.create()
+    }
+    fn mark(&self, marker: &Marker) -> Result<()> {
+        self.faults.operate()?;
+        self.inner.mark(marker)
+    }
+    fn unmark(&self, dry_run: bool) -> Result<Vec<Trace>> {
+        self.faults.operate()?;
+        self.inner.unmark(dry_run)
+    }
+    fn sweep(&self) -> Result<u64> {
+        self.faults.operate()?;
+        self.inner.sweep()
+    }
+    fn now_ns(&self) -> Option<i64> {
+        self.inner.now_ns()
+    }
+    fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Vec<Entry>> {
+        self.faults.operate()?;
+        self.fails(folder)?;
+        self.inner.list(folder, cancel)
+    }
+    fn stat(&self, path: &ContentPath) -> ObjectResult<ObjectMeta> {
+        self.faults.operate()?;
+        self.inner.stat(path)
+    }
+    fn read(&self, path: &ContentPath) -> ObjectResult<Box<dyn ContentReader + '_>> {
+        self.faults.operate()?;
+        self.fails(path)?;
+        let changing = self.faults.changing.iter().find(|(changing, _)| changing.ends_with(path.to_string()));
+        Ok(Box::new(FaultyReader(self.inner.read(path)?, changing)))
+    }
+    fn stage(&self) -> ObjectResult<Box<dyn StagedObject + '_>> {
+        self.faults.operate()?;
+        Ok(Box::new(FaultyStaged(Some(self.inner.stage()?), &self.faults)))
+    }
+    fn set_attributes(&self, path: &ContentPath, attributes: Attributes) -> ObjectResult<()> {
+        self.faults.operate()?;
+        self.inner.set_attributes(path, attributes)
+    }
+    fn make_folder(&self, path: &ContentPath, mode: u32) -> ObjectResult<()> {
+        self.faults.operate()?;
+        self.inner.make_folder(path, mode)
+    }
+    fn remove(&self, path: &ContentPath, kind: ObjectKind) -> ObjectResult<()> {
+        self.faults.operate()?;
+        self.inner.remove(path, kind)
+    }
+    fn flush(&self) -> Result<()> {
+        self.faults.operate()?;
+        if self.faults.flush_error {
+            return Err(Error::new(ErrorKind::Io, "Failed.", "Mend it."));
+        }
+        self.inner.flush()
+    }
+}
+
+/// The module between two stores that fail like this.
+pub(super) fn module(pair: &Pair, source: Faults, standby: Faults) -> (DataConf, Arc<Faults>) {
+    let standby = Arc::new(standby);
+    let source = Faulty { inner: pair.source_store(), faults: Arc::new(source) };
+    let faulty = Faulty { inner: pair.standby_store(), faults: standby.clone() };
+    let module =
+        DataConf::between(pool(), Box::new(source), Box::new(faulty), pair.service(), pair.batch_bytes);
+    (module, standby)
+}

@@ -1,0 +1,234 @@
+//! Nothing is deleted because a source could not be read, and nobody writes who may not.
+
+use super::*;
+
+fn filled(count: usize) -> Pair {
+    let pair = Pair::new();
+    for number in 0..count {
+        pair.write(&format!("f{number:03}"), "content");
+    }
+    pair.cycle();
+    pair
+}
+
+fn clear(folder: &Path) {
+    fs::remove_dir_all(folder).unwrap();
+    fs::create_dir(folder).unwrap();
+}
+
+#[test]
+fn a_source_that_does_not_exist_is_unavailable() {
+    let pair = Pair::new();
+    fs::remove_dir(pair.source()).unwrap();
+    assert_eq!(pair.cycle_error().kind, ErrorKind::StoreUnavailable);
+    assert_eq!(
+        pair.module().observe(&CancellationToken::new()).unwrap_err().kind,
+        ErrorKind::StoreUnavailable
+    );
+    assert!(!pair.standby().exists());
+}
+
+#[test]
+fn an_unmounted_source_deletes_nothing() {
+    let pair = filled(5);
+    let before = tree(&pair.standby());
+    for lose in [
+        (|source| clear(source)) as fn(&Path),
+        |source| fs::remove_dir_all(source.join(".csb")).unwrap(),
+        |source| fs::remove_dir_all(source).unwrap(),
+        |source| {
+            let marker = fs::read_to_string(source.join(".csb/store.json")).unwrap();
+            let id = serde_json::from_str::<serde_json::Value>(&marker).unwrap()["storeId"].clone();
+            let other = marker.replace(id.as_str().unwrap(), &Uuid::new_v4().to_string());
+            fs::write(source.join(".csb/store.json"), other).unwrap();
+        },
+    ] {
+        let kept = pair.folder.path().join("kept");
+        fs::rename(pair.source(), &kept).unwrap();
+        let copied =
+            std::process::Command::new("cp").arg("-a").args([&kept, &pair.source()]).status().unwrap();
+        assert!(copied.success());
+        lose(&pair.source());
+        for error in [pair.cycle_error(), pair.module().observe(&CancellationToken::new()).unwrap_err()] {
+            assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted);
+            assert!(!error.advice.is_empty());
+        }
+        let forced = pair.module().run_cycle(&Context { force: true, ..pair.context() }).unwrap_err();
+        assert_eq!(forced.kind, ErrorKind::ContentStoreUnmounted);
+        assert_eq!(tree(&pair.standby()), before);
+        let _ = fs::remove_dir_all(pair.source());
+        fs::rename(&kept, pair.source()).unwrap();
+    }
+    pair.cycle();
+    pair.assert_settled();
+}
+
+#[test]
+fn an_empty_listing_deletes_nothing_unless_forced() {
+    let pair = filled(3);
+    for number in 0..3 {
+        fs::remove_file(pair.source().join(format!("f{number:03}"))).unwrap();
+    }
+    let before = tree(&pair.standby());
+    assert_eq!(pair.cycle_error().kind, ErrorKind::ContentStoreUnmounted);
+    assert_eq!(tree(&pair.standby()), before);
+    assert_eq!(pair.forced_cycle().moved.items_deleted, 3);
+    pair.assert_settled();
+}
+
+#[test]
+fn deletions_beyond_the_safety_share_are_refused_and_the_copies_done() {
+    let pair = filled(100);
+    for number in 0..26 {
+        fs::remove_file(pair.source().join(format!("f{number:03}"))).unwrap();
+    }
+    pair.write("new", "new");
+    let error = pair.cycle_error();
+    assert_eq!(error.kind, ErrorKind::SafetyShareExceeded);
+    assert_eq!(error.context["deletions"], "26");
+    assert!(error.advice.contains("-Force"));
+    assert_eq!(tree(&pair.standby()).len(), 101);
+    assert_eq!(pair.forced_cycle().moved.items_deleted, 26);
+    pair.assert_settled();
+    for number in 26..44 {
+        fs::remove_file(pair.source().join(format!("f{number:03}"))).unwrap();
+    }
+    assert_eq!(pair.cycle().moved.items_deleted, 18, "within the share");
+}
+
+#[test]
+fn renamed_objects_are_no_deletions() {
+    let pair = Pair::new();
+    for number in 0..50 {
+        pair.write(&format!("folder/f{number}"), format!("{number}"));
+    }
+    pair.cycle();
+    fs::rename(pair.source().join("folder"), pair.source().join("renamed")).unwrap();
+    assert_eq!(pair.cycle().moved.items_deleted, 51);
+    pair.assert_settled();
+}
+
+#[test]
+fn a_lost_standby_is_not_refilled_unless_forced() {
+    let pair = filled(3);
+    for lose in [(|standby| clear(standby)) as fn(&Path), |standby| fs::remove_dir_all(standby).unwrap()] {
+        lose(&pair.standby());
+        let error = pair.cycle_error();
+        assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted);
+        assert!(error.advice.contains("-Force"), "{}", error.advice);
+        assert_eq!(pair.module().observe(&CancellationToken::new()).unwrap_err().kind, error.kind);
+        assert_eq!(pair.forced_cycle().moved.items_written, 3);
+        pair.assert_settled();
+    }
+    fs::remove_file(pair.standby().join(".csb/store.json")).unwrap();
+    let forced = pair.module().run_cycle(&Context { force: true, ..pair.context() });
+    assert_eq!(forced.unwrap_err().kind, ErrorKind::ContentStoreUnmounted);
+}
+
+#[test]
+fn what_somebody_else_put_into_the_standby_folder_stays() {
+    let pair = Pair::new();
+    pair.write("f", "1");
+    fs::create_dir(pair.standby()).unwrap();
+    fs::write(pair.standby().join("mine"), "x").unwrap();
+    assert_eq!(pair.cycle_error().kind, ErrorKind::ForeignContent);
+    assert!(!pair.source().join(".csb/store.json").exists());
+    fs::remove_file(pair.standby().join("mine")).unwrap();
+    pair.cycle();
+    fs::write(pair.standby().join("mine"), "x").unwrap();
+    pair.cycle();
+    assert_eq!(fs::read(pair.standby().join("mine")).unwrap(), b"x");
+}
+
+#[test]
+fn a_store_of_another_pair_is_refused() {
+    let pair = filled(1);
+    let other = Pair::new();
+    fs::rename(pair.standby(), other.standby()).unwrap();
+    let marker = other.standby().join(".csb/store.json");
+    let text = fs::read_to_string(&marker).unwrap().replace("atl.example.com", "chi.example.com");
+    fs::write(&marker, text).unwrap();
+    other.write("f", "1");
+    assert_eq!(other.cycle_error().kind, ErrorKind::ForeignContent);
+}
+
+#[test]
+fn a_lost_index_is_rebuilt_from_the_standby() {
+    let mut pair = filled(3);
+    pair.write("folder/gone", "1");
+    pair.cycle();
+    fs::remove_dir_all(pair.source().join("folder")).unwrap();
+    for file in ["service.sqlite", "service.sqlite-wal", "service.sqlite-shm"] {
+        let _ = fs::remove_file(pair.folder.path().join(file));
+    }
+    pair.take_lease();
+    let outcome = pair.cycle();
+    assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (3, 2));
+    pair.assert_settled();
+}
+
+#[test]
+fn an_older_generation_changes_nothing() {
+    let mut pair = filled(2);
+    let old = pair.context();
+    pair.take_lease();
+    pair.write("new", "1");
+    fs::remove_file(pair.source().join("f000")).unwrap();
+    let before = tree(&pair.standby());
+    let module = pair.module();
+    assert_eq!(module.run_cycle(&old).unwrap_err().kind, ErrorKind::Fenced);
+    assert_eq!(module.carry_back(&old).unwrap_err().kind, ErrorKind::Fenced);
+    assert_eq!(module.disable(old.generation, false).unwrap_err().kind, ErrorKind::Fenced);
+    assert_eq!(tree(&pair.standby()), before);
+    assert!(!pair.source().join("f000").exists());
+    assert_eq!(pair.index().count().unwrap(), 2);
+    assert_eq!(pair.index().pair().unwrap().unwrap().scan, 1);
+}
+
+/// Takes the lease away in the middle of a cycle.
+struct Usurper(Mutex<Option<Pair>>);
+
+impl Observer for Usurper {
+    fn progress(&self, progress: Progress) {
+        if progress.activity == "Copying files"
+            && let Some(pair) = self.0.lock().unwrap().as_mut()
+        {
+            pair.take_lease();
+        }
+    }
+
+    fn warning(&self, _: String) {}
+}
+
+#[test]
+fn a_cycle_that_is_overtaken_publishes_nothing_more() {
+    let pair = filled(1);
+    pair.write("new", "1");
+    let (module, context, standby) = (pair.module(), pair.context(), pair.standby());
+    let usurper = Arc::new(Usurper(Mutex::new(Some(pair))));
+    let error = module.run_cycle(&Context { observer: usurper.clone(), ..context }).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Fenced);
+    assert_eq!(tree(&standby).len(), 1);
+    let pair = usurper.0.lock().unwrap().take().unwrap();
+    pair.cycle();
+    pair.assert_settled();
+}
+
+#[test]
+fn disabling_lists_and_removes_every_trace() {
+    let pair = filled(2);
+    fs::write(pair.standby().join(".csb/tmp/left"), "half").unwrap();
+    let module = pair.module();
+    let would = module.disable(pair.generation, true).unwrap();
+    assert!(pair.source().join(".csb/store.json").exists());
+    assert_eq!(pair.index().count().unwrap(), 2);
+    let removed = module.disable(pair.generation, false).unwrap();
+    assert_eq!(removed, would);
+    let kinds = |kind: &str| removed.iter().filter(|one| one.kind == kind).count();
+    assert_eq!((kinds("row"), kinds("marker"), kinds("temporaryFile")), (1, 4, 1));
+    assert!(removed.iter().any(|one| one.store == format!("file:{}", pair.standby().display())));
+    assert!(!pair.source().join(".csb").exists() && !pair.standby().join(".csb").exists());
+    assert_eq!(tree(&pair.source()), tree(&pair.standby()), "content stays");
+    assert_eq!(pair.index().count().unwrap(), 0);
+    assert!(module.disable(pair.generation, false).unwrap().is_empty());
+}

@@ -1,0 +1,246 @@
+//! A folder as a content store.
+//!
+//! Every access goes from the root's handle downwards, one name at a time, and follows no link: whatever somebody
+//! puts into the tree while it is walked, nothing outside is read or written. `.csb` at the root holds the marker
+//! and the files that are being written; it is no content.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Attributes, ContentPath, ContentReader, ContentStore, Entry, Marker, ObjectError, ObjectKind, ObjectMeta,
+    ObjectResult, Presence, Refusal, StagedObject, Trace,
+};
+use crate::error::{Error, Result};
+
+mod failure;
+mod handles;
+mod listing;
+mod protected;
+mod reader;
+mod staged;
+mod traces;
+
+use failure::{reading, writing};
+use handles::Handles;
+use protected::Protected;
+
+/// The folder at the root that holds what is not content.
+const OWN_FOLDER: &[u8] = b".csb";
+
+/// A folder as a content store.
+pub struct FolderStore {
+    root: PathBuf,
+    database_files: Vec<PathBuf>,
+    protected: Mutex<Arc<Protected>>,
+    handles: Handles,
+    /// Folders in which names changed since the last flush.
+    touched: Mutex<BTreeSet<ContentPath>>,
+}
+
+impl FolderStore {
+    /// The store at this folder, which need not exist yet. The database files, and the files that SQLite keeps beside
+    /// them, are never opened: closing one would drop the locks that this process holds on it.
+    pub fn new(root: PathBuf, database_files: Vec<PathBuf>) -> Self {
+        FolderStore {
+            handles: Handles::new(root.clone()),
+            root,
+            database_files,
+            protected: Mutex::default(),
+            touched: Mutex::default(),
+        }
+    }
+
+    /// For errors and handles that need the whole path.
+    fn absolute(&self, path: &ContentPath) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt;
+        self.root.join(std::ffi::OsStr::from_bytes(path.as_bytes()))
+    }
+
+    fn protected(&self) -> Arc<Protected> {
+        self.protected.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn touch(&self, folder: ContentPath) {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(folder);
+    }
+
+    fn error(&self, doing: &str, path: &ContentPath, cause: Errno) -> Error {
+        Error::io(doing, &self.absolute(path), &cause.into())
+    }
+
+    /// The handle of the folder that an object is in, and the object's name there.
+    fn place<'p>(&self, path: &'p ContentPath) -> Result<(Arc<OwnedFd>, ContentPath, &'p [u8]), Errno> {
+        let (folder, name) = path.split().ok_or(Errno::ISDIR)?;
+        Ok((self.handles.folder(&folder)?, folder, name))
+    }
+
+    /// The same, after making the folders that are missing.
+    fn place_made<'p>(&self, path: &'p ContentPath) -> Result<(Arc<OwnedFd>, ContentPath, &'p [u8]), Errno> {
+        match self.place(path) {
+            Err(Errno::NOENT) => {}
+            found => return found,
+        }
+        self.handles.forget();
+        let mut folder = ContentPath::root();
+        let (parent, _) = path.split().ok_or(Errno::ISDIR)?;
+        for name in parent.names() {
+            let handle = self.handles.folder(&folder)?;
+            match rustix::fs::mkdirat(&*handle, name, Mode::from_raw_mode(0o755)) {
+                Ok(()) => self.touch(folder.clone()),
+                Err(Errno::EXIST) => {}
+                Err(cause) => return Err(cause),
+            }
+            folder = folder.join(name).ok_or(Errno::INVAL)?;
+        }
+        self.place(path)
+    }
+}
+
+impl ContentStore for FolderStore {
+    fn url(&self) -> String {
+        format!("file:{}", self.root.display())
+    }
+
+    fn identify(&self) -> Result<Presence> {
+        self.handles.close();
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.protected.lock().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Protected::find(&self.database_files));
+        let root = match self.handles.root() {
+            Ok(root) => root,
+            Err(Errno::NOENT) => return Ok(Presence::Missing),
+            Err(cause) => return Err(self.error("open the content store", &ContentPath::root(), cause)),
+        };
+        match self.read_marker()? {
+            Some(marker) => Ok(Presence::Marked(marker)),
+            None => {
+                let empty = listing::is_empty(&root)
+                    .map_err(|cause| self.error("list", &ContentPath::root(), cause))?;
+                Ok(Presence::Unmarked { empty })
+            }
+        }
+    }
+
+    fn create(&self) -> Result<()> {
+        std::fs::create_dir_all(&self.root).map_err(|cause| Error::io("create", &self.root, &cause))?;
+        self.handles.close();
+        // The new folder's own name has to survive a power cut as well.
+        let parent = self.root.parent().unwrap_or(Path::new("/"));
+        File::open(parent)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|cause| Error::io("make durable", parent, &cause))
+    }
+
+    fn mark(&self, marker: &Marker) -> Result<()> {
+        self.write_marker(marker)
+    }
+
+    fn unmark(&self, dry_run: bool) -> Result<Vec<Trace>> {
+        self.remove_traces(dry_run)
+    }
+
+    fn sweep(&self) -> Result<u64> {
+        self.remove_staged()
+    }
+
+    fn now_ns(&self) -> Option<i64> {
+        let (folder, name, _file) = self.create_staged().ok()?;
+        let stat = rustix::fs::statat(&*folder, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW);
+        let _ = rustix::fs::unlinkat(&*folder, name.as_bytes(), AtFlags::empty());
+        Some(listing::meta(&stat.ok()?, ObjectKind::File).ctime_ns)
+    }
+
+    fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Vec<Entry>> {
+        let handle = self.handles.folder(folder).map_err(|cause| reading(self, folder, cause))?;
+        listing::list(&handle, folder.is_root(), &self.protected(), cancel)?
+            .map_err(|cause| reading(self, folder, cause))
+    }
+
+    fn stat(&self, path: &ContentPath) -> ObjectResult<ObjectMeta> {
+        let failed = |cause| reading(self, path, cause);
+        if path.is_root() {
+            let root = self.handles.root().map_err(failed)?;
+            return listing::known(&rustix::fs::fstat(&*root).map_err(failed)?).map_err(ObjectError::Refused);
+        }
+        let (folder, _, name) = self.place(path).map_err(failed)?;
+        let stat = rustix::fs::statat(&*folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        listing::known(&stat).map_err(ObjectError::Refused)
+    }
+
+    fn read(&self, path: &ContentPath) -> ObjectResult<Box<dyn ContentReader + '_>> {
+        let failed = |cause| reading(self, path, cause);
+        let (folder, _, name) = self.place(path).map_err(failed)?;
+        // Looked at before it is opened: opening a pipe may block, and a database must not be opened at all.
+        let stat = rustix::fs::statat(&*folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        let meta = listing::known(&stat).map_err(ObjectError::Refused)?;
+        if meta.kind == ObjectKind::Folder {
+            return Err(failed(Errno::ISDIR));
+        }
+        if self.protected().is_database(&folder, name, &stat) {
+            return Err(ObjectError::Refused(protected::refusal()));
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(&*folder, name, flags, Mode::empty()).map_err(failed)?);
+        Ok(Box::new(reader::FileReader::new(self, path.clone(), file)?))
+    }
+
+    fn stage(&self) -> ObjectResult<Box<dyn StagedObject + '_>> {
+        Ok(Box::new(staged::StagedFile::create(self)?))
+    }
+
+    fn set_attributes(&self, path: &ContentPath, attributes: Attributes) -> ObjectResult<()> {
+        let failed = |cause| writing(self, path, cause);
+        let (folder, _, name) = self.place(path).map_err(failed)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&*folder, name, flags, Mode::empty()).map_err(failed)?;
+        staged::set_attributes(&file, attributes).and_then(|()| rustix::fs::fsync(&file)).map_err(failed)
+    }
+
+    fn make_folder(&self, path: &ContentPath, mode: u32) -> ObjectResult<()> {
+        let failed = |cause| writing(self, path, cause);
+        let (folder, folder_path, name) = self.place_made(path).map_err(failed)?;
+        match rustix::fs::mkdirat(&*folder, name, Mode::from_raw_mode(0o700)) {
+            Ok(()) => self.touch(folder_path),
+            Err(Errno::EXIST) => {}
+            Err(cause) => return Err(failed(cause)),
+        }
+        let made = self.handles.folder(path).map_err(failed)?;
+        // Whoever copies into the folder needs access to it, whatever the original allows its owner.
+        rustix::fs::fchmod(&*made, Mode::from_raw_mode(mode | 0o700)).map_err(failed)?;
+        self.touch(path.clone());
+        Ok(())
+    }
+
+    fn remove(&self, path: &ContentPath, kind: ObjectKind) -> ObjectResult<()> {
+        let failed = |cause| writing(self, path, cause);
+        let (folder, folder_path, name) = self.place(path).map_err(failed)?;
+        let flags = match kind {
+            ObjectKind::File => AtFlags::empty(),
+            ObjectKind::Folder => AtFlags::REMOVEDIR,
+        };
+        rustix::fs::unlinkat(&*folder, name, flags).map_err(failed)?;
+        self.handles.forget();
+        self.touch(folder_path);
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
+        for folder in touched {
+            match self.handles.folder(&folder).and_then(|handle| rustix::fs::fsync(&*handle)) {
+                // Removed again, with everything in it.
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(cause) => return Err(self.error("make durable", &folder, cause)),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! Which failures concern one object, and which the whole store.
+
+use rustix::io::Errno;
+
+use super::FolderStore;
+use crate::error::{Error, ErrorKind};
+use crate::store::content::{ContentPath, ObjectError, Refusal};
+
+/// A failed read. Most failures concern one object: the rest of the store is still worth reading.
+pub(super) fn reading(store: &FolderStore, path: &ContentPath, cause: Errno) -> ObjectError {
+    let (reason, advice) = match cause {
+        Errno::NOENT => return ObjectError::Gone,
+        Errno::STALE | Errno::NOTCONN | Errno::NODEV | Errno::HOSTDOWN | Errno::TIMEDOUT => {
+            return ObjectError::Store(
+                Error::new(
+                    ErrorKind::StoreUnavailable,
+                    format!("The content store {} does not answer any more.", store.root.display()),
+                    "Check that its file system is still mounted and its server reachable.",
+                )
+                .at("path", store.root.display())
+                .caused_by(&cause),
+            );
+        }
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM => {
+            return ObjectError::Store(store.error("read", path, cause));
+        }
+        Errno::ACCESS | Errno::PERM => (
+            "It may not be read.".to_owned(),
+            "Give the account that runs the backup service the right to read it.",
+        ),
+        Errno::LOOP | Errno::NOTDIR | Errno::ISDIR => (
+            "It was replaced by something else while it was read.".to_owned(),
+            "Nothing to do, unless this is reported in every cycle: then see what replaces it.",
+        ),
+        Errno::IO => (
+            "The device failed while it was read.".to_owned(),
+            "Check the device; restore the file from the standby copy if it is lost.",
+        ),
+        other => (
+            format!("It cannot be read: {}.", std::io::Error::from(other)),
+            "Check the file and its file system.",
+        ),
+    };
+    ObjectError::Refused(Refusal::new(reason, advice))
+}
+
+/// A failed write. Only what is wrong with the object's name or place concerns it alone.
+pub(super) fn writing(store: &FolderStore, path: &ContentPath, cause: Errno) -> ObjectError {
+    let (reason, advice) = match cause {
+        Errno::NOENT => return ObjectError::Gone,
+        Errno::NAMETOOLONG | Errno::ILSEQ | Errno::INVAL => (
+            "The destination's file system cannot hold such a name.",
+            "Rename it, or put the destination on a file system like the source's.",
+        ),
+        Errno::ISDIR | Errno::NOTDIR | Errno::EXIST | Errno::LOOP => (
+            "Something else has its name at the destination, which this product did not put there.",
+            "Move that away from the destination; the next cycle then copies the object.",
+        ),
+        Errno::NOTEMPTY => (
+            "The folder still holds something at the destination that this product did not put there.",
+            "Move that away from the destination; the next cycle then removes the folder.",
+        ),
+        Errno::FBIG => (
+            "It is larger than the destination's file system can hold.",
+            "Put the destination on a file system without that limit.",
+        ),
+        Errno::XDEV => (
+            "Another file system is mounted at its folder in the destination.",
+            "Unmount it: a content store must lie on one file system.",
+        ),
+        other => return ObjectError::Store(store.error("write", path, other)),
+    };
+    ObjectError::Refused(Refusal::new(reason, advice))
+}

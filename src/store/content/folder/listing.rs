@@ -1,0 +1,118 @@
+//! One folder's entries, looked at but not opened.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Dir, FileType, Stat};
+use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
+
+use super::protected::{self, Protected};
+use super::{Entry, OWN_FOLDER, ObjectKind, ObjectMeta, Refusal};
+use crate::error::{Error, Result};
+
+/// How many entries are looked at between two questions whether to go on.
+const ENTRIES_PER_CHECK: usize = 256;
+
+/// The entries of a folder, sorted. The outer result is the cancellation, the inner one the folder's own failure.
+pub(super) fn list(
+    folder: &OwnedFd,
+    is_root: bool,
+    protected: &Protected,
+    cancel: &CancellationToken,
+) -> Result<Result<Vec<Entry>, Errno>> {
+    let mut names = match names(folder, is_root, usize::MAX) {
+        Ok(names) => names,
+        Err(cause) => return Ok(Err(cause)),
+    };
+    names.sort_unstable();
+    let here = protected.in_folder(folder);
+    let mut entries = Vec::with_capacity(names.len());
+    let mut databases = Vec::new();
+    for (position, name) in names.into_iter().enumerate() {
+        if position % ENTRIES_PER_CHECK == 0 && cancel.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        let object = match rustix::fs::statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if here.is_database(&name, &stat) => {
+                databases.push(name.clone());
+                Err(protected::refusal())
+            }
+            Ok(stat) => known(&stat),
+            // Removed since the names were read.
+            Err(Errno::NOENT) => continue,
+            Err(cause) => Err(Refusal::new(
+                format!("It cannot be looked at: {}.", std::io::Error::from(cause)),
+                "Give the account that runs the backup service access to its folder.",
+            )),
+        };
+        entries.push(Entry { name, object });
+    }
+    if !databases.is_empty() {
+        refuse_companions(&mut entries, &databases);
+    }
+    Ok(Ok(entries))
+}
+
+/// A database that is known by its inode only has its log and journal beside it.
+fn refuse_companions(entries: &mut [Entry], databases: &[Box<[u8]>]) {
+    for entry in entries {
+        if databases.iter().any(|database| protected::is_companion(database, &entry.name)) {
+            entry.object = Err(protected::refusal());
+        }
+    }
+}
+
+/// Whether a root holds no content.
+pub(super) fn is_empty(root: &OwnedFd) -> Result<bool, Errno> {
+    Ok(names(root, true, 1)?.is_empty())
+}
+
+fn names(folder: &OwnedFd, is_root: bool, limit: usize) -> Result<Vec<Box<[u8]>>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name == b"." || name == b".." || (is_root && name == OWN_FOLDER) {
+            continue;
+        }
+        names.push(name.into());
+        if names.len() >= limit {
+            break;
+        }
+    }
+    Ok(names)
+}
+
+/// What a file system says about a file or folder; a refusal for everything else.
+pub(super) fn known(stat: &Stat) -> Result<ObjectMeta, Refusal> {
+    let what = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => return Ok(meta(stat, ObjectKind::File)),
+        FileType::Directory => return Ok(meta(stat, ObjectKind::Folder)),
+        FileType::Symlink => "a symbolic link, which is not followed",
+        FileType::Fifo => "a pipe",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        FileType::Unknown => "neither a file nor a folder",
+    };
+    Err(Refusal::new(
+        format!("It is {what}: only files and folders are copied."),
+        "Replace it by a file, or move it out of the content store.",
+    ))
+}
+
+/// The fields of `stat` that this product compares.
+pub(super) fn meta(stat: &Stat, kind: ObjectKind) -> ObjectMeta {
+    // The types of these fields differ between platforms.
+    #[allow(clippy::unnecessary_cast)]
+    let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+    #[allow(clippy::unnecessary_cast)]
+    ObjectMeta {
+        kind,
+        size: if kind == ObjectKind::File { stat.st_size as u64 } else { 0 },
+        mtime_ns: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        ctime_ns: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        inode: stat.st_ino as u64,
+        device: stat.st_dev as u64,
+        mode: stat.st_mode as u32 & if kind == ObjectKind::File { 0o777 } else { 0o3777 },
+    }
+}

@@ -1,0 +1,114 @@
+//! Database files that must not be opened.
+//!
+//! POSIX drops all locks of a process on a file as soon as the process closes any handle of it. Merely reading a live
+//! database would therefore take SQLite's locks away, and commits would be lost. A copy of one would be torn anyway.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Stat;
+
+use super::Refusal;
+
+/// What SQLite appends to a database's name for the files beside it; the last one is followed by a number.
+const COMPANIONS: [&[u8]; 4] = [b"-wal", b"-shm", b"-journal", b"-mj"];
+
+/// (device, inode)
+type Identity = (u64, u64);
+
+/// The files, by what they are and by where they are: a log comes and goes, and a database may be replaced by another
+/// file of its name.
+#[derive(Default)]
+pub(super) struct Protected {
+    files: BTreeSet<Identity>,
+    places: Vec<(Identity, Box<[u8]>)>,
+}
+
+impl Protected {
+    /// Looks for these files and those beside them, opening none.
+    pub(super) fn find(databases: &[PathBuf]) -> Self {
+        let mut found = Protected::default();
+        for path in databases {
+            let Some(name) = path.file_name().map(OsStrExt::as_bytes) else { continue };
+            if let Some(folder) = path.parent().and_then(identity) {
+                found.places.push((folder, name.into()));
+            }
+            found.files.extend(identity(path));
+            for companion in COMPANIONS {
+                let name = [name, companion].concat();
+                found.files.extend(identity(&path.with_file_name(std::ffi::OsStr::from_bytes(&name))));
+            }
+        }
+        found
+    }
+
+    /// What is protected in one folder.
+    pub(super) fn in_folder(&self, folder: &OwnedFd) -> InFolder<'_> {
+        let folder = if self.places.is_empty() { None } else { rustix::fs::fstat(folder).ok() };
+        let here = folder.map(|stat| of(&stat));
+        let names = self.places.iter().filter(|(place, _)| Some(*place) == here).map(|(_, name)| &**name);
+        InFolder { files: &self.files, names: names.collect() }
+    }
+
+    /// Whether a file is a protected one.
+    pub(super) fn is_database(&self, folder: &OwnedFd, name: &[u8], stat: &Stat) -> bool {
+        self.in_folder(folder).is_database(name, stat)
+    }
+}
+
+/// What is protected in one folder.
+pub(super) struct InFolder<'a> {
+    files: &'a BTreeSet<Identity>,
+    names: Vec<&'a [u8]>,
+}
+
+impl InFolder<'_> {
+    /// Whether a file is a protected one.
+    pub(super) fn is_database(&self, name: &[u8], stat: &Stat) -> bool {
+        let named = |database: &&[u8]| *database == name || is_companion(database, name);
+        self.names.iter().any(named) || self.files.contains(&of(stat))
+    }
+}
+
+/// Whether a name is that of a log or journal of a database.
+pub(super) fn is_companion(database: &[u8], name: &[u8]) -> bool {
+    name.strip_prefix(database).is_some_and(|rest| match rest.strip_prefix(b"-mj") {
+        Some(number) => number.iter().all(u8::is_ascii_hexdigit),
+        None => COMPANIONS.contains(&rest),
+    })
+}
+
+/// Why such a file is not copied.
+pub(super) fn refusal() -> Refusal {
+    Refusal::new(
+        "It belongs to a live database, which must not be read as a file: its locks would be lost, and the copy torn.",
+        "Move the database out of the content store. If it is a user store, UserServices.PresenceFocus copies it.",
+    )
+}
+
+#[allow(clippy::unnecessary_cast)]
+fn of(stat: &Stat) -> Identity {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn companions_are_known_by_their_names() {
+        for name in ["a.db-wal", "a.db-shm", "a.db-journal", "a.db-mj0123ABCD"] {
+            assert!(is_companion(b"a.db", name.as_bytes()), "{name}");
+        }
+        for name in ["a.db", "a.db-wale", "b.db-wal", "a.db-mjx", "a.db-notes.txt"] {
+            assert!(!is_companion(b"a.db", name.as_bytes()), "{name}");
+        }
+    }
+}

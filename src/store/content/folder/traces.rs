@@ -1,0 +1,131 @@
+//! What a folder store keeps beside its content: the marker, and what a killed process left.
+
+use std::fs::File;
+use std::io::{Read, Write};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::staged::STAGING_FOLDER;
+use super::{FolderStore, Marker, OWN_FOLDER, Trace, handles};
+use crate::error::{Error, ErrorKind, Result};
+
+const MARKER: &[u8] = b"store.json";
+const MARKER_NAME: &str = ".csb/store.json";
+
+/// A marker is far smaller; whatever is larger is none.
+const LONGEST_MARKER: u64 = 64 << 10;
+
+impl FolderStore {
+    /// The marker, if there is one.
+    pub(super) fn read_marker(&self) -> Result<Option<Marker>> {
+        let open = || {
+            let own = handles::below(&*self.handles.root()?, OWN_FOLDER)?;
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            rustix::fs::openat(&*own, MARKER, flags, Mode::empty()).map(File::from)
+        };
+        let file = match open() {
+            Err(Errno::NOENT) => return Ok(None),
+            found => found.map_err(|cause| self.own_error("read", cause))?,
+        };
+        let mut text = String::new();
+        file.take(LONGEST_MARKER)
+            .read_to_string(&mut text)
+            .map_err(|cause| Error::io("read", &self.root.join(MARKER_NAME), &cause))?;
+        serde_json::from_str(&text).map(Some).map_err(|cause| {
+            let path = self.root.join(MARKER_NAME);
+            Error::new(
+                ErrorKind::Corrupt,
+                format!("The marker {} cannot be read.", path.display()),
+                "Restore it from a backup of the content store; without it nobody knows which store this is.",
+            )
+            .at("path", path.display())
+            .caused_by(&cause)
+        })
+    }
+
+    /// Writes the marker by way of a temporary file.
+    pub(super) fn write_marker(&self, marker: &Marker) -> Result<()> {
+        let text = serde_json::to_string_pretty(marker).unwrap_or_default();
+        let write = || -> Result<(), Errno> {
+            let (folder, name, mut file) = self.create_staged()?;
+            let own = handles::below(&*self.handles.root()?, OWN_FOLDER)?;
+            file.write_all(text.as_bytes())
+                .map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))?;
+            rustix::fs::fsync(&file)?;
+            rustix::fs::renameat(&*folder, name.as_bytes(), &*own, MARKER)?;
+            rustix::fs::fsync(&*own)?;
+            rustix::fs::fsync(&*self.handles.root()?)
+        };
+        write().map_err(|cause| self.own_error("write", cause))
+    }
+
+    /// Removes staged files that nobody will publish any more.
+    pub(super) fn remove_staged(&self) -> Result<u64> {
+        let names = self.staged_names().map_err(|cause| self.own_error("sweep", cause))?;
+        for name in &names {
+            self.remove_own(Some(STAGING_FOLDER), name, AtFlags::empty())?;
+        }
+        Ok(names.len() as u64)
+    }
+
+    /// Removes everything that is not content.
+    pub(super) fn remove_traces(&self, dry_run: bool) -> Result<Vec<Trace>> {
+        let mut traces = Vec::new();
+        for name in self.staged_names().map_err(|cause| self.own_error("list", cause))? {
+            if !dry_run {
+                self.remove_own(Some(STAGING_FOLDER), &name, AtFlags::empty())?;
+            }
+            let name = format!(".csb/tmp/{}", String::from_utf8_lossy(&name));
+            traces.push(Trace { kind: "temporaryFile", name });
+        }
+        let own = match self.handles.root().and_then(|root| handles::below(&root, OWN_FOLDER)) {
+            Err(Errno::NOENT) => return Ok(traces),
+            own => own.map_err(|cause| self.own_error("open", cause))?,
+        };
+        if rustix::fs::statat(&*own, MARKER, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            traces.push(Trace { kind: "marker", name: MARKER_NAME.to_owned() });
+        }
+        traces.push(Trace { kind: "marker", name: ".csb".to_owned() });
+        if !dry_run {
+            self.remove_own(None, MARKER, AtFlags::empty())?;
+            self.remove_own(None, STAGING_FOLDER, AtFlags::REMOVEDIR)?;
+            let root = self.handles.root().map_err(|cause| self.own_error("open", cause))?;
+            rustix::fs::unlinkat(&*root, OWN_FOLDER, AtFlags::REMOVEDIR)
+                .and_then(|()| rustix::fs::fsync(&*root))
+                .map_err(|cause| self.own_error("remove", cause))?;
+        }
+        Ok(traces)
+    }
+
+    fn staged_names(&self) -> Result<Vec<Box<[u8]>>, Errno> {
+        let folder = match self.staging_folder() {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            folder => folder?,
+        };
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&*folder)? {
+            let entry = entry?;
+            if entry.file_type() != FileType::Directory {
+                names.push(entry.file_name().to_bytes().into());
+            }
+        }
+        Ok(names)
+    }
+
+    fn remove_own(&self, folder: Option<&[u8]>, name: &[u8], flags: AtFlags) -> Result<()> {
+        let remove = || {
+            let own = handles::below(&*self.handles.root()?, OWN_FOLDER)?;
+            let folder = folder.map_or(Ok(own.clone()), |folder| handles::below(&own, folder))?;
+            rustix::fs::unlinkat(&*folder, name, flags)
+        };
+        match remove() {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(cause) => Err(self.own_error("remove", cause)),
+        }
+    }
+
+    fn own_error(&self, doing: &str, cause: Errno) -> Error {
+        Error::io(doing, &self.root.join(".csb"), &cause.into())
+    }
+}

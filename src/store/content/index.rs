@@ -1,0 +1,395 @@
+//! What the standby holds of a content store, in the service database: so that only the source is walked.
+//!
+//! A row says which version of a source's object the standby holds. While a batch is being published its rows are
+//! *unsettled*: the standby may hold the earlier version, the new one, or none. Should the process die then, the next
+//! cycle knows every name that it may have left, and copies or deletes it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::{ContentPath, ObjectKind, ObjectMeta};
+use crate::error::Result;
+use crate::store::Generation;
+use crate::store::service::check_generation;
+use crate::store::sqlite::{Access, open, open_own, sqlite_error};
+use crate::topology::PoolFqdn;
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS csb_content_store (
+    pool TEXT PRIMARY KEY NOT NULL,
+    source_id TEXT NOT NULL,
+    standby_id TEXT NOT NULL,
+    scan INTEGER NOT NULL,
+    scanned_ms INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS csb_content_object (
+    pool TEXT NOT NULL,
+    folder BLOB NOT NULL,
+    name BLOB NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('file', 'folder')),
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    device INTEGER NOT NULL,
+    mode INTEGER NOT NULL,
+    blake3 BLOB CHECK (length(blake3) = 32),
+    indexed_ns INTEGER NOT NULL,
+    settled INTEGER NOT NULL CHECK (settled IN (0, 1)),
+    PRIMARY KEY (pool, folder, name)
+) STRICT, WITHOUT ROWID;
+";
+
+const COLUMNS: &str = "kind, size, mtime_ns, ctime_ns, inode, device, mode, blake3, indexed_ns, settled";
+
+/// What the index knows about one object at the standby.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexedObject {
+    /// The source's object, as it was when it was copied.
+    pub meta: ObjectMeta,
+    /// The content's BLAKE3; none for folders and where it is not known.
+    pub hash: Option<[u8; 32]>,
+    /// When it was compared, in nanoseconds since 1970 by the source's clock. A change that is not older than this
+    /// by some margin may hide behind equal times.
+    pub indexed_ns: i64,
+    /// Whether the standby is known to hold exactly this.
+    pub settled: bool,
+}
+
+/// Both stores of a pair, as the index knows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexedPair {
+    /// The marker of the source.
+    pub source_id: Uuid,
+    /// The marker of the standby.
+    pub standby_id: Uuid,
+    /// How many cycles have been completed.
+    pub scan: u64,
+    /// When the last of them was; none before the first.
+    pub scanned_at: Option<Timestamp>,
+}
+
+/// The index of one pool's content.
+pub struct ContentIndex {
+    path: PathBuf,
+    connection: Connection,
+    pool: PoolFqdn,
+}
+
+impl ContentIndex {
+    /// Opens the index for writing, creating it where it is missing.
+    ///
+    /// # Errors
+    /// When the database cannot be opened or written.
+    pub fn open(path: &Path, pool: &PoolFqdn) -> Result<Self> {
+        let connection = open_own(path)?;
+        let index = ContentIndex { path: path.to_owned(), connection, pool: pool.clone() };
+        index.patient()?;
+        index.connection.execute_batch(SCHEMA).map_err(index.failed("prepare"))?;
+        Ok(index)
+    }
+
+    /// Opens the index for reading; none where there is none.
+    ///
+    /// # Errors
+    /// When it exists and cannot be read.
+    pub fn open_existing(path: &Path, pool: &PoolFqdn) -> Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let connection = open(path, Access::Read)?;
+        let index = ContentIndex { path: path.to_owned(), connection, pool: pool.clone() };
+        index.patient()?;
+        let tables: i64 = index
+            .connection
+            .query_row(
+                "SELECT count(*) FROM sqlite_schema WHERE name IN ('csb_content_store', 'csb_content_object')",
+                [],
+                |row| row.get(0),
+            )
+            .map_err(index.failed("read"))?;
+        Ok((tables == 2).then_some(index))
+    }
+
+    /// Other connections of the service hold locks for moments only; waiting is right.
+    fn patient(&self) -> Result<()> {
+        self.connection.busy_timeout(Duration::from_secs(5)).map_err(self.failed("open"))
+    }
+
+    /// Whether this generation may write.
+    ///
+    /// # Errors
+    /// `Fenced`.
+    pub fn check(&mut self, generation: Generation) -> Result<()> {
+        self.write(generation, |_, _| Ok(()))
+    }
+
+    /// Both stores; none before the first cycle.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn pair(&self) -> Result<Option<IndexedPair>> {
+        let row: Option<(String, String, i64, Option<i64>)> = self
+            .connection
+            .query_row(
+                "SELECT source_id, standby_id, scan, scanned_ms FROM csb_content_store WHERE pool = ?1",
+                [self.pool.as_str()],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            )
+            .optional()
+            .map_err(self.failed("read"))?;
+        Ok(row.map(|(source_id, standby_id, scan, scanned_ms)| IndexedPair {
+            source_id: Uuid::parse_str(&source_id).unwrap_or_default(),
+            standby_id: Uuid::parse_str(&standby_id).unwrap_or_default(),
+            scan: u64::try_from(scan).unwrap_or_default(),
+            scanned_at: scanned_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+        }))
+    }
+
+    /// Begins anew for these two stores: nothing is known to be at the standby but what is named here, and of that
+    /// not which version.
+    ///
+    /// # Errors
+    /// `Fenced`; when the index cannot be written.
+    pub fn establish(
+        &mut self,
+        generation: Generation,
+        source_id: Uuid,
+        standby_id: Uuid,
+        held: &[(ContentPath, ObjectKind)],
+    ) -> Result<()> {
+        self.write(generation, |transaction, pool| {
+            transaction.execute("DELETE FROM csb_content_object WHERE pool = ?1", [pool])?;
+            transaction.execute(
+                "INSERT INTO csb_content_store (pool, source_id, standby_id, scan, scanned_ms)
+                 VALUES (?1, ?2, ?3, 0, NULL)
+                 ON CONFLICT (pool) DO UPDATE SET source_id = excluded.source_id,
+                     standby_id = excluded.standby_id, scan = 0, scanned_ms = NULL",
+                [pool, &source_id.to_string(), &standby_id.to_string()],
+            )?;
+            held.iter().try_for_each(|(path, kind)| unsettle(transaction, pool, path, *kind))
+        })
+    }
+
+    /// Counts a completed cycle.
+    ///
+    /// # Errors
+    /// `Fenced`; when the index cannot be written.
+    pub fn finish_scan(&mut self, generation: Generation, at: Timestamp) -> Result<()> {
+        self.write(generation, |transaction, pool| {
+            transaction.execute(
+                "UPDATE csb_content_store SET scan = scan + 1, scanned_ms = ?2 WHERE pool = ?1",
+                params![pool, at.as_millisecond()],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// How many objects the standby holds.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn count(&self) -> Result<u64> {
+        self.connection
+            .query_row(
+                "SELECT count(*) FROM csb_content_object WHERE pool = ?1",
+                [self.pool.as_str()],
+                |row| row.get::<_, i64>(0),
+            )
+            .map(|count| u64::try_from(count).unwrap_or_default())
+            .map_err(self.failed("read"))
+    }
+
+    /// What the standby holds in one folder, sorted by name.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn folder(&self, folder: &ContentPath) -> Result<Vec<(Box<[u8]>, IndexedObject)>> {
+        let sql = format!(
+            "SELECT {COLUMNS}, name FROM csb_content_object WHERE pool = ?1 AND folder = ?2 ORDER BY name"
+        );
+        let read = || -> rusqlite::Result<_> {
+            self.connection
+                .prepare_cached(&sql)?
+                .query_map(params![self.pool.as_str(), folder.as_bytes()], |row| {
+                    Ok((row.get::<_, Vec<u8>>(10)?.into_boxed_slice(), object(row)?))
+                })?
+                .collect()
+        };
+        read().map_err(self.failed("read"))
+    }
+
+    /// Everything that the standby holds below a folder, itself left out, parents before what is in them.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn below(&self, folder: &ContentPath) -> Result<Vec<(ContentPath, IndexedObject)>> {
+        let mut found = Vec::new();
+        let mut next = vec![folder.clone()];
+        while let Some(folder) = next.pop() {
+            for (name, object) in self.folder(&folder)? {
+                let Some(path) = folder.join(&name) else { continue };
+                if object.meta.kind == ObjectKind::Folder {
+                    next.push(path.clone());
+                }
+                found.push((path, object));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Says that the standby is about to change at these paths.
+    ///
+    /// # Errors
+    /// `Fenced`: then nothing may be changed; when the index cannot be written.
+    pub fn begin<'a>(
+        &mut self,
+        generation: Generation,
+        paths: impl Iterator<Item = (&'a ContentPath, ObjectKind)>,
+    ) -> Result<()> {
+        self.write(generation, |transaction, pool| {
+            let mut paths = paths;
+            paths.try_for_each(|(path, kind)| unsettle(transaction, pool, path, kind))
+        })
+    }
+
+    /// Says what the standby holds now: these objects, and these not any more.
+    ///
+    /// # Errors
+    /// `Fenced`; when the index cannot be written.
+    pub fn settle(
+        &mut self,
+        generation: Generation,
+        held: &[(ContentPath, IndexedObject)],
+        removed: &[ContentPath],
+    ) -> Result<()> {
+        self.write(generation, |transaction, pool| {
+            held.iter().try_for_each(|(path, object)| put(transaction, pool, path, object))?;
+            let mut delete = transaction.prepare_cached(
+                "DELETE FROM csb_content_object WHERE pool = ?1 AND folder = ?2 AND name = ?3",
+            )?;
+            for (folder, name) in removed.iter().filter_map(ContentPath::split) {
+                delete.execute(params![pool, folder.as_bytes(), name])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets the pool.
+    ///
+    /// # Errors
+    /// `Fenced`; when the index cannot be written.
+    pub fn clear(&mut self, generation: Generation) -> Result<()> {
+        self.write(generation, |transaction, pool| {
+            transaction.execute("DELETE FROM csb_content_object WHERE pool = ?1", [pool])?;
+            transaction.execute("DELETE FROM csb_content_store WHERE pool = ?1", [pool])?;
+            Ok(())
+        })
+    }
+
+    /// Every write goes through here: one transaction, which an older generation never begins.
+    fn write(
+        &mut self,
+        generation: Generation,
+        work: impl FnOnce(&Transaction<'_>, &str) -> rusqlite::Result<()>,
+    ) -> Result<()> {
+        let failed = failure("write the content index in", &self.path);
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+        check_generation(&transaction, &self.path, &self.pool, generation)?;
+        work(&transaction, self.pool.as_str()).map_err(&failed)?;
+        transaction.commit().map_err(&failed)
+    }
+
+    fn failed<'a>(&self, doing: &'a str) -> impl Fn(rusqlite::Error) -> crate::error::Error + 'a {
+        failure(doing, &self.path)
+    }
+}
+
+fn failure<'a>(doing: &'a str, path: &Path) -> impl Fn(rusqlite::Error) -> crate::error::Error + 'a {
+    let path = path.to_owned();
+    move |cause| sqlite_error(doing, &path, &cause)
+}
+
+/// A path that is not known yet gets a row of which nothing is known but the name.
+fn unsettle(
+    transaction: &Transaction<'_>,
+    pool: &str,
+    path: &ContentPath,
+    kind: ObjectKind,
+) -> rusqlite::Result<()> {
+    let Some((folder, name)) = path.split() else { return Ok(()) };
+    transaction
+        .prepare_cached(
+            "INSERT INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode, device, mode,
+                 blake3, indexed_ns, settled)
+             VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, NULL, 0, 0)
+             ON CONFLICT (pool, folder, name) DO UPDATE SET settled = 0",
+        )?
+        .execute(params![pool, folder.as_bytes(), name, kind_name(kind)])?;
+    Ok(())
+}
+
+// SQLite has no unsigned numbers: inodes and devices are kept bit by bit.
+#[allow(clippy::cast_possible_wrap)]
+fn put(
+    transaction: &Transaction<'_>,
+    pool: &str,
+    path: &ContentPath,
+    object: &IndexedObject,
+) -> rusqlite::Result<()> {
+    let Some((folder, name)) = path.split() else { return Ok(()) };
+    let meta = &object.meta;
+    transaction
+        .prepare_cached(
+            "INSERT OR REPLACE INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode,
+                 device, mode, blake3, indexed_ns, settled)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )?
+        .execute(params![
+            pool,
+            folder.as_bytes(),
+            name,
+            kind_name(meta.kind),
+            meta.size as i64,
+            meta.mtime_ns,
+            meta.ctime_ns,
+            meta.inode as i64,
+            meta.device as i64,
+            meta.mode,
+            object.hash,
+            object.indexed_ns,
+            object.settled,
+        ])?;
+    Ok(())
+}
+
+#[allow(clippy::cast_sign_loss)]
+fn object(row: &Row<'_>) -> rusqlite::Result<IndexedObject> {
+    let kind: String = row.get(0)?;
+    Ok(IndexedObject {
+        meta: ObjectMeta {
+            kind: if kind == "folder" { ObjectKind::Folder } else { ObjectKind::File },
+            size: row.get::<_, i64>(1)? as u64,
+            mtime_ns: row.get(2)?,
+            ctime_ns: row.get(3)?,
+            inode: row.get::<_, i64>(4)? as u64,
+            device: row.get::<_, i64>(5)? as u64,
+            mode: row.get(6)?,
+        },
+        hash: row.get(7)?,
+        indexed_ns: row.get(8)?,
+        settled: row.get(9)?,
+    })
+}
+
+fn kind_name(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::File => "file",
+        ObjectKind::Folder => "folder",
+    }
+}
