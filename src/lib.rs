@@ -10,5 +10,6 @@ pub mod error;
 pub mod job;
 pub mod module;
 pub mod report;
+pub mod service;
 pub mod store;
 pub mod topology;

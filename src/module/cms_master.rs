@@ -15,18 +15,26 @@ const BATCH_DOCUMENTS: u64 = 100;
 
 /// The active master at one pool and its copy; or, at any other pool, nothing.
 pub struct CmsMaster {
-    stores: Option<(PathBuf, PathBuf)>,
+    /// The master and its copy, or why there is nothing to copy.
+    stores: std::result::Result<(PathBuf, PathBuf), &'static str>,
 }
 
 impl CmsMaster {
     /// The module of the pool that hosts the active master.
     pub fn master(master: &Path, standby: &Path) -> Self {
-        CmsMaster { stores: Some((master.to_owned(), standby.to_owned())) }
+        CmsMaster { stores: Ok((master.to_owned(), standby.to_owned())) }
     }
 
     /// The module of any other pool, which has nothing to export and is healthy.
     pub fn elsewhere() -> Self {
-        CmsMaster { stores: None }
+        CmsMaster {
+            stores: Err("This pool does not host the active master of the Central Management store."),
+        }
+    }
+
+    /// The module of the master's pool where the topology names no place for the copy.
+    pub fn without_standby() -> Self {
+        CmsMaster { stores: Err("The backup pool has no standby.management_store in the topology.") }
     }
 
     /// The documents that the standby lacks, the master's id, and where both stand.
@@ -72,9 +80,14 @@ impl BackupModule for CmsMaster {
     }
 
     fn observe(&self, _cancel: &CancellationToken) -> Result<Observation> {
-        let Some((master, standby)) = &self.stores else {
-            let reason = "This pool does not host the active master of the Central Management store.";
-            return Ok(Observation { not_applicable: Some(reason.to_owned()), ..Observation::default() });
+        let (master, standby) = match &self.stores {
+            Ok(stores) => stores,
+            Err(reason) => {
+                return Ok(Observation {
+                    not_applicable: Some((*reason).to_owned()),
+                    ..Observation::default()
+                });
+            }
         };
         let compared = Self::compare(master, standby)?;
         let pending = compared.missing.len() as u64;
@@ -93,7 +106,7 @@ impl BackupModule for CmsMaster {
     }
 
     fn run_cycle(&self, context: &Context) -> Result<CycleOutcome> {
-        let Some((master, standby)) = &self.stores else { return Ok(CycleOutcome::default()) };
+        let Ok((master, standby)) = &self.stores else { return Ok(CycleOutcome::default()) };
         context.check()?;
         let compared = Self::compare(master, standby)?;
         if compared.missing.is_empty() {
@@ -121,7 +134,7 @@ impl BackupModule for CmsMaster {
 
     fn disable(&self, _generation: Generation, dry_run: bool) -> Result<Vec<Trace>> {
         match &self.stores {
-            Some((_, standby)) if standby.exists() => match ManagementStore::open(standby) {
+            Ok((_, standby)) if standby.exists() => match ManagementStore::open(standby) {
                 Ok(mut store) => store.remove_tables(dry_run),
                 Err(_) => Ok(Vec::new()),
             },

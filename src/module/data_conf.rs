@@ -10,12 +10,12 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{BackupModule, Context, CycleOutcome, ModuleId, Observation, Removed};
+use super::{BackupModule, Context, CycleOutcome, ModuleId, Observation};
 use crate::error::Result;
-use crate::store::Generation;
 use crate::store::content::ContentStore;
 use crate::store::content::folder::FolderStore;
 use crate::store::content::index::{ContentIndex, IndexedPair};
+use crate::store::{Generation, Trace};
 use crate::topology::PoolFqdn;
 
 mod carry_back;
@@ -140,10 +140,10 @@ impl BackupModule for DataConf {
         carry_back::count(self, cancel)
     }
 
-    fn disable(&self, generation: Generation, dry_run: bool) -> Result<Vec<Removed>> {
+    fn disable(&self, generation: Generation, dry_run: bool) -> Result<Vec<Trace>> {
         let mut removed = Vec::new();
         if let Some((index, _)) = self.existing_index()? {
-            removed.push(Removed {
+            removed.push(Trace {
                 store: format!("sqlite:{}", self.service_store.display()),
                 kind: "row".to_owned(),
                 name: format!("csb_content_object, csb_content_store ({} objects)", index.count()?),
@@ -156,7 +156,7 @@ impl BackupModule for DataConf {
         }
         for store in [&self.source, &self.standby] {
             store.identify()?;
-            removed.extend(store.unmark(dry_run)?.into_iter().map(|trace| Removed {
+            removed.extend(store.unmark(dry_run)?.into_iter().map(|trace| Trace {
                 store: store.url(),
                 kind: trace.kind.to_owned(),
                 name: trace.name,

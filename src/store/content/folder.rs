@@ -236,7 +236,7 @@ impl ContentStore for FolderStore {
         let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
         for folder in touched {
             match self.handles.folder(&folder).and_then(|handle| rustix::fs::fsync(&*handle)) {
-                // Removed again, with everything in it.
+                // Trace again, with everything in it.
                 Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(cause) => return Err(self.error("make durable", &folder, cause)),
             }

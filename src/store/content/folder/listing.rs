@@ -38,7 +38,7 @@ pub(super) fn list(
                 Err(protected::refusal())
             }
             Ok(stat) => known(&stat),
-            // Removed since the names were read.
+            // Trace since the names were read.
             Err(Errno::NOENT) => continue,
             Err(cause) => Err(Refusal::new(
                 format!("It cannot be looked at: {}.", std::io::Error::from(cause)),

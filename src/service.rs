@@ -1,0 +1,152 @@
+//! The façade: one deployment, its documents, its jobs, and an answer to every request.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::runtime::Handle;
+
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::record::Records;
+use crate::job::request::{BackupRequest, Operation, SyncRequest};
+use crate::job::{Environment, Job};
+use crate::store::service::Owner;
+use crate::store::sqlite::assert_safe_version;
+
+mod admin;
+mod deployment;
+mod disable;
+mod jobs;
+mod modules;
+mod requests;
+mod sample;
+mod status;
+
+use deployment::Deployment;
+pub use requests::{JobDocument, JobEvents, Request};
+
+/// The document that `csb_service_open` takes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OpenConfig {
+    /// Path of `deployment.toml`; without it only requests that need none are answered.
+    #[serde(default)]
+    pub deployment_file: Option<PathBuf>,
+}
+
+/// One open service. Every method may be called from any thread at any time.
+pub struct Service {
+    clock: Arc<dyn Clock>,
+    connected: Option<Connected>,
+    jobs: Mutex<Jobs>,
+    runtime: Handle,
+}
+
+struct Connected {
+    deployment: Deployment,
+    environment: Arc<Environment>,
+}
+
+#[derive(Default)]
+struct Jobs {
+    last_handle: u64,
+    by_handle: BTreeMap<u64, Arc<Job>>,
+    closed: bool,
+}
+
+impl Service {
+    /// Opens a service on a runtime that runs its jobs.
+    ///
+    /// # Errors
+    /// What reading `deployment.toml` reports; `UnsafeSqlite`.
+    pub fn open(config: &OpenConfig, clock: Arc<dyn Clock>, runtime: Handle) -> Result<Self> {
+        assert_safe_version()?;
+        let connect = |file: &PathBuf| {
+            let deployment = Deployment::open(file)?;
+            let records = Records::new(&deployment.config.jobs);
+            records.tidy(clock.now())?;
+            let owner = Owner::current(&deployment.config.machine);
+            let environment = Arc::new(Environment { clock: Arc::clone(&clock), owner, records });
+            Ok(Connected { deployment, environment })
+        };
+        let connected = config.deployment_file.as_ref().map(connect).transpose()?;
+        Ok(Service { clock: Arc::clone(&clock), connected, jobs: Mutex::default(), runtime })
+    }
+
+    /// Starts the backup of a pool; returns the job's number in this process.
+    ///
+    /// # Errors
+    /// `OptionConflict`, `UnknownPool`, `NotPaired`, `NotConnected`, `ShutDown`, and failures to read the topology.
+    pub fn start_backup(&self, request: BackupRequest) -> Result<u64> {
+        self.start(request.operation()?)
+    }
+
+    /// Starts the synchronization of a pool with its backup pool; returns the job's number in this process.
+    ///
+    /// # Errors
+    /// As for [`Service::start_backup`]; `InvalidArgument` for an unknown module.
+    pub fn start_sync(&self, request: SyncRequest) -> Result<u64> {
+        self.start(request.operation()?)
+    }
+
+    fn start(&self, operation: Operation) -> Result<u64> {
+        let connected = self.connected()?;
+        let targets = modules::targets(&connected.deployment, &operation)?;
+        let job = Arc::new(Job::new(operation.command, operation.pool.clone(), self.clock.now()));
+        let mut jobs = self.lock_jobs();
+        if jobs.closed {
+            return Err(shut_down());
+        }
+        jobs.last_handle += 1;
+        let handle = jobs.last_handle;
+        jobs.by_handle.insert(handle, Arc::clone(&job));
+        self.runtime.spawn(crate::job::run(job, operation, targets, Arc::clone(&connected.environment)));
+        Ok(handle)
+    }
+
+    /// Cancels all jobs, takes no more, and waits for those that run to write their reports. Whether all have.
+    pub fn close(&self, timeout: Duration) -> bool {
+        let jobs: Vec<Arc<Job>> = {
+            let mut jobs = self.lock_jobs();
+            jobs.closed = true;
+            jobs.by_handle.values().cloned().collect()
+        };
+        for job in &jobs {
+            job.cancel.cancel();
+        }
+        let deadline = std::time::Instant::now() + timeout;
+        for job in &jobs {
+            while job.report().is_none() && std::time::Instant::now() < deadline {
+                job.events.wait(u64::MAX, Duration::from_millis(20));
+            }
+        }
+        jobs.iter().all(|job| job.report().is_some())
+    }
+
+    fn connected(&self) -> Result<&Connected> {
+        self.connected.as_ref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotConnected,
+                "This service was opened without a deployment.",
+                "Connect to one with Connect-CsDeployment, or open the service with deploymentFile.",
+            )
+        })
+    }
+
+    fn lock_jobs(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The error of every call after the service was shut down.
+pub fn shut_down() -> Error {
+    Error::new(ErrorKind::ShutDown, "The service was shut down.", "Open a new one.")
+}
+
+/// A path as it stands in documents.
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,172 @@
+//! The documents of a deployment, from the Central Management store or from the local replica.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+
+use super::admin::standard_roles;
+use crate::config::{BackupServiceConfiguration, DeploymentConfig};
+use crate::error::{Error, ErrorKind, Result};
+use crate::module::state::PoolState;
+use crate::store::management::replica::Replica;
+use crate::store::management::{Document, DocumentKind, ManagementStore};
+use crate::topology::{PoolFqdn, Topology};
+
+/// The name of documents of which there is one.
+const GLOBAL: &str = "global";
+
+/// A deployment: where its documents are.
+pub(super) struct Deployment {
+    pub(super) config: DeploymentConfig,
+}
+
+/// What publishing a topology did.
+pub(super) struct Published {
+    pub(super) topology: Topology,
+    pub(super) version: i64,
+    pub(super) unchanged: bool,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Documents as they are now, from one of the two places.
+pub(super) enum Documents {
+    Store(ManagementStore),
+    Replica(Replica),
+}
+
+impl Deployment {
+    pub(super) fn open(file: &Path) -> Result<Self> {
+        Ok(Deployment { config: DeploymentConfig::read(file)? })
+    }
+
+    /// The documents, from the local replica where that is asked for.
+    pub(super) fn documents(&self, local_store: bool) -> Result<Documents> {
+        if local_store {
+            return Replica::read(&self.config.local_replica).map(Documents::Replica);
+        }
+        let path = &self.config.central_management_store;
+        if !path.exists() && !self.config.local_replica.exists() {
+            return Err(not_published());
+        }
+        ManagementStore::open(path).map(Documents::Store)
+    }
+
+    /// Validates a topology document and publishes it as a new version, with everything else that a new store needs;
+    /// then refreshes the local replica. A dry run only validates.
+    pub(super) fn publish(&self, file: &Path, what_if: bool, now: Timestamp) -> Result<Published> {
+        let topology = Topology::read(file)?;
+        let path = &self.config.central_management_store;
+        let body = to_json(&topology)?;
+        let current = if path.exists() {
+            ManagementStore::open(path)?.current(DocumentKind::Topology, GLOBAL)?
+        } else {
+            None
+        };
+        let unchanged = current.as_ref().is_some_and(|document| document.body == body);
+        let version = current.as_ref().map_or(0, |document| document.version) + i64::from(!unchanged);
+        if !what_if {
+            self.write(&topology, body, now)?;
+        }
+        let warnings = warnings(&topology);
+        Ok(Published { topology, version, unchanged, warnings })
+    }
+
+    fn write(&self, topology: &Topology, body: String, now: Timestamp) -> Result<()> {
+        let mut store = ManagementStore::create(&self.config.central_management_store)?;
+        let mut documents = vec![(DocumentKind::Topology, GLOBAL, body)];
+        if store.current(DocumentKind::Configuration, GLOBAL)?.is_none() {
+            documents.push((
+                DocumentKind::Configuration,
+                GLOBAL,
+                to_json(&BackupServiceConfiguration::default())?,
+            ));
+        }
+        if store.current(DocumentKind::Roles, GLOBAL)?.is_none() {
+            documents.push((DocumentKind::Roles, GLOBAL, to_json(&standard_roles())?));
+        }
+        for pool in &topology.pools {
+            if store.current(DocumentKind::PoolState, pool.fqdn.as_str())?.is_none() {
+                documents.push((
+                    DocumentKind::PoolState,
+                    pool.fqdn.as_str(),
+                    to_json(&PoolState::default())?,
+                ));
+            }
+        }
+        store.publish(&documents, now)?;
+        Replica::write(&self.config.local_replica, store.all_current()?, now)
+    }
+}
+
+impl Documents {
+    /// The topology.
+    pub(super) fn topology(&self) -> Result<Topology> {
+        self.read(DocumentKind::Topology, GLOBAL)?.ok_or_else(not_published)
+    }
+
+    /// The settings of the backup service.
+    pub(super) fn configuration(&self) -> Result<BackupServiceConfiguration> {
+        Ok(self.read(DocumentKind::Configuration, GLOBAL)?.unwrap_or_default())
+    }
+
+    /// The roles.
+    pub(super) fn roles(&self) -> Result<serde_json::Value> {
+        Ok(self.read(DocumentKind::Roles, GLOBAL)?.unwrap_or_default())
+    }
+
+    /// What a pool is doing.
+    pub(super) fn pool_state(&self, pool: &PoolFqdn) -> Result<PoolState> {
+        Ok(self.read(DocumentKind::PoolState, pool.as_str())?.unwrap_or_default())
+    }
+
+    fn read<T: DeserializeOwned>(&self, kind: DocumentKind, name: &str) -> Result<Option<T>> {
+        let document: Option<Document> = match self {
+            Documents::Store(store) => store.current(kind, name)?,
+            Documents::Replica(replica) => replica.current(kind, name).cloned(),
+        };
+        let parse = |document: Document| {
+            serde_json::from_str(&document.body).map_err(|cause| {
+                Error::new(
+                    ErrorKind::Corrupt,
+                    format!("The document {kind:?} {name} of the Central Management store cannot be read."),
+                    "Publish it again with this version of the product.",
+                )
+                .caused_by(&cause)
+            })
+        };
+        document.map(parse).transpose()
+    }
+}
+
+fn not_published() -> Error {
+    Error::new(
+        ErrorKind::NotPublished,
+        "No topology has been published yet.",
+        "Publish one with Publish-CsTopology -FileName topology.toml.",
+    )
+}
+
+fn to_json(document: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(document).map_err(|cause| {
+        Error::new(ErrorKind::Io, "A document cannot be written.", "Report it to the maintainers.")
+            .caused_by(&cause)
+    })
+}
+
+/// What is allowed in a topology, but hardly meant.
+fn warnings(topology: &Topology) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for pool in topology.pools.iter().filter(|pool| pool.backup_pool.is_none()) {
+        warnings.push(format!("{} has no backup pool: nothing of it is copied.", pool.fqdn));
+    }
+    if let Ok((_, backup, standby)) = topology.pair(&topology.central_management_pool)
+        && standby.management_store.is_none()
+    {
+        warnings.push(format!(
+            "{} has no standby.management_store: the Central Management store is not copied.",
+            backup.fqdn
+        ));
+    }
+    warnings
+}

@@ -1,0 +1,45 @@
+//! `Disable-CsPoolBackup`: taking everything of ours out of a pool's stores and their copies.
+
+use uuid::Uuid;
+
+use super::{Service, modules};
+use crate::error::Result;
+use crate::module::ModuleId;
+use crate::store::service::ServiceStore;
+use crate::store::{Generation, Trace};
+use crate::topology::PoolFqdn;
+
+impl Service {
+    /// Lists what there is of ours in the stores of a pool and in the copies of them, and removes it unless this is a
+    /// dry run. The data itself stays, in the pool and in the copies.
+    pub(super) fn disable(&self, fqdn: &PoolFqdn, dry_run: bool) -> Result<Vec<Trace>> {
+        let connected = self.connected()?;
+        let documents = connected.deployment.documents(false)?;
+        let topology = documents.topology()?;
+        let configuration = documents.configuration()?;
+        let (_, _, standby) = topology.pair(fqdn)?;
+        let remove = |generation: Generation| {
+            let mut removed = Vec::new();
+            for id in ModuleId::ALL {
+                let module = modules::module(&connected.deployment, &topology, &configuration, fqdn, id)?;
+                removed.extend(module.disable(generation, dry_run)?);
+            }
+            Ok(removed)
+        };
+        if dry_run {
+            return remove(Generation(0));
+        }
+        let mut store = ServiceStore::open(standby.service_store.path())?;
+        let owner = &connected.environment.owner;
+        let lease = store.acquire(fqdn, owner, Uuid::now_v7(), self.clock.now())?;
+        let removed = remove(lease.generation);
+        let forgotten = store.forget_states(fqdn);
+        store.release(&lease)?;
+        let mut removed = removed?;
+        if forgotten? > 0 {
+            let url = standby.service_store.to_string();
+            removed.push(Trace { store: url, kind: "row".to_owned(), name: format!("states of {fqdn}") });
+        }
+        Ok(removed)
+    }
+}

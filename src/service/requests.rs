@@ -1,0 +1,269 @@
+//! The requests that are answered at once, and the documents that answer them.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::sample::SampleRequest;
+use super::status::StatusRequest;
+use super::{Service, text};
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::events::Event;
+use crate::module::state::PoolState;
+use crate::report::html;
+use crate::topology::{Pool, PoolFqdn, Topology};
+
+/// A request, as `csb_service_request` takes it. `docs/documents.md` has the table of replies.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "request", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Request {
+    /// Makes a working pair with data.
+    CreateSampleDeployment(SampleRequest),
+    /// Validates a topology document and publishes it.
+    PublishTopology {
+        /// The document.
+        file: PathBuf,
+        /// Whether to validate only.
+        #[serde(default)]
+        what_if: bool,
+    },
+    /// The published topology.
+    GetTopology {
+        /// Whether it comes from the local replica.
+        #[serde(default)]
+        local_store: bool,
+    },
+    /// All pools.
+    GetPools {
+        /// Whether they come from the local replica.
+        #[serde(default)]
+        local_store: bool,
+    },
+    /// A pool, its partner, and what both are doing.
+    GetPoolBackupRelationship {
+        /// The pool.
+        pool_fqdn: PoolFqdn,
+        /// Whether the topology comes from the local replica.
+        #[serde(default)]
+        local_store: bool,
+    },
+    /// The state of a pool's modules.
+    GetBackupServiceStatus(StatusRequest),
+    /// Roles and the cmdlets they may run.
+    GetAdminRoles {
+        /// Whether they come from the local replica.
+        #[serde(default)]
+        local_store: bool,
+    },
+    /// All known jobs.
+    ListJobs {
+        /// Only those of this pool.
+        #[serde(default)]
+        pool_fqdn: Option<PoolFqdn>,
+    },
+    /// One job.
+    GetJob {
+        /// Its id.
+        job_id: Uuid,
+    },
+    /// The report of an ended job.
+    GetReport {
+        /// Its id.
+        job_id: Uuid,
+        /// JSON where none is given.
+        #[serde(default)]
+        format: ReportFormat,
+    },
+    /// Asks a job to stop, in whichever process it runs.
+    CancelJob {
+        /// Its id.
+        job_id: Uuid,
+    },
+    /// Removes every trace of the product from a pool's stores and their copies.
+    DisablePoolBackup {
+        /// The pool.
+        pool_fqdn: PoolFqdn,
+        /// Whether to list only.
+        #[serde(default)]
+        what_if: bool,
+    },
+}
+
+/// How a report is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ReportFormat {
+    /// The document.
+    #[default]
+    Json,
+    /// One self-contained page.
+    Html,
+}
+
+/// A job, as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobDocument {
+    /// Its id.
+    pub job_id: Uuid,
+    /// The command.
+    pub command: String,
+    /// The pool.
+    pub pool_fqdn: String,
+    /// `Queued`, `Running`, `Cancelling` or an outcome.
+    pub state: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// How long it took.
+    pub duration_ms: Option<u64>,
+    /// The machine that ran it.
+    pub machine: String,
+    /// The process that ran it.
+    pub process_id: u32,
+    /// Its number in this process.
+    pub handle: Option<u64>,
+}
+
+/// What a job has told, as `csb_job_poll` returns it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobEvents {
+    /// The job.
+    pub job_id: Uuid,
+    /// `Queued`, `Running`, `Cancelling` or an outcome.
+    pub state: String,
+    /// The last event there is.
+    pub last_seq: u64,
+    /// How many progress events were dropped since the job began.
+    pub dropped: u64,
+    /// Events after the asked one.
+    pub events: Vec<Event>,
+}
+
+/// A pool, as lists show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolDocument {
+    /// The pool's name.
+    pub identity: PoolFqdn,
+    /// The same.
+    pub fqdn: PoolFqdn,
+    /// Its site.
+    pub site: Option<String>,
+    /// What runs there, for instance `Registrar:atl-cs-001.litwareinc.com`.
+    pub services: Vec<String>,
+    /// Its machines.
+    pub computers: Vec<String>,
+    /// Its partner.
+    pub backup_pool_fqdn: Option<PoolFqdn>,
+    /// What it is doing.
+    pub state: PoolState,
+}
+
+impl Service {
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// `NotConnected` where it needs a deployment; what the request itself reports.
+    pub fn request(&self, request: Request) -> Result<Value> {
+        match request {
+            Request::CreateSampleDeployment(request) => document(&self.create_sample(&request)?),
+            Request::PublishTopology { file, what_if } => self.publish_topology(&file, what_if),
+            Request::GetTopology { local_store } => document(&self.topology(local_store)?),
+            Request::GetPools { local_store } => self.pools(local_store),
+            Request::GetPoolBackupRelationship { pool_fqdn, local_store } => {
+                self.relationship(&pool_fqdn, local_store)
+            }
+            Request::GetBackupServiceStatus(request) => document(&self.status(&request)?),
+            Request::GetAdminRoles { local_store } => {
+                Ok(json!({ "roles": self.connected()?.deployment.documents(local_store)?.roles()? }))
+            }
+            Request::ListJobs { pool_fqdn } => {
+                Ok(json!({ "jobs": document(&self.list_jobs(pool_fqdn.as_ref())?)? }))
+            }
+            Request::GetJob { job_id } => document(&self.find_job(job_id)?),
+            Request::GetReport { job_id, format } => {
+                let report = self.find_report(job_id)?;
+                match format {
+                    ReportFormat::Json => document(&report),
+                    ReportFormat::Html => Ok(json!({ "html": html::render(&report)? })),
+                }
+            }
+            Request::CancelJob { job_id } => {
+                let job = self.cancel_anywhere(job_id)?;
+                Ok(json!({ "jobId": job.job_id, "state": job.state }))
+            }
+            Request::DisablePoolBackup { pool_fqdn, what_if } => {
+                let removed = self.disable(&pool_fqdn, what_if)?;
+                Ok(json!({ "poolFqdn": pool_fqdn, "whatIf": what_if, "removed": document(&removed)? }))
+            }
+        }
+    }
+
+    fn publish_topology(&self, file: &std::path::Path, what_if: bool) -> Result<Value> {
+        let published = self.connected()?.deployment.publish(file, what_if, self.clock.now())?;
+        let pools: Vec<&PoolFqdn> = published.topology.pools.iter().map(|pool| &pool.fqdn).collect();
+        Ok(json!({
+            "version": published.version,
+            "unchanged": published.unchanged,
+            "pools": document(&pools)?,
+            "warnings": published.warnings,
+            "file": text(file),
+        }))
+    }
+
+    fn topology(&self, local_store: bool) -> Result<Topology> {
+        self.connected()?.deployment.documents(local_store)?.topology()
+    }
+
+    fn pools(&self, local_store: bool) -> Result<Value> {
+        let documents = self.connected()?.deployment.documents(local_store)?;
+        let topology = documents.topology()?;
+        let pools = topology
+            .pools
+            .iter()
+            .map(|pool| Ok(pool_document(pool, &topology, documents.pool_state(&pool.fqdn)?)))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(json!({ "pools": document(&pools)? }))
+    }
+
+    fn relationship(&self, fqdn: &PoolFqdn, local_store: bool) -> Result<Value> {
+        let documents = self.connected()?.deployment.documents(local_store)?;
+        let topology = documents.topology()?;
+        let (pool, backup, _) = topology.pair(fqdn)?;
+        Ok(json!({
+            "poolFqdn": pool.fqdn,
+            "backupPoolFqdn": backup.fqdn,
+            "poolState": documents.pool_state(&pool.fqdn)?,
+            "backupPoolState": documents.pool_state(&backup.fqdn)?,
+        }))
+    }
+}
+
+fn pool_document(pool: &Pool, topology: &Topology, state: PoolState) -> PoolDocument {
+    let mut services = vec![format!("Registrar:{}", pool.fqdn)];
+    if topology.central_management_pool == pool.fqdn {
+        services.push(format!("CentralManagement:{}", pool.fqdn));
+    }
+    PoolDocument {
+        identity: pool.fqdn.clone(),
+        fqdn: pool.fqdn.clone(),
+        site: pool.site.clone(),
+        services,
+        computers: pool.computers.clone(),
+        backup_pool_fqdn: pool.backup_pool.clone(),
+        state,
+    }
+}
+
+fn document(value: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(|cause| {
+        Error::new(ErrorKind::Io, "A reply cannot be written.", "Report it to the maintainers.")
+            .caused_by(&cause)
+    })
+}

@@ -1,0 +1,174 @@
+//! `Get-CsBackupServiceStatus`: what each module's state is, as cheaply as it can be known.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::{Connected, Service, modules};
+use crate::error::Result;
+use crate::job::request::{Category, module_list};
+use crate::module::state::{PoolState, module_state};
+use crate::module::{BackupModule, ModuleId};
+use crate::report::{ExportState, ImportState, ModuleState};
+use crate::store::service::{ServiceStore, StoredState};
+use crate::topology::PoolFqdn;
+
+/// A pool's status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The pool.
+    pub pool_fqdn: PoolFqdn,
+    /// Its backup pool.
+    pub backup_pool_fqdn: PoolFqdn,
+    /// The machine that holds the pool's lease, or held it last.
+    pub active_machine_fqdn: Option<String>,
+    /// What the pool is doing.
+    pub pool_state: PoolState,
+    /// The worst of the modules, those that do not apply to this pool left out.
+    pub overall_export_status: ExportState,
+    /// The worst of the modules.
+    pub overall_import_status: ImportState,
+    /// A row for each module.
+    pub backup_modules: Vec<ModuleStatus>,
+}
+
+/// One module's status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModuleStatus {
+    /// The module's full name.
+    pub identity: String,
+    /// The exporting half.
+    pub export_status: ExportState,
+    /// The importing half.
+    pub import_status: ImportState,
+    /// Age of the oldest pending change.
+    pub lag_ms: Option<u64>,
+    /// Pending changes.
+    pub pending_items: u64,
+    /// Their size, where it is known.
+    pub pending_bytes: u64,
+    /// When a job last succeeded for this module.
+    pub last_success: Option<Timestamp>,
+    /// When what is said here was seen.
+    pub observed_at: Option<Timestamp>,
+    /// Why the state is not healthy, or is unusual.
+    pub reason: Option<String>,
+}
+
+/// The request for a status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StatusRequest {
+    /// The pool.
+    pub pool_fqdn: PoolFqdn,
+    /// Which modules, by category.
+    #[serde(default)]
+    pub category: Option<Category>,
+    /// Which modules, by name.
+    #[serde(default)]
+    pub modules: Vec<String>,
+    /// Whether the topology comes from the local replica.
+    #[serde(default)]
+    pub local_store: bool,
+}
+
+impl Service {
+    /// A pool's status. User store and Central Management store are asked at once; of the content store, which would
+    /// have to be walked, it is what the last job saw.
+    pub(super) fn status(&self, request: &StatusRequest) -> Result<Status> {
+        let connected = self.connected()?;
+        let documents = connected.deployment.documents(request.local_store)?;
+        let topology = documents.topology()?;
+        let configuration = documents.configuration()?;
+        let (pool, backup, standby) = topology.pair(&request.pool_fqdn)?;
+        let pool_state = documents.pool_state(&pool.fqdn)?;
+        let store = ServiceStore::open_existing(standby.service_store.path())?;
+        let mut wanted = module_list(&request.modules)?;
+        if let Some(category) = request.category {
+            wanted.retain(|module| category.modules().contains(module));
+        }
+        let mut rows = Vec::new();
+        let (mut export, mut import) = (ExportState::FinalState, ImportState::NormalState);
+        for id in wanted {
+            let module = modules::module(&connected.deployment, &topology, &configuration, &pool.fqdn, id)?;
+            let stored = match &store {
+                Some(store) => store.state(&pool.fqdn, id.name())?,
+                None => None,
+            };
+            let (row, applies) = self.module_status(module.as_ref(), stored, pool_state);
+            if applies {
+                export = export.max(row.export_status);
+                import = import.max(row.import_status);
+            }
+            rows.push(row);
+        }
+        if rows.is_empty() || rows.iter().all(|row| row.export_status == ExportState::NotInitialized) {
+            export = ExportState::NotInitialized;
+        }
+        let holder = match &store {
+            Some(store) => store.holder(&pool.fqdn)?,
+            None => None,
+        };
+        Ok(Status {
+            pool_fqdn: pool.fqdn.clone(),
+            backup_pool_fqdn: backup.fqdn.clone(),
+            active_machine_fqdn: holder.map(|holder| holder.owner.machine),
+            pool_state,
+            overall_export_status: export,
+            overall_import_status: import,
+            backup_modules: rows,
+        })
+    }
+
+    /// One row, and whether the module applies to the pool. The state after a failed job stays `ErrorState`, whatever
+    /// the stores look like now, until a job works again.
+    fn module_status(
+        &self,
+        module: &dyn BackupModule,
+        stored: Option<StoredState>,
+        pool: PoolState,
+    ) -> (ModuleStatus, bool) {
+        let now = self.clock.now();
+        let failed = stored.as_ref().is_some_and(|stored| stored.state.export == ExportState::ErrorState);
+        let walks = module.id() == ModuleId::DataConf;
+        let seen = if failed || walks { None } else { Some(module.observe(&CancellationToken::new())) };
+        let (state, observed_at, reason, applies) = match (seen, &stored) {
+            (Some(Ok(seen)), _) => {
+                let applies = seen.not_applicable.is_none();
+                (module_state(&seen, pool, now), Some(now), seen.not_applicable, applies)
+            }
+            (Some(Err(error)), Some(stored)) if error.retryable => {
+                (stored.state.clone(), Some(stored.observed_at), Some(error.message), true)
+            }
+            (Some(Err(error)), _) => {
+                let state = ModuleState { export: ExportState::ErrorState, ..ModuleState::default() };
+                (state, Some(now), Some(error.message), true)
+            }
+            (None, Some(stored)) => {
+                (stored.state.clone(), Some(stored.observed_at), stored.reason.clone(), true)
+            }
+            (None, None) => (ModuleState::default(), None, None, true),
+        };
+        let row = ModuleStatus {
+            identity: module.id().name().to_owned(),
+            export_status: state.export,
+            import_status: state.import,
+            lag_ms: state.lag_ms,
+            pending_items: state.pending_items,
+            pending_bytes: state.pending_bytes,
+            last_success: stored.and_then(|stored| stored.last_success),
+            observed_at,
+            reason,
+        };
+        (row, applies)
+    }
+}
+
+impl Connected {
+    /// Whether the pool is one of the topology, for requests that only filter by it.
+    pub(super) fn require_pool(&self, fqdn: &PoolFqdn) -> Result<()> {
+        self.deployment.documents(false)?.topology()?.pool(fqdn).map(|_| ())
+    }
+}
