@@ -1,0 +1,187 @@
+//! Handles: opened, asked, shut down, freed.
+//!
+//! A handle is a number in a pointer's clothes that is looked up in a table and never followed: a stale or foreign one is
+//! an error, not undefined behaviour, and a call that is under way keeps what it works on alive.
+
+use std::collections::BTreeMap;
+use std::ffi::c_char;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use super::guard::{Out, guarded};
+use super::status::csb_status;
+use super::string;
+use crate::clock::SystemClock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::service::{OpenConfig, Request, Service, shut_down};
+
+/// An open service. Opaque.
+#[allow(non_camel_case_types)]
+pub struct csb_service {
+    _opaque: [u8; 0],
+}
+
+/// What a handle stands for.
+pub(super) struct Opened {
+    runtime: Mutex<Option<Runtime>>,
+    service: Service,
+}
+
+#[derive(Default)]
+struct Handles {
+    last: usize,
+    open: BTreeMap<usize, Arc<Opened>>,
+}
+
+static HANDLES: Mutex<Handles> = Mutex::new(Handles { last: 0, open: BTreeMap::new() });
+
+/// Handles are this far apart, so that none looks like a small number or a misaligned pointer.
+const HANDLE_STEP: usize = 16;
+
+/// How many worker threads run jobs; stores are used on threads of their own.
+const WORKERS: usize = 2;
+
+fn handles() -> MutexGuard<'static, Handles> {
+    HANDLES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a handle stands for, open or shut down.
+pub(super) fn opened(handle: *const csb_service) -> Result<Arc<Opened>> {
+    if handle.is_null() {
+        return Err(string::null("service"));
+    }
+    handles().open.get(&handle.addr()).cloned().ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidArgument,
+            "This is no open service.",
+            "Use a handle before it is freed, and only this library's.",
+        )
+        .at("argument", "service")
+    })
+}
+
+impl Opened {
+    /// The service, unless it was shut down.
+    pub(super) fn service(&self) -> Result<&Service> {
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        if runtime.is_some() { Ok(&self.service) } else { Err(shut_down()) }
+    }
+
+    /// Cancels all jobs and joins the threads, as far as the time allows.
+    fn shut_down(&self, timeout: Duration) {
+        let started = std::time::Instant::now();
+        self.service.close(timeout);
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            runtime.shutdown_timeout(timeout.saturating_sub(started.elapsed()));
+        }
+    }
+}
+
+/// Dropped without a shutdown, for instance while another thread is in a call: nothing may block here.
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.service.close(Duration::ZERO);
+        if let Some(runtime) = self.runtime.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Opens a service with the configuration document. The handle is freed with `csb_service_free`.
+///
+/// # Safety
+/// See the rules of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn csb_service_open(
+    config_json: *const c_char,
+    out_service: *mut *mut csb_service,
+    out_error: *mut *mut c_char,
+) -> csb_status {
+    // SAFETY: outputs are NULL or writable by the rules of the header.
+    let out = unsafe { Out::clear(out_service, std::ptr::null_mut()) };
+    let body = || {
+        let out = out.required("out_service")?;
+        // SAFETY: strings are NULL or NUL-terminated by the rules of the header.
+        let config: OpenConfig = unsafe { string::read("config_json", config_json) }?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .thread_name("cs-backup")
+            .enable_time()
+            .build()
+            .map_err(|cause| {
+                Error::new(
+                    ErrorKind::Io,
+                    "No threads can be started.",
+                    "Raise the process's limit of threads.",
+                )
+                .caused_by(&cause)
+            })?;
+        let service = Service::open(&config, Arc::new(SystemClock::new()), runtime.handle().clone())?;
+        let opened = Arc::new(Opened { runtime: Mutex::new(Some(runtime)), service });
+        let mut handles = handles();
+        handles.last += HANDLE_STEP;
+        let handle = handles.last;
+        handles.open.insert(handle, opened);
+        out.set(std::ptr::without_provenance_mut(handle));
+        Ok(())
+    };
+    // SAFETY: as above.
+    unsafe { guarded(out_error, body) }
+}
+
+/// Answers a request document with a reply document. May take as long as the request needs: looking at stores, not copying
+/// them.
+///
+/// # Safety
+/// See the rules of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn csb_service_request(
+    service: *const csb_service,
+    request_json: *const c_char,
+    out_reply: *mut *mut c_char,
+    out_error: *mut *mut c_char,
+) -> csb_status {
+    // SAFETY: outputs are NULL or writable by the rules of the header.
+    let out = unsafe { Out::clear(out_reply, std::ptr::null_mut()) };
+    let body = || {
+        let out = out.required("out_reply")?;
+        let opened = opened(service)?;
+        // SAFETY: strings are NULL or NUL-terminated by the rules of the header.
+        let request: Request = unsafe { string::read("request_json", request_json) }?;
+        out.set(string::give(&opened.service()?.request(request)?)?);
+        Ok(())
+    };
+    // SAFETY: as above.
+    unsafe { guarded(out_error, body) }
+}
+
+/// Cancels all jobs, waits up to `timeout_ms` for their reports and joins the service's threads. Every later call with
+/// this handle but `csb_service_free` returns `ShutDown`. A second shutdown does nothing.
+///
+/// # Safety
+/// See the rules of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn csb_service_shutdown(
+    service: *const csb_service,
+    timeout_ms: u32,
+    out_error: *mut *mut c_char,
+) -> csb_status {
+    let body = || {
+        opened(service)?.shut_down(Duration::from_millis(timeout_ms.into()));
+        Ok(())
+    };
+    // SAFETY: outputs are NULL or writable by the rules of the header.
+    unsafe { guarded(out_error, body) }
+}
+
+/// Frees a handle. NULL and stale handles are accepted. Never blocks: shut the service down first, to let its jobs write
+/// their reports.
+#[unsafe(no_mangle)]
+pub extern "C" fn csb_service_free(service: *mut csb_service) {
+    let opened = handles().open.remove(&service.addr());
+    // A panic while dropping must not cross into C; there is nobody to tell.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(opened)));
+}
