@@ -13,17 +13,22 @@ use crate::store::content::{
 
 impl DataConf {
     /// Establishes the pair in its first cycle, recognises it in every later one.
-    pub(super) fn establish(&self, index: &mut ContentIndex, context: &Context) -> Result<()> {
+    /// Returns what an administrator should know.
+    pub(super) fn establish(&self, index: &mut ContentIndex, context: &Context) -> Result<Vec<String>> {
         index.check(context.generation)?;
-        let Some(pair) = index.pair()? else { return self.begin_pair(index, context) };
+        let Some(pair) = index.pair()? else {
+            self.begin_pair(index, context)?;
+            return Ok(Vec::new());
+        };
         self.check_source(&pair)?;
         match self.check_standby(&pair)? {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Vec::new()),
             Err(_) if context.force => {
                 let standby_id = self.begin_standby(context)?;
+                index.establish(context.generation, pair.source_id, standby_id, &[])?;
                 let message = "The standby copy was lost; as -Force asked for, all content is copied again.";
                 context.observer.warning(message.to_owned());
-                index.establish(context.generation, pair.source_id, standby_id, &[])
+                Ok(vec![message.to_owned()])
             }
             Err(lost) => Err(lost),
         }

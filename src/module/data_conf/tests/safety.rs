@@ -117,7 +117,8 @@ fn a_lost_standby_is_not_refilled_unless_forced() {
         assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted);
         assert!(error.advice.contains("-Force"), "{}", error.advice);
         assert_eq!(pair.module().observe(&CancellationToken::new()).unwrap_err().kind, error.kind);
-        assert_eq!(pair.forced_cycle().moved.items_written, 3);
+        let outcome = pair.forced_cycle();
+        assert_eq!((outcome.moved.items_written, outcome.warnings.len()), (3, 1));
         pair.assert_settled();
     }
     fs::remove_file(pair.standby().join(".csb/store.json")).unwrap();
@@ -231,4 +232,38 @@ fn disabling_lists_and_removes_every_trace() {
     assert_eq!(tree(&pair.source()), tree(&pair.standby()), "content stays");
     assert_eq!(pair.index().count().unwrap(), 0);
     assert!(module.disable(pair.generation, false).unwrap().is_empty());
+}
+
+#[test]
+fn disabling_leaves_the_store_of_another_pair_alone() {
+    let pair = filled(1);
+    let marker = pair.source().join(".csb/store.json");
+    let text = fs::read_to_string(&marker).unwrap().replace("atl.example.com", "chi.example.com");
+    fs::write(&marker, &text).unwrap();
+    pair.module().disable(pair.generation, false).unwrap();
+    assert_eq!(fs::read_to_string(&marker).unwrap(), text);
+}
+
+/// Asks for the state whenever it is told about progress.
+struct Curious(Mutex<Option<Arc<DataConf>>>);
+
+impl Observer for Curious {
+    fn progress(&self, _: Progress) {
+        let module = self.0.lock().unwrap().clone();
+        module.unwrap().observe(&CancellationToken::new()).unwrap();
+    }
+
+    fn warning(&self, _: String) {}
+}
+
+#[test]
+fn the_state_can_be_asked_for_during_a_cycle() {
+    let pair = filled(3);
+    for number in 0..20 {
+        pair.write(&format!("new{number}"), "1");
+    }
+    let module = Arc::new(pair.module());
+    let observer = Arc::new(Curious(Mutex::new(Some(module.clone()))));
+    module.run_cycle(&Context { observer, clock: SlowClock::new(), ..pair.context() }).unwrap();
+    pair.assert_settled();
 }
