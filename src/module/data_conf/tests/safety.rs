@@ -11,6 +11,15 @@ fn filled(count: usize) -> Pair {
     pair
 }
 
+impl Pair {
+    fn lose_index(&mut self) {
+        for file in ["service.sqlite", "service.sqlite-wal", "service.sqlite-shm"] {
+            let _ = fs::remove_file(self.folder.path().join(file));
+        }
+        self.take_lease();
+    }
+}
+
 fn clear(folder: &Path) {
     fs::remove_dir_all(folder).unwrap();
     fs::create_dir(folder).unwrap();
@@ -159,10 +168,7 @@ fn a_lost_index_is_rebuilt_from_the_standby() {
     pair.write("folder/gone", "1");
     pair.cycle();
     fs::remove_dir_all(pair.source().join("folder")).unwrap();
-    for file in ["service.sqlite", "service.sqlite-wal", "service.sqlite-shm"] {
-        let _ = fs::remove_file(pair.folder.path().join(file));
-    }
-    pair.take_lease();
+    pair.lose_index();
     let outcome = pair.cycle();
     assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (3, 2));
     pair.assert_settled();
@@ -265,5 +271,19 @@ fn the_state_can_be_asked_for_during_a_cycle() {
     let module = Arc::new(pair.module());
     let observer = Arc::new(Curious(Mutex::new(Some(module.clone()))));
     module.run_cycle(&Context { observer, clock: SlowClock::new(), ..pair.context() }).unwrap();
+    pair.assert_settled();
+}
+
+#[test]
+fn a_lost_index_and_a_source_without_marker_delete_nothing() {
+    let mut pair = filled(3);
+    pair.lose_index();
+    clear(&pair.source());
+    let forced = pair.module().run_cycle(&Context { force: true, ..pair.context() });
+    assert_eq!(forced.unwrap_err().kind, ErrorKind::ContentStoreUnmounted);
+    pair.write("f000", "content");
+    assert_eq!(pair.cycle_error().kind, ErrorKind::ContentStoreUnmounted);
+    assert_eq!(tree(&pair.standby()).len(), 3);
+    assert_eq!(pair.forced_cycle().moved.items_deleted, 2);
     pair.assert_settled();
 }
