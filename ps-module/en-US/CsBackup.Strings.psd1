@@ -2,6 +2,7 @@
     AbiMismatch = 'The library {0} speaks version {1} of the interface; this module needs version {2}.'
     AbiMismatchAdvice = 'Install the module and the library of one release.'
     ConfirmCaption = 'Confirm'
+    ConfirmQuery = "Are you sure?`n{0}"
     Connected = 'Connected to {0} through {1}, version {2}.'
     DurationInvalid = '"{0}" is not a duration. Give seconds (30), hh:mm:ss (00:00:30) or a TimeSpan.'
     EventFinished = 'Ended after {1:N1} s: {0}.'

@@ -2,6 +2,7 @@
     AbiMismatch = 'La libreria {0} parla la versione {1} dell''interfaccia; questo modulo richiede la versione {2}.'
     AbiMismatchAdvice = 'Installare il modulo e la libreria della stessa versione.'
     ConfirmCaption = 'Conferma'
+    ConfirmQuery = "Continuare?`n{0}"
     Connected = 'Connesso a {0} tramite {1}, versione {2}.'
     DurationInvalid = '"{0}" non è una durata. Indicare i secondi (30), hh:mm:ss (00:00:30) o un TimeSpan.'
     EventFinished = 'Terminato dopo {1:N1} s: {0}.'

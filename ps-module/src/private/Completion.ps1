@@ -12,8 +12,7 @@ function Get-CsbPoolName {
 
 function Register-CsbCompleter {
     $pools = {
-        param($CommandName, $ParameterName, $WordToComplete)
-        $start = $WordToComplete.Trim('''"')
+        $start = ([string] $args[2]).Trim('''"')
         foreach ($name in Get-CsbPoolName) {
             if ($name.StartsWith($start, [System.StringComparison]::OrdinalIgnoreCase)) {
                 New-Object System.Management.Automation.CompletionResult $name, $name, 'ParameterValue', $name
@@ -25,13 +24,13 @@ function Register-CsbCompleter {
     Register-ArgumentCompleter -CommandName $commands -ParameterName PoolFqdn -ScriptBlock $pools
     Register-ArgumentCompleter -CommandName Get-CsPool -ParameterName Identity -ScriptBlock $pools
     Register-ArgumentCompleter -CommandName Get-CsBackupJob, Wait-CsBackupJob, Stop-CsBackupJob -ParameterName JobId -ScriptBlock {
-        param($CommandName, $ParameterName, $WordToComplete)
+        $start = [string] $args[2]
         $connection = Get-CsbConnection
         if ($connection.Failure) { return }
         $reply = Invoke-CsbRequest $connection.Value @{ request = 'listJobs' }
         if ($reply.Failure) { return }
         foreach ($job in @($reply.Value.jobs | Select-Object -First 20)) {
-            if (([string] $job.jobId).StartsWith($WordToComplete, [System.StringComparison]::OrdinalIgnoreCase)) {
+            if (([string] $job.jobId).StartsWith($start, [System.StringComparison]::OrdinalIgnoreCase)) {
                 $tip = '{0} {1} {2}' -f $job.command, $job.poolFqdn, $job.state
                 New-Object System.Management.Automation.CompletionResult $job.jobId, $job.jobId, 'ParameterValue', $tip
             }

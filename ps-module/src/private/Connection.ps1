@@ -8,7 +8,7 @@ function Open-CsbService {
     if ($DeploymentFile) { $config['deploymentFile'] = $DeploymentFile }
     $handle = [System.IntPtr]::Zero
     $problem = [System.IntPtr]::Zero
-    $status = $type::csb_service_open((ConvertTo-CsbBytes $config), [ref] $handle, [ref] $problem)
+    $status = $type::csb_service_open((ConvertTo-CsbUtf8 $config), [ref] $handle, [ref] $problem)
     $result = Get-CsbResult $type $status ([System.IntPtr]::Zero) $problem
     if (-not $result.Failure) {
         $result.Value = @{ DeploymentFile = $DeploymentFile; Handle = $handle; Type = $type; LibraryFile = $native.Value.File }

@@ -1,4 +1,4 @@
-function Format-CsbBytes {
+function Format-CsbSize {
     param([double] $Bytes)
     $units = 'B', 'kB', 'MB', 'GB', 'TB'
     $unit = 0
@@ -18,6 +18,6 @@ function Format-CsbStep {
     $items = Get-CsbField $Step 'items'
     $bytes = Get-CsbField $Step 'bytes'
     if ($null -ne $items) { $text += ', ' + (Get-CsbText 'StepItems' $items) }
-    if ($null -ne $bytes) { $text += ', ' + (Format-CsbBytes $bytes) }
+    if ($null -ne $bytes) { $text += ', ' + (Format-CsbSize $bytes) }
     $text
 }

@@ -66,10 +66,14 @@ function Test-CsbNativeType {
     $cause = $null
     $found = 0
     try {
+        # .NET forgets why a library named by an emitted type cannot be loaded, so it is asked beforehand where it can say.
+        $loader = 'System.Runtime.InteropServices.NativeLibrary' -as [type]
+        if ($loader) { [void] $loader::Load($File) }
         $found = $Type::csb_abi_version()
     } catch {
-        $cause = $_.Exception.GetBaseException().Message
-        if ($Error.Count) { $Error.RemoveAt(0) }
+        # The loader's own words are the last line.
+        $cause = @($_.Exception.GetBaseException().Message.Trim() -split '\r?\n')[-1]
+        if ($global:Error.Count) { $global:Error.RemoveAt(0) }
     }
     if ($cause) {
         $message = Get-CsbText 'LibraryUnusable' $File, (Get-CsbRuntime).Rid, $cause

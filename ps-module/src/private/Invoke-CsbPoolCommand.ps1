@@ -1,6 +1,7 @@
 # What Backup-CsPool and its family have in common: plan with -WhatIf, ask, run here or in the background, tell how it ended.
 # $Command is @{ Cmdlet; Name; Function; Request; Report; PassThru; Force; AsJob; Question; Parameters }.
 function Invoke-CsbPoolCommand {
+    [Diagnostics.CodeAnalysis.SuppressMessageAttribute('PSShouldProcess', '', Justification = 'Asks in the name of the public cmdlet.')]
     param([hashtable] $Command)
     $cmdlet = $Command.Cmdlet
     $pool = [string] $Command.Request['poolFqdn']
@@ -13,7 +14,7 @@ function Invoke-CsbPoolCommand {
         return
     }
     $question = Get-CsbText $Command.Question $pool
-    if (-not $cmdlet.ShouldProcess($question, $question, (Get-CsbText 'ConfirmCaption'))) { return }
+    if (-not $cmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))) { return }
     if ($Command.AsJob) {
         if ($reportPath.Value) { $Command.Parameters['Report'] = $reportPath.Value }
         Start-CsbBackgroundCommand $connection $Command.Name $Command.Parameters
@@ -35,6 +36,7 @@ function Invoke-CsbPoolCommand {
 
 # Lets the library plan the job, and prints the plan in PowerShell's own "What if:" lines.
 function Write-CsbPlan {
+    [Diagnostics.CodeAnalysis.SuppressMessageAttribute('PSShouldProcess', '', Justification = 'Asks in the name of the public cmdlet.')]
     param([hashtable] $Command, $Connection)
     $cmdlet = $Command.Cmdlet
     $pool = [string] $Command.Request['poolFqdn']

@@ -4,6 +4,6 @@ function Invoke-CsbRequest {
     $type = $Connection.Type
     $reply = [System.IntPtr]::Zero
     $problem = [System.IntPtr]::Zero
-    $status = $type::csb_service_request($Connection.Handle, (ConvertTo-CsbBytes $Request), [ref] $reply, [ref] $problem)
+    $status = $type::csb_service_request($Connection.Handle, (ConvertTo-CsbUtf8 $Request), [ref] $reply, [ref] $problem)
     Get-CsbResult $type $status $reply $problem
 }

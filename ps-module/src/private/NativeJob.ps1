@@ -4,7 +4,7 @@ function Start-CsbNativeJob {
     $type = $Connection.Type
     $job = [uint64] 0
     $problem = [System.IntPtr]::Zero
-    $status = $type::$Function($Connection.Handle, (ConvertTo-CsbBytes $Request), [ref] $job, [ref] $problem)
+    $status = $type::$Function($Connection.Handle, (ConvertTo-CsbUtf8 $Request), [ref] $job, [ref] $problem)
     $result = Get-CsbResult $type $status ([System.IntPtr]::Zero) $problem
     if (-not $result.Failure) { $result.Value = $job }
     $result

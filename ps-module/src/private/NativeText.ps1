@@ -1,4 +1,4 @@
-function ConvertTo-CsbBytes {
+function ConvertTo-CsbUtf8 {
     param($Document)
     [System.Text.Encoding]::UTF8.GetBytes((ConvertTo-Json -InputObject $Document -Depth 8 -Compress) + [char] 0)
 }

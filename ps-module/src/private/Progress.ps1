@@ -43,7 +43,7 @@ function Write-CsbModuleProgress {
         } else {
             $status = Get-CsbText 'ProgressItems' $done
         }
-        if ($bytes) { $status += ', ' + (Format-CsbBytes $bytes) }
+        if ($bytes) { $status += ', ' + (Format-CsbSize $bytes) }
         if ($bytesTotal -and $bytes -and -not $total) { $percent = [System.Math]::Min(100, [int] (100.0 * $bytes / $bytesTotal)) }
         if ($rate) { $status += ', ' + (Get-CsbText 'ProgressRate' $rate) }
         if ($null -ne $left) { $seconds = [int] [System.Math]::Ceiling($left / 1000) }

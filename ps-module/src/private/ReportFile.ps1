@@ -19,7 +19,7 @@ function Write-CsbReportFile {
         [System.IO.File]::WriteAllText($Path, $Html, (New-Object System.Text.UTF8Encoding $false))
     } catch {
         $cause = $_.Exception.GetBaseException().Message
-        if ($Error.Count) { $Error.RemoveAt(0) }
+        if ($global:Error.Count) { $global:Error.RemoveAt(0) }
         New-CsbFailure 'ReportNotWritten' (Get-CsbText 'ReportNotWritten' $Path, $cause) (Get-CsbText 'ReportNotWrittenAdvice')
     }
 }

@@ -8,7 +8,7 @@ function Resolve-CsbPath {
     try {
         $resolved = $Cmdlet.SessionState.Path.GetUnresolvedProviderPathFromPSPath($Path, [ref] $provider, [ref] $drive)
     } catch {
-        if ($Error.Count) { $Error.RemoveAt(0) }
+        if ($global:Error.Count) { $global:Error.RemoveAt(0) }
     }
     if ($null -ne $resolved -and $provider.Name -eq 'FileSystem') { return @{ Value = $resolved; Failure = $null } }
     @{ Value = $null; Failure = New-CsbFailure 'PathInvalid' (Get-CsbText 'PathInvalid' $Path) (Get-CsbText 'PathInvalidAdvice') }

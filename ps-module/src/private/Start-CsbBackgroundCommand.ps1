@@ -1,6 +1,5 @@
 # Runs a command of this module as a PowerShell job: in a thread where that is possible, else in a process of its own.
 function Start-CsbBackgroundCommand {
-    [Diagnostics.CodeAnalysis.SuppressMessageAttribute('PSUseShouldProcessForStateChangingFunctions', '', Justification = 'The command asked before.')]
     param($Connection, [string] $Name, [System.Collections.IDictionary] $Parameters)
     $arguments = @{}
     foreach ($key in $Parameters.Keys) {

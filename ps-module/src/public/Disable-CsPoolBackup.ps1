@@ -52,7 +52,7 @@ function Disable-CsPoolBackup {
         }
         $planned = @($plan.Value.removed)
         $question = Get-CsbText 'QuestionDisable' $plan.Value.poolFqdn, $planned.Count
-        $agreed = $PSCmdlet.ShouldProcess($question, $question, (Get-CsbText 'ConfirmCaption'))
+        $agreed = $PSCmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))
         if ($WhatIfPreference) {
             foreach ($item in $planned) {
                 [void] $PSCmdlet.ShouldProcess((Get-CsbText 'RemovedItem' $item.kind, $item.name, $item.store), '', '')

@@ -16,7 +16,7 @@ function Get-CsBackupJob {
     Writes the job's HTML log to this file. A file that is there is overwritten.
 
     .INPUTS
-    Objects with a property JobId.
+    System.String, or objects with a property JobId.
 
     .OUTPUTS
     CsBackup.Job: JobId, Command, PoolFqdn, State, StartedAt, FinishedAt, Duration, Machine, ProcessId.
@@ -40,7 +40,7 @@ function Get-CsBackupJob {
     [CmdletBinding(DefaultParameterSetName = 'List', PositionalBinding = $false)]
     [OutputType('CsBackup.Job')]
     param(
-        [Parameter(ParameterSetName = 'One', Mandatory, Position = 0, ValueFromPipelineByPropertyName)]
+        [Parameter(ParameterSetName = 'One', Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName)]
         [ValidateNotNullOrEmpty()]
         [string] $JobId,
 

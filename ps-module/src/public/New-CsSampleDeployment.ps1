@@ -55,7 +55,7 @@ function New-CsSampleDeployment {
     $folder = Resolve-CsbPath $PSCmdlet $Path
     if ($folder.Failure) { Write-CsbFailure $PSCmdlet $folder.Failure $Path -Terminating }
     $question = Get-CsbText 'QuestionSample' $folder.Value
-    if (-not $PSCmdlet.ShouldProcess($question, $question, (Get-CsbText 'ConfirmCaption'))) { return }
+    if (-not $PSCmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))) { return }
     $request = @{ request = 'createSampleDeployment'; folder = $folder.Value }
     if ($PSBoundParameters.ContainsKey('Users')) { $request['users'] = $Users }
     if ($PSBoundParameters.ContainsKey('ContactsPerUser')) { $request['contactsPerUser'] = $ContactsPerUser }

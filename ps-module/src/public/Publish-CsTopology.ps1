@@ -58,7 +58,7 @@ function Publish-CsTopology {
         $key = 'QuestionPublish'
         if ($plan.Value.unchanged) { $key = 'QuestionPublishUnchanged' }
         $question = Get-CsbText $key $file.Value, $plan.Value.version, (@($plan.Value.pools) -join ', ')
-        $agreed = $PSCmdlet.ShouldProcess($question, $question, (Get-CsbText 'ConfirmCaption'))
+        $agreed = $PSCmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))
         foreach ($warning in @(Get-CsbField $plan.Value 'warnings' @())) { Write-Warning $warning }
         if (-not $agreed) { return }
         $reply = Invoke-CsbRequest $connection @{ request = 'publishTopology'; file = $file.Value }

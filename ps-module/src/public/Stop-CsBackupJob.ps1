@@ -43,7 +43,7 @@ function Stop-CsBackupJob {
             return
         }
         $question = Get-CsbText 'QuestionStop' $reply.Value.command, $reply.Value.poolFqdn, $JobId
-        if (-not $PSCmdlet.ShouldProcess($question, $question, (Get-CsbText 'ConfirmCaption'))) { return }
+        if (-not $PSCmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))) { return }
         $reply = Invoke-CsbRequest $connection @{ request = 'cancelJob'; jobId = $JobId }
         if (-not $reply.Failure -and $PassThru) { $reply = Invoke-CsbRequest $connection @{ request = 'getJob'; jobId = $JobId } }
         if ($reply.Failure) {
