@@ -52,7 +52,7 @@ function Invoke-CsbJob {
             if ($report.Failure) { $result.Failure = $report.Failure } else { $result.Value = $report.Value }
             Clear-CsbNativeJob $Connection $job
         }
-        if ($interrupted) { Write-CsbInterruption $Command $jobId $ended $result.ReportFile }
+        if ($interrupted -and -not $silent) { Write-CsbInterruption $Command $jobId $ended $result.ReportFile }
     }
     $result
 }
@@ -61,6 +61,6 @@ function Invoke-CsbJob {
 function Write-CsbInterruption {
     param([string] $Command, [string] $JobId, [bool] $Ended, [string] $ReportFile)
     $key = 'InterruptedPending'
-    if ($Ended) { $key = 'Interrupted' }
+    if ($Ended -and $ReportFile) { $key = 'Interrupted' }
     Write-Warning (Get-CsbText $key $Command, $JobId, $ReportFile)
 }

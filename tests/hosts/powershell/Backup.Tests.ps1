@@ -112,7 +112,7 @@ Describe 'What administrators get wrong' {
         @{ Name = 'a report outside the file system'; Id = 'PathInvalid'; Category = 'InvalidArgument'; Arguments = @{ Report = 'env:x' } }
         @{ Name = 'a category that is none'; Id = 'ParameterArgumentValidationError'; Category = 'InvalidData'; Arguments = @{ Category = 'Users' } }
         @{ Name = 'a negative retry count'; Id = 'ParameterArgumentValidationError'; Category = 'InvalidData'; Arguments = @{ RetryCount = -1 } }
-        @{ Name = 'an empty pool name'; Id = 'ParameterArgumentValidationErrorEmptyStringNotAllowed'; Category = 'InvalidData'; Arguments = @{ PoolFqdn = '' } }
+        @{ Name = 'an empty pool name'; Id = 'ParameterArgumentValidationError'; Category = 'InvalidData'; Arguments = @{ PoolFqdn = '' } }
     ) {
         $parameters = @{ PoolFqdn = $Atl } + @{}
         foreach ($key in $Arguments.Keys) { $parameters[$key] = $Arguments[$key] }
