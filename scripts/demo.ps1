@@ -18,7 +18,7 @@ Show 'Its pools' { Get-CsPool }
 Show 'The first backup prints nothing when it succeeds' { Backup-CsPool -PoolFqdn $pool -Report $Path/backup.html }
 Show 'The state of the backup' { Get-CsBackupServiceStatus -PoolFqdn $pool }
 Show 'The server of the pool goes on working: users, contacts and files change' {
-    & "$root/target/release/examples/sample_server" $Path/atl
+    & "$root/target/release/sample_server" $Path/atl
 }
 Show 'What a sync would move' { Invoke-CsBackupServiceSync -PoolFqdn $pool -WhatIf }
 Show 'A sync moves only what changed' { Invoke-CsBackupServiceSync -PoolFqdn $pool -PassThru }

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 . scripts/setup.sh
 
 setup_build
-cargo build --release --lib --example sample_server
+cargo build --release --lib --bin sample_server
 folder=${1:-.sample/$(date +%Y%m%d-%H%M%S)}
 mkdir -p "$(dirname "$folder")"
 export CSBACKUP_LIBRARY=$PWD/target/release/libcs_backup.so
@@ -27,7 +27,7 @@ say "A sample deployment: two pools, 200 users each with contacts, 300 files, a 
 say "The first backup of $pool"
 "$host" "$folder/deployment.toml" "$pool" --report "$folder/backup.html"
 say "Its server goes on working: users, contacts and files change"
-target/release/examples/sample_server "$folder/atl"
+target/release/sample_server "$folder/atl"
 say "A sync moves only what changed"
 "$host" "$folder/deployment.toml" "$pool" --sync --report "$folder/sync.html"
 say "The reports: $folder/backup.html and $folder/sync.html"
