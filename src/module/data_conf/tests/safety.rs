@@ -148,6 +148,11 @@ fn what_somebody_else_put_into_the_standby_folder_stays() {
     fs::write(pair.standby().join("mine"), "x").unwrap();
     pair.cycle();
     assert_eq!(fs::read(pair.standby().join("mine")).unwrap(), b"x");
+    // Not even a folder takes the place of a file that this product did not put there.
+    pair.write("mine/f", "1");
+    let outcome = pair.cycle();
+    assert!(outcome.quarantined.iter().any(|item| item.item == "mine"), "{outcome:?}");
+    assert_eq!(fs::read(pair.standby().join("mine")).unwrap(), b"x");
 }
 
 #[test]
