@@ -253,6 +253,9 @@ fn disabling_leaves_the_store_of_another_pair_alone() {
     fs::write(&marker, &text).unwrap();
     pair.module().disable(pair.generation, false).unwrap();
     assert_eq!(fs::read_to_string(&marker).unwrap(), text);
+    let observed = pair.module().observe(&CancellationToken::new());
+    assert_eq!(observed.unwrap_err().kind, ErrorKind::ForeignContent);
+    assert_eq!(pair.cycle_error().kind, ErrorKind::ForeignContent);
 }
 
 /// Asks for the state whenever it is told about progress.
