@@ -84,7 +84,8 @@ fn changes_deletions_and_renames_travel() {
     let seen = pair.observe();
     assert_eq!((seen.pending_items, seen.pending_bytes), (4, 12 + (3 << 20)));
     let outcome = pair.cycle();
-    assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (2, 2));
+    assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted, outcome.moved.batches), (2, 2, 2));
+    assert_eq!(outcome.details, ["Compared 7 objects: 2 written, 2 deleted, 0 not copied."]);
     pair.assert_settled();
 }
 
@@ -224,6 +225,7 @@ fn what_a_killed_cycle_left_is_swept_and_deleted() {
     pair.write("kept", "1");
     pair.cycle();
     fs::write(pair.standby().join(".csb/tmp/left"), "half").unwrap();
+    fs::write(pair.source().join(".csb/tmp/left too"), "half").unwrap();
     // Killed between publishing and settling, and the source's file was deleted since.
     let orphan = crate::store::content::ContentPath::from_bytes(b"orphan").unwrap();
     let kind = crate::store::content::ObjectKind::File;
@@ -231,7 +233,7 @@ fn what_a_killed_cycle_left_is_swept_and_deleted() {
     fs::write(pair.standby().join("orphan"), "published").unwrap();
     let outcome = pair.cycle();
     assert_eq!(outcome.moved.items_deleted, 1);
-    assert!(outcome.details.iter().any(|line| line.contains("1 temporary file")));
+    assert!(outcome.details.iter().any(|line| line.contains("2 temporary files")));
     pair.assert_settled();
 }
 

@@ -23,6 +23,10 @@ pub(super) struct Faults {
     pub(super) seals: AtomicU32,
     pub(super) seal_error: Option<ErrorKind>,
     pub(super) flush_error: bool,
+    /// Files that end at once when they are read.
+    pub(super) short: BTreeSet<&'static str>,
+    /// How far the store's clock is ahead.
+    pub(super) ahead_ns: i64,
     /// How many operations the process lives for; none for ever.
     pub(super) lives: Option<AtomicU32>,
     pub(super) seals_tried: AtomicU32,
@@ -99,7 +103,7 @@ impl Drop for FaultyStaged<'_> {
 }
 
 /// Changes the file behind the module's back as soon as it was read.
-struct FaultyReader<'a>(Box<dyn ContentReader + 'a>, Option<&'a (PathBuf, AtomicU32)>);
+struct FaultyReader<'a>(Box<dyn ContentReader + 'a>, Option<&'a (PathBuf, AtomicU32)>, bool);
 
 impl ContentReader for FaultyReader<'_> {
     fn meta(&self) -> ObjectMeta {
@@ -107,7 +111,7 @@ impl ContentReader for FaultyReader<'_> {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> ObjectResult<usize> {
-        let count = self.0.read(buffer)?;
+        let count = if self.2 { 0 } else { self.0.read(buffer)? };
         if let Some((path, times)) = self.1.take()
             && count_down(times)
         {
@@ -150,7 +154,7 @@ impl ContentStore for Faulty {
         self.inner.sweep()
     }
     fn now_ns(&self) -> Option<i64> {
-        self.inner.now_ns()
+        self.inner.now_ns().map(|now| now + self.faults.ahead_ns)
     }
     fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Vec<Entry>> {
         self.faults.operate()?;
@@ -165,7 +169,8 @@ impl ContentStore for Faulty {
         self.faults.operate()?;
         self.fails(path)?;
         let changing = self.faults.changing.iter().find(|(changing, _)| changing.ends_with(path.to_string()));
-        Ok(Box::new(FaultyReader(self.inner.read(path)?, changing)))
+        let is_short = self.faults.short.contains(path.to_string().as_str());
+        Ok(Box::new(FaultyReader(self.inner.read(path)?, changing, is_short)))
     }
     fn stage(&self) -> ObjectResult<Box<dyn StagedObject + '_>> {
         self.faults.operate()?;

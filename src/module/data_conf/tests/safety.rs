@@ -148,6 +148,11 @@ fn what_somebody_else_put_into_the_standby_folder_stays() {
     fs::write(pair.standby().join("mine"), "x").unwrap();
     pair.cycle();
     assert_eq!(fs::read(pair.standby().join("mine")).unwrap(), b"x");
+    // Not even a folder takes the place of a file that this product did not put there.
+    pair.write("mine/f", "1");
+    let outcome = pair.cycle();
+    assert!(outcome.quarantined.iter().any(|item| item.item == "mine"), "{outcome:?}");
+    assert_eq!(fs::read(pair.standby().join("mine")).unwrap(), b"x");
 }
 
 #[test]
@@ -248,6 +253,9 @@ fn disabling_leaves_the_store_of_another_pair_alone() {
     fs::write(&marker, &text).unwrap();
     pair.module().disable(pair.generation, false).unwrap();
     assert_eq!(fs::read_to_string(&marker).unwrap(), text);
+    let observed = pair.module().observe(&CancellationToken::new());
+    assert_eq!(observed.unwrap_err().kind, ErrorKind::ForeignContent);
+    assert_eq!(pair.cycle_error().kind, ErrorKind::ForeignContent);
 }
 
 /// Asks for the state whenever it is told about progress.
