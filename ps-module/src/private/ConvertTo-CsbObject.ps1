@@ -2,7 +2,10 @@
 function ConvertTo-CsbObject {
     param($Document, [string] $TypeName)
     $row = [ordered] @{}
-    if ($TypeName) { $row['PSTypeName'] = $TypeName }
+    if ($TypeName) {
+        $row['PSTypeName'] = $TypeName
+        foreach ($name in @($script:LeadingProperties[$TypeName])) { if ($name) { $row[$name] = $null } }
+    }
     foreach ($property in $Document.PSObject.Properties) {
         $name = $property.Name.Substring(0, 1).ToUpperInvariant() + $property.Name.Substring(1)
         $value = $property.Value
@@ -34,4 +37,12 @@ $script:ElementTypes = @{
     Modules       = 'CsBackup.ReportModule'
     Quarantined   = 'CsBackup.QuarantinedItem'
     Steps         = 'CsBackup.Step'
+}
+
+# JSON objects have no order; people read the name first.
+$script:LeadingProperties = @{
+    'CsBackup.AdminRole'         = 'Identity', 'IsStandardRole', 'Cmdlets'
+    'CsBackup.PublishedTopology' = 'Version', 'Unchanged', 'Pools', 'Warnings'
+    'CsBackup.Relationship'      = 'PoolFqdn', 'BackupPoolFqdn', 'PoolState', 'BackupPoolState'
+    'CsBackup.SampleDeployment'  = 'DeploymentFile', 'TopologyFile', 'Pools', 'Users', 'Contacts', 'Files'
 }

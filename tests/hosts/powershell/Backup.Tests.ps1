@@ -182,7 +182,8 @@ Describe '-AsJob' {
     It 'hands its errors to Receive-Job' {
         $job = Backup-CsPool -PoolFqdn nowhere.litwareinc.com -AsJob
         $null = $job | Wait-Job -Timeout 60
-        (Receive-Job $job 2>&1).FullyQualifiedErrorId | Should -Match '^UnknownPool'
+        Receive-Job $job -ErrorAction SilentlyContinue -ErrorVariable problems
+        $problems[0].FullyQualifiedErrorId | Should -Match '^UnknownPool'
         Remove-Job $job
     }
 }

@@ -163,7 +163,7 @@ Describe 'Get-CsBackupServiceStatus' {
     }
 
     It 'takes pools from the pipeline, and goes on after an unknown one' {
-        $all = 'nowhere', $Atl, $Chi | Get-CsBackupServiceStatus -ErrorAction SilentlyContinue -ErrorVariable problems
+        $all = 'nowhere.litwareinc.com', $Atl, $Chi | Get-CsBackupServiceStatus -ErrorAction SilentlyContinue -ErrorVariable problems
         $all.PoolFqdn | Should -Be $Atl, $Chi
         $problems.FullyQualifiedErrorId | Should -Be 'UnknownPool,Get-CsBackupServiceStatus'
     }

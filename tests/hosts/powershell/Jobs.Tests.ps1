@@ -55,7 +55,8 @@ Describe 'Backup jobs' {
         ($job | Wait-CsBackupJob -Timeout 10).State | Should -Be 'Cancelled'
         $conflict.FullyQualifiedErrorId | Should -Be 'Conflict,Backup-CsPool'
         $null = $background | Wait-Job -Timeout 30
-        (Receive-Job $background 2>&1).FullyQualifiedErrorId | Should -Match '^Cancelled'
+        Receive-Job $background -ErrorAction SilentlyContinue -ErrorVariable problems
+        $problems[0].FullyQualifiedErrorId | Should -Match '^Cancelled'
         Remove-Job $background
         $large | Should -Not -BeNullOrEmpty
     }
