@@ -17,7 +17,7 @@ pidfile = "{folder}/prosody.pid"
 data_path = "{data_path}"
 plugin_paths = {{ "{modules}" }}
 certificates = "{folder}"
-log = {{ info = "*console" }}
+log = {{ {{ levels = {{ min = "info" }}, to = "console", timestamps = "%H:%M:%S" }} }}
 
 modules_enabled = {{
     "roster", "saslauth", "disco", "private", "vcard4", "pep", "register", "ping", "blocklist", "carbons", "mam",
