@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,9 +51,11 @@ struct Connected {
     environment: Arc<Environment>,
 }
 
+/// Jobs are numbered through all services of the process, so that a number means nothing to a service it is not of.
+static LAST_JOB: AtomicU64 = AtomicU64::new(0);
+
 #[derive(Default)]
 struct Jobs {
-    last_handle: u64,
     by_handle: BTreeMap<u64, Arc<Job>>,
     closed: bool,
 }
@@ -100,8 +103,7 @@ impl Service {
         if jobs.closed {
             return Err(shut_down());
         }
-        jobs.last_handle += 1;
-        let handle = jobs.last_handle;
+        let handle = LAST_JOB.fetch_add(1, Ordering::Relaxed) + 1;
         jobs.by_handle.insert(handle, Arc::clone(&job));
         self.runtime.spawn(crate::job::run(job, operation, targets, Arc::clone(&connected.environment)));
         Ok(handle)

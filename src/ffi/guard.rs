@@ -30,7 +30,13 @@ impl<T: Copy> Out<T> {
 
     /// Writes the result.
     pub(super) fn set(self, value: T) {
+        self.set_with(|| value);
+    }
+
+    /// Writes the result, which is made only where there is a place for it: nobody would free it elsewhere.
+    fn set_with(self, value: impl FnOnce() -> T) {
         if !self.0.is_null() {
+            let value = value();
             // SAFETY: not NULL, and writable by the contract of `clear`, which made it.
             unsafe { self.0.write(value) };
         }
@@ -49,7 +55,7 @@ pub(super) unsafe fn guarded(out_error: *mut *mut c_char, body: impl FnOnce() ->
         Ok(Err(error)) => error,
         Err(payload) => panicked(payload.as_ref()),
     };
-    out_error.set(string::give(&error).unwrap_or(std::ptr::null_mut()));
+    out_error.set_with(|| string::give(&error).unwrap_or(std::ptr::null_mut()));
     error.status
 }
 

@@ -7,6 +7,9 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// What to do where something is not the document that it should be.
+const NO_DOCUMENT: &str = "See docs/documents.md for the fields of every document.";
+
 /// Reads a document that C passes.
 ///
 /// # Safety
@@ -21,6 +24,10 @@ pub(super) unsafe fn read<T: DeserializeOwned>(name: &str, pointer: *const c_cha
         Error::new(ErrorKind::InvalidUtf8, format!("{name} is not UTF-8."), "Pass strings as UTF-8.")
             .caused_by(&cause)
     })?;
+    // An array would be taken for the fields in their order.
+    if text.trim_ascii_start().starts_with('[') {
+        return Err(Error::new(ErrorKind::InvalidRequest, format!("{name} is an array."), NO_DOCUMENT));
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|cause| {
         let path = cause.path().to_string();
@@ -32,11 +39,7 @@ pub(super) unsafe fn read<T: DeserializeOwned>(name: &str, pointer: *const c_cha
 }
 
 fn invalid(name: &str, cause: &serde_json::Error) -> Error {
-    Error::new(
-        ErrorKind::InvalidRequest,
-        format!("{name} is not a valid document: {cause}."),
-        "See docs/documents.md for the fields of every document.",
-    )
+    Error::new(ErrorKind::InvalidRequest, format!("{name} is not a valid document: {cause}."), NO_DOCUMENT)
 }
 
 /// The error for a pointer that must not be NULL.
