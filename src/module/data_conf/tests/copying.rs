@@ -234,3 +234,32 @@ fn what_a_killed_cycle_left_is_swept_and_deleted() {
     assert!(outcome.details.iter().any(|line| line.contains("1 temporary file")));
     pair.assert_settled();
 }
+
+/// Cancels within a file.
+struct CancelWithin(CancellationToken, Mutex<u64>);
+
+impl Observer for CancelWithin {
+    fn progress(&self, progress: Progress) {
+        if progress.bytes_done >= 1 << 20 {
+            self.0.cancel();
+            *self.1.lock().unwrap() = progress.bytes_done;
+        }
+    }
+
+    fn warning(&self, _: String) {}
+}
+
+#[test]
+fn a_big_file_is_left_in_the_middle_when_the_job_is_cancelled() {
+    let pair = Pair::new();
+    pair.write("big", vec![1; 32 << 20]);
+    let cancel = CancellationToken::new();
+    let observer = Arc::new(CancelWithin(cancel.clone(), Mutex::default()));
+    let context = Context { cancel, observer: observer.clone(), clock: SlowClock::new(), ..pair.context() };
+    assert_eq!(pair.module().run_cycle(&context).unwrap_err().kind, ErrorKind::Cancelled);
+    assert_eq!(*observer.1.lock().unwrap(), 1 << 20);
+    assert!(tree(&pair.standby()).is_empty());
+    assert_eq!(fs::read_dir(pair.standby().join(".csb/tmp")).unwrap().count(), 0);
+    pair.cycle();
+    pair.assert_settled();
+}

@@ -29,7 +29,7 @@ pub(super) struct Faults {
 }
 
 pub(super) struct Faulty {
-    pub(super) inner: FolderStore,
+    pub(super) inner: Box<dyn ContentStore>,
     pub(super) faults: Arc<Faults>,
 }
 
@@ -126,6 +126,9 @@ impl ContentStore for Faulty {
     fn url(&self) -> String {
         self.inner.url()
     }
+    fn reopen(&self) -> Box<dyn ContentStore> {
+        Box::new(Faulty { inner: self.inner.reopen(), faults: self.faults.clone() })
+    }
     fn identify(&self) -> Result<Presence> {
         self.faults.operate()?;
         self.inner.identify()
@@ -192,8 +195,8 @@ impl ContentStore for Faulty {
 /// The module between two stores that fail like this.
 pub(super) fn module(pair: &Pair, source: Faults, standby: Faults) -> (DataConf, Arc<Faults>) {
     let standby = Arc::new(standby);
-    let source = Faulty { inner: pair.source_store(), faults: Arc::new(source) };
-    let faulty = Faulty { inner: pair.standby_store(), faults: standby.clone() };
+    let source = Faulty { inner: Box::new(pair.source_store()), faults: Arc::new(source) };
+    let faulty = Faulty { inner: Box::new(pair.standby_store()), faults: standby.clone() };
     let module =
         DataConf::between(pool(), Box::new(source), Box::new(faulty), pair.service(), pair.batch_bytes);
     (module, standby)
