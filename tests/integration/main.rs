@@ -9,4 +9,6 @@
     missing_docs
 )]
 
+mod deployment;
+mod support;
 mod user_store;
