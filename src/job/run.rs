@@ -11,12 +11,12 @@ use super::lease::{Leases, pause};
 use super::progress::{Activity, StepObserver};
 use super::record::{JobRecord, Records, interrupted};
 use super::request::{Awaited, Operation};
-use super::target::{Target, Targets, Way};
+use super::target::{Target, Targets};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::state::PoolState;
 use crate::module::{Context, CycleOutcome};
-use crate::report::{HostInfo, Outcome, Plan, PlannedStep, Report, SCHEMA_VERSION, StepReport};
+use crate::report::{HostInfo, Outcome, Plan, PlannedStep, Purpose, Report, SCHEMA_VERSION, StepReport};
 use crate::store::Generation;
 use crate::store::service::{Lease, Owner, ServiceStore, StoredState};
 
@@ -68,12 +68,12 @@ struct Run {
 impl Run {
     fn new(job: Arc<Job>, operation: Operation, targets: Targets, environment: Arc<Environment>) -> Self {
         let outward = targets.outward.iter().map(|module| {
-            Target::new(Arc::clone(module), Way::Copy, &job.pool, &targets.partner, targets.pool_state)
+            Target::new(Arc::clone(module), Purpose::Copy, &job.pool, &targets.partner, targets.pool_state)
         });
         let inward = targets.inward.iter().map(|module| {
             Target::new(
                 Arc::clone(module),
-                Way::CarryBack,
+                Purpose::CarryBack,
                 &job.pool,
                 &targets.partner,
                 targets.partner_state,
@@ -191,13 +191,13 @@ impl Run {
 
     async fn look(&mut self, index: usize) {
         let Some(row) = self.rows.get_mut(index) else { return };
-        let (module, way, cancel) = (Arc::clone(&row.module), row.way, self.job.cancel.clone());
+        let (module, purpose, cancel) = (Arc::clone(&row.module), row.purpose, self.job.cancel.clone());
         let seen = blocking(move || {
             let seen = module.observe(&cancel);
-            match way {
-                Way::Copy => seen.map(|seen| (seen.pending_items, seen.pending_bytes, Some(seen))),
+            match purpose {
+                Purpose::Copy => seen.map(|seen| (seen.pending_items, seen.pending_bytes, Some(seen))),
                 // A store that is lost cannot be observed, but what would be given back can be counted.
-                Way::CarryBack => {
+                Purpose::CarryBack => {
                     module.observe_carry_back(&cancel).map(|(items, bytes)| (items, bytes, seen.ok()))
                 }
             }
@@ -237,7 +237,7 @@ impl Run {
                 }
             }
             for index in 0..self.rows.len() {
-                if self.rows.get(index).is_some_and(|row| row.way == Way::Copy) {
+                if self.rows.get(index).is_some_and(|row| row.purpose == Purpose::Copy) {
                     self.cycle(index, "await:state").await;
                     self.look_again(index).await;
                 }
@@ -246,7 +246,7 @@ impl Run {
                 Awaited::Steady => row.is_steady(),
                 Awaited::Final => row.is_drained(),
             };
-            if self.rows.iter().filter(|row| row.way == Way::Copy).all(reached) {
+            if self.rows.iter().filter(|row| row.purpose == Purpose::Copy).all(reached) {
                 let detail = format!("Reached at look {}.", attempt + 1);
                 self.step_finished(step, started, Outcome::Succeeded, vec![detail]);
                 return Ok(());
@@ -260,7 +260,7 @@ impl Run {
         let states: Vec<String> = self
             .rows
             .iter()
-            .filter(|row| row.way == Way::Copy && row.not_applicable.is_none())
+            .filter(|row| row.purpose == Purpose::Copy && row.not_applicable.is_none())
             .map(|row| {
                 format!(
                     "{} {} with {} pending",
@@ -280,11 +280,11 @@ impl Run {
 
     async fn run_step(&mut self, index: usize, leases: &Leases) {
         let Some(row) = self.rows.get(index) else { return };
-        let (id, title, module, way) = (row.step_id(), row.step_title(), row.name(), row.way);
+        let (id, title, module, purpose) = (row.step_id(), row.step_title(), row.name(), row.purpose);
         let (step, started) = self.step_started(&id, &title, Some(module));
         let details = if let Some(reason) = row.not_applicable.clone() {
             vec![reason]
-        } else if way == Way::CarryBack && !self.take_partner_lease(index, leases).await {
+        } else if purpose == Purpose::CarryBack && !self.take_partner_lease(index, leases).await {
             Vec::new()
         } else {
             self.cycle(index, &id).await
@@ -330,11 +330,11 @@ impl Run {
     /// One cycle of one module, again after a pause where that may help.
     async fn cycle(&mut self, index: usize, step: &str) -> Vec<String> {
         let Some(row) = self.rows.get(index) else { return Vec::new() };
-        let (module, way, name) = (Arc::clone(&row.module), row.way, row.name());
+        let (module, purpose, name) = (Arc::clone(&row.module), row.purpose, row.name());
         if row.not_applicable.is_some() {
             return Vec::new();
         }
-        let context = self.context(step, name, way);
+        let context = self.context(step, name, purpose);
         let began = self.environment.clock.monotonic();
         let mut pauses = backoff(self.operation.retry_count);
         let mut attempt = 1;
@@ -342,9 +342,9 @@ impl Run {
             let (module, context) = (Arc::clone(&module), context.clone());
             let done = blocking(move || {
                 context.check()?;
-                match way {
-                    Way::Copy => module.run_cycle(&context),
-                    Way::CarryBack => module.carry_back(&context),
+                match purpose {
+                    Purpose::Copy => module.run_cycle(&context),
+                    Purpose::CarryBack => module.carry_back(&context),
                 }
             })
             .await;
@@ -383,10 +383,10 @@ impl Run {
         }
     }
 
-    fn context(&self, step: &str, module: &'static str, way: Way) -> Context {
-        let lease = match way {
-            Way::Copy => &self.lease,
-            Way::CarryBack => &self.partner_lease,
+    fn context(&self, step: &str, module: &'static str, purpose: Purpose) -> Context {
+        let lease = match purpose {
+            Purpose::Copy => &self.lease,
+            Purpose::CarryBack => &self.partner_lease,
         };
         Context {
             generation: lease.as_ref().map_or(Generation(0), |lease| lease.generation),
@@ -439,13 +439,13 @@ impl Run {
 
     async fn remember(&self, index: usize) {
         let Some(row) = self.rows.get(index) else { return };
-        let (lease, store) = match row.way {
-            Way::Copy => (&self.lease, &self.targets.service_store),
-            Way::CarryBack => (&self.partner_lease, &self.targets.partner_service_store),
+        let (lease, store) = match row.purpose {
+            Purpose::Copy => (&self.lease, &self.targets.service_store),
+            Purpose::CarryBack => (&self.partner_lease, &self.targets.partner_service_store),
         };
         let Some(lease) = lease.clone() else { return };
         let now = self.environment.clock.now();
-        let succeeded = row.errors.is_empty() && row.not_applicable.is_none() && row.way == Way::Copy;
+        let succeeded = row.errors.is_empty() && row.not_applicable.is_none() && row.purpose == Purpose::Copy;
         let stored = StoredState {
             state: row.state().clone(),
             cursor: row.cursor().map(str::to_owned),

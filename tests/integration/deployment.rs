@@ -106,7 +106,12 @@ fn each_mistake_names_file_line_and_remedy_and_changes_nothing() {
             "central_management_pool",
             "Name one of the pools",
         ),
-        (ErrorKind::SyntaxError, changed(&deployment, "[[pools]]", "[[pools]"), "[[pools]", "Correct the TOML"),
+        (
+            ErrorKind::SyntaxError,
+            changed(&deployment, "[[pools]]", "[[pools]"),
+            "[[pools]",
+            "Correct the TOML",
+        ),
     ];
     for (kind, text, needle, remedy) in cases {
         for what_if in [true, false] {
@@ -122,7 +127,8 @@ fn each_mistake_names_file_line_and_remedy_and_changes_nothing() {
             assert!(!error.advice.is_empty() && error.advice.contains(remedy), "{error:#?}");
         }
     }
-    let missing = deployment.ask(json!({ "request": "publishTopology", "file": "/nowhere/t.toml" })).unwrap_err();
+    let missing =
+        deployment.ask(json!({ "request": "publishTopology", "file": "/nowhere/t.toml" })).unwrap_err();
     assert_eq!(missing.kind, ErrorKind::FileMissing);
     assert_eq!(missing.context["file"], "/nowhere/t.toml");
     assert_eq!((version(&deployment), published_files(&deployment)), before);
@@ -236,7 +242,11 @@ fn the_local_store_works_while_the_central_management_store_does_not() {
         assert_eq!(ended.outcome_of(PRESENCE_FOCUS), Outcome::Succeeded, "{name}");
         assert_eq!(ended.outcome_of(DATA_CONF), Outcome::Succeeded, "{name}");
         let master = ended.module(CMS_MASTER);
-        assert_eq!((master.outcome, master.after.export), (Outcome::Failed, ExportState::ErrorState), "{name}");
+        assert_eq!(
+            (master.outcome, master.after.export),
+            (Outcome::Failed, ExportState::ErrorState),
+            "{name}"
+        );
         assert_eq!(master.errors[0].kind, ErrorKind::StoreUnavailable, "{name}: {:#?}", master.errors);
         deployment.assert_copies_equal("atl", "chi");
     }
