@@ -79,6 +79,10 @@ impl BackupModule for CmsMaster {
         self.stores.iter().map(|(_, standby)| format!("sqlite:{}", standby.display())).collect()
     }
 
+    fn touches_back(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn observe(&self, _cancel: &CancellationToken) -> Result<Observation> {
         let (master, standby) = match &self.stores {
             Ok(stores) => stores,
