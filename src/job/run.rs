@@ -242,6 +242,10 @@ impl Run {
                     self.look_again(index).await;
                 }
             }
+            if self.job.cancel.is_cancelled() {
+                self.step_finished(step, started, Outcome::Cancelled, Vec::new());
+                return Err(Error::cancelled());
+            }
             let reached = |row: &Target| match awaited {
                 Awaited::Steady => row.is_steady(),
                 Awaited::Final => row.is_drained(),

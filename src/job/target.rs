@@ -95,12 +95,20 @@ impl Target {
         }
     }
 
+    /// The stores that this way writes to.
+    fn touches(&self) -> Vec<String> {
+        match self.purpose {
+            Purpose::Copy => self.module.touches(),
+            Purpose::CarryBack => self.module.touches_back(),
+        }
+    }
+
     pub(super) fn planned(&self) -> PlannedStep {
         PlannedStep {
             id: self.step_id(),
             title: self.step_title(),
             module: Some(self.name().to_owned()),
-            touches: if self.purpose == Purpose::Copy { self.module.touches() } else { Vec::new() },
+            touches: self.touches(),
             items: None,
             bytes: None,
         }
@@ -121,11 +129,10 @@ impl Target {
         if error.kind != ErrorKind::Cancelled {
             self.after.export = ExportState::ErrorState;
             // A failed import is told from a failed export by where the failure lies.
-            let at_standby = error
-                .context
-                .get("path")
-                .is_some_and(|path| self.module.touches().iter().any(|store| store.ends_with(path.as_str())));
-            if at_standby {
+            let written = self.touches();
+            let written = written.iter().filter_map(|store| store.split_once(':'));
+            let path = error.context.get("path").map_or("", String::as_str);
+            if written.map(|(_, store)| store).any(|store| path.starts_with(store)) {
                 self.after.import = ImportState::ErrorState;
             }
         }

@@ -109,6 +109,10 @@ impl BackupModule for DataConf {
         vec![self.standby.url()]
     }
 
+    fn touches_back(&self) -> Vec<String> {
+        vec![self.source.url()]
+    }
+
     fn observe(&self, cancel: &CancellationToken) -> Result<Observation> {
         observe(&self.session(), cancel)
     }

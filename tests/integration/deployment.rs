@@ -192,8 +192,10 @@ fn a_topology_without_a_pair_warns_and_its_pool_cannot_be_backed_up() {
     assert!(unknown.advice.contains(ATL), "{unknown:#?}");
 }
 
+type Breakage = (&'static str, fn(&Path));
+
 /// Ways in which a Central Management store can be gone.
-fn breakages() -> [(&'static str, fn(&Path)); 3] {
+fn breakages() -> [Breakage; 3] {
     [
         ("gone", |cms| std::fs::remove_file(cms).unwrap()),
         // A folder in its place cannot be opened by anybody, not even by root.
@@ -250,4 +252,35 @@ fn the_local_store_works_while_the_central_management_store_does_not() {
         assert_eq!(master.errors[0].kind, ErrorKind::StoreUnavailable, "{name}: {:#?}", master.errors);
         deployment.assert_copies_equal("atl", "chi");
     }
+}
+
+#[test]
+fn nothing_is_published_to_a_new_store_while_the_replica_remembers_one() {
+    let deployment = Deployment::new();
+    let cms = deployment.path("cms/cms.sqlite");
+    std::fs::rename(&cms, deployment.path("aside")).unwrap();
+    let error = publish(&deployment, &topology(&deployment), false).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::StoreUnavailable);
+    assert!(error.advice.contains("Mount") && error.advice.contains("replica.json"), "{error:#?}");
+    assert!(!cms.exists());
+    std::fs::rename(deployment.path("aside"), &cms).unwrap();
+    assert_eq!(version(&deployment), 1);
+    // To begin anew is possible, but said.
+    std::fs::remove_file(&cms).unwrap();
+    std::fs::remove_file(deployment.path("cms/replica.json")).unwrap();
+    let unpublished = deployment.ask(json!({ "request": "getTopology" })).unwrap_err();
+    assert_eq!(unpublished.kind, ErrorKind::NotPublished);
+    publish(&deployment, &topology(&deployment), false).unwrap();
+    assert_eq!(version(&deployment), 1);
+}
+
+#[test]
+fn a_store_whose_creation_was_interrupted_is_published_to() {
+    let deployment = Deployment::new();
+    let cms = deployment.path("cms/cms.sqlite");
+    std::fs::remove_file(&cms).unwrap();
+    std::fs::remove_file(deployment.path("cms/replica.json")).unwrap();
+    rusqlite::Connection::open(&cms).unwrap().pragma_update(None, "journal_mode", "WAL").unwrap();
+    publish(&deployment, &topology(&deployment), false).unwrap();
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
 }

@@ -10,5 +10,6 @@
 )]
 
 mod deployment;
+mod jobs;
 mod support;
 mod user_store;

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use cs_backup::clock::Clock;
@@ -293,7 +295,7 @@ pub fn ended(service: &Service, handle: u64) -> Ended {
     assert!(matches!(told.events[0].kind, EventKind::Started { .. }), "{told:#?}");
     assert!(events.is_sorted_by(|a, b| a.seq < b.seq));
     let report = service.report(handle).unwrap();
-    let EventKind::Finished { outcome, .. } = told.events.last().unwrap().kind else { unreachable!() };
+    let EventKind::Finished { outcome, .. } = told.events.last().unwrap().kind else { panic!("{told:#?}") };
     assert_eq!(outcome, report.outcome);
     assert_eq!(told.state, report.outcome.name());
     let started = steps(&told.events, |kind| match kind {
@@ -319,9 +321,11 @@ fn steps(events: &[Event], step: impl Fn(&EventKind) -> Option<&String>) -> Vec<
     events.iter().filter_map(|event| step(&event.kind)).collect()
 }
 
-/// Every file and folder below a folder, with what is compared about it: bytes and modification time of files, and the
-/// permission bits of both.
-pub fn tree(root: &Path) -> BTreeMap<PathBuf, (Option<(Vec<u8>, i64, i64)>, u32)> {
+/// What is compared of a tree: a file's bytes and modification time, and the permission bits of files and folders.
+pub type Tree = BTreeMap<PathBuf, (Option<(Vec<u8>, i64, i64)>, u32)>;
+
+/// Every file and folder below a folder.
+pub fn tree(root: &Path) -> Tree {
     let mut found = BTreeMap::new();
     let mut next = vec![root.to_owned()];
     while let Some(folder) = next.pop() {
@@ -340,7 +344,7 @@ pub fn tree(root: &Path) -> BTreeMap<PathBuf, (Option<(Vec<u8>, i64, i64)>, u32)
 }
 
 /// [`tree`] of a content store without what the product keeps there.
-pub fn content(root: &Path) -> BTreeMap<PathBuf, (Option<(Vec<u8>, i64, i64)>, u32)> {
+pub fn content(root: &Path) -> Tree {
     let mut found = tree(root);
     found.retain(|path, _| !path.starts_with(".csb"));
     found
@@ -392,5 +396,66 @@ pub fn assert_rows_equal(active: &Path, standby: &Path) {
         // EXCEPT takes equal rows for one.
         let rows = |schema: &str| count(&format!("SELECT count(*) FROM {schema}.\"{table}\""));
         assert_eq!(rows("main"), rows("standby"), "{table}");
+    }
+}
+
+/// The example `backup_once`, built as this test was.
+fn backup_once() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let test = std::env::current_exe().unwrap();
+        let profile = test.ancestors().nth(2).unwrap();
+        // `cargo test --test integration` builds no examples, and one that lies there may be an old one.
+        if let Some(cargo) = std::env::var_os("CARGO") {
+            let mut build = Command::new(cargo);
+            build.args(["build", "--quiet", "--offline", "--example", "backup_once", "--target-dir"]);
+            build.arg(profile.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
+            if !cfg!(debug_assertions) {
+                build.arg("--release");
+            }
+            assert!(build.status().unwrap().success(), "the example backup_once cannot be built");
+        }
+        profile.join("examples/backup_once")
+    })
+}
+
+/// A backup in a process of its own.
+pub struct Child {
+    process: std::process::Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Child {
+    pub fn backup(deployment: &Deployment, pool: &str) -> Self {
+        let mut process = Command::new(backup_once())
+            .arg(deployment.deployment_file())
+            .arg(pool)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Child { process, lines }
+    }
+
+    /// Reads what the child prints until a line begins with this, and returns the rest of that line.
+    pub fn wait_for(&mut self, beginning: &str) -> String {
+        let found =
+            self.lines.by_ref().find_map(|line| Some(line.unwrap().strip_prefix(beginning)?.to_owned()));
+        found.unwrap_or_else(|| panic!("the child ended without saying {beginning:?}"))
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// `SIGKILL`, and whether that came before its end.
+    pub fn kill(mut self) -> bool {
+        self.process.kill().unwrap();
+        !self.process.wait().unwrap().success()
+    }
+
+    /// Waits for its end: whether everything was copied.
+    pub fn end(mut self) -> bool {
+        self.process.wait().unwrap().success()
     }
 }
