@@ -4,12 +4,13 @@
  * Every call that must fail is checked to clear its outputs and to explain itself. With `full`, what needs a machine that
  * is not slowed down (no valgrind) is measured too. One line per check; the last is "N passed, N failed".
  */
-#define _POSIX_C_SOURCE 200809L /* clock_gettime, nanosleep */
+#define _POSIX_C_SOURCE 200809L /* clock_gettime, nanosleep, opendir */
 
 #include "cs_backup.h"
 #include "cs_backup.h" /* twice: the header guards itself */
 #include "json.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -42,6 +43,29 @@ static void pause_ms(long ms)
 {
     struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
     nanosleep(&pause, NULL);
+}
+
+/* How many threads this process has; 1 where the system does not tell. */
+static int threads_now(void)
+{
+    int threads = 0;
+    DIR *folder = opendir("/proc/self/task");
+    if (folder == NULL) {
+        return 1;
+    }
+    while (readdir(folder) != NULL) {
+        threads++;
+    }
+    closedir(folder);
+    return threads - 2; /* "." and ".." */
+}
+
+static bool threads_end(void)
+{
+    for (double deadline = now_ms() + PATIENCE_MS; threads_now() > 1 && now_ms() < deadline;) {
+        pause_ms(5);
+    }
+    return threads_now() == 1;
 }
 
 /* Whether an error document says everything that the rules promise. Frees it. */
@@ -698,11 +722,13 @@ int main(int count, char **arguments)
     unconnected();
     make_sample(arguments[1], deployment, sizeof deployment);
 
+    check(threads_end(), "services that were only freed leave no thread behind");
     csb_service *service = opened(deployment);
     bad_jobs(service);
     a_backup(service);
     other_jobs(service, full);
     shut_down(service);
+    check(threads_now() == 1, "the shutdown has joined all threads");
     every_call_fails(service, "ShutDown", "after jobs and a shutdown");
     csb_service_free(service);
 
@@ -710,6 +736,7 @@ int main(int count, char **arguments)
     job_numbers_of_others(deployment);
     while_another_thread_polls(deployment, false);
     while_another_thread_polls(deployment, true);
+    check(threads_end(), "also a service that was freed during its job leaves no thread behind");
     printf("%d passed, %d failed\n", passed, failed);
     return failed == 0 ? 0 : 1;
 }

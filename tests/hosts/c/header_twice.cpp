@@ -2,6 +2,7 @@
 #include "cs_backup.h"
 #include "cs_backup.h"
 
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <type_traits>

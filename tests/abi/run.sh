@@ -1,0 +1,182 @@
+#!/usr/bin/env bash
+# Compiles the C and C++ hosts, runs them against the library, and looks at what the library exports and needs:
+#
+#     tests/abi/run.sh
+#
+# The library is $CSBACKUP_LIBRARY, or the debug build of this checkout. With CSB_SANITIZE_LIBRARY=1 the library is also built
+# with the address sanitizer (minutes, the first time) and run once more. The last line is "N passed, N failed", with
+# ", N skipped" where a tool is missing.
+set -u -o pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+library=$(realpath -m -- "${CSBACKUP_LIBRARY:-$target/debug/libcs_backup.so}")
+hosts=$root/tests/hosts/c
+header=$root/include/cs_backup.h
+if [ ! -r "$library" ]; then
+    echo "There is no library at $library: build it with 'cargo build', or name it in CSBACKUP_LIBRARY." >&2
+    exit 2
+fi
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+passed=0
+failed=0
+skipped=0
+
+check() { # check NAME COMMAND...: what the command prints is shown where it fails
+    local name=$1
+    shift
+    if "$@" >"$work/out" 2>&1; then
+        echo "ok      $name"
+        passed=$((passed + 1))
+    else
+        echo "FAILED  $name"
+        grep -v '^ok ' "$work/out" | head -n 60 | sed 's/^/        /'
+        failed=$((failed + 1))
+    fi
+}
+
+skip() { # skip NAME REASON
+    echo "skipped $1: $2"
+    skipped=$((skipped + 1))
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+strict=(-Wall -Wextra -Werror -pedantic -g -I"$root/include" -I"$hosts")
+sanitizers=(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+
+# Libraries are found by the path that they were linked from. A sanitized library takes its sanitizer from the program.
+link_with() { # link_with LIBRARY
+    link=("$1" -Wl,-rpath,"$(dirname "$1")" -lpthread)
+}
+link_with "$library"
+
+compile_c() { # compile_c OUT SOURCE FLAG...
+    local out=$1 source=$2
+    shift 2
+    ${CC:-gcc} -std=c11 "${strict[@]}" "$@" "$source" "${link[@]}" -o "$out"
+}
+compile_cpp() { # compile_cpp OUT SOURCE FLAG...
+    local out=$1 source=$2
+    shift 2
+    ${CXX:-g++} -std=c++17 "${strict[@]}" "$@" "$source" "${link[@]}" -o "$out"
+}
+
+# The whole stack of an allocation, through the library's frames too.
+export ASAN_OPTIONS=fast_unwind_on_malloc=0:detect_stack_use_after_return=1
+export UBSAN_OPTIONS=print_stacktrace=1
+
+fresh() { # fresh NAME: a folder that does not exist
+    rm -rf "${work:?}/$1"
+    printf '%s\n' "$work/$1"
+}
+
+misuse() { # misuse PROGRAM [full]
+    timeout 300 "$1" "$(fresh misuse)" "${@:2}" && grep -q ' 0 failed$' "$work/out"
+}
+
+pool=atl-cs-001.litwareinc.com
+says() { # says EXIT_CODE TEXT COMMAND...
+    local code=$1 text=$2 got=0
+    shift 2
+    "$@" >"$work/said" 2>&1 || got=$?
+    cat "$work/said"
+    [ "$got" -eq "$code" ] && grep -q -- "$text" "$work/said"
+}
+
+example() { # example PROGRAM: the example host, as its users would
+    local program=$1 deployment
+    deployment=$(timeout 60 "$program" --sample "$(fresh sample)") || return 1
+    says 0 '^Succeeded in' timeout 120 "$program" "$deployment" "$pool" --report "$work/report.html" || return 1
+    grep -qi '^<!doctype html>' "$work/report.html" || return 1
+    says 0 '^Succeeded in' timeout 120 "$program" "$deployment" "$pool" --sync || return 1
+    says 4 '^Cancelled in' timeout 120 "$program" "$deployment" chi-cs-001.litwareinc.com --cancel-after-ms 100 || return 1
+    says 1 'UnknownPool: ' timeout 60 "$program" "$deployment" nowhere.litwareinc.com || return 1
+    says 1 'FileMissing: ' timeout 60 "$program" "$work/nowhere.toml" "$pool" || return 1
+    says 2 '^usage: ' timeout 60 "$program" "$deployment" || return 1
+}
+
+# ---- what is compiled and run -------------------------------------------------------------------------------------------
+
+if ! has "${CC:-gcc}" || ! has "${CXX:-g++}"; then
+    skip "the C and C++ hosts" "no C and C++ compiler"
+else
+    # The blocks of docs/abi.md, exactly as they stand there.
+    awk '/^```c$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$root/docs/abi.md" >"$work/guide.c"
+    sources=("$hosts/backup_host.c" "$hosts/abi_test.c" "$work/guide.c")
+    for source in "${sources[@]}"; do
+        name=$(basename "$source" .c)
+        check "$name.c compiles as C11 without a warning" compile_c "$work/$name" "$source" "${sanitizers[@]}"
+        check "$name.c compiles without sanitizers" compile_c "$work/$name.plain" "$source" -O2
+    done
+    check "header_twice.cpp compiles as C++17 without a warning" \
+        compile_cpp "$work/header_twice" "$hosts/header_twice.cpp" "${sanitizers[@]}"
+    check "header_twice runs (address and undefined-behaviour sanitizers)" timeout 60 "$work/header_twice"
+    check "abi_test passes (address and undefined-behaviour sanitizers)" misuse "$work/abi_test" full
+    tail -n 1 "$work/out" | sed 's/^/        abi_test: /'
+    check "backup_host backs up, syncs, cancels and explains (same sanitizers)" example "$work/backup_host"
+    check "the C example of docs/abi.md backs the sample up (same sanitizers)" \
+        says 0 Succeeded timeout 60 "$work/guide" "$work/sample/deployment.toml" "$pool"
+
+    if has valgrind; then
+        # Nothing is suppressed. One thread at a time: fair scheduling, so that pollers do not starve the job.
+        careful=(timeout 580 valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite,possible
+            --errors-for-leak-kinds=definite,possible --fair-sched=yes)
+        cat >"$work/under_valgrind" <<WRAPPER
+#!/bin/sh
+exec ${careful[*]} "$work/abi_test.plain" "\$@"
+WRAPPER
+        chmod +x "$work/under_valgrind"
+        misuse_carefully() { timeout 590 "$work/under_valgrind" "$(fresh misuse)" && grep -q ' 0 failed$' "$work/out"; }
+        check "abi_test passes under valgrind, nothing lost" misuse_carefully
+        check "backup_host under valgrind, nothing lost" \
+            says 0 '^Succeeded in' "${careful[@]}" "$work/backup_host.plain" "$work/sample/deployment.toml" "$pool" --sync
+    else
+        skip "the hosts under valgrind" "no valgrind"
+    fi
+
+    if [ "${CSB_SANITIZE_LIBRARY:-0}" = 1 ]; then
+        triple=$(rustc -vV | sed -n 's/^host: //p')
+        build_sanitized() {
+            (cd "$root" && RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CFLAGS='-fsanitize=address -fno-omit-frame-pointer' \
+                CARGO_TARGET_DIR="$target/asan" timeout 900 cargo build --quiet --lib --target "$triple")
+        }
+        check "the library builds with the address sanitizer" build_sanitized
+        link_with "$target/asan/$triple/debug/libcs_backup.so"
+        check "abi_test compiles against it" compile_c "$work/abi_test.asan" "$hosts/abi_test.c" "${sanitizers[@]}"
+        check "abi_test passes with the library sanitized too" misuse "$work/abi_test.asan"
+    fi
+fi
+
+# ---- what the library shows ----------------------------------------------------------------------------------------------
+
+same_symbols() {
+    sed 's|/\*.*\*/||' "$header" | grep -o '\bcsb_[a-z_]*(' | tr -d '(' | sort -u >"$work/declared"
+    nm -D --defined-only "$library" | awk '{ print $NF }' | sed 's/@.*//' | sort -u >"$work/exported"
+    [ "$(wc -l <"$work/declared")" -ge 14 ] && diff "$work/declared" "$work/exported"
+}
+needs_only() {
+    readelf -d "$library" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' >"$work/needed"
+    cat "$work/needed"
+    [ -s "$work/needed" ] && ! grep -Evq '^(libc\.so|libm\.so|libgcc_s\.so|ld-linux)' "$work/needed"
+}
+has_name() { readelf -d "$library" | grep -q '(SONAME).*\[libcs_backup\.so\]'; }
+stays_loaded() { readelf -d "$library" | grep -q 'FLAGS_1.*NODELETE'; }
+
+if has nm && has readelf; then
+    check "the exported symbols are the functions of the header" same_symbols
+    check "only libc, libm, libgcc_s and the loader are needed" needs_only
+    check "the library has its name (SONAME)" has_name
+    check "the library is never unloaded (NODELETE)" stays_loaded
+else
+    skip "symbols and dependencies" "no binutils"
+fi
+
+if [ "$skipped" -eq 0 ]; then
+    echo "$passed passed, $failed failed"
+else
+    echo "$passed passed, $failed failed, $skipped skipped"
+fi
+[ "$failed" -eq 0 ]
