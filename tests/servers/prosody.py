@@ -32,6 +32,7 @@ allow_unencrypted_plain_auth = true
 storage = "sql"
 sql = {{ driver = "SQLite3", database = "{database}" }}
 
+network_default_read_size = 65536
 interfaces = {{ "127.0.0.1" }}
 http_interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {c2s_port} }}

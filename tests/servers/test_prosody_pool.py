@@ -23,8 +23,8 @@ from pools import ATLANTA, CHICAGO, Pools
 DATA_CONF = "ConfServices.DataConf"
 
 # Enough for the change log to be filled, exported and pruned again and again while people write.
-PROMISES_WANTED = 1500
-JOBS_WANTED = 10
+PROMISES_WANTED = 800
+JOBS_WANTED = 20
 WORK_WITHIN_SECONDS = 60
 
 RESTORED_WITHIN_SECONDS = 30
