@@ -32,7 +32,17 @@ pub struct Environment {
 
 /// Runs a job to its end. It ends in exactly one report and one terminal event, whatever happens.
 pub async fn run(job: Arc<Job>, operation: Operation, targets: Targets, environment: Arc<Environment>) {
-    Run::new(job, operation, targets, environment).run().await;
+    let run = Run::new(Arc::clone(&job), operation, targets, Arc::clone(&environment));
+    let unfinished = run.report_of_a_dead_process();
+    if let Err(defect) = tokio::spawn(run.run()).await {
+        let finished_at = environment.clock.now();
+        let report = Report { finished_at, errors: vec![defective(&defect)], ..unfinished };
+        let record = JobRecord { owner: environment.owner.clone(), ended: true, report: report.clone() };
+        // The job is over in any case; where its record cannot be written the report is kept in memory.
+        let _ = environment.records.write(&record);
+        job.finish(report);
+        job.events.push(finished_at, EventKind::Finished { outcome: Outcome::Failed, duration_ms: 0 });
+    }
 }
 
 /// Runs blocking work on a thread where that is allowed; a panic in it becomes an error.
@@ -41,13 +51,17 @@ pub(super) async fn blocking<R: Send + 'static>(
 ) -> Result<R> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(failure) => Err(Error::new(
-            ErrorKind::Panic,
-            "This library has a defect: a part of it stopped unexpectedly.",
-            "Report it to its maintainers with this message. What was committed before is safe.",
-        )
-        .caused_by(&failure)),
+        Err(defect) => Err(defective(&defect)),
     }
+}
+
+fn defective(defect: &tokio::task::JoinError) -> Error {
+    Error::new(
+        ErrorKind::Panic,
+        "This library has a defect: a part of it stopped unexpectedly.",
+        "Report it to its maintainers with this message. What was committed before is safe.",
+    )
+    .caused_by(defect)
 }
 
 struct Run {
