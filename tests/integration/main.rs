@@ -11,5 +11,6 @@
 
 mod deployment;
 mod jobs;
+mod kill;
 mod support;
 mod user_store;

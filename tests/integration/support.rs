@@ -454,6 +454,15 @@ impl Child {
         !self.process.wait().unwrap().success()
     }
 
+    /// `SIGKILL`, and the last thing that it said.
+    pub fn kill_and_tell(mut self) -> String {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        let last = self.lines.map_while(std::io::Result::ok).last().unwrap_or_else(|| "nothing more".to_owned());
+        // Job ids would make each of them another one.
+        last.split(' ').filter(|word| uuid::Uuid::parse_str(word).is_err()).collect::<Vec<_>>().join(" ")
+    }
+
     /// Waits for its end: whether everything was copied.
     pub fn end(mut self) -> bool {
         self.process.wait().unwrap().success()
