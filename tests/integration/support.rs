@@ -458,7 +458,8 @@ impl Child {
     pub fn kill_and_tell(mut self) -> String {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        let last = self.lines.map_while(std::io::Result::ok).last().unwrap_or_else(|| "nothing more".to_owned());
+        let last =
+            self.lines.map_while(std::io::Result::ok).last().unwrap_or_else(|| "nothing more".to_owned());
         // Job ids would make each of them another one.
         last.split(' ').filter(|word| uuid::Uuid::parse_str(word).is_err()).collect::<Vec<_>>().join(" ")
     }
