@@ -1,5 +1,6 @@
 //! Sets the library's SONAME, and compares the C header with the code it is generated from.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -7,7 +8,7 @@ const HEADER: &str = "include/cs_backup.h";
 /// Set to 1 to write the header instead of comparing it.
 const UPDATE: &str = "CSB_UPDATE_HEADER";
 
-fn main() {
+fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=src/ffi.rs");
     println!("cargo::rerun-if-changed=src/ffi");
     println!("cargo::rerun-if-changed=cbindgen.toml");
@@ -19,25 +20,25 @@ fn main() {
         // Worker threads may be running when a host unloads the library.
         println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     }
-    check_header(&PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap()));
+    check_header(&PathBuf::from(env::var("CARGO_MANIFEST_DIR")?))
 }
 
-fn check_header(root: &Path) {
-    let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
+fn check_header(root: &Path) -> Result<(), Box<dyn Error>> {
+    let config = cbindgen::Config::from_file(root.join("cbindgen.toml"))?;
     let sources = ["ffi.rs", "ffi/status.rs", "ffi/string.rs", "ffi/service.rs", "ffi/job.rs"];
     let builder = sources.iter().fold(cbindgen::Builder::new().with_config(config), |builder, source| {
         builder.with_src(root.join("src").join(source))
     });
     let mut generated = Vec::new();
-    builder.generate().unwrap().write(&mut generated);
-    let generated = String::from_utf8(generated)
-        .unwrap()
+    builder.generate()?.write(&mut generated);
+    let generated = String::from_utf8(generated)?
         .replace("\n\n # Safety\n See the rules of the header.", "")
         .replace("\n\n # Safety\n `string` is NULL or came from this library and was not freed before.", "");
     let path = root.join(HEADER);
     if env::var(UPDATE).is_ok_and(|value| value == "1") {
-        fs::write(&path, generated).unwrap();
+        fs::write(&path, generated)?;
     } else if fs::read_to_string(&path).ok().as_deref() != Some(generated.as_str()) {
         println!("cargo::error={HEADER} is not what src/ffi says. Update it with: {UPDATE}=1 cargo build");
     }
+    Ok(())
 }

@@ -198,7 +198,7 @@ impl Error {
     pub fn io(doing: &str, path: &std::path::Path, cause: &std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
         let (kind, advice) = match cause.kind() {
-            Io::NotFound => {
+            Io::NotFound | Io::NotADirectory => {
                 (ErrorKind::StoreUnavailable, "Check that the path exists and its file system is mounted.")
             }
             Io::PermissionDenied | Io::ReadOnlyFilesystem => (

@@ -163,6 +163,9 @@ pub trait BackupModule: Send + Sync {
     /// The stores that a cycle writes to, for plans.
     fn touches(&self) -> Vec<String>;
 
+    /// The stores that [`BackupModule::carry_back`] writes to, for plans.
+    fn touches_back(&self) -> Vec<String>;
+
     /// Compares both stores without writing to either.
     ///
     /// # Errors

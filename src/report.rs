@@ -128,6 +128,17 @@ pub struct Direction {
     pub to: String,
 }
 
+/// What a module did for whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Purpose {
+    /// It brought a pool's copy at its backup pool up to date.
+    #[default]
+    Copy,
+    /// It gave a pool back what it had lost and its backup pool still held.
+    CarryBack,
+}
+
 /// What one module moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -163,6 +174,9 @@ impl Moved {
 pub struct ModuleReport {
     /// The module, for instance `UserServices.PresenceFocus`.
     pub module: String,
+    /// Whether it copied or gave back.
+    #[serde(default)]
+    pub purpose: Purpose,
     /// From where to where.
     pub direction: Direction,
     /// How it ended.

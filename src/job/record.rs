@@ -90,11 +90,12 @@ impl Records {
         Ok(records)
     }
 
-    /// Ends the jobs of dead processes and forgets the oldest records.
+    /// Ends the jobs of dead processes, removes what they left half-written, and forgets the oldest records.
     ///
     /// # Errors
     /// When the folder exists and cannot be listed.
     pub fn tidy(&self, now: Timestamp) -> Result<()> {
+        files::sweep(&self.folder);
         for record in self.list(now)?.into_iter().filter(|record| record.ended).skip(KEPT) {
             // Another process may have been faster.
             let _ = std::fs::remove_file(self.path(record.report.job_id));

@@ -1,24 +1,21 @@
 //! Running a job: look, plan, take the lease, do each step of the plan, look again, report.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
-
-use backon::{BackoffBuilder, ExponentialBuilder};
 
 use super::Job;
 use super::events::EventKind;
 use super::lease::{Leases, pause};
-use super::progress::{Activity, StepObserver};
 use super::record::{JobRecord, Records, interrupted};
 use super::request::{Awaited, Operation};
-use super::target::{Target, Targets, Way};
+use super::target::{Target, Targets};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::state::PoolState;
-use crate::module::{Context, CycleOutcome};
-use crate::report::{HostInfo, Outcome, Plan, PlannedStep, Report, SCHEMA_VERSION, StepReport};
-use crate::store::Generation;
-use crate::store::service::{Lease, Owner, ServiceStore, StoredState};
+use crate::report::{HostInfo, Outcome, Plan, PlannedStep, Purpose, Report, SCHEMA_VERSION, StepReport};
+use crate::store::service::{Lease, Owner};
+
+mod row;
 
 /// What every job of a service needs.
 pub struct Environment {
@@ -32,7 +29,17 @@ pub struct Environment {
 
 /// Runs a job to its end. It ends in exactly one report and one terminal event, whatever happens.
 pub async fn run(job: Arc<Job>, operation: Operation, targets: Targets, environment: Arc<Environment>) {
-    Run::new(job, operation, targets, environment).run().await;
+    let run = Run::new(Arc::clone(&job), operation, targets, Arc::clone(&environment));
+    let unfinished = run.report_of_a_dead_process();
+    if let Err(defect) = tokio::spawn(run.run()).await {
+        let finished_at = environment.clock.now();
+        let report = Report { finished_at, errors: vec![defective(&defect)], ..unfinished };
+        let record = JobRecord { owner: environment.owner.clone(), ended: true, report: report.clone() };
+        // The job is over in any case; where its record cannot be written the report is kept in memory.
+        let _ = environment.records.write(&record);
+        job.finish(report);
+        job.events.push(finished_at, EventKind::Finished { outcome: Outcome::Failed, duration_ms: 0 });
+    }
 }
 
 /// Runs blocking work on a thread where that is allowed; a panic in it becomes an error.
@@ -41,13 +48,17 @@ pub(super) async fn blocking<R: Send + 'static>(
 ) -> Result<R> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(failure) => Err(Error::new(
-            ErrorKind::Panic,
-            "This library has a defect: a part of it stopped unexpectedly.",
-            "Report it to its maintainers with this message. What was committed before is safe.",
-        )
-        .caused_by(&failure)),
+        Err(defect) => Err(defective(&defect)),
     }
+}
+
+fn defective(defect: &tokio::task::JoinError) -> Error {
+    Error::new(
+        ErrorKind::Panic,
+        "This library has a defect: a part of it stopped unexpectedly.",
+        "Report it to its maintainers with this message. What was committed before is safe.",
+    )
+    .caused_by(defect)
 }
 
 struct Run {
@@ -68,12 +79,12 @@ struct Run {
 impl Run {
     fn new(job: Arc<Job>, operation: Operation, targets: Targets, environment: Arc<Environment>) -> Self {
         let outward = targets.outward.iter().map(|module| {
-            Target::new(Arc::clone(module), Way::Copy, &job.pool, &targets.partner, targets.pool_state)
+            Target::new(Arc::clone(module), Purpose::Copy, &job.pool, &targets.partner, targets.pool_state)
         });
         let inward = targets.inward.iter().map(|module| {
             Target::new(
                 Arc::clone(module),
-                Way::CarryBack,
+                Purpose::CarryBack,
                 &job.pool,
                 &targets.partner,
                 targets.partner_state,
@@ -189,37 +200,6 @@ impl Run {
         Ok(())
     }
 
-    async fn look(&mut self, index: usize) {
-        let Some(row) = self.rows.get_mut(index) else { return };
-        let (module, way, cancel) = (Arc::clone(&row.module), row.way, self.job.cancel.clone());
-        let seen = blocking(move || {
-            let seen = module.observe(&cancel);
-            match way {
-                Way::Copy => seen.map(|seen| (seen.pending_items, seen.pending_bytes, Some(seen))),
-                // A store that is lost cannot be observed, but what would be given back can be counted.
-                Way::CarryBack => {
-                    module.observe_carry_back(&cancel).map(|(items, bytes)| (items, bytes, seen.ok()))
-                }
-            }
-        })
-        .await;
-        let (step_id, now) = (row.step_id(), self.environment.clock.now());
-        match seen {
-            Ok((items, bytes, seen)) => {
-                if let Some(seen) = seen {
-                    row.observed(&seen, now);
-                }
-                if let Some(step) = self.plan.steps.iter_mut().find(|step| step.id == step_id) {
-                    step.items = Some(items);
-                    step.bytes = (bytes > 0).then_some(bytes);
-                }
-            }
-            // A state that cannot be seen now may be seen when the step runs: only then it is an error of the module.
-            Err(_) if !self.operation.what_if => {}
-            Err(error) => row.failed(error),
-        }
-    }
-
     /// Runs cycles until the awaited state is reached, as the backup service would meanwhile.
     async fn await_state(&mut self, awaited: Awaited) -> Result<()> {
         let title = match awaited {
@@ -237,16 +217,20 @@ impl Run {
                 }
             }
             for index in 0..self.rows.len() {
-                if self.rows.get(index).is_some_and(|row| row.way == Way::Copy) {
+                if self.rows.get(index).is_some_and(|row| row.purpose == Purpose::Copy) {
                     self.cycle(index, "await:state").await;
                     self.look_again(index).await;
                 }
+            }
+            if self.job.cancel.is_cancelled() {
+                self.step_finished(step, started, Outcome::Cancelled, Vec::new());
+                return Err(Error::cancelled());
             }
             let reached = |row: &Target| match awaited {
                 Awaited::Steady => row.is_steady(),
                 Awaited::Final => row.is_drained(),
             };
-            if self.rows.iter().filter(|row| row.way == Way::Copy).all(reached) {
+            if self.rows.iter().filter(|row| row.purpose == Purpose::Copy).all(reached) {
                 let detail = format!("Reached at look {}.", attempt + 1);
                 self.step_finished(step, started, Outcome::Succeeded, vec![detail]);
                 return Ok(());
@@ -260,7 +244,7 @@ impl Run {
         let states: Vec<String> = self
             .rows
             .iter()
-            .filter(|row| row.way == Way::Copy && row.not_applicable.is_none())
+            .filter(|row| row.purpose == Purpose::Copy && row.not_applicable.is_none())
             .map(|row| {
                 format!(
                     "{} {} with {} pending",
@@ -276,193 +260,6 @@ impl Run {
             "Wait until the pool is quieter, raise RetryCount or WaitTime, or back up without FullBackup and SteadyState.",
         )
         .at("pool", &self.job.pool)
-    }
-
-    async fn run_step(&mut self, index: usize, leases: &Leases) {
-        let Some(row) = self.rows.get(index) else { return };
-        let (id, title, module, way) = (row.step_id(), row.step_title(), row.name(), row.way);
-        let (step, started) = self.step_started(&id, &title, Some(module));
-        let details = if let Some(reason) = row.not_applicable.clone() {
-            vec![reason]
-        } else if way == Way::CarryBack && !self.take_partner_lease(index, leases).await {
-            Vec::new()
-        } else {
-            self.cycle(index, &id).await
-        };
-        let outcome = self.rows.get(index).map_or(Outcome::Skipped, |row| row.outcome(false));
-        self.step_finished(step, started, outcome, details);
-    }
-
-    /// What is given back is the partner's data, so its lease is needed. Where its own job is running, that one has
-    /// precedence, and this step is left out with a warning.
-    async fn take_partner_lease(&mut self, index: usize, leases: &Leases) -> bool {
-        if self.partner_lease.is_some() {
-            return true;
-        }
-        let taken = leases
-            .take(
-                &self.targets.partner_service_store,
-                &self.targets.partner,
-                &self.job,
-                &self.environment,
-                self.operation.wait_for_lease,
-            )
-            .await;
-        match taken {
-            Ok(lease) => {
-                self.mend_predecessor(&lease);
-                self.partner_lease = Some(lease);
-                true
-            }
-            Err(error) => {
-                if let Some(row) = self.rows.get_mut(index) {
-                    if error.kind == ErrorKind::Conflict {
-                        row.skip(format!("Nothing was given back: {error}"));
-                    } else {
-                        row.failed(error);
-                    }
-                }
-                false
-            }
-        }
-    }
-
-    /// One cycle of one module, again after a pause where that may help.
-    async fn cycle(&mut self, index: usize, step: &str) -> Vec<String> {
-        let Some(row) = self.rows.get(index) else { return Vec::new() };
-        let (module, way, name) = (Arc::clone(&row.module), row.way, row.name());
-        if row.not_applicable.is_some() {
-            return Vec::new();
-        }
-        let context = self.context(step, name, way);
-        let began = self.environment.clock.monotonic();
-        let mut pauses = backoff(self.operation.retry_count);
-        let mut attempt = 1;
-        let done: Result<CycleOutcome> = loop {
-            let (module, context) = (Arc::clone(&module), context.clone());
-            let done = blocking(move || {
-                context.check()?;
-                match way {
-                    Way::Copy => module.run_cycle(&context),
-                    Way::CarryBack => module.carry_back(&context),
-                }
-            })
-            .await;
-            let error = match done {
-                Err(error) if error.retryable => error,
-                done => break done,
-            };
-            let Some(delay) = pauses.next() else { break Err(error) };
-            attempt += 1;
-            self.retries += 1;
-            self.tell(EventKind::Retrying {
-                module: Some(name.to_owned()),
-                attempt,
-                delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
-                error,
-            });
-            if let Err(cancelled) = pause(&self.job, &self.environment, delay).await {
-                break Err(cancelled);
-            }
-        };
-        let spent = self.environment.clock.monotonic().saturating_sub(began);
-        let pool = self.job.pool.clone();
-        let Some(row) = self.rows.get_mut(index) else { return Vec::new() };
-        row.spent += spent;
-        match done {
-            Ok(cycle) => {
-                row.errors.clear();
-                row.cycle_done(&cycle);
-                cycle.details
-            }
-            Err(error) => {
-                row.errors.clear();
-                row.failed(error.at("module", name).at("pool", pool));
-                Vec::new()
-            }
-        }
-    }
-
-    fn context(&self, step: &str, module: &'static str, way: Way) -> Context {
-        let lease = match way {
-            Way::Copy => &self.lease,
-            Way::CarryBack => &self.partner_lease,
-        };
-        Context {
-            generation: lease.as_ref().map_or(Generation(0), |lease| lease.generation),
-            cancel: self.job.cancel.clone(),
-            observer: Arc::new(StepObserver {
-                job: Arc::clone(&self.job),
-                clock: Arc::clone(&self.environment.clock),
-                step: step.to_owned(),
-                module,
-                activity: Mutex::new(Activity::default()),
-            }),
-            clock: Arc::clone(&self.environment.clock),
-            force: self.operation.force,
-        }
-    }
-
-    /// Looks at a module after it ran, tells what changed, and remembers it for status queries.
-    async fn look_again(&mut self, index: usize) {
-        let Some(row) = self.rows.get(index) else { return };
-        let before = row.state().clone();
-        if row.errors.is_empty() {
-            // After a cancellation the stores are not walked again: the host is waiting for the end.
-            if self.job.cancel.is_cancelled() {
-                return;
-            }
-            let (module, cancel) = (Arc::clone(&row.module), self.job.cancel.clone());
-            let seen = blocking(move || module.observe(&cancel)).await;
-            let now = self.environment.clock.now();
-            if let (Some(row), Ok(seen)) = (self.rows.get_mut(index), &seen) {
-                row.observed(seen, now);
-            }
-        }
-        let Some(row) = self.rows.get(index) else { return };
-        let after = row.state().clone();
-        let module = row.name().to_owned();
-        let halves = [
-            ("export", before.export.name(), after.export.name()),
-            ("import", before.import.name(), after.import.name()),
-        ];
-        for (half, from, to) in halves.into_iter().filter(|(_, from, to)| from != to) {
-            self.tell(EventKind::StateChanged {
-                module: module.clone(),
-                half: half.to_owned(),
-                from: from.to_owned(),
-                to: to.to_owned(),
-            });
-        }
-        self.remember(index).await;
-    }
-
-    async fn remember(&self, index: usize) {
-        let Some(row) = self.rows.get(index) else { return };
-        let (lease, store) = match row.way {
-            Way::Copy => (&self.lease, &self.targets.service_store),
-            Way::CarryBack => (&self.partner_lease, &self.targets.partner_service_store),
-        };
-        let Some(lease) = lease.clone() else { return };
-        let now = self.environment.clock.now();
-        let succeeded = row.errors.is_empty() && row.not_applicable.is_none() && row.way == Way::Copy;
-        let stored = StoredState {
-            state: row.state().clone(),
-            cursor: row.cursor().map(str::to_owned),
-            reason: row
-                .errors
-                .first()
-                .map(|error| error.message.clone())
-                .or_else(|| row.not_applicable.clone()),
-            observed_at: now,
-            last_success: succeeded.then_some(now),
-        };
-        let (store, module) = (store.clone(), row.name());
-        let kept = blocking(move || ServiceStore::open(&store)?.set_state(&lease, module, &stored)).await;
-        if let Err(error) = kept {
-            let message = format!("The state could not be kept for status queries. {error}");
-            self.tell(EventKind::Warning { module: Some(module.to_owned()), message });
-        }
     }
 
     fn step_started(&self, id: &str, title: &str, module: Option<&str>) -> (StepReport, Duration) {
@@ -567,14 +364,4 @@ fn planned(operation: &Operation, rows: &[Target]) -> Vec<PlannedStep> {
         bytes: None,
     });
     waiting.into_iter().chain(rows.iter().map(Target::planned)).collect()
-}
-
-/// Pauses between attempts: a fifth of a second at first, doubling, with jitter, at most ten seconds.
-fn backoff(attempts: u32) -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(10))
-        .with_max_times(attempts as usize)
-        .with_jitter()
-        .build()
 }

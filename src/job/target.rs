@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::module::state::PoolState;
 use crate::module::{BackupModule, CycleOutcome, Observation, state};
 use crate::report::{
-    Direction, ExportState, ImportState, ModuleReport, ModuleState, Moved, Outcome, PlannedStep,
+    Direction, ExportState, ImportState, ModuleReport, ModuleState, Moved, Outcome, PlannedStep, Purpose,
     QuarantinedItem,
 };
 use crate::topology::PoolFqdn;
@@ -32,19 +32,10 @@ pub struct Targets {
     pub partner_state: PoolState,
 }
 
-/// Which way a target's data goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// From the pool to its backup pool.
-    Copy,
-    /// What the partner lost, from the pool back to it.
-    CarryBack,
-}
-
 /// One module in one direction.
 pub(super) struct Target {
     pub(super) module: Arc<dyn BackupModule>,
-    pub(super) way: Way,
+    pub(super) purpose: Purpose,
     direction: Direction,
     pool_state: PoolState,
     before: Option<ModuleState>,
@@ -62,14 +53,14 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn new(
         module: Arc<dyn BackupModule>,
-        way: Way,
+        purpose: Purpose,
         from: &PoolFqdn,
         to: &PoolFqdn,
         pool_state: PoolState,
     ) -> Self {
         Target {
             module,
-            way,
+            purpose,
             direction: Direction { from: from.to_string(), to: to.to_string() },
             pool_state,
             before: None,
@@ -90,17 +81,25 @@ impl Target {
     }
 
     pub(super) fn step_id(&self) -> String {
-        match self.way {
-            Way::Copy => format!("copy:{}", self.name()),
-            Way::CarryBack => format!("carryBack:{}", self.name()),
+        match self.purpose {
+            Purpose::Copy => format!("copy:{}", self.name()),
+            Purpose::CarryBack => format!("carryBack:{}", self.name()),
         }
     }
 
     pub(super) fn step_title(&self) -> String {
         let store = self.module.id().store_name();
-        match self.way {
-            Way::Copy => format!("Copy the {store} to {}", self.direction.to),
-            Way::CarryBack => format!("Give {} back what its {store} lost", self.direction.to),
+        match self.purpose {
+            Purpose::Copy => format!("Copy the {store} to {}", self.direction.to),
+            Purpose::CarryBack => format!("Give {} back what its {store} lost", self.direction.to),
+        }
+    }
+
+    /// The stores that this way writes to.
+    fn touches(&self) -> Vec<String> {
+        match self.purpose {
+            Purpose::Copy => self.module.touches(),
+            Purpose::CarryBack => self.module.touches_back(),
         }
     }
 
@@ -109,7 +108,7 @@ impl Target {
             id: self.step_id(),
             title: self.step_title(),
             module: Some(self.name().to_owned()),
-            touches: if self.way == Way::Copy { self.module.touches() } else { Vec::new() },
+            touches: self.touches(),
             items: None,
             bytes: None,
         }
@@ -130,11 +129,10 @@ impl Target {
         if error.kind != ErrorKind::Cancelled {
             self.after.export = ExportState::ErrorState;
             // A failed import is told from a failed export by where the failure lies.
-            let at_standby = error
-                .context
-                .get("path")
-                .is_some_and(|path| self.module.touches().iter().any(|store| store.ends_with(path.as_str())));
-            if at_standby {
+            let written = self.touches();
+            let written = written.iter().filter_map(|store| store.split_once(':'));
+            let path = error.context.get("path").map_or("", String::as_str);
+            if written.map(|(_, store)| store).any(|store| path.starts_with(store)) {
                 self.after.import = ImportState::ErrorState;
             }
         }
@@ -194,6 +192,7 @@ impl Target {
     pub(super) fn report(&self, what_if: bool) -> ModuleReport {
         ModuleReport {
             module: self.name().to_owned(),
+            purpose: self.purpose,
             direction: self.direction.clone(),
             outcome: self.outcome(what_if),
             before: self.before.clone().unwrap_or_default(),

@@ -41,7 +41,7 @@ impl CmsMaster {
     fn compare(master: &Path, standby: &Path) -> Result<Comparison> {
         let master = ManagementStore::open(master)?;
         let (master_id, last) = master.position()?;
-        let held = if standby.exists() { Some(ManagementStore::open(standby)?.position()?) } else { None };
+        let held = ManagementStore::open_existing(standby)?.map(|copy| copy.position()).transpose()?;
         let position = match &held {
             Some((_, 0)) | None => 0,
             Some((id, _)) if *id != master_id => return Err(foreign(standby)),
@@ -77,6 +77,10 @@ impl BackupModule for CmsMaster {
 
     fn touches(&self) -> Vec<String> {
         self.stores.iter().map(|(_, standby)| format!("sqlite:{}", standby.display())).collect()
+    }
+
+    fn touches_back(&self) -> Vec<String> {
+        Vec::new()
     }
 
     fn observe(&self, _cancel: &CancellationToken) -> Result<Observation> {

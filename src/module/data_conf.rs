@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BackupModule, Context, CycleOutcome, ModuleId, Observation};
 use crate::error::Result;
-use crate::store::content::ContentStore;
 use crate::store::content::folder::FolderStore;
 use crate::store::content::index::{ContentIndex, IndexedPair};
+use crate::store::content::{ContentStore, Marker, Presence, StoreRole};
 use crate::store::{Generation, Trace};
 use crate::topology::PoolFqdn;
 
@@ -81,6 +81,17 @@ impl DataConf {
         DataConf { pool, source, standby, service_store, batch_bytes }
     }
 
+    /// The same module with handles of its own, for one operation: others may run at the same time.
+    fn session(&self) -> DataConf {
+        DataConf {
+            pool: self.pool.clone(),
+            source: self.source.reopen(),
+            standby: self.standby.reopen(),
+            service_store: self.service_store.clone(),
+            batch_bytes: self.batch_bytes,
+        }
+    }
+
     fn existing_index(&self) -> Result<Option<(ContentIndex, IndexedPair)>> {
         let Some(index) = ContentIndex::open_existing(&self.service_store, &self.pool)? else {
             return Ok(None);
@@ -98,72 +109,84 @@ impl BackupModule for DataConf {
         vec![self.standby.url()]
     }
 
+    fn touches_back(&self) -> Vec<String> {
+        vec![self.source.url()]
+    }
+
     fn observe(&self, cancel: &CancellationToken) -> Result<Observation> {
-        let existing = self.existing_index()?;
-        match &existing {
-            Some((_, pair)) => self.check_pair(pair)?,
-            None => self.check_source_exists()?,
-        }
-        let index = existing.as_ref().map(|(index, _)| index);
-        let mut seen = Observation { initialized: index.is_some(), ..Observation::default() };
-        let mut oldest_ns = i64::MAX;
-        let walked =
-            walk::walk(self.source.as_ref(), index, cancel, &mut |_| {}, &mut |_, _, difference| {
-                if let Difference::Write { meta, .. } | Difference::Compare { meta, is_real: true, .. } =
-                    &difference
-                {
-                    seen.pending_bytes = seen.pending_bytes.saturating_add(meta.size);
-                    // The modification time of a file that was moved here may be years old; this one is not.
-                    oldest_ns = oldest_ns.min(meta.ctime_ns);
-                }
-                seen.pending_items += u64::from(difference.is_real());
-            })?;
-        if let Some((index, _)) = &existing {
-            self.refuse_emptied_source(&walked, index, false)?;
-        }
-        seen.fits_one_batch = seen.pending_bytes <= self.batch_bytes;
-        seen.oldest_pending =
-            Timestamp::from_nanosecond(i128::from(oldest_ns)).ok().filter(|_| oldest_ns != i64::MAX);
-        seen.cursor = existing.and_then(|(_, pair)| cursor(&pair));
-        Ok(seen)
+        observe(&self.session(), cancel)
     }
 
     fn run_cycle(&self, context: &Context) -> Result<CycleOutcome> {
-        cycle::run(self, context)
+        cycle::run(&self.session(), context)
     }
 
     fn carry_back(&self, context: &Context) -> Result<CycleOutcome> {
-        carry_back::run(self, context)
+        carry_back::run(&self.session(), context)
     }
 
     fn observe_carry_back(&self, cancel: &CancellationToken) -> Result<(u64, u64)> {
-        carry_back::count(self, cancel)
+        carry_back::count(&self.session(), cancel)
     }
 
     fn disable(&self, generation: Generation, dry_run: bool) -> Result<Vec<Trace>> {
-        let mut removed = Vec::new();
-        if let Some((index, _)) = self.existing_index()? {
-            removed.push(Trace {
-                store: format!("sqlite:{}", self.service_store.display()),
-                kind: "row".to_owned(),
-                name: format!("csb_content_object, csb_content_store ({} objects)", index.count()?),
-            });
-            if !dry_run {
-                drop(index);
-                // First, because it is what an older generation is refused at.
-                ContentIndex::open(&self.service_store, &self.pool)?.clear(generation)?;
-            }
-        }
-        for store in [&self.source, &self.standby] {
-            store.identify()?;
-            removed.extend(store.unmark(dry_run)?.into_iter().map(|trace| Trace {
-                store: store.url(),
-                kind: trace.kind.to_owned(),
-                name: trace.name,
-            }));
-        }
-        Ok(removed)
+        disable(&self.session(), generation, dry_run)
     }
+}
+
+fn observe(module: &DataConf, cancel: &CancellationToken) -> Result<Observation> {
+    let existing = module.existing_index()?;
+    match &existing {
+        Some((_, pair)) => module.check_pair(pair)?,
+        None => module.check_source_exists()?,
+    }
+    let index = existing.as_ref().map(|(index, _)| index);
+    let mut seen = Observation { initialized: index.is_some(), ..Observation::default() };
+    let mut oldest_ns = i64::MAX;
+    let walked = walk::walk(module.source.as_ref(), index, cancel, &mut |_| {}, &mut |_, _, difference| {
+        if let Difference::Write { meta, .. } | Difference::Compare { meta, is_real: true, .. } = &difference
+        {
+            seen.pending_bytes = seen.pending_bytes.saturating_add(meta.size);
+            // The modification time of a file that was moved here may be years old; this one is not.
+            oldest_ns = oldest_ns.min(meta.ctime_ns);
+        }
+        seen.pending_items += u64::from(difference.is_real());
+    })?;
+    if let Some((index, _)) = &existing {
+        module.refuse_emptied_source(&walked, index, false)?;
+    }
+    seen.fits_one_batch = seen.pending_bytes <= module.batch_bytes;
+    seen.oldest_pending =
+        Timestamp::from_nanosecond(i128::from(oldest_ns)).ok().filter(|_| oldest_ns != i64::MAX);
+    seen.cursor = existing.and_then(|(_, pair)| cursor(&pair));
+    Ok(seen)
+}
+
+fn disable(module: &DataConf, generation: Generation, dry_run: bool) -> Result<Vec<Trace>> {
+    let mut removed = Vec::new();
+    if let Some((index, _)) = module.existing_index()? {
+        removed.push(Trace {
+            store: format!("sqlite:{}", module.service_store.display()),
+            kind: "row".to_owned(),
+            name: format!("csb_content_object, csb_content_store ({} objects)", index.count()?),
+        });
+    }
+    if !dry_run && module.service_store.exists() {
+        // First, because it is what an older generation is refused at.
+        ContentIndex::open(&module.service_store, &module.pool)?.clear(generation)?;
+    }
+    for (store, role) in [(&module.source, StoreRole::Source), (&module.standby, StoreRole::Standby)] {
+        let is_ours = |marker: &Marker| marker.pool == module.pool && marker.role == role;
+        if matches!(store.identify()?, Presence::Marked(marker) if !is_ours(&marker)) {
+            continue;
+        }
+        removed.extend(store.unmark(dry_run)?.into_iter().map(|trace| Trace {
+            store: store.url(),
+            kind: trace.kind.to_owned(),
+            name: trace.name,
+        }));
+    }
+    Ok(removed)
 }
 
 fn cursor(pair: &IndexedPair) -> Option<String> {

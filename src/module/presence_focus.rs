@@ -10,14 +10,15 @@ use crate::store::{Generation, Trace};
 /// The user store of one pool and its copy.
 pub struct PresenceFocus {
     pair: Box<dyn UserStorePair>,
+    source: String,
     standby: String,
     batch_changes: u64,
 }
 
 impl PresenceFocus {
-    /// The module over a pair of stores; `standby` is the copy's URL, a batch carries that many changes.
-    pub fn new(pair: Box<dyn UserStorePair>, standby: String, batch_changes: u64) -> Self {
-        PresenceFocus { pair, standby, batch_changes }
+    /// The module over a pair of stores with these URLs; a batch carries that many changes.
+    pub fn new(pair: Box<dyn UserStorePair>, source: String, standby: String, batch_changes: u64) -> Self {
+        PresenceFocus { pair, source, standby, batch_changes }
     }
 
     fn with_work(
@@ -57,6 +58,10 @@ impl BackupModule for PresenceFocus {
 
     fn touches(&self) -> Vec<String> {
         vec![self.standby.clone()]
+    }
+
+    fn touches_back(&self) -> Vec<String> {
+        vec![self.source.clone()]
     }
 
     fn observe(&self, cancel: &CancellationToken) -> Result<Observation> {

@@ -58,10 +58,10 @@ impl Deployment {
         let topology = Topology::read(file)?;
         let path = &self.config.central_management_store;
         let body = to_json(&topology)?;
-        let current = if path.exists() {
-            ManagementStore::open(path)?.current(DocumentKind::Topology, GLOBAL)?
-        } else {
-            None
+        let current = match ManagementStore::open_existing(path)? {
+            Some(store) => store.current(DocumentKind::Topology, GLOBAL)?,
+            None if self.config.local_replica.exists() => return Err(self.lost()),
+            None => None,
         };
         let unchanged = current.as_ref().is_some_and(|document| document.body == body);
         let version = current.as_ref().map_or(0, |document| document.version) + i64::from(!unchanged);
@@ -70,6 +70,21 @@ impl Deployment {
         }
         let warnings = warnings(&topology);
         Ok(Published { topology, version, unchanged, warnings })
+    }
+
+    /// There was a store once: a new one in its place would forget every version and the states of all pools.
+    fn lost(&self) -> Error {
+        let path = &self.config.central_management_store;
+        Error::new(
+            ErrorKind::StoreUnavailable,
+            format!("The Central Management store {} is gone, but there is a local replica of it.", path.display()),
+            format!(
+                "Mount its file system, or put its standby copy from the backup pool in its place. To begin anew without \
+                 its documents, move the replica {} away.",
+                self.config.local_replica.display()
+            ),
+        )
+        .at("path", path.display())
     }
 
     fn write(&self, topology: &Topology, body: String, now: Timestamp) -> Result<()> {

@@ -67,6 +67,7 @@ pub(super) fn module(
             );
             Arc::new(PresenceFocus::new(
                 Box::new(pair),
+                pool.user_store.url.to_string(),
                 standby.user_store.to_string(),
                 SqlitePair::batch_changes(),
             ))

@@ -205,8 +205,11 @@ pub trait ContentStore: Send + Sync {
     /// Where it is, for people, for instance `file:/srv/share`.
     fn url(&self) -> String;
 
-    /// Opens the store anew and says what is there. Called at the beginning of every operation, so that a store that
-    /// was mounted or unmounted meanwhile is noticed.
+    /// The same store, with handles of its own. Every operation takes one: what it identified at its beginning is then
+    /// what it works on to its end, whatever is mounted or asked for meanwhile.
+    fn reopen(&self) -> Box<dyn ContentStore>;
+
+    /// Opens the store and says what is there.
     ///
     /// # Errors
     /// When something is there that cannot be read.

@@ -2,9 +2,13 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
 
 use crate::error::{Error, Result};
+
+const SUFFIX: &str = ".tmp";
 
 /// Replaces a file: written beside, synced, renamed, the folder synced. The folder is created where it is missing.
 ///
@@ -13,16 +17,66 @@ use crate::error::{Error, Result};
 pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
+    let written = match write_beside(path, folder, content) {
+        // Somebody swept it in the moment before it was locked.
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => write_beside(path, folder, content),
+        written => written,
+    };
+    written.map_err(|cause| Error::io("write", path, &cause))
+}
+
+fn write_beside(path: &Path, folder: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.tmp", uuid::Uuid::new_v4()));
-    let beside = std::path::PathBuf::from(name);
-    let written = File::create_new(&beside)
-        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+    name.push(format!(".{}{SUFFIX}", Uuid::new_v4()));
+    let beside = PathBuf::from(name);
+    let mut file = File::create_new(&beside)?;
+    // Where there are no locks nothing is swept either.
+    let _ = file.lock();
+    let written = file
+        .write_all(content)
+        .and_then(|()| file.sync_all())
         .and_then(|()| std::fs::rename(&beside, path))
         .and_then(|()| File::open(folder)?.sync_all());
-    written.map_err(|cause| {
+    if written.is_err() {
         // Nothing can be done about a leftover that cannot be removed either.
         let _ = std::fs::remove_file(&beside);
-        Error::io("write", path, &cause)
-    })
+    }
+    written
+}
+
+/// Removes what killed processes left in a folder: temporary files of [`replace`] that nobody holds.
+pub fn sweep(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_ours = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(SUFFIX)?.rsplit_once('.'))
+            .is_some_and(|(_, id)| Uuid::parse_str(id).is_ok());
+        // What cannot be opened, locked or removed is looked at again the next time.
+        if is_ours && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_leftovers_of_ours_that_nobody_holds_are_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let [dead, alive] = [Uuid::new_v4(), Uuid::new_v4()].map(|id| file(&format!("job.json.{id}.tmp")));
+        for path in [&dead, &alive, &file("job.json"), &file("other.tmp")] {
+            std::fs::write(path, "x").unwrap();
+        }
+        let held = File::open(&alive).unwrap();
+        held.lock().unwrap();
+        sweep(folder.path());
+        assert!(!dead.exists() && alive.exists() && file("job.json").exists() && file("other.tmp").exists());
+        replace(&file("job.json"), b"y").unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
 }

@@ -80,16 +80,35 @@ impl ManagementStore {
     /// When it cannot be opened or written.
     pub fn create(path: &Path) -> Result<Self> {
         let failed = |cause| sqlite_error("prepare", path, &cause);
-        let connection = open_own(path)?;
+        let mut connection = open_own(path)?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
-        connection.execute_batch(SCHEMA).map_err(failed)?;
-        connection
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        transaction.execute_batch(SCHEMA).map_err(failed)?;
+        transaction
             .execute(
                 "INSERT INTO csb_management (id, store_id, generation) VALUES (1, ?1, 0) ON CONFLICT DO NOTHING",
                 [Uuid::new_v4().to_string()],
             )
             .map_err(failed)?;
+        transaction.commit().map_err(failed)?;
         Ok(ManagementStore { path: path.to_owned(), connection })
+    }
+
+    /// Opens a store if there is one. A database without a single table is none: a process was killed that had only
+    /// begun to create it.
+    ///
+    /// # Errors
+    /// As for [`ManagementStore::open`].
+    pub fn open_existing(path: &Path) -> Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let is_blank = open(path, Access::Write).is_ok_and(|connection| {
+            let count = "SELECT count(*) FROM sqlite_schema";
+            connection.query_row(count, [], |row| row.get::<_, i64>(0)).is_ok_and(|count| count == 0)
+        });
+        if is_blank { Ok(None) } else { Self::open(path).map(Some) }
     }
 
     /// Opens a store that must exist.

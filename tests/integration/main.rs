@@ -9,4 +9,8 @@
     missing_docs
 )]
 
+mod deployment;
+mod jobs;
+mod kill;
+mod support;
 mod user_store;

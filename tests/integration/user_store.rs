@@ -309,6 +309,28 @@ fn an_older_generation_is_refused_by_the_standby_itself() {
 }
 
 #[test]
+fn a_half_made_copy_of_a_newer_owner_is_left_alone_and_that_of_an_older_one_removed() {
+    let pair = Pair::new(USERS);
+    let file = |generation: i64| pair.folder.path().join(format!("standby.sqlite.csb-new-{generation}"));
+    for generation in [3, 5, 7] {
+        std::fs::write(file(generation), "half made").unwrap();
+    }
+    pair.synchronize_as(5).unwrap();
+    assert_eq!(dump(&pair.source()), dump(&pair.standby()));
+    assert!(!file(3).exists() && !file(5).exists());
+    assert_eq!(std::fs::read_to_string(file(7)).unwrap(), "half made");
+}
+
+#[test]
+fn an_update_is_one_change() {
+    let pair = Pair::new(USERS);
+    pair.synchronize_and_compare();
+    pair.server.execute_batch("UPDATE users SET card = x'01'; UPDATE contacts SET note = 'n'").unwrap();
+    assert_eq!(pair.pair.observe(&CancellationToken::new()).unwrap().pending, 4);
+    pair.synchronize_and_compare();
+}
+
+#[test]
 fn a_lost_store_is_given_back_and_its_log_goes_on() {
     let pair = Pair::new(USERS);
     pair.synchronize_and_compare();

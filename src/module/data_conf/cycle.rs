@@ -21,7 +21,7 @@ pub(super) const BATCH_ITEMS: usize = 256;
 /// Runs a cycle.
 pub(super) fn run(module: &DataConf, context: &Context) -> Result<CycleOutcome> {
     let mut index = ContentIndex::open(&module.service_store, &module.pool)?;
-    module.establish(&mut index, context)?;
+    let warnings = module.establish(&mut index, context)?;
     let swept = module.standby.sweep()? + module.source.sweep()?;
     let scan_ns = module.scan_time(context);
     let indexed = index.count()?;
@@ -49,7 +49,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> Result<CycleOutcome> 
         meter: Meter::begin(context, "Copying files", Some(plan.totals())),
         batch: Vec::new(),
         batch_bytes: 0,
-        outcome: CycleOutcome { quarantined: walked.quarantined, ..CycleOutcome::default() },
+        outcome: CycleOutcome { quarantined: walked.quarantined, warnings, ..CycleOutcome::default() },
     };
     cycle.copy(&plan.steps)?;
     cycle.check_share(&plan, indexed)?;

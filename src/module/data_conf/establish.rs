@@ -13,17 +13,22 @@ use crate::store::content::{
 
 impl DataConf {
     /// Establishes the pair in its first cycle, recognises it in every later one.
-    pub(super) fn establish(&self, index: &mut ContentIndex, context: &Context) -> Result<()> {
+    /// Returns what an administrator should know.
+    pub(super) fn establish(&self, index: &mut ContentIndex, context: &Context) -> Result<Vec<String>> {
         index.check(context.generation)?;
-        let Some(pair) = index.pair()? else { return self.begin_pair(index, context) };
+        let Some(pair) = index.pair()? else {
+            self.begin_pair(index, context)?;
+            return Ok(Vec::new());
+        };
         self.check_source(&pair)?;
         match self.check_standby(&pair)? {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Vec::new()),
             Err(_) if context.force => {
                 let standby_id = self.begin_standby(context)?;
+                index.establish(context.generation, pair.source_id, standby_id, &[])?;
                 let message = "The standby copy was lost; as -Force asked for, all content is copied again.";
                 context.observer.warning(message.to_owned());
-                index.establish(context.generation, pair.source_id, standby_id, &[])
+                Ok(vec![message.to_owned()])
             }
             Err(lost) => Err(lost),
         }
@@ -72,12 +77,12 @@ impl DataConf {
     }
 
     fn begin_pair(&self, index: &mut ContentIndex, context: &Context) -> Result<()> {
-        let source_id = match self.source.identify()? {
+        let (source_id, is_empty) = match self.source.identify()? {
             Presence::Missing => return Err(missing_source(self.source.as_ref())),
-            Presence::Unmarked { .. } => None,
+            Presence::Unmarked { empty } => (None, empty),
             Presence::Marked(marker) => {
                 self.check_own(&marker, StoreRole::Source, self.source.as_ref())?;
-                Some(marker.store_id)
+                (Some(marker.store_id), false)
             }
         };
         let mut held = Vec::new();
@@ -87,6 +92,10 @@ impl DataConf {
             Presence::Marked(marker) => {
                 self.check_own(&marker, StoreRole::Standby, self.standby.as_ref())?;
                 held = self.held_by_standby(context)?;
+                // Neither index nor marker says that this is the source of that copy.
+                if source_id.is_none() && !held.is_empty() && (is_empty || !context.force) {
+                    return Err(self.unknown_source(held.len()));
+                }
                 marker.store_id
             }
         };
@@ -175,6 +184,20 @@ impl DataConf {
                 "Mount the right one, or correct content_store of the standby in the topology.",
             )),
         }
+    }
+
+    fn unknown_source(&self, held: usize) -> Error {
+        Error::new(
+            ErrorKind::ContentStoreUnmounted,
+            format!(
+                "The content store {} has no marker, though a standby copy with {held} objects exists. Nothing was \
+                 deleted.",
+                self.source.url()
+            ),
+            "If it is not mounted, mount it. If its content was lost and the service database as well, copy the \
+             standby's content into it, all but .csb. Then run the command again with -Force.",
+        )
+        .at("store", self.source.url())
     }
 
     fn check_own(&self, marker: &Marker, role: StoreRole, store: &dyn ContentStore) -> Result<()> {

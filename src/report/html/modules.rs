@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::report::{ModuleReport, ModuleState, QuarantinedItem, Report};
+use crate::report::{ModuleReport, ModuleState, Purpose, QuarantinedItem, Report};
 
 use super::format::{bytes, count, duration};
 use super::look::{Look, export_class, import_class, look};
@@ -13,6 +13,8 @@ pub const SHOWN_ITEMS: usize = 200;
 /// One module in one direction.
 pub struct ModuleView<'a> {
     pub report: &'a ModuleReport,
+    /// Whether it gave the partner back what it had lost.
+    pub gives_back: bool,
     pub look: Look,
     /// What was there before and after; a report that only planned has nothing after.
     pub states: Vec<StateRow>,
@@ -60,6 +62,7 @@ fn view(report: &ModuleReport) -> ModuleView<'_> {
     let moved = &report.moved;
     ModuleView {
         report,
+        gives_back: report.purpose == Purpose::CarryBack,
         look: look(report.outcome),
         states: states(&report.before, &report.after),
         facts: vec![

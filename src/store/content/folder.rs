@@ -109,9 +109,12 @@ impl ContentStore for FolderStore {
         format!("file:{}", self.root.display())
     }
 
+    fn reopen(&self) -> Box<dyn ContentStore> {
+        Box::new(FolderStore::new(self.root.clone(), self.database_files.clone()))
+    }
+
     fn identify(&self) -> Result<Presence> {
         self.handles.close();
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).clear();
         *self.protected.lock().unwrap_or_else(PoisonError::into_inner) =
             Arc::new(Protected::find(&self.database_files));
         let root = match self.handles.root() {

@@ -32,7 +32,9 @@ impl Replica {
         let replica = Replica { format: FORMAT, written_at: now, checksum: checksum(&documents), documents };
         let text = serde_json::to_vec_pretty(&replica)
             .map_err(|cause| invalid(path, "cannot be written").caused_by(&cause))?;
-        files::replace(path, &text)
+        files::replace(path, &text)?;
+        files::sweep(path.parent().unwrap_or(Path::new(".")));
+        Ok(())
     }
 
     /// Reads the replica.

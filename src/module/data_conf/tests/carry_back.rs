@@ -134,3 +134,27 @@ fn an_unsettled_object_comes_back_if_the_standby_has_it() {
     assert!(outcome.quarantined.is_empty());
     assert_eq!(fs::read(pair.source().join("folder0/f0")).unwrap(), b"published, not settled");
 }
+
+#[test]
+fn what_cannot_be_looked_at_is_named_and_not_given_back() {
+    let pair = filled();
+    fs::remove_file(pair.source().join("folder0/f0")).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", pair.source().join("folder0/f0")).unwrap();
+    assert_eq!(count(&pair), (0, 0));
+    let outcome = back(&pair);
+    assert!(outcome.moved.is_nothing());
+    assert_eq!(outcome.quarantined[0].item, "folder0/f0");
+}
+
+#[test]
+fn nothing_is_given_back_to_another_store() {
+    let pair = filled();
+    clear(&pair.source());
+    let other = Pair::new();
+    other.write("f", "1");
+    other.cycle();
+    fs::remove_dir(pair.source()).unwrap();
+    fs::rename(other.source(), pair.source()).unwrap();
+    assert_eq!(pair.module().carry_back(&pair.context()).unwrap_err().kind, ErrorKind::ContentStoreUnmounted);
+    assert_eq!(tree(&pair.source()).len(), 1);
+}

@@ -84,7 +84,8 @@ fn changes_deletions_and_renames_travel() {
     let seen = pair.observe();
     assert_eq!((seen.pending_items, seen.pending_bytes), (4, 12 + (3 << 20)));
     let outcome = pair.cycle();
-    assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (2, 2));
+    assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted, outcome.moved.batches), (2, 2, 2));
+    assert_eq!(outcome.details, ["Compared 7 objects: 2 written, 2 deleted, 0 not copied."]);
     pair.assert_settled();
 }
 
@@ -224,6 +225,7 @@ fn what_a_killed_cycle_left_is_swept_and_deleted() {
     pair.write("kept", "1");
     pair.cycle();
     fs::write(pair.standby().join(".csb/tmp/left"), "half").unwrap();
+    fs::write(pair.source().join(".csb/tmp/left too"), "half").unwrap();
     // Killed between publishing and settling, and the source's file was deleted since.
     let orphan = crate::store::content::ContentPath::from_bytes(b"orphan").unwrap();
     let kind = crate::store::content::ObjectKind::File;
@@ -231,6 +233,35 @@ fn what_a_killed_cycle_left_is_swept_and_deleted() {
     fs::write(pair.standby().join("orphan"), "published").unwrap();
     let outcome = pair.cycle();
     assert_eq!(outcome.moved.items_deleted, 1);
-    assert!(outcome.details.iter().any(|line| line.contains("1 temporary file")));
+    assert!(outcome.details.iter().any(|line| line.contains("2 temporary files")));
+    pair.assert_settled();
+}
+
+/// Cancels within a file.
+struct CancelWithin(CancellationToken, Mutex<u64>);
+
+impl Observer for CancelWithin {
+    fn progress(&self, progress: Progress) {
+        if progress.bytes_done >= 1 << 20 {
+            self.0.cancel();
+            *self.1.lock().unwrap() = progress.bytes_done;
+        }
+    }
+
+    fn warning(&self, _: String) {}
+}
+
+#[test]
+fn a_big_file_is_left_in_the_middle_when_the_job_is_cancelled() {
+    let pair = Pair::new();
+    pair.write("big", vec![1; 32 << 20]);
+    let cancel = CancellationToken::new();
+    let observer = Arc::new(CancelWithin(cancel.clone(), Mutex::default()));
+    let context = Context { cancel, observer: observer.clone(), clock: SlowClock::new(), ..pair.context() };
+    assert_eq!(pair.module().run_cycle(&context).unwrap_err().kind, ErrorKind::Cancelled);
+    assert_eq!(*observer.1.lock().unwrap(), 1 << 20);
+    assert!(tree(&pair.standby()).is_empty());
+    assert_eq!(fs::read_dir(pair.standby().join(".csb/tmp")).unwrap().count(), 0);
+    pair.cycle();
     pair.assert_settled();
 }

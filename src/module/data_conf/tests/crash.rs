@@ -99,3 +99,61 @@ fn a_first_cycle_that_died_anywhere_is_finished_by_the_next() {
         }
     }
 }
+
+const CHILD_ROOT: &str = "CSB_TEST_KILLED_CYCLE_ROOT";
+const CHILD_GENERATION: &str = "CSB_TEST_KILLED_CYCLE_GENERATION";
+
+/// Not a test of its own: the process that the next one kills.
+#[test]
+fn cycle_that_is_killed() {
+    let Some(root) = std::env::var_os(CHILD_ROOT).map(PathBuf::from) else { return };
+    let module = DataConf::new(DataConfConfig {
+        pool: pool(),
+        source: root.join("source"),
+        standby: root.join("standby"),
+        service_store: root.join("service.sqlite"),
+        database_files: Vec::new(),
+        batch_bytes: 20_000,
+    });
+    let context = Context {
+        generation: Generation(std::env::var(CHILD_GENERATION).unwrap().parse().unwrap()),
+        cancel: CancellationToken::new(),
+        observer: Arc::new(Seen::default()),
+        clock: Arc::new(SystemClock::new()),
+        force: true,
+    };
+    loop {
+        module.run_cycle(&context).unwrap();
+    }
+}
+
+#[test]
+fn killed_processes_leave_nothing_that_the_next_cycle_does_not_mend() {
+    let pair = Pair::new();
+    let mut random = fastrand::Rng::with_seed(7);
+    for round in 0..20 {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "module::data_conf::tests::crash::cycle_that_is_killed"])
+            .env(CHILD_ROOT, pair.folder.path())
+            .env(CHILD_GENERATION, pair.generation.0.to_string())
+            .stdout(std::process::Stdio::null())
+            .spawn();
+        let mut child = child.unwrap();
+        let end = std::time::Instant::now() + Duration::from_millis(random.u64(5..120));
+        while std::time::Instant::now() < end {
+            let name = format!("d{}/f{}", random.u8(0..4), random.u8(0..60));
+            if random.u8(0..4) == 0 {
+                let _ = fs::remove_file(pair.source().join(name));
+            } else {
+                pair.write(&name, vec![round; random.usize(0..5000)]);
+            }
+        }
+        child.kill().unwrap();
+        let signal = std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap());
+        assert_eq!(signal, Some(9), "it ended by itself");
+        if round % 5 == 4 {
+            pair.forced_cycle();
+            pair.assert_settled();
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::faulty::{Faults, module};
 use super::*;
+use crate::store::content::ContentPath;
 
 fn filled() -> Pair {
     let pair = Pair::new();
@@ -108,4 +109,40 @@ fn names_that_were_not_made_durable_are_published_again() {
     assert_eq!(pair.observe().pending_items, 1);
     assert_eq!(pair.cycle().moved.items_written, 1);
     pair.assert_settled();
+}
+
+#[test]
+fn a_file_that_ends_before_its_size_is_not_published() {
+    let pair = filled();
+    pair.write("plain", "changed");
+    let (module, _) =
+        module(&pair, Faults { short: ["plain"].into(), ..Faults::default() }, Faults::default());
+    assert_eq!(module.run_cycle(&pair.context()).unwrap().quarantined[0].item, "plain");
+    assert_eq!(fs::read(pair.standby().join("plain")).unwrap(), b"3");
+}
+
+fn indexed(pair: &Pair) -> i64 {
+    pair.index().folder(&ContentPath::root()).unwrap()[0].1.indexed_ns
+}
+
+#[test]
+fn a_file_is_read_again_while_it_is_young_and_once_more() {
+    let pair = Pair::new();
+    pair.write("f", "1");
+    let reads = |ahead_ns| {
+        let unreadable = Faults { unreadable: ["f"].into(), ahead_ns, ..Faults::default() };
+        let outcome = module(&pair, unreadable, Faults::default()).0.run_cycle(&pair.context()).unwrap();
+        !outcome.quarantined.is_empty()
+    };
+    pair.cycle();
+    let first = indexed(&pair);
+    let now = i64::try_from(Timestamp::now().as_nanosecond()).unwrap();
+    assert!((now - 60_000_000_000..=now).contains(&first), "indexed by the clock of the source");
+    assert!(reads(0));
+    pair.cycle();
+    assert_eq!(indexed(&pair), first, "young as ever: there is nothing to remember");
+    let later = Faults { ahead_ns: 3_000_000_000, ..Faults::default() };
+    assert!(module(&pair, later, Faults::default()).0.run_cycle(&pair.context()).unwrap().moved.is_nothing());
+    assert!(indexed(&pair) > first + 2_000_000_000);
+    assert!(!reads(0));
 }

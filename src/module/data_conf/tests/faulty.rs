@@ -23,13 +23,17 @@ pub(super) struct Faults {
     pub(super) seals: AtomicU32,
     pub(super) seal_error: Option<ErrorKind>,
     pub(super) flush_error: bool,
+    /// Files that end at once when they are read.
+    pub(super) short: BTreeSet<&'static str>,
+    /// How far the store's clock is ahead.
+    pub(super) ahead_ns: i64,
     /// How many operations the process lives for; none for ever.
     pub(super) lives: Option<AtomicU32>,
     pub(super) seals_tried: AtomicU32,
 }
 
 pub(super) struct Faulty {
-    pub(super) inner: FolderStore,
+    pub(super) inner: Box<dyn ContentStore>,
     pub(super) faults: Arc<Faults>,
 }
 
@@ -99,7 +103,7 @@ impl Drop for FaultyStaged<'_> {
 }
 
 /// Changes the file behind the module's back as soon as it was read.
-struct FaultyReader<'a>(Box<dyn ContentReader + 'a>, Option<&'a (PathBuf, AtomicU32)>);
+struct FaultyReader<'a>(Box<dyn ContentReader + 'a>, Option<&'a (PathBuf, AtomicU32)>, bool);
 
 impl ContentReader for FaultyReader<'_> {
     fn meta(&self) -> ObjectMeta {
@@ -107,7 +111,7 @@ impl ContentReader for FaultyReader<'_> {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> ObjectResult<usize> {
-        let count = self.0.read(buffer)?;
+        let count = if self.2 { 0 } else { self.0.read(buffer)? };
         if let Some((path, times)) = self.1.take()
             && count_down(times)
         {
@@ -125,6 +129,9 @@ impl ContentReader for FaultyReader<'_> {
 impl ContentStore for Faulty {
     fn url(&self) -> String {
         self.inner.url()
+    }
+    fn reopen(&self) -> Box<dyn ContentStore> {
+        Box::new(Faulty { inner: self.inner.reopen(), faults: self.faults.clone() })
     }
     fn identify(&self) -> Result<Presence> {
         self.faults.operate()?;
@@ -147,7 +154,7 @@ impl ContentStore for Faulty {
         self.inner.sweep()
     }
     fn now_ns(&self) -> Option<i64> {
-        self.inner.now_ns()
+        self.inner.now_ns().map(|now| now + self.faults.ahead_ns)
     }
     fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Vec<Entry>> {
         self.faults.operate()?;
@@ -162,7 +169,8 @@ impl ContentStore for Faulty {
         self.faults.operate()?;
         self.fails(path)?;
         let changing = self.faults.changing.iter().find(|(changing, _)| changing.ends_with(path.to_string()));
-        Ok(Box::new(FaultyReader(self.inner.read(path)?, changing)))
+        let is_short = self.faults.short.contains(path.to_string().as_str());
+        Ok(Box::new(FaultyReader(self.inner.read(path)?, changing, is_short)))
     }
     fn stage(&self) -> ObjectResult<Box<dyn StagedObject + '_>> {
         self.faults.operate()?;
@@ -192,8 +200,8 @@ impl ContentStore for Faulty {
 /// The module between two stores that fail like this.
 pub(super) fn module(pair: &Pair, source: Faults, standby: Faults) -> (DataConf, Arc<Faults>) {
     let standby = Arc::new(standby);
-    let source = Faulty { inner: pair.source_store(), faults: Arc::new(source) };
-    let faulty = Faulty { inner: pair.standby_store(), faults: standby.clone() };
+    let source = Faulty { inner: Box::new(pair.source_store()), faults: Arc::new(source) };
+    let faulty = Faulty { inner: Box::new(pair.standby_store()), faults: standby.clone() };
     let module =
         DataConf::between(pool(), Box::new(source), Box::new(faulty), pair.service(), pair.batch_bytes);
     (module, standby)

@@ -11,6 +11,15 @@ fn filled(count: usize) -> Pair {
     pair
 }
 
+impl Pair {
+    fn lose_index(&mut self) {
+        for file in ["service.sqlite", "service.sqlite-wal", "service.sqlite-shm"] {
+            let _ = fs::remove_file(self.folder.path().join(file));
+        }
+        self.take_lease();
+    }
+}
+
 fn clear(folder: &Path) {
     fs::remove_dir_all(folder).unwrap();
     fs::create_dir(folder).unwrap();
@@ -117,7 +126,8 @@ fn a_lost_standby_is_not_refilled_unless_forced() {
         assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted);
         assert!(error.advice.contains("-Force"), "{}", error.advice);
         assert_eq!(pair.module().observe(&CancellationToken::new()).unwrap_err().kind, error.kind);
-        assert_eq!(pair.forced_cycle().moved.items_written, 3);
+        let outcome = pair.forced_cycle();
+        assert_eq!((outcome.moved.items_written, outcome.warnings.len()), (3, 1));
         pair.assert_settled();
     }
     fs::remove_file(pair.standby().join(".csb/store.json")).unwrap();
@@ -137,6 +147,11 @@ fn what_somebody_else_put_into_the_standby_folder_stays() {
     pair.cycle();
     fs::write(pair.standby().join("mine"), "x").unwrap();
     pair.cycle();
+    assert_eq!(fs::read(pair.standby().join("mine")).unwrap(), b"x");
+    // Not even a folder takes the place of a file that this product did not put there.
+    pair.write("mine/f", "1");
+    let outcome = pair.cycle();
+    assert!(outcome.quarantined.iter().any(|item| item.item == "mine"), "{outcome:?}");
     assert_eq!(fs::read(pair.standby().join("mine")).unwrap(), b"x");
 }
 
@@ -158,10 +173,7 @@ fn a_lost_index_is_rebuilt_from_the_standby() {
     pair.write("folder/gone", "1");
     pair.cycle();
     fs::remove_dir_all(pair.source().join("folder")).unwrap();
-    for file in ["service.sqlite", "service.sqlite-wal", "service.sqlite-shm"] {
-        let _ = fs::remove_file(pair.folder.path().join(file));
-    }
-    pair.take_lease();
+    pair.lose_index();
     let outcome = pair.cycle();
     assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (3, 2));
     pair.assert_settled();
@@ -231,4 +243,55 @@ fn disabling_lists_and_removes_every_trace() {
     assert_eq!(tree(&pair.source()), tree(&pair.standby()), "content stays");
     assert_eq!(pair.index().count().unwrap(), 0);
     assert!(module.disable(pair.generation, false).unwrap().is_empty());
+}
+
+#[test]
+fn disabling_leaves_the_store_of_another_pair_alone() {
+    let pair = filled(1);
+    let marker = pair.source().join(".csb/store.json");
+    let text = fs::read_to_string(&marker).unwrap().replace("atl.example.com", "chi.example.com");
+    fs::write(&marker, &text).unwrap();
+    pair.module().disable(pair.generation, false).unwrap();
+    assert_eq!(fs::read_to_string(&marker).unwrap(), text);
+    let observed = pair.module().observe(&CancellationToken::new());
+    assert_eq!(observed.unwrap_err().kind, ErrorKind::ForeignContent);
+    assert_eq!(pair.cycle_error().kind, ErrorKind::ForeignContent);
+}
+
+/// Asks for the state whenever it is told about progress.
+struct Curious(Mutex<Option<Arc<DataConf>>>);
+
+impl Observer for Curious {
+    fn progress(&self, _: Progress) {
+        let module = self.0.lock().unwrap().clone();
+        module.unwrap().observe(&CancellationToken::new()).unwrap();
+    }
+
+    fn warning(&self, _: String) {}
+}
+
+#[test]
+fn the_state_can_be_asked_for_during_a_cycle() {
+    let pair = filled(3);
+    for number in 0..20 {
+        pair.write(&format!("new{number}"), "1");
+    }
+    let module = Arc::new(pair.module());
+    let observer = Arc::new(Curious(Mutex::new(Some(module.clone()))));
+    module.run_cycle(&Context { observer, clock: SlowClock::new(), ..pair.context() }).unwrap();
+    pair.assert_settled();
+}
+
+#[test]
+fn a_lost_index_and_a_source_without_marker_delete_nothing() {
+    let mut pair = filled(3);
+    pair.lose_index();
+    clear(&pair.source());
+    let forced = pair.module().run_cycle(&Context { force: true, ..pair.context() });
+    assert_eq!(forced.unwrap_err().kind, ErrorKind::ContentStoreUnmounted);
+    pair.write("f000", "content");
+    assert_eq!(pair.cycle_error().kind, ErrorKind::ContentStoreUnmounted);
+    assert_eq!(tree(&pair.standby()).len(), 3);
+    assert_eq!(pair.forced_cycle().moved.items_deleted, 2);
+    pair.assert_settled();
 }

@@ -281,19 +281,24 @@ fn triggers(table: &Table, number: i64) -> BTreeMap<String, String> {
         format!("{into} {}; {into} {} WHERE {changed}", values("NEW."), values("OLD.")),
     );
     if !table.conflicts.is_empty() {
-        let body = table.conflicts.iter().map(|index| {
-            let same = index
-                .iter()
-                .map(|column| {
-                    format!("{0} = NEW.{0} COLLATE {1}", quote(&column.name), quote(&column.collation))
-                })
-                .collect::<Vec<_>>()
-                .join(" AND ");
-            format!("{into} {} FROM {target} WHERE {same}", values(""))
-        });
-        let body = body.collect::<Vec<_>>().join("; ");
-        add("replace_insert", "BEFORE INSERT", body.clone());
-        add("replace_update", "BEFORE UPDATE", body);
+        let body = |besides: &str| {
+            let parts = table.conflicts.iter().map(|index| {
+                let same = index
+                    .iter()
+                    .map(|column| {
+                        format!("{0} = NEW.{0} COLLATE {1}", quote(&column.name), quote(&column.collation))
+                    })
+                    .collect::<Vec<_>>()
+                    .join(" AND ");
+                format!("{into} {} FROM {target} WHERE {same}{besides}", values(""))
+            });
+            parts.collect::<Vec<_>>().join("; ")
+        };
+        let own = table.key.iter().map(|column| format!("{0} IS OLD.{0}", quote(column)));
+        // The updated row is in its own way, and its key is logged after the update.
+        let besides = format!(" AND NOT ({})", own.collect::<Vec<_>>().join(" AND "));
+        add("replace_insert", "BEFORE INSERT", body(""));
+        add("replace_update", "BEFORE UPDATE", body(&besides));
     }
     all
 }

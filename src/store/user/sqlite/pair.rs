@@ -12,14 +12,14 @@ use super::capture::{self, Capture};
 use super::import::Import;
 use super::schema::{Schema, objects};
 use super::source::{
-    BATCH_CHANGES, LOCK_PATIENCE, Source, is_schema_change, patiently, row_estimate, while_busy,
+    BATCH_CHANGES, LOCK_PATIENCE, Source, is_schema_change, patiently, row_count, while_busy,
 };
 use super::standby::{self, Found};
 use super::{restore, traces};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Trace;
 use crate::store::sqlite::{Access, open, sqlite_error};
 use crate::store::user::{Cursor, PairObservation, PairOutcome, UserStorePair, Work};
+use crate::store::{Generation, Trace};
 use crate::topology::UserStoreConfig;
 
 /// How often a run begins again because the server changed its schema meanwhile.
@@ -96,7 +96,7 @@ impl SqlitePair {
             }
             _ => {
                 let schema = Schema::read(&transaction, &self.source, &self.config)?;
-                let pending = row_estimate(&transaction, schema.tables.iter()).map_err(failed)?.unwrap_or(0);
+                let pending = row_count(&transaction, &schema.tables).map_err(failed)?;
                 return Ok(PairObservation { pending, ..PairObservation::default() });
             }
         };
@@ -213,8 +213,7 @@ impl Run<'_> {
 
     /// Makes a new copy beside the standby's place, consistent and complete, and puts it there in one step.
     fn copy_anew(&mut self, standby: &Path, reason: Option<String>) -> Result<Cursor> {
-        let fresh = fresh_path(standby);
-        remove_database(&fresh)?;
+        let fresh = begin_fresh(standby, self.work.generation)?;
         let failed = |cause| sqlite_error("write the new standby copy", &fresh, &cause);
         let cursor = {
             let connection = open(&fresh, Access::Create)?;
@@ -359,9 +358,29 @@ fn source_too_busy(path: &Path) -> Error {
     )
 }
 
-/// Where a new copy grows until it is complete.
-pub(super) fn fresh_path(place: &Path) -> PathBuf {
-    with_suffix(place, ".csb-new")
+/// What new copies are called until they are complete, before the generation of whoever makes them: an owner that was
+/// fenced and does not know it yet must not find another one's half-made copy under its own copy's name.
+const FRESH: &str = ".csb-new-";
+
+/// Where a new copy grows until it is complete. What owners before this one left unfinished is removed.
+pub(super) fn begin_fresh(place: &Path, generation: Generation) -> Result<PathBuf> {
+    let folder = place.parent().unwrap_or(Path::new("."));
+    let prefix = with_suffix(Path::new(place.file_name().unwrap_or_default()), FRESH);
+    let entries = match std::fs::read_dir(folder) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => None,
+        entries => Some(entries.map_err(|cause| Error::io("list", folder, &cause))?),
+    };
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().zip(prefix.to_str()).and_then(|(name, prefix)| {
+            let rest = name.strip_prefix(prefix)?;
+            rest.split('-').next()?.parse::<i64>().ok()
+        });
+        if number.is_some_and(|number| number <= generation.0) {
+            remove_file(&entry.path())?;
+        }
+    }
+    Ok(with_suffix(place, &format!("{FRESH}{}", generation.0)))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -370,18 +389,11 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Removes a database of ours that was never published, and its journals.
-pub(super) fn remove_database(path: &Path) -> Result<()> {
-    for suffix in ["", "-journal", "-wal", "-shm"] {
-        let file = with_suffix(path, suffix);
-        match std::fs::remove_file(&file) {
-            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &file, &cause));
-            }
-            _ => {}
-        }
+fn remove_file(file: &Path) -> Result<()> {
+    match std::fs::remove_file(file) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", file, &cause)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Puts a complete database at its place, durably; what lay there is kept under the name that is returned. While the

@@ -3,9 +3,9 @@
 use rusqlite::backup::{Backup, StepResult};
 
 use super::capture;
-use super::pair::{SqlitePair, fresh_path, publish, remove_database};
+use super::pair::{SqlitePair, begin_fresh, publish};
 use super::schema::objects;
-use super::source::row_estimate;
+use super::source::row_count;
 use super::standby::{self, Found};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::sqlite::{Access, open, sqlite_error};
@@ -27,9 +27,9 @@ pub(super) fn lost(pair: &SqlitePair) -> Result<Option<u64>> {
     }
     let copy = open(&pair.standby, Access::Read)?;
     let schema = super::schema::Schema::read(&copy, &pair.standby, &pair.config)?;
-    let rows = row_estimate(&copy, schema.tables.iter())
-        .map_err(|cause| sqlite_error("read", &pair.standby, &cause))?;
-    Ok(Some(rows.unwrap_or(0)))
+    let rows =
+        row_count(&copy, &schema.tables).map_err(|cause| sqlite_error("read", &pair.standby, &cause))?;
+    Ok(Some(rows))
 }
 
 /// Makes the active copy anew. It continues the change log of the lost one, so that the next backup goes on from the
@@ -45,8 +45,7 @@ pub(super) fn restore(pair: &SqlitePair, work: &Work<'_>) -> Result<PairOutcome>
         )
         .at("path", pair.source.display()));
     }
-    let fresh = fresh_path(&pair.source);
-    remove_database(&fresh)?;
+    let fresh = begin_fresh(&pair.source, work.generation)?;
     let failed = |cause| sqlite_error("write the restored user store", &fresh, &cause);
     {
         let mut connection = open(&fresh, Access::Create)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension, ToSql, Transaction, params_from_iter};
+use rusqlite::{Connection, ToSql, Transaction, params_from_iter};
 use tokio_util::sync::CancellationToken;
 
 use super::capture::{self, Capture};
@@ -318,25 +318,49 @@ fn range_query(table: &Table, goes_on: bool) -> String {
     format!("SELECT {order}, {columns} FROM {} {condition} ORDER BY {order}", quote(&table.name))
 }
 
-/// The span of rowids of tables that have them; none where one of the tables has none.
+/// Roughly how many rows some tables have, cheaply: the span of rowids, or a count where there are none. Nothing where
+/// a table without rowids has more than are counted in an instant.
 pub(super) fn row_estimate<'t>(
     connection: &Connection,
     tables: impl Iterator<Item = &'t Table>,
 ) -> rusqlite::Result<Option<u64>> {
+    const COUNTED: u64 = 100_000;
     let mut total = 0;
     for table in tables {
-        let Order::Rowid(alias) = &table.order else { return Ok(None) };
         let name = quote(&table.name);
-        let ends: Option<(Option<i64>, Option<i64>)> = connection
-            .query_row(
-                &format!("SELECT (SELECT min({alias}) FROM {name}), (SELECT max({alias}) FROM {name})"),
-                [],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .optional()?;
-        if let Some((Some(first), Some(last))) = ends {
-            total += last.saturating_sub(first).saturating_add(1).unsigned_abs();
-        }
+        let rows =
+            |sql: String| connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
+        total += match &table.order {
+            Order::Rowid(alias) => rows(format!(
+                "SELECT coalesce((SELECT max({alias}) FROM {name}) - (SELECT min({alias}) FROM {name}) + 1, 0)"
+            ))?,
+            Order::PrimaryKey(_) => {
+                let counted = rows(format!("SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT {COUNTED})"))?;
+                if counted == COUNTED {
+                    return Ok(None);
+                }
+                counted
+            }
+        };
     }
     Ok(Some(total))
+}
+
+/// How many rows of a table without rowids are counted: more would keep the server from committing for too long.
+const COUNTED_ROWS: u32 = 50_000;
+
+/// How many rows tables have, for plans: the span of rowids, or a count that ends somewhere where there are none.
+pub(super) fn row_count(connection: &Connection, tables: &[Table]) -> rusqlite::Result<u64> {
+    let mut total = 0;
+    for table in tables {
+        total += match row_estimate(connection, std::iter::once(table))? {
+            Some(rows) => rows,
+            None => {
+                let name = quote(&table.name);
+                let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT {COUNTED_ROWS})");
+                connection.query_row(&sql, [], |row| row.get::<_, u32>(0)).map(u64::from)?
+            }
+        };
+    }
+    Ok(total)
 }

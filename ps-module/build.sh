@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Merges the sources into one CsBackup.psm1: it imports four times as fast as forty dot-sourced files. Needs no PowerShell.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+target=CsBackup.psm1
+{
+    echo '# Built from src/ by build.sh; edit the sources.'
+    echo 'Set-StrictMode -Version Latest'
+    printf '$script:Text = '
+    cat en-US/CsBackup.Strings.psd1
+    for source in src/private/*.ps1 src/public/*.ps1; do
+        [[ $source == */Initialize.ps1 ]] && continue
+        echo
+        cat "$source"
+    done
+    echo
+    cat src/private/Initialize.ps1
+} > "$target.new"
+
+# Windows PowerShell reads a file without a byte order mark in the system's code page.
+if LC_ALL=C grep -nP '[^\x00-\x7F]' "$target.new"; then
+    echo "The lines above are not ASCII." >&2
+    exit 1
+fi
+mv "$target.new" "$target"
+echo "$PWD/$target: $(grep -c '^function ' "$target") functions"

@@ -1,0 +1,48 @@
+# Makes a document what administrators expect: PascalCase names, local dates, time spans without the unit in the name.
+function ConvertTo-CsbObject {
+    param($Document, [string] $TypeName)
+    $row = [ordered] @{}
+    if ($TypeName) {
+        $row['PSTypeName'] = $TypeName
+        foreach ($name in @($script:LeadingProperties[$TypeName])) { if ($name) { $row[$name] = $null } }
+    }
+    foreach ($property in $Document.PSObject.Properties) {
+        $name = $property.Name.Substring(0, 1).ToUpperInvariant() + $property.Name.Substring(1)
+        $value = $property.Value
+        if ($name.Length -gt 2 -and $name.EndsWith('Ms', [System.StringComparison]::Ordinal)) {
+            $name = $name.Substring(0, $name.Length - 2)
+            if ($null -ne $value) { $value = [timespan]::FromMilliseconds([double] $value) }
+        } elseif ($name -ceq 'LastSuccess' -or ($name.Length -gt 2 -and $name.EndsWith('At', [System.StringComparison]::Ordinal))) {
+            $value = ConvertTo-CsbDate $value
+        } elseif ($value -is [System.Management.Automation.PSCustomObject]) {
+            $value = ConvertTo-CsbObject $value
+        } elseif ($value -is [array]) {
+            $element = [string] $script:ElementTypes[$name]
+            $items = New-Object object[] $value.Length
+            for ($index = 0; $index -lt $value.Length; $index++) {
+                $item = $value[$index]
+                if ($item -is [System.Management.Automation.PSCustomObject]) { $item = ConvertTo-CsbObject $item $element }
+                $items[$index] = $item
+            }
+            $value = $items
+        }
+        $row[$name] = $value
+    }
+    [pscustomobject] $row
+}
+
+$script:ElementTypes = @{
+    BackupModules = 'CsBackup.ModuleStatus'
+    Errors        = 'CsBackup.Failure'
+    Modules       = 'CsBackup.ReportModule'
+    Quarantined   = 'CsBackup.QuarantinedItem'
+    Steps         = 'CsBackup.Step'
+}
+
+# JSON objects have no order; people read the name first.
+$script:LeadingProperties = @{
+    'CsBackup.AdminRole'         = 'Identity', 'IsStandardRole', 'Cmdlets'
+    'CsBackup.PublishedTopology' = 'Version', 'Unchanged', 'Pools', 'Warnings'
+    'CsBackup.Relationship'      = 'PoolFqdn', 'BackupPoolFqdn', 'PoolState', 'BackupPoolState'
+    'CsBackup.SampleDeployment'  = 'DeploymentFile', 'TopologyFile', 'Pools', 'Users', 'Contacts', 'Files'
+}

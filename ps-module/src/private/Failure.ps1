@@ -1,0 +1,59 @@
+# Failures travel as error documents of docs/documents.md, not as exceptions: a caught exception would stay in $Error.
+function New-CsbFailure {
+    param([string] $Kind, [string] $Message, [string] $Advice, [string[]] $Causes = @())
+    [pscustomobject] @{
+        kind = $Kind; message = $Message; advice = $Advice; retryable = $false
+        context = [pscustomobject] @{}; causes = $Causes
+    }
+}
+
+function New-CsbErrorRecord {
+    param($Failure, $Target)
+    $kind = [string] (Get-CsbField $Failure 'kind' 'Unknown')
+    $message = [string] (Get-CsbField $Failure 'message' $kind)
+    $advice = [string] (Get-CsbField $Failure 'advice' '')
+    $inner = $null
+    $causes = @(Get-CsbField $Failure 'causes' @())
+    for ($index = $causes.Count - 1; $index -ge 0; $index--) {
+        $inner = New-Object System.Exception ([string] $causes[$index]), $inner
+    }
+    $exception = New-Object System.InvalidOperationException $message, $inner
+    $context = Get-CsbField $Failure 'context'
+    if ($null -ne $context) {
+        foreach ($property in $context.PSObject.Properties) { $exception.Data[$property.Name] = [string] $property.Value }
+    }
+    $category = [System.Management.Automation.ErrorCategory]::NotSpecified
+    if ($script:ErrorCategories.ContainsKey($kind)) { $category = $script:ErrorCategories[$kind] }
+    $record = New-Object System.Management.Automation.ErrorRecord $exception, $kind, $category, $Target
+    # Windows PowerShell does not show the recommended action.
+    $text = $message
+    if ($advice -and $PSVersionTable.PSVersion.Major -lt 6) { $text = "$message $advice" }
+    $record.ErrorDetails = New-Object System.Management.Automation.ErrorDetails $text
+    if ($advice) { $record.ErrorDetails.RecommendedAction = $advice }
+    $record
+}
+
+function Write-CsbFailure {
+    param($Cmdlet, $Failure, $Target, [switch] $Terminating)
+    $record = New-CsbErrorRecord $Failure $Target
+    if ($Terminating) { $Cmdlet.ThrowTerminatingError($record) } else { $Cmdlet.WriteError($record) }
+}
+
+$script:ErrorCategories = @{
+    AbiMismatch = 'InvalidOperation'; AccessDenied = 'PermissionDenied'; Cancelled = 'OperationStopped'
+    Conflict = 'ResourceBusy'; ContentStoreUnmounted = 'ResourceUnavailable'; Corrupt = 'InvalidData'
+    DiskFull = 'ResourceUnavailable'; DuplicatePool = 'InvalidData'
+    FailedOverPoolOnlyWithoutFullBackup = 'InvalidArgument'; Fenced = 'PermissionDenied'; FileMissing = 'ObjectNotFound'
+    ForeignContent = 'ResourceExists'; FullBackupWithSteadyState = 'InvalidArgument'; Interrupted = 'OperationStopped'
+    InvalidArgument = 'InvalidArgument'; InvalidRequest = 'InvalidArgument'; InvalidUtf8 = 'InvalidArgument'
+    InvalidValue = 'InvalidData'; Io = 'DeviceError'; KeyMissing = 'InvalidData'; LibraryMissing = 'NotInstalled'
+    LibraryUnusable = 'NotInstalled'; MasterOutdated = 'InvalidOperation'; NotConnected = 'ConnectionError'
+    NotPaired = 'InvalidOperation'; NotPublished = 'ObjectNotFound'; OneSidedPairing = 'InvalidData'
+    OptionConflict = 'InvalidArgument'; PathInvalid = 'InvalidArgument'; PoolStateMismatch = 'InvalidOperation'
+    ReplicaInvalid = 'InvalidData'; ReportNotWritten = 'WriteError'; SafetyShareExceeded = 'LimitsExceeded'
+    SelfPaired = 'InvalidData'; SharedStore = 'InvalidData'; ShutDown = 'InvalidOperation'; SourceTooBusy = 'ResourceBusy'
+    StandbyInsideSource = 'InvalidData'; StateNotReached = 'OperationTimeout'; StoreBusy = 'ResourceBusy'
+    StoreUnavailable = 'ResourceUnavailable'; SyntaxError = 'ParserError'; UnknownBackupPool = 'InvalidData'
+    UnknownField = 'InvalidData'; UnknownJob = 'ObjectNotFound'; UnknownPool = 'ObjectNotFound'; UnknownRole = 'ObjectNotFound'
+    UnsafeSqlite = 'NotInstalled'; UnsupportedStore = 'NotImplemented'; WaitTimedOut = 'OperationTimeout'
+}

@@ -1,0 +1,66 @@
+# Runs one job to its end, with progress. Returns @{ Value = report; Failure; ReportFile }.
+# Ctrl+C ends the loop in finally, which cancels the job and still writes what it did.
+function Invoke-CsbJob {
+    param($Connection, [string] $Function, [System.Collections.IDictionary] $Request, [string] $Command, [string] $ReportPath)
+    $started = Start-CsbNativeJob $Connection $Function $Request
+    if ($started.Failure) { return $started }
+    $job = $started.Value
+    $silent = [bool] $Request['whatIf']
+    $progress = New-CsbProgress (Get-CsbText 'ProgressActivity' $Command, $Request['poolFqdn'])
+    $result = @{ Value = $null; Failure = $null; ReportFile = '' }
+    $after = [uint64] 0
+    $jobId = ''
+    $ended = $false
+    $interrupted = $true
+    try {
+        while (-not $ended) {
+            $poll = Read-CsbNativeJob $Connection $job $after
+            if ($poll.Failure) {
+                $result.Failure = $poll.Failure
+                break
+            }
+            $jobId = [string] $poll.Value.jobId
+            $after = [uint64] $poll.Value.lastSeq
+            foreach ($entry in @($poll.Value.events)) {
+                if ($entry.event -eq 'finished') { $ended = $true }
+                if (-not $silent) { Write-CsbEvent $progress $entry }
+            }
+        }
+        $interrupted = $false
+    } finally {
+        if (-not $ended) {
+            Stop-CsbNativeJob $Connection $job
+            $drain = [System.Diagnostics.Stopwatch]::StartNew()
+            while (-not $ended -and $drain.ElapsedMilliseconds -lt 2000) {
+                $poll = Read-CsbNativeJob $Connection $job $after
+                if ($poll.Failure) { break }
+                $jobId = [string] $poll.Value.jobId
+                $after = [uint64] $poll.Value.lastSeq
+                $ended = @($poll.Value.events | Where-Object { $_.event -eq 'finished' }).Count -gt 0
+            }
+        }
+        if ($ended -and -not $silent) {
+            $page = Get-CsbNativeReport $Connection $job -Html
+            if (-not $ReportPath) { $ReportPath = Get-CsbReportPath $Command $Request['poolFqdn'] $jobId }
+            $unwritten = $page.Failure
+            if (-not $unwritten) { $unwritten = Write-CsbReportFile $ReportPath $page.Value }
+            if ($unwritten) { $result.Failure = $unwritten } else { $result.ReportFile = $ReportPath }
+        }
+        Complete-CsbProgress $progress
+        if ($ended) {
+            $report = Get-CsbNativeReport $Connection $job
+            if ($report.Failure) { $result.Failure = $report.Failure } else { $result.Value = $report.Value }
+            Clear-CsbNativeJob $Connection $job
+        }
+        if ($interrupted -and -not $silent) { Write-CsbInterruption $Command $jobId $ended $result.ReportFile }
+    }
+    $result
+}
+
+# After Ctrl+C nothing can be output, but a person wants to know how things stand.
+function Write-CsbInterruption {
+    param([string] $Command, [string] $JobId, [bool] $Ended, [string] $ReportFile)
+    $key = 'InterruptedPending'
+    if ($Ended -and $ReportFile) { $key = 'Interrupted' }
+    Write-Warning (Get-CsbText $key $Command, $JobId, $ReportFile)
+}

@@ -1,0 +1,70 @@
+# One bar for the job and one below it for each module. Bars are redrawn at most ten times a second, so that they never flicker.
+function New-CsbProgress {
+    param([string] $Activity)
+    @{
+        Activity = $Activity; Bars = [ordered] @{}; Steps = 0; Done = 0; Status = ' '
+        Shown = $false; Clock = [System.Diagnostics.Stopwatch]::StartNew()
+    }
+}
+
+function Write-CsbJobProgress {
+    param($Progress)
+    $percent = -1
+    if ($Progress.Steps) { $percent = [System.Math]::Min(100, [int] (100 * $Progress.Done / $Progress.Steps)) }
+    Write-Progress -Id 4100 -Activity $Progress.Activity -Status $Progress.Status -PercentComplete $percent
+    $Progress.Shown = $true
+}
+
+function Write-CsbModuleProgress {
+    param($Progress, $Entry, [string] $Note)
+    $module = [string] (Get-CsbField $Entry 'module' '')
+    if (-not $module) { return }
+    if (-not $Progress.Bars.Contains($module)) {
+        $Progress.Bars[$module] = @{ Id = 4101 + $Progress.Bars.Count; Drawn = -1000; Activity = $module; Open = $true }
+    }
+    $bar = $Progress.Bars[$module]
+    $now = $Progress.Clock.ElapsedMilliseconds
+    if (-not $Note -and $now - $bar.Drawn -lt 100) { return }
+    $bar.Drawn = $now
+    $bar.Open = $true
+    $percent = -1
+    $seconds = -1
+    $status = $Note
+    if (-not $Note) {
+        $done = Get-CsbField $Entry 'itemsDone' 0
+        $total = Get-CsbField $Entry 'itemsTotal'
+        $bytes = Get-CsbField $Entry 'bytesDone' 0
+        $bytesTotal = Get-CsbField $Entry 'bytesTotal'
+        $rate = Get-CsbField $Entry 'itemsPerSecond'
+        $left = Get-CsbField $Entry 'timeLeftMs'
+        if ($total) {
+            $status = Get-CsbText 'ProgressOf' $done, $total
+            $percent = [System.Math]::Min(100, [int] (100.0 * $done / $total))
+        } else {
+            $status = Get-CsbText 'ProgressItems' $done
+        }
+        if ($bytes) { $status += ', ' + (Format-CsbSize $bytes) }
+        if ($bytesTotal -and $bytes -and -not $total) { $percent = [System.Math]::Min(100, [int] (100.0 * $bytes / $bytesTotal)) }
+        if ($rate) { $status += ', ' + (Get-CsbText 'ProgressRate' $rate) }
+        if ($null -ne $left) { $seconds = [int] [System.Math]::Ceiling($left / 1000) }
+        $activity = [string] (Get-CsbField $Entry 'activity' '')
+        if ($activity) { $status = "${activity}: $status" }
+    }
+    Write-Progress -Id $bar.Id -ParentId 4100 -Activity $bar.Activity -Status $status -PercentComplete $percent -SecondsRemaining $seconds
+    $Progress.Shown = $true
+}
+
+function Complete-CsbModuleProgress {
+    param($Progress, [string] $Module)
+    if ($Module -and $Progress.Bars.Contains($Module) -and $Progress.Bars[$Module].Open) {
+        $bar = $Progress.Bars[$Module]
+        Write-Progress -Id $bar.Id -ParentId 4100 -Activity $bar.Activity -Completed
+        $bar.Open = $false
+    }
+}
+
+function Complete-CsbProgress {
+    param($Progress)
+    foreach ($module in @($Progress.Bars.Keys)) { Complete-CsbModuleProgress $Progress $module }
+    if ($Progress.Shown) { Write-Progress -Id 4100 -Activity $Progress.Activity -Completed }
+}

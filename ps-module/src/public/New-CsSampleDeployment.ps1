@@ -1,0 +1,75 @@
+function New-CsSampleDeployment {
+    <#
+    .SYNOPSIS
+    Makes a working pair of pools with data, to try everything, and connects to it.
+
+    .DESCRIPTION
+    Creates two paired pools with user stores, content stores and a Central Management store in a folder, publishes their
+    topology and connects this session to the deployment. Nothing outside the folder is touched.
+
+    .PARAMETER Path
+    The folder to create it in.
+
+    .PARAMETER Users
+    Users per deployment.
+
+    .PARAMETER ContactsPerUser
+    Contacts in each user's list.
+
+    .PARAMETER Files
+    Conference files per deployment.
+
+    .OUTPUTS
+    CsBackup.SampleDeployment: DeploymentFile, TopologyFile, Pools, Users, Contacts, Files.
+
+    .EXAMPLE
+    New-CsSampleDeployment -Path ./sample
+    Backup-CsPool -PoolFqdn "atl-cs-001.litwareinc.com"
+
+    Makes a sample deployment and backs up its first pool.
+
+    .EXAMPLE
+    New-CsSampleDeployment -Path ./large -Users 5000 -ContactsPerUser 50 -Files 2000
+
+    Makes a larger one.
+
+    .LINK
+    Connect-CsDeployment
+    #>
+    [CmdletBinding(SupportsShouldProcess, PositionalBinding = $false)]
+    [OutputType('CsBackup.SampleDeployment')]
+    param(
+        [Parameter(Mandatory, Position = 0)]
+        [ValidateNotNullOrEmpty()]
+        [string] $Path,
+
+        [ValidateRange(0, 1000000)]
+        [int] $Users,
+
+        [ValidateRange(0, 10000)]
+        [int] $ContactsPerUser,
+
+        [ValidateRange(0, 1000000)]
+        [int] $Files
+    )
+    $folder = Resolve-CsbPath $PSCmdlet $Path
+    if ($folder.Failure) { Write-CsbFailure $PSCmdlet $folder.Failure $Path -Terminating }
+    $question = Get-CsbText 'QuestionSample' $folder.Value
+    if (-not $PSCmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))) { return }
+    $request = @{ request = 'createSampleDeployment'; folder = $folder.Value }
+    if ($PSBoundParameters.ContainsKey('Users')) { $request['users'] = $Users }
+    if ($PSBoundParameters.ContainsKey('ContactsPerUser')) { $request['contactsPerUser'] = $ContactsPerUser }
+    if ($PSBoundParameters.ContainsKey('Files')) { $request['files'] = $Files }
+
+    $service = Open-CsbService ''
+    if ($service.Failure) { Write-CsbFailure $PSCmdlet $service.Failure $null -Terminating }
+    try {
+        $reply = Invoke-CsbRequest $service.Value $request
+    } finally {
+        Close-CsbService $service.Value
+    }
+    if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $folder.Value -Terminating }
+    $connection = Connect-CsbService ([string] $reply.Value.deploymentFile)
+    if ($connection.Failure) { Write-CsbFailure $PSCmdlet $connection.Failure $folder.Value -Terminating }
+    ConvertTo-CsbObject $reply.Value 'CsBackup.SampleDeployment'
+}

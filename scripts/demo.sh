@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The main job on embedded defaults: makes a pair of pools with data, backs one up, changes a few things, synchronizes,
+# and says where the report lies. Through PowerShell where pwsh is on PATH, else through the C host.
+#   scripts/demo.sh [FOLDER]     FOLDER: where the sample is made; default .sample/<time> in the checkout
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/setup.sh
+
+setup_build
+cargo build --release --lib --bin sample_server
+folder=${1:-.sample/$(date +%Y%m%d-%H%M%S)}
+mkdir -p "$(dirname "$folder")"
+export CSBACKUP_LIBRARY=$PWD/target/release/libcs_backup.so
+
+if command -v pwsh >/dev/null; then
+    ps-module/build.sh
+    exec pwsh -NoProfile -File scripts/demo.ps1 -Path "$folder"
+fi
+
+echo "pwsh is not on PATH: this runs through the C host instead."
+host=target/release/backup_host
+gcc -std=c11 -O1 -Wall -Wextra -Werror -pedantic -Iinclude tests/hosts/c/backup_host.c -o "$host" "$CSBACKUP_LIBRARY" -Wl,-rpath,"$PWD/target/release"
+say() { printf '\n== %s\n' "$*"; }
+pool=atl-cs-001.litwareinc.com
+say "A sample deployment: two pools, 200 users each with contacts, 300 files, a Central Management store"
+"$host" --sample "$folder"
+say "The first backup of $pool"
+"$host" "$folder/deployment.toml" "$pool" --report "$folder/backup.html"
+say "Its server goes on working: users, contacts and files change"
+target/release/sample_server "$folder/atl"
+say "A sync moves only what changed"
+"$host" "$folder/deployment.toml" "$pool" --sync --report "$folder/sync.html"
+say "The reports: $folder/backup.html and $folder/sync.html"

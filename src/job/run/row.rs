@@ -1,0 +1,246 @@
+//! What a job does with one module in one direction: look, run, look again, remember.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+use super::{Run, blocking};
+use crate::error::{ErrorKind, Result};
+use crate::job::events::EventKind;
+use crate::job::lease::{Leases, pause};
+use crate::job::progress::{Activity, StepObserver};
+use crate::module::{Context, CycleOutcome};
+use crate::report::{Outcome, Purpose};
+use crate::store::Generation;
+use crate::store::service::{ServiceStore, StoredState};
+
+impl Run {
+    pub(super) async fn look(&mut self, index: usize) {
+        let Some(row) = self.rows.get_mut(index) else { return };
+        let (module, purpose, cancel) = (Arc::clone(&row.module), row.purpose, self.job.cancel.clone());
+        let seen = blocking(move || {
+            let seen = module.observe(&cancel);
+            match purpose {
+                Purpose::Copy => seen.map(|seen| (seen.pending_items, seen.pending_bytes, Some(seen))),
+                // A store that is lost cannot be observed, but what would be given back can be counted.
+                Purpose::CarryBack => {
+                    module.observe_carry_back(&cancel).map(|(items, bytes)| (items, bytes, seen.ok()))
+                }
+            }
+        })
+        .await;
+        let (step_id, now) = (row.step_id(), self.environment.clock.now());
+        match seen {
+            Ok((items, bytes, seen)) => {
+                if let Some(seen) = seen {
+                    row.observed(&seen, now);
+                }
+                if let Some(step) = self.plan.steps.iter_mut().find(|step| step.id == step_id) {
+                    step.items = Some(items);
+                    step.bytes = (bytes > 0).then_some(bytes);
+                }
+            }
+            // A state that cannot be seen now may be seen when the step runs: only then it is an error of the module.
+            Err(_) if !self.operation.what_if => {}
+            Err(error) => row.failed(error),
+        }
+    }
+
+    pub(super) async fn run_step(&mut self, index: usize, leases: &Leases) {
+        let Some(row) = self.rows.get(index) else { return };
+        let (id, title, module, purpose) = (row.step_id(), row.step_title(), row.name(), row.purpose);
+        let (step, started) = self.step_started(&id, &title, Some(module));
+        let details = if let Some(reason) = row.not_applicable.clone() {
+            vec![reason]
+        } else if purpose == Purpose::CarryBack && !self.take_partner_lease(index, leases).await {
+            Vec::new()
+        } else {
+            self.cycle(index, &id).await
+        };
+        let outcome = self.rows.get(index).map_or(Outcome::Skipped, |row| row.outcome(false));
+        self.step_finished(step, started, outcome, details);
+    }
+
+    /// What is given back is the partner's data, so its lease is needed. Where its own job is running, that one has
+    /// precedence, and this step is left out with a warning.
+    async fn take_partner_lease(&mut self, index: usize, leases: &Leases) -> bool {
+        if self.partner_lease.is_some() {
+            return true;
+        }
+        let taken = leases
+            .take(
+                &self.targets.partner_service_store,
+                &self.targets.partner,
+                &self.job,
+                &self.environment,
+                self.operation.wait_for_lease,
+            )
+            .await;
+        match taken {
+            Ok(lease) => {
+                self.mend_predecessor(&lease);
+                self.partner_lease = Some(lease);
+                true
+            }
+            Err(error) => {
+                if let Some(row) = self.rows.get_mut(index) {
+                    if error.kind == ErrorKind::Conflict {
+                        row.skip(format!("Nothing was given back: {error}"));
+                    } else {
+                        row.failed(error);
+                    }
+                }
+                false
+            }
+        }
+    }
+
+    /// One cycle of one module, again after a pause where that may help.
+    pub(super) async fn cycle(&mut self, index: usize, step: &str) -> Vec<String> {
+        let Some(row) = self.rows.get(index) else { return Vec::new() };
+        let (module, purpose, name) = (Arc::clone(&row.module), row.purpose, row.name());
+        if row.not_applicable.is_some() {
+            return Vec::new();
+        }
+        let context = self.context(step, name, purpose);
+        let began = self.environment.clock.monotonic();
+        let mut pauses = backoff(self.operation.retry_count);
+        let mut attempt = 1;
+        let done: Result<CycleOutcome> = loop {
+            let (module, context) = (Arc::clone(&module), context.clone());
+            let done = blocking(move || {
+                context.check()?;
+                match purpose {
+                    Purpose::Copy => module.run_cycle(&context),
+                    Purpose::CarryBack => module.carry_back(&context),
+                }
+            })
+            .await;
+            let error = match done {
+                Err(error) if error.retryable => error,
+                done => break done,
+            };
+            let Some(delay) = pauses.next() else { break Err(error) };
+            attempt += 1;
+            self.retries += 1;
+            self.tell(EventKind::Retrying {
+                module: Some(name.to_owned()),
+                attempt,
+                delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                error,
+            });
+            if let Err(cancelled) = pause(&self.job, &self.environment, delay).await {
+                break Err(cancelled);
+            }
+        };
+        let spent = self.environment.clock.monotonic().saturating_sub(began);
+        let pool = self.job.pool.clone();
+        let Some(row) = self.rows.get_mut(index) else { return Vec::new() };
+        row.spent += spent;
+        match done {
+            Ok(cycle) => {
+                row.errors.clear();
+                row.cycle_done(&cycle);
+                cycle.details
+            }
+            Err(error) => {
+                row.errors.clear();
+                row.failed(error.at("module", name).at("pool", pool));
+                Vec::new()
+            }
+        }
+    }
+
+    fn context(&self, step: &str, module: &'static str, purpose: Purpose) -> Context {
+        let lease = match purpose {
+            Purpose::Copy => &self.lease,
+            Purpose::CarryBack => &self.partner_lease,
+        };
+        Context {
+            generation: lease.as_ref().map_or(Generation(0), |lease| lease.generation),
+            cancel: self.job.cancel.clone(),
+            observer: Arc::new(StepObserver {
+                job: Arc::clone(&self.job),
+                clock: Arc::clone(&self.environment.clock),
+                step: step.to_owned(),
+                module,
+                activity: Mutex::new(Activity::default()),
+            }),
+            clock: Arc::clone(&self.environment.clock),
+            force: self.operation.force,
+        }
+    }
+
+    /// Looks at a module after it ran, tells what changed, and remembers it for status queries.
+    pub(super) async fn look_again(&mut self, index: usize) {
+        let Some(row) = self.rows.get(index) else { return };
+        let before = row.state().clone();
+        if row.errors.is_empty() {
+            // After a cancellation the stores are not walked again: the host is waiting for the end.
+            if self.job.cancel.is_cancelled() {
+                return;
+            }
+            let (module, cancel) = (Arc::clone(&row.module), self.job.cancel.clone());
+            let seen = blocking(move || module.observe(&cancel)).await;
+            let now = self.environment.clock.now();
+            if let (Some(row), Ok(seen)) = (self.rows.get_mut(index), &seen) {
+                row.observed(seen, now);
+            }
+        }
+        let Some(row) = self.rows.get(index) else { return };
+        let after = row.state().clone();
+        let module = row.name().to_owned();
+        let halves = [
+            ("export", before.export.name(), after.export.name()),
+            ("import", before.import.name(), after.import.name()),
+        ];
+        for (half, from, to) in halves.into_iter().filter(|(_, from, to)| from != to) {
+            self.tell(EventKind::StateChanged {
+                module: module.clone(),
+                half: half.to_owned(),
+                from: from.to_owned(),
+                to: to.to_owned(),
+            });
+        }
+        self.remember(index).await;
+    }
+
+    async fn remember(&self, index: usize) {
+        let Some(row) = self.rows.get(index) else { return };
+        let (lease, store) = match row.purpose {
+            Purpose::Copy => (&self.lease, &self.targets.service_store),
+            Purpose::CarryBack => (&self.partner_lease, &self.targets.partner_service_store),
+        };
+        let Some(lease) = lease.clone() else { return };
+        let now = self.environment.clock.now();
+        let succeeded = row.errors.is_empty() && row.not_applicable.is_none() && row.purpose == Purpose::Copy;
+        let stored = StoredState {
+            state: row.state().clone(),
+            cursor: row.cursor().map(str::to_owned),
+            reason: row
+                .errors
+                .first()
+                .map(|error| error.message.clone())
+                .or_else(|| row.not_applicable.clone()),
+            observed_at: now,
+            last_success: succeeded.then_some(now),
+        };
+        let (store, module) = (store.clone(), row.name());
+        let kept = blocking(move || ServiceStore::open(&store)?.set_state(&lease, module, &stored)).await;
+        if let Err(error) = kept {
+            let message = format!("The state could not be kept for status queries. {error}");
+            self.tell(EventKind::Warning { module: Some(module.to_owned()), message });
+        }
+    }
+}
+
+/// Pauses between attempts: a fifth of a second at first, doubling, with jitter, at most ten seconds.
+fn backoff(attempts: u32) -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(10))
+        .with_max_times(attempts as usize)
+        .with_jitter()
+        .build()
+}

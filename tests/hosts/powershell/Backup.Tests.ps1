@@ -1,0 +1,189 @@
+BeforeAll {
+    . $PSScriptRoot/Shared.ps1
+    $script:Sample = New-TestDeployment
+}
+
+Describe 'Backup-CsPool' {
+    It 'prints nothing, leaves no error and writes the log' {
+        $file = Join-Path $TestDrive 'first.html'
+        $global:Error.Clear()
+        $output = Backup-CsPool -PoolFqdn $Atl -Report $file -WarningVariable warnings
+        $global:Error.Count | Should -Be 0
+        $output | Should -BeNullOrEmpty
+        $warnings | Should -BeNullOrEmpty
+        Get-Content $file -Raw | Should -Match '(?s)<!doctype html>.*atl-cs-001\.litwareinc\.com'
+    }
+
+    It 'has then copied everything' {
+        $status = Get-CsBackupServiceStatus -PoolFqdn $Atl
+        foreach ($module in $status.BackupModules) {
+            $module.PendingItems | Should -Be 0 -Because $module.Identity
+            $module.ImportStatus | Should -Be 'NormalState' -Because $module.Identity
+        }
+        $status.OverallExportStatus | Should -BeIn 'SteadyState', 'FinalState'
+    }
+
+    It 'says with -Verbose where the log is' {
+        $lines = Backup-CsPool -PoolFqdn $Atl -Verbose 4>&1 | ForEach-Object Message
+        $said = @($lines | Where-Object { $_ -match '\.html\.$' })
+        $said.Count | Should -Be 1
+        $path = $said[0] -replace '^.* (\S+\.html)\.$', '$1'
+        [System.IO.Path]::GetDirectoryName($path) | Should -Be ([System.IO.Path]::GetTempPath().TrimEnd('/', '\'))
+        $path | Should -Exist
+        Remove-Item $path
+    }
+
+    It 'overwrites the log' {
+        $file = Join-Path $TestDrive 'again.html'
+        Set-Content $file 'something else'
+        Backup-CsPool -PoolFqdn $Atl -Report $file
+        Get-Content $file -Raw | Should -Match '^<!doctype html>'
+    }
+
+    It 'writes the log relative to the location, not to the process' {
+        Push-Location $TestDrive
+        try { Backup-CsPool -PoolFqdn $Atl -Report 'relative.html' } finally { Pop-Location }
+        Join-Path $TestDrive 'relative.html' | Should -Exist
+    }
+
+    It 'returns a report of real types with -PassThru' {
+        $report = Backup-CsPool -PoolFqdn $Atl -PassThru -Report (Join-Path $TestDrive 'typed.html')
+        $report.PSObject.TypeNames[0] | Should -Be 'CsBackup.Report'
+        $report.Outcome | Should -Be 'Succeeded'
+        $report.StartedAt | Should -BeOfType datetime
+        [math]::Abs(((Get-Date) - $report.StartedAt).TotalMinutes) | Should -BeLessThan 5
+        $report.Duration | Should -BeOfType timespan
+        $report.WhatIf | Should -BeOfType bool
+        $report.ReportFile | Should -Exist
+        $report.Modules.Count | Should -BeGreaterThan 1
+        foreach ($module in $report.Modules) {
+            $module.PSObject.TypeNames[0] | Should -Be 'CsBackup.ReportModule'
+            $module.Duration | Should -BeOfType timespan
+        }
+        { $report | Format-List * | Out-String } | Should -Not -Throw
+        $report | Out-String | Should -Match 'Backup-CsPool atl-cs-001.litwareinc.com: Succeeded'
+    }
+
+    It 'backs up one category only' {
+        $report = Backup-CsPool -PoolFqdn $Atl -Category cms -PassThru
+        @($report.Modules.Module | Sort-Object -Unique) | Should -Be 'CentralMgmt.CMSMaster'
+        $report = Backup-CsPool -PoolFqdn $Atl -Category UserData -PassThru
+        @($report.Modules.Module | Sort-Object -Unique) | Should -Be 'ConfServices.DataConf', 'UserServices.PresenceFocus'
+    }
+
+    It 'takes the pool''s name and its parameters in any case, and by splatting' {
+        $parameters = @{ POOLFQDN = $Atl.ToUpperInvariant(); waittime = '00:00:01'; RetryCount = 1; Confirm = $false }
+        $global:Error.Clear()
+        Backup-CsPool @parameters
+        $global:Error.Count | Should -Be 0
+    }
+
+    It 'understands -WaitTime <_>' -ForEach 1, '1', '00:00:01', ([timespan] '00:00:01') {
+        $report = Backup-CsPool -PoolFqdn $Atl -SteadyState -WaitTime $_ -PassThru
+        $report.Request.WaitTime | Should -Be ([timespan]::FromSeconds(1))
+        $report.Request.SteadyState | Should -BeTrue
+    }
+
+    It 'works with -LocalStore' {
+        (Backup-CsPool -PoolFqdn $Atl -LocalStore -PassThru).Outcome | Should -Be 'Succeeded'
+    }
+
+    It 'works in strict mode, and where errors stop' {
+        $lines = Invoke-TestShell "Set-StrictMode -Version Latest; `$ErrorActionPreference = 'Stop'; Backup-CsPool -PoolFqdn $Atl; Get-CsPool | Out-Null; `$Error.Count; 'end'" $Sample.DeploymentFile
+        $lines | Should -Be '0', 'end'
+    }
+
+    It 'works in the runspaces of ForEach-Object -Parallel' -Skip:($PSVersionTable.PSVersion.Major -lt 7) {
+        $outcomes = $Atl, $Chi | ForEach-Object -Parallel {
+            Import-Module $using:Manifest
+            Connect-CsDeployment -Path $using:Sample.DeploymentFile
+            (Backup-CsPool -PoolFqdn $_ -PassThru).Outcome
+        }
+        $outcomes | Should -Be 'Succeeded', 'Succeeded'
+    }
+}
+
+Describe 'What administrators get wrong' {
+    It '<Id> for <Name>' -ForEach @(
+        @{ Name = '-FullBackup -SteadyState'; Id = 'FullBackupWithSteadyState'; Category = 'InvalidArgument'; Arguments = @{ FullBackup = $true; SteadyState = $true } }
+        @{ Name = '-FailedOverPoolOnly'; Id = 'FailedOverPoolOnlyWithoutFullBackup'; Category = 'InvalidArgument'; Arguments = @{ FailedOverPoolOnly = $true } }
+        @{ Name = 'an unknown pool'; Id = 'UnknownPool'; Category = 'ObjectNotFound'; Arguments = @{ PoolFqdn = 'nowhere.litwareinc.com' } }
+        @{ Name = 'a report in no folder'; Id = 'PathInvalid'; Category = 'InvalidArgument'; Arguments = @{ Report = '/no/such/folder/x.html' } }
+        @{ Name = 'a report outside the file system'; Id = 'PathInvalid'; Category = 'InvalidArgument'; Arguments = @{ Report = 'env:x' } }
+        @{ Name = 'a category that is none'; Id = 'ParameterArgumentValidationError'; Category = 'InvalidData'; Arguments = @{ Category = 'Users' } }
+        @{ Name = 'a negative retry count'; Id = 'ParameterArgumentValidationError'; Category = 'InvalidData'; Arguments = @{ RetryCount = -1 } }
+        @{ Name = 'an empty pool name'; Id = 'ParameterArgumentValidationError'; Category = 'InvalidData'; Arguments = @{ PoolFqdn = '' } }
+    ) {
+        $parameters = @{ PoolFqdn = $Atl } + @{}
+        foreach ($key in $Arguments.Keys) { $parameters[$key] = $Arguments[$key] }
+        $global:Error.Clear()
+        $problem = try { Backup-CsPool @parameters 2>&1 } catch { $_ }
+        $problem.FullyQualifiedErrorId | Should -Be "$Id,Backup-CsPool"
+        $problem.CategoryInfo.Category | Should -Be $Category
+        if ($Category -ne 'InvalidData') {
+            $problem.ErrorDetails.RecommendedAction | Should -Not -BeNullOrEmpty
+            $problem.TargetObject | Should -Be $parameters.PoolFqdn
+            $global:Error.Count | Should -Be 1
+        }
+    }
+
+    It 'accepts -FullBackup:$false with -SteadyState' {
+        { Backup-CsPool -PoolFqdn $Atl -FullBackup:$false -SteadyState } | Should -Not -Throw
+    }
+
+    It 'does not go on with the next statement where errors stop' {
+        { Backup-CsPool -PoolFqdn nowhere.litwareinc.com -ErrorAction Stop } | Should -Throw -ErrorId 'UnknownPool,Backup-CsPool'
+    }
+
+    It 'says when the pool is not in the state that was asked for' {
+        $problem = Backup-CsPool -PoolFqdn $Atl -FullBackup -FailedOverPoolOnly 2>&1
+        $problem.FullyQualifiedErrorId | Should -Be 'PoolStateMismatch,Backup-CsPool'
+    }
+}
+
+Describe '-WhatIf' {
+    It 'prints the plan and changes nothing, also with -Force' {
+        $other = New-TestDeployment 'whatif' 5 5
+        $folder = Split-Path $other.DeploymentFile
+        $before = Get-TestFingerprint $folder
+        $lines = Invoke-TestShell "Backup-CsPool -PoolFqdn $Atl -WhatIf -Force; Invoke-CsBackupServiceSync -PoolFqdn $Atl -WhatIf -Force; Disable-CsPoolBackup $Atl -WhatIf -Force; `$Error.Count" $other.DeploymentFile
+        Connect-CsDeployment $Sample.DeploymentFile
+        $text = $lines -join "`n"
+        $text | Should -Match 'What if: Back up the pool atl-cs-001'
+        $text | Should -Match 'What if:   1\. '
+        $text | Should -Match 'What if: Synchronize the pool atl-cs-001'
+        $lines[-1] | Should -Be '0'
+        Get-TestFingerprint $folder | Should -Be $before
+    }
+
+    It 'wins over -AsJob' {
+        Backup-CsPool -PoolFqdn $Atl -AsJob -WhatIf | Should -BeNullOrEmpty
+    }
+
+    It 'reports an unknown pool too' {
+        (Backup-CsPool -PoolFqdn nowhere.litwareinc.com -WhatIf 2>&1).FullyQualifiedErrorId | Should -Be 'UnknownPool,Backup-CsPool'
+    }
+}
+
+Describe '-AsJob' {
+    It 'returns a job that Receive-Job gets the report from: <_>' -ForEach 'thread', 'process' {
+        if ($_ -eq 'process') { Mock -ModuleName CsBackup Get-Command { } -ParameterFilter { $Name -eq 'Start-ThreadJob' } }
+        $job = Backup-CsPool -PoolFqdn $Atl -AsJob -PassThru -Report (Join-Path $TestDrive "$_.html")
+        $job | Should -BeOfType System.Management.Automation.Job
+        $null = $job | Wait-Job -Timeout 60
+        $report = $job | Receive-Job
+        $report.Outcome | Should -Be 'Succeeded'
+        $report.Duration | Should -BeOfType timespan
+        $report | Out-String | Should -Match 'Backup-CsPool atl-cs-001.litwareinc.com: Succeeded'
+        Join-Path $TestDrive "$_.html" | Should -Exist
+        Remove-Job $job
+    }
+
+    It 'hands its errors to Receive-Job' {
+        $job = Backup-CsPool -PoolFqdn nowhere.litwareinc.com -AsJob
+        $null = $job | Wait-Job -Timeout 60
+        Receive-Job $job -ErrorAction SilentlyContinue -ErrorVariable problems
+        $problems[0].FullyQualifiedErrorId | Should -Match '^UnknownPool'
+        Remove-Job $job
+    }
+}

@@ -1,0 +1,200 @@
+BeforeAll {
+    . $PSScriptRoot/Shared.ps1
+    $script:Sample = New-TestDeployment
+}
+
+Describe 'The deployment' {
+    It 'is described by what made it' {
+        $Sample.PSObject.TypeNames[0] | Should -Be 'CsBackup.SampleDeployment'
+        $Sample.DeploymentFile | Should -Exist
+        $Sample.TopologyFile | Should -Exist
+        $Sample.Pools | Should -Be $Atl, $Chi
+        $Sample.Users, $Sample.Contacts, $Sample.Files | ForEach-Object { $_ | Should -BeGreaterThan 0 }
+    }
+
+    It 'is connected to by file, by folder and by pipeline' {
+        (Connect-CsDeployment $Sample.DeploymentFile -PassThru).DeploymentFile | Should -Be $Sample.DeploymentFile
+        (Connect-CsDeployment (Split-Path $Sample.DeploymentFile) -PassThru).LibraryVersion | Should -Match '^\d+\.\d+\.\d+'
+        $Sample | Connect-CsDeployment
+        @(Get-CsPool).Count | Should -Be 2
+    }
+
+    It 'stays connected when another one cannot be opened' {
+        { Connect-CsDeployment (Join-Path $TestDrive 'no/deployment.toml') } | Should -Throw -ErrorId 'FileMissing,Connect-CsDeployment'
+        @(Get-CsPool).Count | Should -Be 2
+    }
+
+    It 'is named by CSBACKUP_DEPLOYMENT where none is connected' {
+        Invoke-TestShell '@(Get-CsPool).Count' -Environment @{ CSBACKUP_DEPLOYMENT = $Sample.DeploymentFile } | Should -Be '2'
+    }
+
+    It 'is asked for where none is connected' {
+        Invoke-TestShell 'try { Get-CsPool } catch { $_.FullyQualifiedErrorId; $Error.Count }' -Environment @{ CSBACKUP_DEPLOYMENT = '' } |
+            Should -Be 'NotConnected,Get-CsPool', '1'
+    }
+}
+
+Describe 'The topology' {
+    It 'is published, and returned' {
+        $published = Publish-CsTopology -FileName $Sample.TopologyFile -PassThru
+        $published.Unchanged | Should -BeTrue
+        $published.Pools | Should -Be $Atl, $Chi
+        (Get-CsTopology).Pools.Count | Should -Be 2
+        (Get-CsTopology -LocalStore).Pools.Count | Should -Be 2
+    }
+
+    It 'is written to a file' {
+        $file = Join-Path $TestDrive 'topology.out'
+        Get-CsTopology -FileName $file | Should -BeNullOrEmpty
+        Get-Content $file -Raw | Should -Match 'atl-cs-001'
+    }
+
+    It 'is validated only with -WhatIf' {
+        $changed = Join-Path (Split-Path $Sample.TopologyFile) 'changed.toml'
+        (Get-Content $Sample.TopologyFile -Raw) -replace 'Atlanta', 'Athens' | Set-Content $changed
+        $before = @(Get-CsPool -Site Athens).Count
+        $lines = Invoke-TestShell "Publish-CsTopology '$changed' -WhatIf" $Sample.DeploymentFile
+        $lines -join "`n" | Should -Match 'What if: Publish .*changed\.toml as version \d+'
+        @(Get-CsPool -Site Athens).Count | Should -Be $before
+        Publish-CsTopology $changed
+        @(Get-CsPool -Site 'site:Athens').Count | Should -Be 1
+    }
+
+    It 'is refused with its own error: <Id>' -ForEach @(
+        @{ Id = 'FileMissing'; From = ''; To = '' }
+        @{ Id = 'SyntaxError'; From = '^'; To = 'pools = [[[ ' }
+        @{ Id = 'UnknownField'; From = '(?m)^site = '; To = 'colour = ' }
+        @{ Id = 'SelfPaired'; From = 'backup_pool = "chi-cs-001.litwareinc.com"'; To = 'backup_pool = "atl-cs-001.litwareinc.com"' }
+    ) {
+        $file = Join-Path (Split-Path $Sample.TopologyFile) "$Id.toml"
+        if ($From) { (Get-Content $Sample.TopologyFile -Raw) -replace $From, $To | Set-Content $file }
+        $problem = Publish-CsTopology $file 2>&1
+        $problem.FullyQualifiedErrorId | Should -Be "$Id,Publish-CsTopology"
+        $problem.Exception.Message + $problem.Exception.Data['file'] | Should -Match ([regex]::Escape("$Id.toml"))
+        $problem.ErrorDetails.RecommendedAction | Should -Not -BeNullOrEmpty
+    }
+}
+
+Describe 'Get-CsPool' {
+    It 'returns all pools, with their types' {
+        $pools = @(Get-CsPool)
+        $pools.Fqdn | Should -Be $Atl, $Chi
+        $pools[0].Identity | Should -Be $Atl
+        $pools[0].BackupPoolFqdn | Should -Be $Chi
+        , $pools[0].Services | Should -BeOfType array
+        $pools[0].Services | Should -Contain "Registrar:$Atl"
+        , $pools[0].Computers | Should -BeOfType array
+        $pools[0].PSObject.TypeNames[0] | Should -Be 'CsBackup.Pool'
+    }
+
+    It 'finds by name, by wildcard and by site' {
+        (Get-CsPool $Atl.ToUpperInvariant()).Fqdn | Should -Be $Atl
+        (Get-CsPool -Filter 'chi*').Fqdn | Should -Be $Chi
+        (Get-CsPool -Site Chicago).Fqdn | Should -Be $Chi
+        Get-CsPool -Filter 'x*' | Should -BeNullOrEmpty
+        (Get-CsPool -LocalStore).Count | Should -Be 2
+        (Get-CsPool | Where-Object { $_.Services -match 'Registrar' }).Count | Should -Be 2
+    }
+
+    It 'says that a pool is unknown' {
+        (Get-CsPool nowhere 2>&1).FullyQualifiedErrorId | Should -Be 'UnknownPool,Get-CsPool'
+    }
+
+    It 'completes pool names, and is silent where it cannot' {
+        $global:Error.Clear()
+        (TabExpansion2 'Backup-CsPool -PoolFqdn at').CompletionMatches.CompletionText | Should -Be $Atl
+        (TabExpansion2 'Get-CsPool ').CompletionMatches.CompletionText | Should -Be $Atl, $Chi
+        (TabExpansion2 'Get-CsBackupServiceStatus -PoolFQDN "CHI').CompletionMatches.CompletionText | Should -Be $Chi
+        $global:Error.Count | Should -Be 0
+        Invoke-TestShell '(TabExpansion2 "Backup-CsPool -PoolFqdn at").CompletionMatches.Count; $Error.Count' -Environment @{
+            CSBACKUP_DEPLOYMENT = '/nowhere/deployment.toml'
+        } | Should -Be '0', '0'
+    }
+}
+
+Describe 'The relationship and the roles' {
+    It 'is symmetric' {
+        $relationship = $Atl, $Chi | Get-CsPoolBackupRelationship
+        $relationship[0].BackupPoolFqdn | Should -Be $Chi
+        $relationship[1].BackupPoolFqdn | Should -Be $Atl
+        $relationship[0].PoolState | Should -Be 'Active'
+        (Get-CsPoolBackupRelationship -PoolFqdn $Atl -LocalStore -Force).BackupPoolState | Should -Be 'Active'
+    }
+
+    It 'lists the roles that may run <_>' -ForEach 'Backup-CsPool', 'Invoke-CsBackupServiceSync' {
+        $cmdlet = $_
+        $roles = @(Get-CsAdminRole | Where-Object { $_.Cmdlets -match $cmdlet })
+        $roles.Count | Should -BeGreaterThan 0
+        $roles[0].IsStandardRole | Should -BeOfType bool
+        $roles.Identity | Should -Contain 'CsAdministrator'
+    }
+
+    It 'finds a role by name and by wildcard' {
+        (Get-CsAdminRole CsAdministrator).Identity | Should -Be 'CsAdministrator'
+        @(Get-CsAdminRole -Filter 'Cs*' -LocalStore).Count | Should -BeGreaterThan 0
+        (Get-CsAdminRole Nobody 2>&1).FullyQualifiedErrorId | Should -Be 'UnknownRole,Get-CsAdminRole'
+    }
+}
+
+Describe 'Get-CsBackupServiceStatus' {
+    BeforeAll { Backup-CsPool -PoolFqdn $Atl }
+
+    It 'has the documented properties and types' {
+        $status = Get-CsBackupServiceStatus -PoolFqdn $Atl
+        $status.PSObject.TypeNames[0] | Should -Be 'CsBackup.ServiceStatus'
+        foreach ($name in 'PoolFqdn', 'BackupPoolFqdn', 'ActiveMachineFqdn', 'OverallExportStatus', 'OverallImportStatus', 'BackupModules') {
+            $status.$name | Should -Not -BeNullOrEmpty -Because $name
+        }
+        $status.BackupModules.Identity | Should -Be 'UserServices.PresenceFocus', 'ConfServices.DataConf', 'CentralMgmt.CMSMaster'
+        foreach ($row in $status.BackupModules) {
+            $row.PSObject.Properties.Name | Should -Contain 'Reason'
+            $row.ExportStatus | Should -BeIn 'NotInitialized', 'NonSteadyState', 'SteadyState', 'FinalState', 'ErrorState'
+            $row.ImportStatus | Should -BeIn 'NormalState', 'ErrorState'
+            $row.LastSuccess | Should -BeOfType datetime
+            if ($null -ne $row.Lag) { $row.Lag | Should -BeOfType timespan }
+            "$($row.PendingItems)" | Should -Match '^\d+$'
+        }
+    }
+
+    It 'restricts to a category or a module' {
+        (Get-CsBackupServiceStatus $Atl -Category UserData).BackupModules.Count | Should -Be 2
+        @((Get-CsBackupServiceStatus $Atl -BackupModule DataConf).BackupModules).Identity | Should -Be 'ConfServices.DataConf'
+        (Get-CsBackupServiceStatus $Atl -BackupModule All -LocalStore -Force).BackupModules.Count | Should -Be 3
+    }
+
+    It 'takes pools from the pipeline, and goes on after an unknown one' {
+        $all = 'nowhere.litwareinc.com', $Atl, $Chi | Get-CsBackupServiceStatus -ErrorAction SilentlyContinue -ErrorVariable problems
+        $all.PoolFqdn | Should -Be $Atl, $Chi
+        $problems.FullyQualifiedErrorId | Should -Be 'UnknownPool,Get-CsBackupServiceStatus'
+    }
+
+    It 'keeps its types when it is serialized' {
+        $copy = [System.Management.Automation.PSSerializer]::Deserialize([System.Management.Automation.PSSerializer]::Serialize((Get-CsBackupServiceStatus $Atl), 4))
+        $copy.BackupModules[0].LastSuccess | Should -BeOfType datetime
+        $copy | Out-String | Should -Match 'atl-cs-001.litwareinc.com -> chi-cs-001.litwareinc.com'
+    }
+
+    It 'shows the pools, the states and every module at a glance' {
+        $text = Get-CsBackupServiceStatus $Atl | Out-String
+        $text | Should -Match 'atl-cs-001.litwareinc.com -> chi-cs-001.litwareinc.com'
+        $text | Should -Match 'PresenceFocus +\w+State'
+        $text | Should -Match 'CMSMaster'
+    }
+}
+
+Describe 'Disable-CsPoolBackup' {
+    It 'prints what it would remove, removes it, and lists it' {
+        $lines = Invoke-TestShell "Disable-CsPoolBackup $Atl -WhatIf" $Sample.DeploymentFile
+        $planned = @($lines | Where-Object { $_ -match 'What if:   Remove the' })
+        $planned.Count | Should -BeGreaterThan 3
+        $removed = @(Disable-CsPoolBackup -PoolFqdn $Atl -Confirm:$false)
+        $removed.Count | Should -Be $planned.Count
+        $removed[0].PSObject.TypeNames[0] | Should -Be 'CsBackup.RemovedItem'
+        $removed.Kind | Should -Contain 'trigger'
+        @(Disable-CsPoolBackup -PoolFqdn $Atl -Force).Count | Should -Be 0
+    }
+
+    It 'leaves a pool that can be backed up again' {
+        (Backup-CsPool -PoolFqdn $Atl -PassThru).Outcome | Should -Be 'Succeeded'
+    }
+}

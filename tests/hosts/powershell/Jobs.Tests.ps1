@@ -1,0 +1,79 @@
+BeforeAll {
+    . $PSScriptRoot/Shared.ps1
+    $script:Sample = New-TestDeployment
+    Backup-CsPool -PoolFqdn $Atl
+    Backup-CsPool -PoolFqdn $Chi
+}
+
+Describe 'Backup jobs' {
+    It 'are listed, the newest first, with their types' {
+        $jobs = @(Get-CsBackupJob)
+        $jobs.Count | Should -Be 2
+        $jobs.PoolFqdn | Should -Be $Chi, $Atl
+        $jobs[0].PSObject.TypeNames[0] | Should -Be 'CsBackup.Job'
+        $jobs[0].State | Should -Be 'Succeeded'
+        $jobs[0].StartedAt | Should -BeOfType datetime
+        $jobs[0].FinishedAt | Should -BeOfType datetime
+        $jobs[0].Duration | Should -BeOfType timespan
+        $jobs[0].ProcessId | Should -Be $PID
+        $jobs[0].PSObject.Properties['Handle'] | Should -BeNullOrEmpty
+    }
+
+    It 'are found by pool and by id' {
+        (Get-CsBackupJob -PoolFqdn $Atl).PoolFqdn | Should -Be $Atl
+        $id = (Get-CsBackupJob -PoolFqdn $Atl).JobId
+        (Get-CsBackupJob -JobId $id).JobId | Should -Be $id
+        (Get-CsBackupJob | Get-CsBackupJob).Count | Should -Be 2
+    }
+
+    It 'have a log' {
+        $file = Join-Path $TestDrive 'job.html'
+        $null = Get-CsBackupJob -PoolFqdn $Atl | Get-CsBackupJob -Report $file
+        Get-Content $file -Raw | Should -Match '(?s)<!doctype html>.*atl-cs-001'
+    }
+
+    It 'are refused when unknown: <_>' -ForEach 'Get-CsBackupJob', 'Wait-CsBackupJob', 'Stop-CsBackupJob' {
+        $problem = & $_ -JobId '0190f3a1-8a6b-7c3d-9e4f-0123456789ab' 2>&1
+        $problem.FullyQualifiedErrorId | Should -Be "UnknownJob,$_"
+    }
+
+    It 'are waited for' {
+        (Get-CsBackupJob | Wait-CsBackupJob -Timeout 5).State | Should -Be 'Succeeded', 'Succeeded'
+    }
+
+    It 'of another process are stopped, and say so' {
+        $large = New-TestDeployment 'large' 4000 3000
+        $background = Backup-CsPool -PoolFqdn $Atl -AsJob
+        $job = $null
+        $limit = [datetime]::Now.AddSeconds(30)
+        while (-not $job -and [datetime]::Now -lt $limit) { $job = Get-CsBackupJob -PoolFqdn $Atl | Where-Object State -EQ 'Running' }
+        $job | Should -Not -BeNullOrEmpty
+        $late = $job | Wait-CsBackupJob -Timeout 0 2>&1
+        $late.FullyQualifiedErrorId | Should -Be 'WaitTimedOut,Wait-CsBackupJob'
+        $conflict = Backup-CsPool -PoolFqdn $Atl -RetryCount 0 2>&1
+        $job | Stop-CsBackupJob
+        ($job | Wait-CsBackupJob -Timeout 10).State | Should -Be 'Cancelled'
+        $conflict.FullyQualifiedErrorId | Should -Be 'Conflict,Backup-CsPool'
+        $null = $background | Wait-Job -Timeout 30
+        Receive-Job $background -ErrorAction SilentlyContinue -ErrorVariable problems
+        $problems[0].FullyQualifiedErrorId | Should -Match '^Cancelled'
+        Remove-Job $background
+        $large | Should -Not -BeNullOrEmpty
+    }
+
+    It 'are stopped by Stop-Job' {
+        Connect-CsDeployment (Join-Path $TestDrive 'large')
+        $background = Backup-CsPool -PoolFqdn $Atl -AsJob
+        $limit = [datetime]::Now.AddSeconds(30)
+        $job = $null
+        while (-not $job -and [datetime]::Now -lt $limit) { $job = Get-CsBackupJob -PoolFqdn $Atl | Where-Object State -EQ 'Running' }
+        Stop-Job $background
+        ($job | Wait-CsBackupJob -Timeout 10).State | Should -Be 'Cancelled'
+        Remove-Job $background -Force
+        Connect-CsDeployment $Sample.DeploymentFile
+    }
+
+    It 'complete their ids' {
+        (TabExpansion2 'Get-CsBackupJob -JobId ').CompletionMatches.Count | Should -Be 2
+    }
+}

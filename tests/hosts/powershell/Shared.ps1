@@ -1,0 +1,49 @@
+# What every test file needs: the module, a sample deployment of its own, and a pwsh of its own where a host is looked at.
+$ErrorActionPreference = 'Stop'
+$script:Root = [System.IO.Path]::GetFullPath([System.IO.Path]::Combine($PSScriptRoot, '..', '..', '..'))
+$script:Manifest = [System.IO.Path]::Combine($Root, 'ps-module', 'CsBackup.psd1')
+$script:Atl = 'atl-cs-001.litwareinc.com'
+$script:Chi = 'chi-cs-001.litwareinc.com'
+Import-Module $Manifest -Force
+
+function New-TestDeployment {
+    param([string] $Name = 'sample', [int] $Users = 20, [int] $Files = 30)
+    New-CsSampleDeployment -Path (Join-Path $TestDrive $Name) -Users $Users -ContactsPerUser 5 -Files $Files
+}
+
+# Runs a script in a new pwsh that is connected to a deployment, and returns the lines that its host prints.
+function Invoke-TestShell {
+    param([string] $Script, [string] $Deployment, [hashtable] $Environment = @{})
+    $file = Join-Path $TestDrive "shell-$([guid]::NewGuid()).ps1"
+    $connect = ''
+    if ($Deployment) { $connect = "Connect-CsDeployment -Path '$Deployment'" }
+    Set-Content -LiteralPath $file -Value "Import-Module '$Manifest'`n$connect`n$Script"
+    $before = @{}
+    foreach ($key in $Environment.Keys) {
+        $before[$key] = [Environment]::GetEnvironmentVariable($key)
+        [Environment]::SetEnvironmentVariable($key, $Environment[$key])
+    }
+    try {
+        & ([Environment]::GetCommandLineArgs()[0] -replace '\.dll$', '') -NoProfile -NonInteractive -File $file 2>&1 |
+            ForEach-Object { ([string] $_) -replace '\x1b\[[0-9;?]*[A-Za-z]', '' }
+    } finally {
+        foreach ($key in $before.Keys) { [Environment]::SetEnvironmentVariable($key, $before[$key]) }
+    }
+}
+
+# What a command must not have changed: names and contents of all files below a folder.
+function Get-TestFingerprint {
+    param([string] $Folder)
+    Get-ChildItem -LiteralPath $Folder -Recurse -File | Where-Object { $_.FullName -notmatch '[\\/]jobs[\\/]' -and $_.Name -notmatch '-(wal|shm|journal)$' } |
+        Sort-Object FullName | ForEach-Object { '{0} {1}' -f $_.FullName, (Get-FileHash -LiteralPath $_.FullName).Hash }
+}
+
+# The error that a command ends with, thrown or written.
+function Get-TestError {
+    param([scriptblock] $Script)
+    try {
+        & $Script -ErrorVariable written 2>&1 | Where-Object { $_ -is [System.Management.Automation.ErrorRecord] } | Select-Object -First 1
+    } catch {
+        $_
+    }
+}

@@ -1,0 +1,82 @@
+BeforeAll {
+    . $PSScriptRoot/Shared.ps1
+    $script:Sample = New-TestDeployment
+    $script:Folder = Split-Path $Sample.DeploymentFile
+    Backup-CsPool -PoolFqdn $Atl
+    Backup-CsPool -PoolFqdn $Chi
+    # The topology says where the stores are, so that the tests need not know the sample's layout.
+    $script:Share = Get-ChildItem -LiteralPath $Folder -Recurse -Directory -Filter share | Where-Object FullName -Match 'atl' |
+        Select-Object -First 1 -ExpandProperty FullName
+}
+
+Describe 'Invoke-CsBackupServiceSync' {
+    It 'prints nothing and leaves no error' {
+        $global:Error.Clear()
+        Invoke-CsBackupServiceSync -PoolFqdn $Atl | Should -BeNullOrEmpty
+        $global:Error.Count | Should -Be 0
+    }
+
+    It 'takes pools from the pipeline: <Name>' -ForEach @(
+        @{ Name = 'by value'; Pools = { $Atl, $Chi } }
+        @{ Name = 'Get-CsPool'; Pools = { Get-CsPool } }
+        @{ Name = 'objects with PoolFqdn'; Pools = { [pscustomobject] @{ PoolFqdn = $Atl }, [pscustomobject] @{ PoolFqdn = $Chi } } }
+        @{ Name = 'the status'; Pools = { Get-CsPool | Get-CsBackupServiceStatus } }
+    ) {
+        $reports = & $Pools | Invoke-CsBackupServiceSync -PassThru
+        $reports.PoolFqdn | Should -Be $Atl, $Chi
+        $reports.Outcome | Should -Be 'Succeeded', 'Succeeded'
+    }
+
+    It 'goes on after an unknown pool' {
+        $global:Error.Clear()
+        $reports = 'nowhere.litwareinc.com', $Atl | Invoke-CsBackupServiceSync -PassThru -ErrorAction SilentlyContinue -ErrorVariable problems
+        $reports.PoolFqdn | Should -Be $Atl
+        $problems.FullyQualifiedErrorId | Should -Be 'UnknownPool,Invoke-CsBackupServiceSync'
+        $problems[0].TargetObject | Should -Be 'nowhere.litwareinc.com'
+        $global:Error.Count | Should -Be 1
+    }
+
+    It 'syncs -BackupModule <Given>' -ForEach @(
+        @{ Given = 'All'; Modules = 3 }
+        @{ Given = 'dataconf'; Modules = 'ConfServices.DataConf' }
+        @{ Given = 'PresenceFocus'; Modules = 'UserServices.PresenceFocus' }
+        @{ Given = 'CMSMaster'; Modules = 'CentralMgmt.CMSMaster' }
+        @{ Given = 'ConfServices.DataConf'; Modules = 'ConfServices.DataConf' }
+        @{ Given = 'UserServices.PresenceFocus'; Modules = 'UserServices.PresenceFocus' }
+        @{ Given = 'CentralMgmt.CMSMaster'; Modules = 'CentralMgmt.CMSMaster' }
+    ) {
+        $modules = @((Invoke-CsBackupServiceSync -PoolFqdn $Atl -BackupModule $Given -PassThru).Modules.Module | Sort-Object -Unique)
+        if ($Modules -is [int]) { $modules.Count | Should -Be $Modules } else { $modules | Should -Be $Modules }
+    }
+
+    It 'moves only what differs' {
+        $null = Invoke-CsBackupServiceSync -PoolFqdn $Atl
+        Set-Content (Join-Path $Share 'minutes.txt') 'decided'
+        $report = Invoke-CsBackupServiceSync -PoolFqdn $Atl -BackupModule DataConf -PassThru
+        ($report.Modules.Moved.ItemsWritten | Measure-Object -Sum).Sum | Should -Be 1
+    }
+
+    It 'restores lost conference content by a sync of the backup pool' {
+        $lost = Join-Path $Share 'minutes.txt'
+        $lost | Should -Exist
+        Get-ChildItem -LiteralPath $Share -File -Recurse | Where-Object { -not $_.Name.StartsWith('.') } | Remove-Item
+        Invoke-CsBackupServiceSync -PoolFqdn $Chi -BackupModule ConfServices.DataConf
+        $lost | Should -Exist
+        Get-Content $lost | Should -Be 'decided'
+    }
+
+    It 'names an item that it cannot copy, and copies the rest' -Skip:((id -u) -eq 0) {
+        $locked = Join-Path $Share 'locked.pptx'
+        Set-Content $locked 'x'
+        chmod 000 $locked
+        try {
+            Invoke-CsBackupServiceSync -PoolFqdn $Atl -BackupModule DataConf -WarningVariable warnings -WarningAction SilentlyContinue
+            "$warnings" | Should -Match 'locked\.pptx'
+            Invoke-CsBackupServiceSync -PoolFqdn $Atl -BackupModule DataConf -Force -WarningVariable silent
+            $silent | Should -BeNullOrEmpty
+        } finally {
+            chmod 600 $locked
+            Remove-Item $locked
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! One job at a time per pool and direction, across services and processes.
+
+use cs_backup::error::ErrorKind;
+use cs_backup::job::events::EventKind;
+use cs_backup::report::{Outcome, Report};
+use rusqlite::Connection;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+use crate::support::*;
+
+fn copy_of_users(event: &EventKind) -> bool {
+    matches!(event, EventKind::StepStarted { step, .. } if *step == format!("copy:{PRESENCE_FOCUS}"))
+}
+
+/// A job that holds its lease until the returned transaction ends: it waits for the user store's lock.
+fn held(deployment: &Deployment) -> (u64, Connection) {
+    let server = deployment.server("atl");
+    server.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let handle = start_backup(&deployment.service, with_pool(ATL, json!({})));
+    wait_for(&deployment.service, handle, copy_of_users);
+    (handle, server)
+}
+
+#[test]
+fn a_second_job_is_told_who_holds_the_lease() {
+    let deployment = Deployment::new();
+    let (handle, server) = held(&deployment);
+    let running = deployment.service.poll(handle, 0, Duration::ZERO).unwrap().job_id;
+    let other = deployment.another();
+    let refused = run_backup(&other, with_pool(ATL, json!({ "retryCount": 0 }))).expect(Outcome::Failed);
+    let error = refused.error();
+    assert_eq!(error.kind, ErrorKind::Conflict);
+    assert!(error.retryable);
+    assert_eq!(error.context["jobId"], running.to_string());
+    assert_eq!(error.context["processId"], std::process::id().to_string());
+    assert_eq!(error.context["pool"], ATL);
+    assert!(
+        error.message.contains(&error.context["machine"]) && error.message.contains("until 20"),
+        "{error:#?}"
+    );
+    assert!(error.advice.contains("Stop-CsBackupJob"), "{error:#?}");
+    assert_eq!(refused.report.steps, []);
+    // The same for a sync, and for taking the product out; the other direction is free.
+    let sync = other.start_sync(serde_json::from_value(with_pool(ATL, json!({}))).unwrap()).unwrap();
+    assert_eq!(ended(&other, sync).expect(Outcome::Failed).error().kind, ErrorKind::Conflict);
+    let disable = ask(&other, json!({ "request": "disablePoolBackup", "poolFqdn": ATL }));
+    assert_eq!(disable.unwrap_err().kind, ErrorKind::Conflict);
+    run_backup(&other, with_pool(CHI, json!({}))).expect(Outcome::Succeeded);
+
+    server.execute_batch("COMMIT").unwrap();
+    ended(&deployment.service, handle).expect(Outcome::Succeeded);
+    run_backup(&other, with_pool(ATL, json!({}))).expect(Outcome::Succeeded);
+    deployment.assert_copies_equal("atl", "chi");
+}
+
+#[test]
+fn a_second_job_may_wait_for_the_first() {
+    let deployment = Deployment::new();
+    let (first, server) = held(&deployment);
+    let other = deployment.another();
+    let patient = with_pool(ATL, json!({ "waitForLeaseMs": 60_000 }));
+    let impatient = start_backup(&other, patient.clone());
+    let second = start_backup(&other, patient);
+    wait_for(&other, second, |event| matches!(event, EventKind::Started { .. }));
+    // Somebody who waits can be cancelled.
+    other.cancel(impatient).unwrap();
+    ended(&other, impatient).expect(Outcome::Cancelled);
+    assert_eq!(other.poll(second, 0, Duration::ZERO).unwrap().last_seq, 1, "it did not wait");
+    server.execute_batch("COMMIT").unwrap();
+    ended(&deployment.service, first).expect(Outcome::Succeeded);
+    let second = ended(&other, second).expect(Outcome::Succeeded);
+    assert!(second.report.modules.iter().all(|module| module.moved.is_nothing()), "{:#?}", second.report);
+}
+
+#[test]
+fn waiting_for_a_lease_ends_in_a_conflict_when_it_was_long_enough() {
+    let deployment = Deployment::new();
+    let (first, server) = held(&deployment);
+    let other = deployment.another();
+    let began = Instant::now();
+    let refused =
+        run_backup(&other, with_pool(ATL, json!({ "waitForLeaseMs": 300 }))).expect(Outcome::Failed);
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert_eq!(refused.error().kind, ErrorKind::Conflict);
+    server.execute_batch("COMMIT").unwrap();
+    ended(&deployment.service, first).expect(Outcome::Succeeded);
+}
+
+#[test]
+fn a_sync_leaves_a_partner_alone_whose_own_job_is_running() {
+    let deployment = Deployment::new();
+    let (handle, server) = held(&deployment);
+    // It carries back to Atlanta what Atlanta lost, for which it needs Atlanta's lease.
+    let other = deployment.another();
+    let request = serde_json::from_value(with_pool(CHI, json!({ "retryCount": 0 }))).unwrap();
+    let sync = other.start_sync(request).unwrap();
+    let sync = ended(&other, sync).expect(Outcome::SucceededWithWarnings);
+    let row = sync.given_back(DATA_CONF);
+    assert!(row.warnings[0].contains("already running"), "{row:#?}");
+    server.execute_batch("COMMIT").unwrap();
+    ended(&deployment.service, handle).expect(Outcome::Succeeded);
+}
+
+#[test]
+fn an_owner_that_lost_its_lease_to_the_clock_is_fenced_and_nothing_is_lost() {
+    let deployment = Deployment::new();
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    let server = deployment.server("atl");
+    // The first job waits for the lock on the standby, behind which the second one will be too.
+    server.execute_batch("UPDATE users SET display_name = 'changed'").unwrap();
+    let standby = server_of(&deployment);
+    standby.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let first = start_backup(&deployment.service, with_pool(ATL, json!({ "retryCount": 0 })));
+    wait_for(&deployment.service, first, copy_of_users);
+    deployment.clock.jump_hours(1);
+    let other = deployment.another();
+    let second = start_backup(&other, with_pool(ATL, json!({})));
+    wait_for(&other, second, copy_of_users);
+    standby.execute_batch("COMMIT").unwrap();
+    let first = ended(&deployment.service, first);
+    assert!(first.report.outcome >= Outcome::Cancelled, "{:#?}", first.report);
+    ended(&other, second).expect(Outcome::Succeeded);
+    deployment.assert_copies_equal("atl", "chi");
+}
+
+fn server_of(deployment: &Deployment) -> Connection {
+    server(&deployment.path("chi/standby/atl.sqlite"))
+}
+
+/// A child that holds the lease and waits for the user store's lock.
+fn waiting_child(deployment: &Deployment) -> (Child, String, Connection) {
+    let server = deployment.server("atl");
+    server.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut child = Child::backup(deployment, ATL);
+    let id = child.wait_for("started ");
+    child.wait_for(&format!("stepStarted copy:{PRESENCE_FOCUS}"));
+    (child, id, server)
+}
+
+#[test]
+fn a_dead_process_loses_its_lease_at_once_and_its_job_is_reported() {
+    let deployment = Deployment::new();
+    let (child, id, server) = waiting_child(&deployment);
+    let (process_id, report) = (child.process_id(), json!({ "request": "getReport", "jobId": id }));
+    let job = || deployment.ask(json!({ "request": "getJob", "jobId": id })).unwrap();
+    assert_eq!((&job()["state"], &job()["processId"]), (&json!("Running"), &json!(process_id)));
+    assert_eq!(job()["finishedAt"], json!(null));
+    assert_eq!(deployment.ask(report.clone()).unwrap_err().kind, ErrorKind::Conflict);
+    let refused = deployment.backup(json!({ "retryCount": 0 })).expect(Outcome::Failed);
+    assert_eq!(refused.error().context["processId"], process_id.to_string());
+
+    assert!(child.kill());
+    server.execute_batch("COMMIT").unwrap();
+    // No 30 seconds are waited for: the process is known to be dead.
+    deployment.backup(json!({ "retryCount": 0 })).expect(Outcome::Succeeded);
+    deployment.assert_copies_equal("atl", "chi");
+
+    // Also for a service that comes later.
+    for service in [&deployment.service, &deployment.another()] {
+        let told = ask(service, json!({ "request": "getJob", "jobId": id })).unwrap();
+        assert_eq!(told["state"], "Failed", "{told:#}");
+        assert_ne!(told["finishedAt"], json!(null));
+        let report: Report = serde_json::from_value(ask(service, report.clone()).unwrap()).unwrap();
+        assert_eq!(report.outcome, Outcome::Failed);
+        assert_eq!(report.errors.len(), 1, "{report:#?}");
+        assert_eq!(report.errors[0].kind, ErrorKind::Interrupted);
+        assert!(report.errors[0].message.contains(&process_id.to_string()), "{report:#?}");
+        assert_eq!(report.host.process_id, process_id);
+        assert!(!report.plan.steps.is_empty());
+    }
+}
+
+#[test]
+fn a_job_of_another_process_or_service_can_be_cancelled() {
+    let deployment = Deployment::new();
+    let (child, id, server) = waiting_child(&deployment);
+    let cancel = |id: &str| deployment.ask(json!({ "request": "cancelJob", "jobId": id }));
+    let asked = Instant::now();
+    assert_eq!(cancel(&id).unwrap()["jobId"], json!(id));
+    assert!(!child.end());
+    eprintln!("a job of another process ended {:?} after the request to cancel it", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    let report = deployment.ask(json!({ "request": "getReport", "jobId": id })).unwrap();
+    assert_eq!(report["outcome"], "Cancelled", "{report:#}");
+    // Again, once it has ended: nothing happens, and no request is left behind.
+    assert_eq!(cancel(&id).unwrap()["state"], "Cancelled");
+    assert_eq!(leftovers(&deployment.path("jobs")), Vec::<std::path::PathBuf>::new());
+    let unknown = cancel("0190f3a1-8a6b-7c3d-9e4f-0123456789ab").unwrap_err();
+    assert_eq!(unknown.kind, ErrorKind::UnknownJob);
+    server.execute_batch("COMMIT").unwrap();
+
+    let (handle, server) = held(&deployment);
+    let id = deployment.service.poll(handle, 0, Duration::ZERO).unwrap().job_id;
+    ask(&deployment.another(), json!({ "request": "cancelJob", "jobId": id })).unwrap();
+    ended(&deployment.service, handle).expect(Outcome::Cancelled);
+    server.execute_batch("COMMIT").unwrap();
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+}

@@ -1,0 +1,115 @@
+//! A dry run changes nothing and says what would be moved.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use cs_backup::report::Outcome;
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+/// Every file of the deployment. Left out are `-shm` and `-wal` files: SQLite makes them for whoever reads a database in
+/// WAL mode, and removes them when the last reader closes it.
+fn everything(deployment: &Deployment) -> BTreeMap<PathBuf, impl PartialEq + std::fmt::Debug + use<>> {
+    let mut files = tree(&deployment.root());
+    files.retain(|path, _| {
+        let name = path.to_string_lossy();
+        !name.ends_with("-shm") && !name.ends_with("-wal")
+    });
+    files
+}
+
+#[track_caller]
+fn changes_nothing(deployment: &Deployment, run: impl FnOnce() -> Ended) -> Ended {
+    let before = everything(deployment);
+    let ended = run();
+    let after = everything(deployment);
+    let changed: Vec<&PathBuf> =
+        before.keys().chain(after.keys()).filter(|path| before.get(*path) != after.get(*path)).collect();
+    assert_eq!(changed, Vec::<&PathBuf>::new(), "a dry run changed files");
+    assert!(ended.report.what_if);
+    assert_eq!(ended.report.steps, []);
+    assert!(ended.report.modules.iter().all(|row| row.moved.is_nothing()));
+    ended
+}
+
+fn planned(ended: &Ended) -> Vec<(&str, u64)> {
+    ended.report.plan.steps.iter().map(|step| (step.id.as_str(), step.items.unwrap())).collect()
+}
+
+#[test]
+fn a_dry_run_before_the_first_backup_counts_everything() {
+    let deployment = Deployment::new();
+    let options = json!({ "whatIf": true, "force": true });
+    let ended = changes_nothing(&deployment, || deployment.backup(options)).expect(Outcome::Succeeded);
+    let folders = 2;
+    let plan = planned(&ended);
+    assert_eq!(plan[1], (&*format!("copy:{DATA_CONF}"), u64::from(SMALL.files) + folders));
+    let rows = SMALL.users * (2 + SMALL.contacts);
+    assert_eq!(plan[0], (&*format!("copy:{PRESENCE_FOCUS}"), u64::from(rows)));
+    assert!(plan[2].1 > 0, "{plan:?}");
+    assert!(ended.report.modules.iter().all(|row| row.outcome == Outcome::Skipped));
+    let jobs = deployment.ask(json!({ "request": "listJobs" })).unwrap();
+    assert_eq!(jobs["jobs"], json!([]), "a plan that was only looked at leaves no record");
+}
+
+#[test]
+fn a_dry_run_counts_what_the_next_run_moves() {
+    let deployment = Deployment::new();
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    run_backup(&deployment.service, with_pool(CHI, json!({}))).expect(Outcome::Succeeded);
+    let server = deployment.server("atl");
+    server.execute_batch("UPDATE users SET display_name = 'x' WHERE id <= 3").unwrap();
+    std::fs::write(deployment.path("atl/share/new"), "12345").unwrap();
+    std::fs::remove_file(deployment.path("chi/share/conference-001/notes-0004.txt")).unwrap();
+    let commands: [fn(&Deployment, Value) -> Ended; 2] = [
+        |deployment, options| deployment.backup(options),
+        |deployment, options| deployment.sync(ATL, options),
+    ];
+    for command in commands {
+        let ended = changes_nothing(&deployment, || command(&deployment, json!({ "whatIf": true })));
+        let plan = planned(&ended);
+        assert_eq!(plan[..3].iter().map(|(_, items)| *items).collect::<Vec<_>>(), [3, 1, 0], "{plan:?}");
+        assert_eq!(ended.report.plan.steps[1].bytes, Some(5));
+        if let Some(back) = plan.iter().find(|(id, _)| *id == format!("carryBack:{DATA_CONF}")) {
+            assert_eq!(back.1, 1);
+        }
+        // The plan that is told at the start has the same steps.
+        let cs_backup::job::events::EventKind::Started { plan: told, .. } = &ended.events[0].kind else {
+            panic!()
+        };
+        let ids = |plan: &cs_backup::report::Plan| {
+            plan.steps.iter().map(|step| (step.id.clone(), step.touches.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(told), ids(&ended.report.plan));
+    }
+    let ended = deployment.sync(ATL, json!({})).expect(Outcome::Succeeded);
+    assert_eq!(ended.module(PRESENCE_FOCUS).moved.items_written, 3);
+    assert_eq!(ended.module(DATA_CONF).moved.items_written, 1);
+    assert_eq!(ended.given_back(DATA_CONF).moved.items_written, 1);
+}
+
+#[test]
+fn a_dry_run_of_taking_the_product_out_changes_nothing_and_lists_what_the_real_one_removes() {
+    let deployment = Deployment::new();
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    let disable = |what_if: bool| {
+        let reply = deployment
+            .ask(json!({ "request": "disablePoolBackup", "poolFqdn": ATL, "whatIf": what_if }))
+            .unwrap();
+        assert_eq!(reply["whatIf"], json!(what_if));
+        reply["removed"].as_array().unwrap().clone()
+    };
+    let before = everything(&deployment);
+    let listed = disable(true);
+    assert!(before == everything(&deployment), "a dry run changed files");
+    assert!(listed.iter().any(|trace| trace["kind"] == "trigger"), "{listed:#?}");
+    let removed = disable(false);
+    assert!(listed.iter().all(|trace| removed.contains(trace)), "{listed:#?} {removed:#?}");
+    assert!(!deployment.path("atl/share/.csb").exists() && !deployment.path("chi/standby/atl/.csb").exists());
+    let ours: i64 = deployment
+        .server("atl")
+        .query_row("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'csb%'", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(ours, 0);
+}

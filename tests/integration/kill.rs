@@ -1,0 +1,183 @@
+//! A backup that is killed at any point, while servers write, loses nothing and leaves nothing behind.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use cs_backup::error::ErrorKind;
+use cs_backup::report::{Outcome, Report};
+use fastrand::Rng;
+use rusqlite::Connection;
+use serde_json::json;
+
+use crate::support::*;
+
+const KILLS: u32 = 50;
+/// What the amounts of all accounts come to, at every moment that the server committed.
+const TOTAL: i64 = 300 * 100;
+
+fn prepare(deployment: &Deployment) {
+    deployment
+        .server("atl")
+        .execute_batch(
+            "CREATE TABLE accounts (id INTEGER PRIMARY KEY, amount INTEGER NOT NULL);
+             CREATE TABLE ledger (entry INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT UNIQUE, note BLOB);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
+             INSERT INTO accounts SELECT i, 100 FROM n;",
+        )
+        .unwrap();
+}
+
+/// A server: transactions on the user store and changes in the share, until it is told to stop.
+fn serve(users: &Path, share: &Path, journal: &str, seed: u64, stop: &AtomicBool) -> u64 {
+    let mut random = Rng::with_seed(seed);
+    let server = server(users);
+    let mode: String =
+        server.query_row(&format!("PRAGMA journal_mode = {journal}"), [], |row| row.get(0)).unwrap();
+    assert!(mode.eq_ignore_ascii_case(journal), "somebody still has the user store open: {mode}");
+    let mut transactions = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let (from, to, entry) = (random.u32(1..=300), random.u32(1..=300), random.u32(1..=40));
+        server
+            .execute_batch(&format!(
+                "BEGIN IMMEDIATE;
+                 UPDATE accounts SET amount = amount - 1 WHERE id = {from};
+                 INSERT OR REPLACE INTO ledger (text, note) VALUES ('entry {entry}', randomblob(60));
+                 DELETE FROM contacts WHERE owner = {owner} AND added_ms % 5 = {entry} % 5;
+                 INSERT OR IGNORE INTO contacts VALUES ({owner}, 'sip:live{entry}@litwareinc.com', NULL, {entry});
+                 UPDATE accounts SET amount = amount + 1 WHERE id = {to};
+                 COMMIT;",
+                owner = random.u32(1..=40),
+            ))
+            .unwrap();
+        transactions += 1;
+        change_share(share, &mut random);
+        // A server that never pauses would only be slower for everybody.
+        std::thread::sleep(Duration::from_micros(random.u64(200..2000)));
+    }
+    transactions
+}
+
+fn change_share(share: &Path, random: &mut Rng) {
+    use std::os::unix::fs::PermissionsExt;
+    let file = share.join(format!("conference-00{}/live-{}", random.u32(1..=4), random.u32(0..3)));
+    match random.u32(0..6) {
+        0 => drop(std::fs::remove_file(&file)),
+        1 => drop(std::fs::rename(&file, share.join(format!("live-{}", random.u32(0..3))))),
+        2 => {
+            let mode = 0o600 + random.u32(0..64);
+            drop(std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)));
+        }
+        _ => {
+            let size = if random.u32(0..8) == 0 { 200_000 } else { random.usize(0..3000) };
+            std::fs::write(&file, vec![random.u8(..); size]).unwrap();
+        }
+    }
+}
+
+/// The standby is at every moment a state that the server committed, whoever was killed.
+#[track_caller]
+fn assert_standby_whole(standby: &Path) {
+    if !standby.exists() {
+        return;
+    }
+    let copy = Connection::open(standby).unwrap();
+    let total: i64 = copy.query_row("SELECT sum(amount) FROM accounts", [], |row| row.get(0)).unwrap();
+    assert_eq!(total, TOTAL, "the standby holds half of a transaction");
+    let check: String = copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+}
+
+/// Kills one backup after this time and lets the next one complete; where the first one was.
+fn round(deployment: &Deployment, number: u32, delay: Duration, seed: u64) -> String {
+    let standby = deployment.path("chi/standby/atl.sqlite");
+    if number % 3 == 0 {
+        // Every third backup is a first copy again.
+        let _ = std::fs::remove_file(&standby);
+    }
+    let (users, share) = (deployment.path("atl/users.sqlite"), deployment.path("atl/share"));
+    let journal = if number % 2 == 0 { "WAL" } else { "DELETE" };
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| serve(&users, &share, journal, seed, &stop));
+        let _stops_also_on_failure = StopOnDrop(&stop);
+        let mut child = Child::backup(deployment, ATL);
+        if number % 5 > 0 {
+            child.wait_for("started");
+        }
+        std::thread::sleep(delay);
+        let point = child.kill_and_tell();
+        assert_standby_whole(&standby);
+        let ended = deployment.backup(json!({}));
+        let outcome = ended.report.outcome;
+        // A file that changes while it is read is named, and copied the next time.
+        let is_done = matches!(outcome, Outcome::Succeeded | Outcome::SucceededWithWarnings);
+        assert!(is_done, "round {number}: {:#?}", ended.report);
+        assert_standby_whole(&standby);
+        stop.store(true, Ordering::Relaxed);
+        assert!(writer.join().unwrap() > 0);
+        point
+    })
+}
+
+#[test]
+fn fifty_kills_of_a_backup_with_writers_lose_nothing_and_leave_nothing() {
+    let seed = std::env::var("CSB_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let mut random = Rng::with_seed(seed);
+    let began = Instant::now();
+    let deployment = Deployment::of(Size { users: 40, contacts: 5, files: 40 });
+    prepare(&deployment);
+
+    // The first backup, which is not killed, tells how long one takes.
+    let mut child = Child::backup(&deployment, ATL);
+    child.wait_for("started");
+    let started = Instant::now();
+    assert!(child.end());
+    let mut span = started.elapsed();
+    let mut points: BTreeMap<String, u32> = BTreeMap::new();
+    let (mut kills, mut rounds) = (0, 0);
+    while kills < KILLS {
+        rounds += 1;
+        assert!(began.elapsed() < Duration::from_secs(120), "only {kills} kills in {rounds} rounds");
+        let point = round(&deployment, rounds, span.mul_f64(random.f64()), random.u64(..));
+        // Later backups have less to do: a kill that came too late does not count.
+        let too_late = point.starts_with("Succeeded");
+        span = span.mul_f64(if too_late { 0.8 } else { 1.05 });
+        kills += u32::from(!too_late);
+        *points.entry(point).or_default() += 1;
+    }
+    let took = began.elapsed();
+    eprintln!(
+        "seed {seed} (CSB_SEED), {KILLS} kills within {span:?} of a backup took {took:?}; killed after {points:#?}"
+    );
+    assert!(took < Duration::from_secs(120), "{took:?}");
+
+    let quiet = deployment.another();
+    run_backup(&quiet, with_pool(ATL, json!({}))).expect(Outcome::Succeeded);
+    deployment.assert_copies_equal("atl", "chi");
+    let again = run_backup(&quiet, with_pool(ATL, json!({}))).expect(Outcome::Succeeded);
+    assert!(again.report.modules.iter().all(|module| module.moved.is_nothing()), "{:#?}", again.report);
+
+    // Every job has its report, also those that could not write it.
+    let jobs = ask(&quiet, json!({ "request": "listJobs" })).unwrap();
+    let jobs = jobs["jobs"].as_array().unwrap();
+    let mut interrupted = 0;
+    for job in jobs {
+        let report = ask(&quiet, json!({ "request": "getReport", "jobId": job["jobId"] })).unwrap();
+        let report: Report = serde_json::from_value(report).unwrap();
+        if report.host.process_id != std::process::id() && report.outcome == Outcome::Failed {
+            assert_eq!(report.errors[0].kind, ErrorKind::Interrupted, "{report:#?}");
+            interrupted += 1;
+        }
+    }
+    assert!(interrupted > KILLS / 2, "only {interrupted} jobs were killed while they ran");
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
