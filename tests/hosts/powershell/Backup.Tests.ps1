@@ -3,6 +3,8 @@ BeforeAll {
     $script:Sample = New-TestDeployment
 }
 
+AfterAll { Remove-TestDeployment }
+
 Describe 'Backup-CsPool' {
     It 'prints nothing, leaves no error and writes the log' {
         $file = Join-Path $TestDrive 'first.html'
@@ -133,6 +135,16 @@ Describe 'What administrators get wrong' {
 
     It 'does not go on with the next statement where errors stop' {
         { Backup-CsPool -PoolFqdn nowhere.litwareinc.com -ErrorAction Stop } | Should -Throw -ErrorId 'UnknownPool,Backup-CsPool'
+    }
+
+    It 'stops where the calling script wants errors to stop' {
+        $script = Join-Path $TestDrive 'stop.ps1'
+        Set-Content $script "`$ErrorActionPreference = 'Stop'; Backup-CsPool -PoolFqdn nowhere.litwareinc.com; 'went on'"
+        { & $script } | Should -Throw -ErrorId 'UnknownPool,Backup-CsPool'
+        Set-Content $script "`$WhatIfPreference = `$true; Backup-CsPool -PoolFqdn $Atl -PassThru"
+        (& $script).WhatIf | Should -BeTrue
+        Set-Content $script "`$VerbosePreference = 'Continue'; Backup-CsPool -PoolFqdn $Atl 4>&1"
+        @(& $script).Count | Should -BeGreaterThan 3
     }
 
     It 'says when the pool is not in the state that was asked for' {
