@@ -92,18 +92,18 @@ fn assert_standby_whole(standby: &Path) {
 /// Kills one backup after this time and lets the next one complete; where the first one was.
 fn round(deployment: &Deployment, number: u32, delay: Duration, seed: u64) -> String {
     let standby = deployment.path("chi/standby/atl.sqlite");
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         // Every third backup is a first copy again.
         let _ = std::fs::remove_file(&standby);
     }
     let (users, share) = (deployment.path("atl/users.sqlite"), deployment.path("atl/share"));
-    let journal = if number % 2 == 0 { "WAL" } else { "DELETE" };
+    let journal = if number.is_multiple_of(2) { "WAL" } else { "DELETE" };
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| serve(&users, &share, journal, seed, &stop));
         let _stops_also_on_failure = StopOnDrop(&stop);
         let mut child = Child::backup(deployment, ATL);
-        if number % 5 > 0 {
+        if !number.is_multiple_of(5) {
             child.wait_for("started");
         }
         std::thread::sleep(delay);
