@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use crate::clock::Clock;
@@ -27,10 +27,12 @@ mod sample;
 mod status;
 
 use deployment::Deployment;
-pub use requests::{JobDocument, JobEvents, Request};
+pub use requests::{JobDocument, JobEvents, PoolDocument, ReportFormat, Request};
+pub use sample::SampleRequest;
+pub use status::{ModuleStatus, Status, StatusRequest};
 
 /// The document that `csb_service_open` takes.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OpenConfig {
     /// Path of `deployment.toml`; without it only requests that need none are answered.

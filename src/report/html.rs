@@ -63,7 +63,7 @@ pub fn render(report: &Report) -> Result<String> {
             "The report cannot be written as an HTML page.",
             "Read the report as JSON; it says the same.",
         )
-        .at("job", report.job_id)
+        .at("jobId", report.job_id)
         .caused_by(&cause)
     })?;
     // The markup itself has no such characters, so that one pass over the page reaches every value.

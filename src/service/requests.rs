@@ -17,7 +17,7 @@ use crate::report::html;
 use crate::topology::{Pool, PoolFqdn, Topology};
 
 /// A request, as `csb_service_request` takes it. `docs/documents.md` has the table of replies.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Request {
     /// Makes a working pair with data.
@@ -93,7 +93,7 @@ pub enum Request {
 }
 
 /// How a report is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ReportFormat {
     /// The document.

@@ -50,7 +50,7 @@ CREATE TABLE session_cache (token TEXT PRIMARY KEY, owner INTEGER);
 ";
 
 /// The request for a sample deployment.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SampleRequest {
     /// Where it is made: a folder that does not exist or is empty.

@@ -10,7 +10,9 @@
 )]
 
 mod deployment;
+mod documents;
 mod jobs;
 mod kill;
+mod layers;
 mod support;
 mod user_store;

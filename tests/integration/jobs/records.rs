@@ -9,7 +9,8 @@ use crate::support::*;
 #[test]
 fn a_report_is_found_by_id_by_a_service_that_comes_later() {
     let deployment = Deployment::new();
-    let ended = deployment.backup(json!({})).expect(Outcome::Succeeded);
+    let handle = start_backup(&deployment.service, with_pool(ATL, json!({})));
+    let ended = ended(&deployment.service, handle).expect(Outcome::Succeeded);
     let service = deployment.another();
     let id = ended.report.job_id;
     let report = ask(&service, json!({ "request": "getReport", "jobId": id })).unwrap();
@@ -19,7 +20,7 @@ fn a_report_is_found_by_id_by_a_service_that_comes_later() {
     let job = ask(&service, json!({ "request": "getJob", "jobId": id })).unwrap();
     assert_eq!((&job["state"], &job["handle"]), (&json!("Succeeded"), &json!(null)));
     let own = deployment.ask(json!({ "request": "getJob", "jobId": id })).unwrap();
-    assert_eq!(own["handle"], 1);
+    assert_eq!(own["handle"], handle);
     let unknown = uuid::Uuid::new_v4();
     for request in ["getReport", "getJob", "cancelJob"] {
         let error = ask(&service, json!({ "request": request, "jobId": unknown })).unwrap_err();

@@ -201,7 +201,7 @@ fn write(transaction: &Transaction<'_>, schema: &Schema, now: Timestamp) -> rusq
     }
     for stale in installed.keys() {
         transaction.execute_batch(&format!("DROP TRIGGER {}", quote(stale)))?;
-        details.push(format!("Trace the stale trigger {stale}."));
+        details.push(format!("Removed the stale trigger {stale}."));
     }
     Ok(details)
 }
