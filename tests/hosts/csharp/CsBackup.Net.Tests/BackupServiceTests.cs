@@ -101,6 +101,14 @@ public sealed class BackupServiceTests : IDisposable
     }
 
     [Fact]
+    public async Task A_sync_also_gives_back()
+    {
+        var report = await _service.RunAsync(new SyncRequest { PoolFqdn = _sample.Pools[0] });
+        Assert.Equal(3, report.Modules.Count(module => module.Purpose == Purpose.Copy));
+        Assert.Equal(2, report.Modules.Count(module => module.Purpose == Purpose.CarryBack));
+    }
+
+    [Fact]
     public async Task An_error_says_what_to_do()
     {
         var failure = await Assert.ThrowsAsync<CsBackupException>(

@@ -150,11 +150,24 @@ public sealed record Report
     public IReadOnlyList<ErrorDocument> Errors { get; init; } = [];
 }
 
+/// <summary>What a module did for whom.</summary>
+public enum Purpose
+{
+    /// <summary>It brought a pool's copy at its backup pool up to date.</summary>
+    Copy,
+
+    /// <summary>It gave a pool back what it had lost and its backup pool still held.</summary>
+    CarryBack,
+}
+
 /// <summary>What a job did for one module.</summary>
 public sealed record ModuleReport
 {
     /// <summary>Its name.</summary>
     public string Module { get; init; } = "";
+
+    /// <summary>Whether it copied or gave back.</summary>
+    public Purpose Purpose { get; init; }
 
     /// <summary>How it ended.</summary>
     public Outcome Outcome { get; init; }
