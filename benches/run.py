@@ -80,7 +80,7 @@ def change_users(database, round_number):
 
 def change_files(share, round_number):
     """One file in a hundred is written anew, and one new file appears for each of them."""
-    for number, path in enumerate(sorted(p for p in share.rglob("*") if p.is_file())):
+    for number, path in enumerate(sorted(p for p in share.rglob("*") if p.is_file() and ".csb" not in p.parts)):
         if number % 100 == round_number % 100:
             path.write_bytes(b"%d " % round_number * (path.stat().st_size // 2 + 1))
             path.with_name(f"new-{round_number}-{path.name}").write_bytes(b"new" * 1000)

@@ -162,8 +162,6 @@ impl Run {
         }
         for index in 0..self.rows.len() {
             self.run_step(index, leases).await;
-        }
-        for index in 0..self.rows.len() {
             self.look_again(index).await;
         }
         Ok(())
