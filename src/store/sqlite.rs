@@ -1,10 +1,11 @@
 //! What every SQLite database of this product is opened with, and how its failures become errors.
 
+use std::cell::Cell;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -12,10 +13,18 @@ use crate::error::{Error, ErrorKind, Result};
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const OLDEST_SAFE_VERSION: i32 = 3_051_003;
 
+thread_local! {
+    /// Whether the statement that this thread runs must not wait, see [`begin_write`].
+    static AT_ONCE: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Waits for another program's lock, a millisecond at a time: SQLite's own handler waits longer and longer, and never
 /// gets its turn beside a server that writes without a pause. A statement gives up after a tenth of a second, so that a
 /// cancelled job answers at once; whoever can wait longer tries again.
 fn wait_for_lock(attempts: i32) -> bool {
+    if AT_ONCE.get() {
+        return false;
+    }
     std::thread::sleep(Duration::from_millis(1));
     attempts < 100
 }
@@ -87,6 +96,32 @@ pub fn open_own(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Begins to write to a database that a server writes to, with every lock at once or none.
+///
+/// Most servers begin a transaction by reading. One that has read when somebody else holds the lock on writing cannot
+/// go on to write: SQLite fails it at once, whatever its busy timeout, because both would wait for ever. So this never
+/// waits while it holds a lock: it gives up and tries again, and once it has begun, the server waits before it reads.
+///
+/// # Errors
+/// SQLite's, `SQLITE_BUSY` after a tenth of a second.
+pub fn begin_write(connection: &Connection) -> rusqlite::Result<Transaction<'_>> {
+    let started = Instant::now();
+    AT_ONCE.set(true);
+    let begun = loop {
+        match Transaction::new_unchecked(connection, TransactionBehavior::Exclusive) {
+            Err(cause)
+                if cause.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && started.elapsed() < Duration::from_millis(100) =>
+            {
+                std::thread::sleep(Duration::from_micros(fastrand::u64(500..3_000)));
+            }
+            done => break done,
+        }
+    };
+    AT_ONCE.set(false);
+    begun
+}
+
 /// A failed SQLite operation, sorted by what an administrator can do about it.
 pub fn sqlite_error(doing: &str, path: &Path, cause: &rusqlite::Error) -> Error {
     let code = cause.sqlite_error_code();
@@ -137,6 +172,23 @@ mod tests {
     #[test]
     fn quotes_are_doubled() {
         assert_eq!(quote(r#"a"b"#), r#""a""b""#);
+    }
+
+    #[test]
+    fn a_server_waits_before_it_reads_and_never_fails_between_reading_and_writing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.sqlite");
+        let server = Connection::open(&path).unwrap();
+        server.busy_timeout(Duration::ZERO).unwrap();
+        server.execute_batch("CREATE TABLE t (x); BEGIN; SELECT * FROM t").unwrap();
+        let ours = open(&path, Access::Write).unwrap();
+        assert_eq!(begin_write(&ours).unwrap_err().sqlite_error_code(), Some(ErrorCode::DatabaseBusy));
+        server.execute_batch("INSERT INTO t VALUES (1); COMMIT").unwrap();
+        let transaction = begin_write(&ours).unwrap();
+        let read = server.execute_batch("SELECT * FROM t").unwrap_err();
+        assert_eq!(read.sqlite_error_code(), Some(ErrorCode::DatabaseBusy));
+        transaction.commit().unwrap();
+        server.execute_batch("SELECT * FROM t").unwrap();
     }
 
     #[test]

@@ -16,11 +16,15 @@ use super::Refusal;
 /// What SQLite appends to a database's name for the files beside it; the last one is followed by a number.
 const COMPANIONS: [&[u8]; 4] = [b"-wal", b"-shm", b"-journal", b"-mj"];
 
+/// Those that live as long as the database is open.
+const LOCKED_COMPANIONS: [&[u8]; 2] = [b"-wal", b"-shm"];
+
 /// (device, inode)
 type Identity = (u64, u64);
 
 /// The files, by what they are and by where they are: a log comes and goes, and a database may be replaced by another
-/// file of its name.
+/// file of its name. Journals are known by place only: nobody locks them, and a server makes and removes one with every
+/// commit, so that its inode soon belongs to a file of the content.
 #[derive(Default)]
 pub(super) struct Protected {
     files: BTreeSet<Identity>,
@@ -37,7 +41,7 @@ impl Protected {
                 found.places.push((folder, name.into()));
             }
             found.files.extend(identity(path));
-            for companion in COMPANIONS {
+            for companion in LOCKED_COMPANIONS {
                 let name = [name, companion].concat();
                 found.files.extend(identity(&path.with_file_name(std::ffi::OsStr::from_bytes(&name))));
             }
@@ -101,6 +105,24 @@ fn identity(path: &Path) -> Option<Identity> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_got_the_inode_of_a_journal_is_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let [database, journal, upload] =
+            ["a.db", "a.db-journal", "upload"].map(|name| folder.path().join(name));
+        std::fs::write(&database, "").unwrap();
+        std::fs::write(&journal, "").unwrap();
+        let protected = Protected::find(std::slice::from_ref(&database));
+        std::fs::rename(&journal, &upload).unwrap();
+        let handle = OwnedFd::from(std::fs::File::open(folder.path()).unwrap());
+        let is_database = |path: &Path| {
+            let name = path.file_name().unwrap().as_bytes();
+            protected.is_database(&handle, name, &rustix::fs::stat(path).unwrap())
+        };
+        assert!(is_database(&database));
+        assert!(!is_database(&upload));
+    }
 
     #[test]
     fn companions_are_known_by_their_names() {

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use uuid::Uuid;
 
 use super::schema::{Schema, Table, column_list};
 use crate::error::Result;
-use crate::store::sqlite::{quote, sqlite_error};
+use crate::store::sqlite::{begin_write, quote, sqlite_error};
 use crate::store::user::Cursor;
 use crate::topology::UserStoreConfig;
 
@@ -61,7 +61,7 @@ pub(super) fn install(
     if is_installed(connection, &schema).map_err(failed)? {
         return describe(connection, schema, Vec::new()).map_err(failed);
     }
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let transaction = begin_write(connection).map_err(failed)?;
     let schema = Schema::read(&transaction, path, config)?;
     let details = write(&transaction, &schema, now).map_err(failed)?;
     let capture = describe(&transaction, schema, details).map_err(failed)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior, params_from_iter};
+use rusqlite::{Connection, ToSql, Transaction, params_from_iter};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use super::capture::{self, Capture};
 use super::datum::{Datum, Row};
 use super::schema::{Order, SchemaObject, Table, column_list, objects, schema_version};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::sqlite::{quote, sqlite_error};
+use crate::store::sqlite::{begin_write, quote, sqlite_error};
 use crate::store::user::{Cursor, Work};
 
 /// How long one read transaction may last: on a rollback journal it keeps the server from committing.
@@ -215,7 +215,7 @@ impl Source<'_> {
     /// Failures of the database.
     pub(super) fn barrier(&self, position: i64, confirmed: Option<&Cursor>, work: &Work<'_>) -> Result<Uuid> {
         patiently(self.path, "write to", work, || {
-            let transaction = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
+            let transaction = begin_write(self.connection)?;
             let token = capture::write_barrier(&transaction, position)?;
             if let Some(confirmed) = confirmed {
                 capture::forget_confirmed(&transaction, confirmed, PRUNE_PIECE)?;
@@ -238,8 +238,7 @@ impl Source<'_> {
                 return Ok(());
             }
             patiently(self.path, "prune the change log of", work, || {
-                let transaction =
-                    Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
+                let transaction = begin_write(self.connection)?;
                 capture::forget_confirmed(&transaction, confirmed, PRUNE_PIECE)?;
                 transaction.commit()
             })?;

@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
-use rusqlite::TransactionBehavior;
-
 use super::PREFIX;
 use super::pair::SqlitePair;
 use crate::error::Result;
 use crate::store::Trace;
-use crate::store::sqlite::{Access, open, quote, sqlite_error};
+use crate::store::sqlite::{Access, begin_write, open, quote, sqlite_error};
 
 /// Lists what there is of ours in both databases, and removes it unless this is a dry run.
 pub(super) fn remove(pair: &SqlitePair, dry_run: bool) -> Result<Vec<Trace>> {
@@ -22,9 +20,9 @@ fn remove_from(path: &Path, dry_run: bool) -> Result<Vec<Trace>> {
         return Ok(Vec::new());
     }
     let failed = |cause| sqlite_error("clean", path, &cause);
-    let mut connection = open(path, if dry_run { Access::Read } else { Access::Write })?;
-    let behavior = if dry_run { TransactionBehavior::Deferred } else { TransactionBehavior::Immediate };
-    let transaction = connection.transaction_with_behavior(behavior).map_err(failed)?;
+    let connection = open(path, if dry_run { Access::Read } else { Access::Write })?;
+    let transaction = if dry_run { connection.unchecked_transaction() } else { begin_write(&connection) }
+        .map_err(failed)?;
     let found: Vec<(String, String)> = transaction
         .prepare(
             "SELECT type, name FROM sqlite_schema WHERE substr(name, 1, 4) = ?1 AND type IN ('trigger', 'table')
