@@ -136,13 +136,8 @@ impl BackupModule for CmsMaster {
         Ok((0, 0))
     }
 
-    fn disable(&self, _generation: Generation, dry_run: bool) -> Result<Vec<Trace>> {
-        match &self.stores {
-            Ok((_, standby)) if standby.exists() => match ManagementStore::open(standby) {
-                Ok(mut store) => store.remove_tables(dry_run),
-                Err(_) => Ok(Vec::new()),
-            },
-            _ => Ok(Vec::new()),
-        }
+    /// The copy holds documents and nothing else: there is no trace to remove.
+    fn disable(&self, _generation: Generation, _dry_run: bool) -> Result<Vec<Trace>> {
+        Ok(Vec::new())
     }
 }

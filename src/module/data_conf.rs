@@ -177,14 +177,19 @@ fn disable(module: &DataConf, generation: Generation, dry_run: bool) -> Result<V
     }
     for (store, role) in [(&module.source, StoreRole::Source), (&module.standby, StoreRole::Standby)] {
         let is_ours = |marker: &Marker| marker.pool == module.pool && marker.role == role;
-        if matches!(store.identify()?, Presence::Marked(marker) if !is_ours(&marker)) {
-            continue;
-        }
+        let marker = match store.identify()? {
+            Presence::Marked(marker) if !is_ours(&marker) => continue,
+            Presence::Marked(marker) => Some(marker),
+            Presence::Missing | Presence::Unmarked { .. } => None,
+        };
         removed.extend(store.unmark(dry_run)?.into_iter().map(|trace| Trace {
             store: store.url(),
             kind: trace.kind.to_owned(),
             name: trace.name,
         }));
+        if let (false, StoreRole::Standby, Some(marker)) = (dry_run, role, marker) {
+            store.mark(&Marker { role: StoreRole::FormerStandby, ..marker })?;
+        }
     }
     Ok(removed)
 }

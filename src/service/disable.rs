@@ -26,8 +26,19 @@ impl Service {
             }
             Ok(removed)
         };
+        let states = Trace {
+            store: standby.service_store.to_string(),
+            kind: "row".to_owned(),
+            name: format!("states of {fqdn}"),
+        };
         if dry_run {
-            return remove(Generation(0));
+            let mut removed: Vec<Trace> = remove(Generation(0))?;
+            if let Some(store) = ServiceStore::open_existing(standby.service_store.path())?
+                && store.has_states(fqdn)?
+            {
+                removed.push(states);
+            }
+            return Ok(removed);
         }
         let mut store = ServiceStore::open(standby.service_store.path())?;
         let owner = &connected.environment.owner;
@@ -37,8 +48,7 @@ impl Service {
         store.release(&lease)?;
         let mut removed = removed?;
         if forgotten? > 0 {
-            let url = standby.service_store.to_string();
-            removed.push(Trace { store: url, kind: "row".to_owned(), name: format!("states of {fqdn}") });
+            removed.push(states);
         }
         Ok(removed)
     }

@@ -112,6 +112,8 @@ pub enum StoreRole {
     Source,
     /// The copy that the backup pool holds.
     Standby,
+    /// What was a copy until the pool's backup was disabled: a later backup of the pool may take it over.
+    FormerStandby,
 }
 
 /// The identity that a store carries.

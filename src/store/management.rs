@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::Generation;
 use crate::store::sqlite::{Access, open, open_own, sqlite_error};
-use crate::store::{Generation, Trace};
 
 pub mod replica;
 
@@ -261,22 +261,6 @@ impl ManagementStore {
                 .map_err(&failed)?;
         }
         transaction.commit().map_err(&failed)
-    }
-
-    /// Removes a standby copy's tables, or only lists them.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub fn remove_tables(&mut self, dry_run: bool) -> Result<Vec<Trace>> {
-        let store = format!("sqlite:{}", self.path.display());
-        if !dry_run {
-            self.connection
-                .execute_batch("BEGIN; DROP TABLE csb_document; DROP TABLE csb_management; COMMIT")
-                .map_err(self.failure("clean"))?;
-        }
-        let trace =
-            |name: &str| Trace { store: store.clone(), kind: "table".to_owned(), name: name.to_owned() };
-        Ok(vec![trace("csb_document"), trace("csb_management")])
     }
 
     fn query(&self, sql: &str, revision: i64) -> Result<Vec<Document>> {

@@ -255,6 +255,20 @@ impl ServiceStore {
         transaction.commit().map_err(&failed)
     }
 
+    /// Whether anything is known about a pool's modules.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn has_states(&self, pool: &PoolFqdn) -> Result<bool> {
+        self.connection
+            .query_row(
+                "SELECT EXISTS (SELECT 1 FROM csb_module_state WHERE pool = ?1)",
+                [pool.as_str()],
+                |row| row.get(0),
+            )
+            .map_err(failure("read", &self.path))
+    }
+
     /// Forgets what is known about a pool's modules. The lease row stays, so that its generation keeps growing.
     ///
     /// # Errors

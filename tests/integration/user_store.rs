@@ -359,14 +359,24 @@ fn removing_traces_leaves_both_databases_as_the_server_made_them() {
     let listed = pair.pair.remove_traces(true).unwrap();
     assert_eq!(pair.pair.remove_traces(false).unwrap(), listed);
     assert!(listed.iter().any(|trace| trace.kind == "trigger" && trace.name.starts_with("csb_fence")));
-    for path in [pair.source(), pair.standby()] {
+    for (path, former) in [(pair.source(), 0), (pair.standby(), 1)] {
         let left: i64 = Connection::open(path)
             .unwrap()
             .query_row("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'csb%'", [], |row| row.get(0))
             .unwrap();
-        assert_eq!(left, 0);
+        assert_eq!(left, former, "a former copy keeps one note");
     }
     assert!(pair.pair.remove_traces(false).unwrap().is_empty());
+    assert!(pair.synchronize_and_compare().warnings.is_empty());
+}
+
+#[test]
+fn a_database_of_somebody_else_at_the_standbys_place_is_left_alone() {
+    let pair = Pair::new(USERS);
+    Connection::open(pair.standby()).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let before = std::fs::read(pair.standby()).unwrap();
+    assert_eq!(pair.synchronize().unwrap_err().kind, ErrorKind::ForeignContent);
+    assert_eq!(std::fs::read(pair.standby()).unwrap(), before);
 }
 
 #[test]

@@ -89,6 +89,15 @@ impl DataConf {
         let standby_id = match self.standby.identify()? {
             Presence::Missing | Presence::Unmarked { empty: true } => self.begin_standby(context)?,
             Presence::Unmarked { empty: false } => return Err(foreign_standby(self.standby.as_ref())),
+            Presence::Marked(marker)
+                if marker.pool == self.pool && marker.role == StoreRole::FormerStandby =>
+            {
+                held = self.held_by_standby(context)?;
+                if is_empty && !held.is_empty() {
+                    return Err(self.unknown_source(held.len()));
+                }
+                self.mark(StoreRole::Standby, marker.store_id)?
+            }
             Presence::Marked(marker) => {
                 self.check_own(&marker, StoreRole::Standby, self.standby.as_ref())?;
                 held = self.held_by_standby(context)?;
@@ -113,7 +122,7 @@ impl DataConf {
     pub(super) fn mark(&self, role: StoreRole, store_id: Uuid) -> Result<Uuid> {
         let store = match role {
             StoreRole::Source => &self.source,
-            StoreRole::Standby => &self.standby,
+            StoreRole::Standby | StoreRole::FormerStandby => &self.standby,
         };
         store.mark(&Marker { store_id, pool: self.pool.clone(), role })?;
         Ok(store_id)
@@ -207,6 +216,7 @@ impl DataConf {
         let what = match marker.role {
             StoreRole::Source => "the content store",
             StoreRole::Standby => "the standby copy",
+            StoreRole::FormerStandby => "a former standby copy",
         };
         Err(Error::new(
             ErrorKind::ForeignContent,

@@ -239,10 +239,15 @@ fn disabling_lists_and_removes_every_trace() {
     let kinds = |kind: &str| removed.iter().filter(|one| one.kind == kind).count();
     assert_eq!((kinds("row"), kinds("marker"), kinds("temporaryFile")), (1, 4, 1));
     assert!(removed.iter().any(|one| one.store == format!("file:{}", pair.standby().display())));
-    assert!(!pair.source().join(".csb").exists() && !pair.standby().join(".csb").exists());
+    assert!(!pair.source().join(".csb").exists());
+    let note = fs::read_to_string(pair.standby().join(".csb/store.json")).unwrap();
+    assert!(note.contains("formerStandby"), "{note}");
     assert_eq!(tree(&pair.source()), tree(&pair.standby()), "content stays");
     assert_eq!(pair.index().count().unwrap(), 0);
     assert!(module.disable(pair.generation, false).unwrap().is_empty());
+    let outcome = pair.cycle();
+    assert_eq!(outcome.moved.items_written, 2, "a former copy is taken over, its content copied again");
+    pair.assert_settled();
 }
 
 #[test]

@@ -68,7 +68,8 @@ impl SqlitePair {
     ) -> Result<std::result::Result<Cursor, Option<String>>> {
         let cursor = match standby::examine(&self.standby)? {
             Found::Missing => return Ok(Err(None)),
-            Found::Foreign => return Ok(Err(Some("is not a copy made by this product".to_owned()))),
+            Found::Former => return Ok(Err(None)),
+            Found::Foreign => return Err(self.foreign_standby()),
             Found::Copy(cursor) => cursor,
         };
         if cursor.store_id != capture.store_id {
@@ -114,6 +115,18 @@ impl SqlitePair {
             oldest: oldest.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
             position: Some(cursor.position),
         })
+    }
+
+    fn foreign_standby(&self) -> Error {
+        Error::new(
+            ErrorKind::ForeignContent,
+            format!(
+                "{} is to become a standby copy, but is a database of somebody else.",
+                self.standby.display()
+            ),
+            "Move that database away, or name another place as standby.user_store in the topology.",
+        )
+        .at("path", self.standby.display())
     }
 
     fn run_once(&self, connection: &mut Connection, work: &Work<'_>) -> Result<PairOutcome> {
@@ -228,12 +241,15 @@ impl Run<'_> {
         };
         self.outcome.details.push("Made the first copy of the user store.".to_owned());
         if let Some(aside) = publish(&fresh, standby, self.work)? {
-            let reason = reason.unwrap_or_else(|| "was in the way".to_owned());
-            self.outcome.warnings.push(format!(
-                "What lay at {} {reason}. It was kept as {}; remove it when nobody needs it.",
-                standby.display(),
-                aside.display()
-            ));
+            let kept = format!("It was kept as {}; remove it when nobody needs it.", aside.display());
+            match reason {
+                Some(reason) => {
+                    self.outcome.warnings.push(format!("What lay at {} {reason}. {kept}", standby.display()));
+                }
+                None => {
+                    self.outcome.details.push(format!("A former copy lay at {}. {kept}", standby.display()))
+                }
+            }
         }
         Ok(cursor)
     }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::capture::has_table;
 use super::datum::{Datum, Row};
-use super::schema::{SchemaObject, Table};
+use super::schema::{SchemaObject, Table, objects};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Generation;
 use crate::store::sqlite::{Access, open, quote, sqlite_error};
@@ -19,6 +19,9 @@ CREATE TABLE IF NOT EXISTS csb_standby (id INTEGER PRIMARY KEY CHECK (id = 1), s
 CREATE TABLE IF NOT EXISTS csb_quarantine (table_name TEXT NOT NULL, k0, k1, k2, k3, k4, k5, k6, k7, reason TEXT NOT NULL);
 ";
 
+/// The table that a former copy keeps.
+pub(super) const FORMER: &str = "csb_former";
+
 /// How many key columns a quarantined key may have.
 const QUARANTINE_WIDTH: usize = 8;
 
@@ -28,7 +31,9 @@ pub(super) enum Found {
     Missing,
     /// A copy of ours.
     Copy(Cursor),
-    /// A database that is not a copy of ours: it is set aside, never overwritten.
+    /// A former copy of ours, or a database without a table: it is set aside when a new copy is made.
+    Former,
+    /// A database that is not a copy of ours: it is left alone.
     Foreign,
 }
 
@@ -41,8 +46,20 @@ pub(super) fn examine(path: &Path) -> Result<Found> {
         return Ok(Found::Missing);
     }
     let connection = open(path, Access::Read)?;
-    let cursor = cursor(&connection).map_err(|cause| sqlite_error("read", path, &cause))?;
-    Ok(cursor.map_or(Found::Foreign, Found::Copy))
+    let look = || -> rusqlite::Result<Found> {
+        Ok(match cursor(&connection)? {
+            Some(cursor) => Found::Copy(cursor),
+            None if has_table(&connection, FORMER)? || objects(&connection)?.is_empty() => Found::Former,
+            None => Found::Foreign,
+        })
+    };
+    look().map_err(|cause| sqlite_error("read", path, &cause))
+}
+
+/// Leaves a note that this was a copy of ours, after every other trace was removed: a later backup of the pool may
+/// then put a new copy in its place.
+pub(super) fn mark_as_former(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!("CREATE TABLE IF NOT EXISTS {FORMER} (note TEXT)"))
 }
 
 /// Where the copy stands.

@@ -2,20 +2,28 @@
 
 use std::path::Path;
 
+use rusqlite::Connection;
+
 use super::PREFIX;
 use super::pair::SqlitePair;
+use super::standby;
 use crate::error::Result;
 use crate::store::Trace;
 use crate::store::sqlite::{Access, begin_write, open, quote, sqlite_error};
 
 /// Lists what there is of ours in both databases, and removes it unless this is a dry run.
 pub(super) fn remove(pair: &SqlitePair, dry_run: bool) -> Result<Vec<Trace>> {
-    let mut removed = remove_from(&pair.source, dry_run)?;
-    removed.extend(remove_from(&pair.standby, dry_run)?);
+    let mut removed = remove_from(&pair.source, dry_run, |_| Ok(()))?;
+    removed.extend(remove_from(&pair.standby, dry_run, standby::mark_as_former)?);
     Ok(removed)
 }
 
-fn remove_from(path: &Path, dry_run: bool) -> Result<Vec<Trace>> {
+/// Cleans one database; `leave` says what stays in one that something was removed from.
+fn remove_from(
+    path: &Path,
+    dry_run: bool,
+    leave: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> Result<Vec<Trace>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
@@ -25,11 +33,11 @@ fn remove_from(path: &Path, dry_run: bool) -> Result<Vec<Trace>> {
         .map_err(failed)?;
     let found: Vec<(String, String)> = transaction
         .prepare(
-            "SELECT type, name FROM sqlite_schema WHERE substr(name, 1, 4) = ?1 AND type IN ('trigger', 'table')
+            "SELECT type, name FROM sqlite_schema WHERE substr(name, 1, 4) = ?1 AND name <> ?2 AND type IN ('trigger', 'table')
              ORDER BY type = 'table', name",
         )
         .and_then(|mut statement| {
-            statement.query_map([PREFIX], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            statement.query_map([PREFIX, standby::FORMER], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         })
         .map_err(failed)?;
     let mut traces = Vec::new();
@@ -39,6 +47,9 @@ fn remove_from(path: &Path, dry_run: bool) -> Result<Vec<Trace>> {
             transaction.execute_batch(&sql).map_err(failed)?;
         }
         traces.push(Trace { store: format!("sqlite:{}", path.display()), kind, name });
+    }
+    if !dry_run && !traces.is_empty() {
+        leave(&transaction).map_err(failed)?;
     }
     transaction.commit().map_err(failed)?;
     Ok(traces)
