@@ -130,6 +130,13 @@ impl Service {
         jobs.iter().all(|job| job.report().is_some())
     }
 
+    /// The runtime is gone: whoever waits for a job that has not ended waits no longer.
+    pub fn abandon(&self) {
+        for job in self.lock_jobs().by_handle.values() {
+            job.events.abandon();
+        }
+    }
+
     fn connected(&self) -> Result<&Connected> {
         self.connected.as_ref().ok_or_else(|| {
             Error::new(

@@ -77,6 +77,7 @@ impl Opened {
         if let Some(runtime) = runtime {
             runtime.shutdown_timeout(timeout.saturating_sub(started.elapsed()));
         }
+        self.service.abandon();
     }
 }
 
@@ -182,6 +183,11 @@ pub unsafe extern "C" fn csb_service_shutdown(
 #[unsafe(no_mangle)]
 pub extern "C" fn csb_service_free(service: *mut csb_service) {
     let opened = handles().open.remove(&service.addr());
-    // A panic while dropping must not cross into C; there is nobody to tell.
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(opened)));
+    // A panic must not cross into C; there is nobody to tell.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        if let Some(opened) = opened {
+            // At once, although a call that is under way may keep it alive for a while.
+            opened.service.close(Duration::ZERO);
+        }
+    }));
 }

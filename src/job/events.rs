@@ -131,6 +131,7 @@ struct Inner {
     progress: usize,
     dropped: u64,
     finished: bool,
+    abandoned: bool,
 }
 
 /// What a reader gets.
@@ -170,12 +171,18 @@ impl EventLog {
         self.changed.notify_all();
     }
 
+    /// Nobody runs the job any more: whoever waits for its end need not.
+    pub fn abandon(&self) {
+        self.lock().abandoned = true;
+        self.changed.notify_all();
+    }
+
     /// Events after `after_seq`, waiting up to `timeout` for the first one. Returns at once, and empty, when the job
-    /// has ended and there is nothing more.
+    /// has ended or was abandoned and there is nothing more.
     pub fn wait(&self, after_seq: u64, timeout: Duration) -> Batch {
         let deadline = Instant::now() + timeout;
         let mut inner = self.lock();
-        while inner.last_seq <= after_seq && !inner.finished {
+        while inner.last_seq <= after_seq && !inner.finished && !inner.abandoned {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -242,5 +249,18 @@ mod tests {
         let batch = log.wait(1, Duration::from_secs(30));
         assert!(started.elapsed() < Duration::from_secs(1));
         assert_eq!((batch.events.len(), batch.last_seq), (0, 1));
+    }
+
+    #[test]
+    fn a_reader_does_not_wait_for_a_job_that_nobody_runs() {
+        let log = std::sync::Arc::new(EventLog::default());
+        let reader = std::thread::spawn({
+            let log = std::sync::Arc::clone(&log);
+            move || log.wait(0, Duration::from_secs(30))
+        });
+        let started = Instant::now();
+        log.abandon();
+        assert_eq!(reader.join().unwrap(), Batch::default());
+        assert!(started.elapsed() < Duration::from_secs(5));
     }
 }

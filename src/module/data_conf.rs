@@ -1,8 +1,8 @@
 //! `ConfServices.DataConf`: the files of a pool's conferences.
 //!
-//! A cycle walks the source once and compares it with the index of what the standby holds ([`walk`]), copies what is
-//! new or changed in bounded batches and then removes what the source no longer has ([`cycle`]). Before anything
-//! else it makes sure that both stores are the ones it means ([`establish`]): a store that is not mounted looks
+//! A cycle walks the source once and compares it with the index of what the standby holds (`walk`), copies what is
+//! new or changed in bounded batches and then removes what the source no longer has (`cycle`). Before anything
+//! else it makes sure that both stores are the ones it means (`establish`): a store that is not mounted looks
 //! exactly like one from which everything was deleted.
 
 use std::path::PathBuf;

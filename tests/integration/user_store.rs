@@ -370,6 +370,28 @@ fn removing_traces_leaves_both_databases_as_the_server_made_them() {
 }
 
 #[test]
+fn the_log_is_pruned_by_the_cycle_after_and_at_once_where_it_is_long() {
+    let pair = Pair::new(USERS);
+    let logged = |pair: &Pair| -> i64 {
+        pair.server.query_row("SELECT count(*) FROM csb_change", [], |row| row.get(0)).unwrap()
+    };
+    pair.synchronize_and_compare();
+    for round in 0..3 {
+        pair.server.execute("UPDATE users SET card = ?1", [round]).unwrap();
+        pair.synchronize_and_compare();
+        assert_eq!(logged(&pair), 2, "only what the standby has just confirmed");
+    }
+    pair.server
+        .execute_batch(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
+             INSERT INTO contacts SELECT 'many', i, NULL FROM n",
+        )
+        .unwrap();
+    pair.synchronize_and_compare();
+    assert!(logged(&pair) < 6_000, "{}", logged(&pair));
+}
+
+#[test]
 fn a_cancelled_run_leaves_the_standby_as_it_was() {
     let pair = Pair::new(USERS);
     pair.synchronize_and_compare();

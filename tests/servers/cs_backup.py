@@ -54,7 +54,7 @@ class CsBackup:
             function = getattr(self._library, name)
             function.restype, function.argtypes = result, arguments
         handle = c_void_p()
-        self._call("csb_service_open", _json({"deploymentFile": str(deployment_file)}), byref(handle))
+        self._call("csb_service_open", _json({"deploymentFile": deployment_file and str(deployment_file)}), byref(handle))
         self._handle = handle
 
     def __enter__(self):

@@ -21,7 +21,7 @@ log = {{ {{ levels = {{ min = "info" }}, to = "console", timestamps = "%H:%M:%S"
 
 modules_enabled = {{
     "roster", "saslauth", "disco", "private", "vcard4", "pep", "register", "ping", "blocklist", "carbons", "mam",
-    "bookmarks", "sql_busy_timeout", "tell_ready"
+    "bookmarks", "sql_patience", "tell_ready"
 }}
 modules_disabled = {{ "s2s" }}
 allow_registration = true
@@ -109,8 +109,15 @@ class Prosody:
 
     def errors(self):
         """What the server logged as an error, a failed database transaction included."""
+        return self._find(r"\serror\t")
+
+    def repeats(self):
+        """The transactions that a lock made fail, and that the server then ran again."""
+        return self._find("Runs a transaction again")
+
+    def _find(self, pattern):
         with self._log_grew:
-            return [line for line in self.log if re.search(r"\serror\t", line)]
+            return [line for line in self.log if re.search(pattern, line)]
 
     def _read_log(self):
         with open(self.folder / "prosody.log", "a", buffering=1) as file:

@@ -104,7 +104,8 @@ def server_noticed_nothing(scenario):
     expect_equal(scenario.pools.atlanta.errors(), [])
     seconds, operation = scenario.stopwatch.longest()
     print(f"     {len(scenario.ledger)} confirmed writes; "
-          f"the longest operation of a client took {seconds * 1000:.0f} ms ({operation})")
+          f"the longest operation of a client took {seconds * 1000:.0f} ms ({operation}); "
+          f"the server ran {len(scenario.pools.atlanta.repeats())} transactions again because of a lock")
 
 
 def fenced_standby_serves_reads_and_refuses_writes(scenario):

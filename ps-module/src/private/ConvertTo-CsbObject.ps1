@@ -42,7 +42,19 @@ $script:ElementTypes = @{
 # JSON objects have no order; people read the name first.
 $script:LeadingProperties = @{
     'CsBackup.AdminRole'         = 'Identity', 'IsStandardRole', 'Cmdlets'
+    'CsBackup.Failure'           = 'Kind', 'Message', 'Advice'
+    'CsBackup.Job'               = 'JobId', 'Command', 'PoolFqdn', 'State', 'StartedAt', 'FinishedAt', 'Duration', 'Machine', 'ProcessId'
+    'CsBackup.ModuleStatus'      = 'Identity', 'ExportStatus', 'ImportStatus', 'Lag', 'PendingItems', 'PendingBytes', 'LastSuccess',
+        'ObservedAt', 'Reason'
+    'CsBackup.Pool'              = 'Identity', 'Fqdn', 'Site', 'Services', 'Computers', 'BackupPoolFqdn', 'State'
     'CsBackup.PublishedTopology' = 'Version', 'Unchanged', 'Pools', 'Warnings'
+    'CsBackup.QuarantinedItem'   = 'Item', 'Reason', 'Advice'
     'CsBackup.Relationship'      = 'PoolFqdn', 'BackupPoolFqdn', 'PoolState', 'BackupPoolState'
+    'CsBackup.Report'            = 'Command', 'PoolFqdn', 'BackupPoolFqdn', 'Outcome', 'StartedAt', 'FinishedAt', 'Duration', 'Retries',
+        'JobId', 'WhatIf', 'Modules', 'Warnings', 'Errors'
+    'CsBackup.ReportModule'      = 'Module', 'Direction', 'Outcome', 'Duration', 'Before', 'After', 'Moved', 'Cursor', 'Quarantined',
+        'Warnings', 'Errors'
     'CsBackup.SampleDeployment'  = 'DeploymentFile', 'TopologyFile', 'Pools', 'Users', 'Contacts', 'Files'
+    'CsBackup.ServiceStatus'     = 'PoolFqdn', 'BackupPoolFqdn', 'ActiveMachineFqdn', 'PoolState', 'OverallExportStatus',
+        'OverallImportStatus', 'BackupModules'
 }

@@ -13,6 +13,7 @@ function Invoke-CsbJob {
     $ended = $false
     $interrupted = $true
     try {
+        if (-not $silent) { Write-CsbJobProgress $progress }
         while (-not $ended) {
             $poll = Read-CsbNativeJob $Connection $job $after
             if ($poll.Failure) {

@@ -9,7 +9,7 @@ function Write-CsbEvent {
             Write-CsbJobProgress $Progress
         }
         'stepStarted' {
-            $Progress.Status = [string] $Entry.title
+            $Progress.Status = Get-CsbText 'ProgressStep' ([System.Math]::Min($Progress.Done + 1, $Progress.Steps)), $Progress.Steps, $Entry.title
             Write-Verbose (Get-CsbText 'EventStepStarted' $Entry.title)
             Write-CsbJobProgress $Progress
         }

@@ -122,6 +122,7 @@ function Backup-CsPool {
 
         [switch] $AsJob
     )
+    Import-CsbPreference $PSCmdlet
     if ($Force -and -not $PSBoundParameters.ContainsKey('Confirm')) { $ConfirmPreference = 'None' }
     if ($FullBackup -and $SteadyState) {
         Write-CsbFailure $PSCmdlet (New-CsbFailure 'FullBackupWithSteadyState' (Get-CsbText 'FullBackupWithSteadyState') (

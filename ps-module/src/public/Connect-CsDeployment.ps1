@@ -45,6 +45,7 @@ function Connect-CsDeployment {
         [switch] $PassThru
     )
     process {
+        Import-CsbPreference $PSCmdlet
         $resolved = Resolve-CsbPath $PSCmdlet $Path
         if ($resolved.Failure) { Write-CsbFailure $PSCmdlet $resolved.Failure $Path -Terminating }
         $file = $resolved.Value

@@ -43,6 +43,7 @@ function Disable-CsPoolBackup {
         [switch] $Force
     )
     process {
+        Import-CsbPreference $PSCmdlet
         if ($Force -and -not $PSBoundParameters.ContainsKey('Confirm')) { $ConfirmPreference = 'None' }
         $connection = Resolve-CsbConnection $PSCmdlet
         $plan = Invoke-CsbRequest $connection @{ request = 'disablePoolBackup'; poolFqdn = $PoolFqdn; whatIf = $true }

@@ -43,6 +43,7 @@ function Get-CsAdminRole {
 
         [switch] $LocalStore
     )
+    Import-CsbPreference $PSCmdlet
     $connection = Resolve-CsbConnection $PSCmdlet
     $reply = Invoke-CsbRequest $connection @{ request = 'getAdminRoles'; localStore = $LocalStore.IsPresent }
     if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $null -Terminating }

@@ -53,6 +53,7 @@ function Get-CsBackupJob {
         [string] $Report
     )
     process {
+        Import-CsbPreference $PSCmdlet
         $connection = Resolve-CsbConnection $PSCmdlet
         if ($PSCmdlet.ParameterSetName -eq 'List') {
             $request = @{ request = 'listJobs' }

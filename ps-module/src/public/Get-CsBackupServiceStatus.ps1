@@ -67,6 +67,7 @@ function Get-CsBackupServiceStatus {
         [switch] $Force
     )
     process {
+        Import-CsbPreference $PSCmdlet
         $connection = Resolve-CsbConnection $PSCmdlet
         $request = @{ request = 'getBackupServiceStatus'; poolFqdn = $PoolFqdn; localStore = $LocalStore.IsPresent }
         if ($Category) { $request['category'] = Get-CsbCategory $Category }

@@ -58,6 +58,7 @@ function Get-CsPool {
 
         [switch] $LocalStore
     )
+    Import-CsbPreference $PSCmdlet
     $connection = Resolve-CsbConnection $PSCmdlet
     $reply = Invoke-CsbRequest $connection @{ request = 'getPools'; localStore = $LocalStore.IsPresent }
     if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $null -Terminating }

@@ -43,6 +43,7 @@ function Get-CsPoolBackupRelationship {
         [switch] $Force
     )
     process {
+        Import-CsbPreference $PSCmdlet
         $connection = Resolve-CsbConnection $PSCmdlet
         $request = @{ request = 'getPoolBackupRelationship'; poolFqdn = $PoolFqdn; localStore = $LocalStore.IsPresent }
         $reply = Invoke-CsbRequest $connection $request

@@ -37,6 +37,7 @@ function Get-CsTopology {
         [ValidateNotNullOrEmpty()]
         [string] $FileName
     )
+    Import-CsbPreference $PSCmdlet
     $connection = Resolve-CsbConnection $PSCmdlet
     $reply = Invoke-CsbRequest $connection @{ request = 'getTopology'; localStore = $LocalStore.IsPresent }
     if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $null -Terminating }

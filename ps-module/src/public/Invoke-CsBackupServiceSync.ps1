@@ -85,6 +85,7 @@ function Invoke-CsBackupServiceSync {
         [switch] $AsJob
     )
     process {
+        Import-CsbPreference $PSCmdlet
         if ($Force -and -not $PSBoundParameters.ContainsKey('Confirm')) { $ConfirmPreference = 'None' }
         $request = @{
             poolFqdn = $PoolFqdn; modules = @(Get-CsbModuleList $BackupModule); localStore = $LocalStore.IsPresent

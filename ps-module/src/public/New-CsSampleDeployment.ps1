@@ -52,6 +52,7 @@ function New-CsSampleDeployment {
         [ValidateRange(0, 1000000)]
         [int] $Files
     )
+    Import-CsbPreference $PSCmdlet
     $folder = Resolve-CsbPath $PSCmdlet $Path
     if ($folder.Failure) { Write-CsbFailure $PSCmdlet $folder.Failure $Path -Terminating }
     $question = Get-CsbText 'QuestionSample' $folder.Value

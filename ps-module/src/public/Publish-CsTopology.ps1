@@ -43,6 +43,7 @@ function Publish-CsTopology {
         [switch] $PassThru
     )
     process {
+        Import-CsbPreference $PSCmdlet
         $file = Resolve-CsbPath $PSCmdlet $FileName
         if ($file.Failure) {
             Write-CsbFailure $PSCmdlet $file.Failure $FileName

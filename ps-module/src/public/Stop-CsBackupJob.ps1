@@ -36,6 +36,7 @@ function Stop-CsBackupJob {
         [switch] $PassThru
     )
     process {
+        Import-CsbPreference $PSCmdlet
         $connection = Resolve-CsbConnection $PSCmdlet
         $reply = Invoke-CsbRequest $connection @{ request = 'getJob'; jobId = $JobId }
         if ($reply.Failure) {

@@ -37,6 +37,7 @@ function Wait-CsBackupJob {
         [timespan] $Timeout
     )
     process {
+        Import-CsbPreference $PSCmdlet
         $connection = Resolve-CsbConnection $PSCmdlet
         $limited = $PSBoundParameters.ContainsKey('Timeout')
         $clock = [System.Diagnostics.Stopwatch]::StartNew()

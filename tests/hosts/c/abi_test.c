@@ -610,26 +610,36 @@ static void *poll_until_refused(void *argument)
     return NULL;
 }
 
-static void while_another_thread_polls(const char *deployment, bool frees)
+typedef struct {
+    bool frees;
+    uint32_t shutdown_ms;
+    const char *request, *what, *refused_as;
+} ending;
+
+static void while_another_thread_polls(const char *deployment, ending ending)
 {
+    char what[200];
     csb_service *service = opened(deployment);
-    poller poller = {.service = service, .job = started(csb_backup_start, service, CHI)};
+    poller poller = {.service = service, .job = started(csb_backup_start, service, ending.request)};
     pthread_t thread;
     pthread_create(&thread, NULL, poll_until_refused, &poller);
     while (atomic_load(&poller.calls) == 0) {
         pause_ms(1);
     }
-    if (frees) {
+    double began = now_ms();
+    if (ending.frees) {
         csb_service_free(service);
         csb_service_free(service);
     } else {
-        shut_down(service);
+        csb_service_shutdown(service, ending.shutdown_ms, NULL);
     }
     pthread_join(thread, NULL);
-    check(poller.sound, frees ? "freed while a thread polls: its calls stay sound"
-                              : "shut down while a thread polls: its calls stay sound");
-    check(strcmp(csb_status_name(poller.status), frees ? "InvalidArgument" : "ShutDown") == 0,
-          frees ? "freed while a thread polls: it is told InvalidArgument" : "shut down while a thread polls: it is told ShutDown");
+    snprintf(what, sizeof what, "%s while a thread polls: its calls stay sound", ending.what);
+    check(poller.sound, what);
+    snprintf(what, sizeof what, "%s while a thread polls: it is told %s", ending.what, ending.refused_as);
+    check(strcmp(csb_status_name(poller.status), ending.refused_as) == 0, what);
+    snprintf(what, sizeof what, "%s while a thread polls: it is told soon", ending.what);
+    check(now_ms() - began < PATIENCE_MS / 4, what);
     csb_service_free(service);
 }
 
@@ -734,8 +744,9 @@ int main(int count, char **arguments)
 
     many_threads(deployment);
     job_numbers_of_others(deployment);
-    while_another_thread_polls(deployment, false);
-    while_another_thread_polls(deployment, true);
+    while_another_thread_polls(deployment, (ending){false, PATIENCE_MS, CHI, "shut down", "ShutDown"});
+    while_another_thread_polls(deployment, (ending){true, 0, CHI, "freed", "InvalidArgument"});
+    while_another_thread_polls(deployment, (ending){false, 0, ATL, "shut down without patience", "ShutDown"});
     check(threads_end(), "also a service that was freed during its job leaves no thread behind");
     printf("%d passed, %d failed\n", passed, failed);
     return failed == 0 ? 0 : 1;

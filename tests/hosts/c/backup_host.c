@@ -263,8 +263,9 @@ static bool follow(const csb_service *service, uint64_t job, const options *opti
 /* ---- the report -------------------------------------------------------------------------------------------------- */
 
 /* The rows of a table; a new heading where the direction changes, or where a sync begins to give back. */
-static void show_module(const char *module, bool given_back, char *heading, size_t size)
+static void show_module(const char *module, char *heading, size_t size)
 {
+    bool given_back = json_is(json_field(module, "purpose"), "carryBack");
     char from[256], to[256], name[64], outcome[32], wanted[600];
     const char *pools = json_field(module, "direction"), *moved = json_field(module, "moved");
     json_string(json_field(pools, "from"), from, sizeof from);
@@ -288,15 +289,6 @@ static void show_module(const char *module, bool given_back, char *heading, size
         printf("  %s", json_string(json_field(json_field(module, "after"), "export"), name, sizeof name));
     }
     putchar('\n');
-}
-
-/* The planned step that stands for the next of the report's modules: they come in the same order. */
-static const char *next_step_of_module(const char *step)
-{
-    while (step != NULL && !json_exists(json_field(step, "module"))) {
-        step = json_next(step);
-    }
-    return step;
 }
 
 static void show_problems(const char *document)
@@ -324,12 +316,8 @@ static int show_report(const char *report)
     printf("\n%s in %s", json_string(outcome, text, sizeof text),
            as_duration(json_number(json_field(report, "durationMs"))).text);
     printf(" (job %s)\n", json_string(json_field(report, "jobId"), text, sizeof text));
-    const char *step = json_first(json_field(json_field(report, "plan"), "steps"));
     for (const char *module = json_first(modules); module != NULL; module = json_next(module)) {
-        step = next_step_of_module(step);
-        json_string(json_field(step, "id"), text, sizeof text);
-        show_module(module, strncmp(text, "carryBack:", 10) == 0, heading, sizeof heading);
-        step = json_next(step);
+        show_module(module, heading, sizeof heading);
     }
     putchar('\n');
     for (const char *module = json_first(modules); module != NULL; module = json_next(module)) {

@@ -3,6 +3,8 @@ BeforeAll {
     $script:Sample = New-TestDeployment
 }
 
+AfterAll { Remove-TestDeployment }
+
 Describe 'Backup-CsPool' {
     It 'prints nothing, leaves no error and writes the log' {
         $file = Join-Path $TestDrive 'first.html'
@@ -93,6 +95,28 @@ Describe 'Backup-CsPool' {
         $lines | Should -Be '0', 'end'
     }
 
+    It 'shows a bar for the job and one for each module below it, and completes them all' {
+        $large = New-TestDeployment 'progress' 500 100
+        $shell = [powershell]::Create()
+        try {
+            $null = $shell.AddScript("Import-Module '$Manifest'; Connect-CsDeployment '$($large.DeploymentFile)'; Backup-CsPool $Atl").Invoke()
+            $shell.HadErrors | Should -BeFalse
+            $records = @($shell.Streams.Progress | Where-Object ActivityId -GE 4100)
+        } finally {
+            $shell.Dispose()
+            Connect-CsDeployment $Sample.DeploymentFile
+        }
+        $bars = @($records | Group-Object ActivityId)
+        $bars.Count | Should -BeGreaterThan 1
+        foreach ($bar in $bars) {
+            $bar.Group[-1].RecordType | Should -Be 'Completed'
+            $parent = 4100
+            if ($bar.Name -eq '4100') { $parent = -1 }
+            @($bar.Group.ParentActivityId | Sort-Object -Unique) | Should -Be $parent
+        }
+        @($records.StatusDescription | Where-Object { $_ -match '\d items' }).Count | Should -BeGreaterThan 0
+    }
+
     It 'works in the runspaces of ForEach-Object -Parallel' -Skip:($PSVersionTable.PSVersion.Major -lt 7) {
         $outcomes = $Atl, $Chi | ForEach-Object -Parallel {
             Import-Module $using:Manifest
@@ -133,6 +157,16 @@ Describe 'What administrators get wrong' {
 
     It 'does not go on with the next statement where errors stop' {
         { Backup-CsPool -PoolFqdn nowhere.litwareinc.com -ErrorAction Stop } | Should -Throw -ErrorId 'UnknownPool,Backup-CsPool'
+    }
+
+    It 'stops where the calling script wants errors to stop' {
+        $script = Join-Path $TestDrive 'stop.ps1'
+        Set-Content $script "`$ErrorActionPreference = 'Stop'; Backup-CsPool -PoolFqdn nowhere.litwareinc.com; 'went on'"
+        { & $script } | Should -Throw -ErrorId 'UnknownPool,Backup-CsPool'
+        Set-Content $script "`$WhatIfPreference = `$true; Backup-CsPool -PoolFqdn $Atl -PassThru"
+        (& $script).WhatIf | Should -BeTrue
+        Set-Content $script "`$VerbosePreference = 'Continue'; Backup-CsPool -PoolFqdn $Atl 4>&1"
+        @(& $script).Count | Should -BeGreaterThan 3
     }
 
     It 'says when the pool is not in the state that was asked for' {

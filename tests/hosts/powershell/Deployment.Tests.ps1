@@ -3,6 +3,8 @@ BeforeAll {
     $script:Sample = New-TestDeployment
 }
 
+AfterAll { Remove-TestDeployment }
+
 Describe 'The deployment' {
     It 'is described by what made it' {
         $Sample.PSObject.TypeNames[0] | Should -Be 'CsBackup.SampleDeployment'

@@ -5,6 +5,8 @@ BeforeAll {
     Backup-CsPool -PoolFqdn $Chi
 }
 
+AfterAll { Remove-TestDeployment }
+
 Describe 'Backup jobs' {
     It 'are listed, the newest first, with their types' {
         $jobs = @(Get-CsBackupJob)
@@ -62,7 +64,7 @@ Describe 'Backup jobs' {
     }
 
     It 'are stopped by Stop-Job' {
-        Connect-CsDeployment (Join-Path $TestDrive 'large')
+        Connect-CsDeployment (Join-Path $Deployments 'large')
         $background = Backup-CsPool -PoolFqdn $Atl -AsJob
         $limit = [datetime]::Now.AddSeconds(30)
         $job = $null

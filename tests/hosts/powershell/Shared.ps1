@@ -1,14 +1,22 @@
 # What every test file needs: the module, a sample deployment of its own, and a pwsh of its own where a host is looked at.
-$ErrorActionPreference = 'Stop'
+$ErrorActionPreference = 'Continue'
 $script:Root = [System.IO.Path]::GetFullPath([System.IO.Path]::Combine($PSScriptRoot, '..', '..', '..'))
 $script:Manifest = [System.IO.Path]::Combine($Root, 'ps-module', 'CsBackup.psd1')
 $script:Atl = 'atl-cs-001.litwareinc.com'
 $script:Chi = 'chi-cs-001.litwareinc.com'
 Import-Module $Manifest -Force
 
+# Not in $TestDrive: Pester takes away what a block has added to it, standby copies included.
+$script:Deployments = Join-Path ([System.IO.Path]::GetTempPath()) "csbackup-tests-$([guid]::NewGuid())"
+
 function New-TestDeployment {
     param([string] $Name = 'sample', [int] $Users = 20, [int] $Files = 30)
-    New-CsSampleDeployment -Path (Join-Path $TestDrive $Name) -Users $Users -ContactsPerUser 5 -Files $Files
+    New-CsSampleDeployment -Path (Join-Path $Deployments $Name) -Users $Users -ContactsPerUser 5 -Files $Files
+}
+
+function Remove-TestDeployment {
+    Remove-Module CsBackup
+    Remove-Item -LiteralPath $Deployments -Recurse -Force -ErrorAction Ignore
 }
 
 # Runs a script in a new pwsh that is connected to a deployment, and returns the lines that its host prints.

@@ -9,6 +9,8 @@ BeforeAll {
         Select-Object -First 1 -ExpandProperty FullName
 }
 
+AfterAll { Remove-TestDeployment }
+
 Describe 'Invoke-CsBackupServiceSync' {
     It 'prints nothing and leaves no error' {
         $global:Error.Clear()
@@ -65,18 +67,17 @@ Describe 'Invoke-CsBackupServiceSync' {
         Get-Content $lost | Should -Be 'decided'
     }
 
-    It 'names an item that it cannot copy, and copies the rest' -Skip:((id -u) -eq 0) {
-        $locked = Join-Path $Share 'locked.pptx'
-        Set-Content $locked 'x'
-        chmod 000 $locked
+    It 'names ten items that it cannot copy, counts the others, and is silent with -Force' -Skip:($IsWindows -or $PSVersionTable.PSVersion.Major -lt 6) {
+        1..12 | ForEach-Object { $null = New-Item -ItemType SymbolicLink -Path (Join-Path $Share "outside-$_") -Target /etc/hostname }
         try {
-            Invoke-CsBackupServiceSync -PoolFqdn $Atl -BackupModule DataConf -WarningVariable warnings -WarningAction SilentlyContinue
-            "$warnings" | Should -Match 'locked\.pptx'
+            $report = Invoke-CsBackupServiceSync -PoolFqdn $Atl -BackupModule DataConf -PassThru -WarningVariable warnings -WarningAction SilentlyContinue
+            $report.Outcome | Should -Be 'SucceededWithWarnings'
+            @($warnings | Where-Object { $_ -match 'outside-\d+: ' }).Count | Should -Be 10
+            "$($warnings[-1])" | Should -Match '2'
             Invoke-CsBackupServiceSync -PoolFqdn $Atl -BackupModule DataConf -Force -WarningVariable silent
             $silent | Should -BeNullOrEmpty
         } finally {
-            chmod 600 $locked
-            Remove-Item $locked
+            Get-ChildItem -LiteralPath $Share -Filter 'outside-*' | Remove-Item
         }
     }
 }

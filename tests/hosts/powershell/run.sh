@@ -23,7 +23,7 @@ in_pwsh() {
     NO_COLOR=1 pwsh -NoProfile -NonInteractive -Command "$1" 2>&1 | sed 's/\x1b\[[0-9;]*m//g' | tee "$log"
 }
 
-if pwsh -NoProfile -NonInteractive -Command 'exit [int] -not (Get-Module -ListAvailable Pester | Where-Object Version -GE 5.0)'; then
+if pwsh -NoProfile -NonInteractive -Command 'exit [int] -not (Get-Module -ListAvailable Pester | Where-Object Version -GE "5.0.0")'; then
     in_pwsh '
         Import-Module Pester -MinimumVersion 5.0
         $configuration = New-PesterConfiguration

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::schema::{Schema, Table, column_list};
 use crate::error::Result;
 use crate::store::sqlite::{quote, sqlite_error};
+use crate::store::user::Cursor;
 use crate::topology::UserStoreConfig;
 
 const TABLES: &str = "
@@ -103,6 +104,27 @@ pub(super) fn write_barrier(connection: &Connection, position: i64) -> rusqlite:
         params![token.to_string(), position],
     )?;
     Ok(token)
+}
+
+/// The first position that the log still has.
+pub(super) fn first_position(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection.query_row("SELECT min(position) FROM csb_change", [], |row| row.get(0))
+}
+
+/// Removes some of what the standby holds from the log, and the tokens before the one it holds.
+pub(super) fn forget_confirmed(
+    connection: &Connection,
+    confirmed: &Cursor,
+    most: i64,
+) -> rusqlite::Result<()> {
+    let first = first_position(connection)?.unwrap_or(0);
+    let upto = confirmed.position.min(first.saturating_add(most));
+    connection.execute("DELETE FROM csb_change WHERE position <= ?1", [upto])?;
+    connection.execute(
+        "DELETE FROM csb_barrier WHERE id < (SELECT id FROM csb_barrier WHERE token = ?1)",
+        [confirmed.token.to_string()],
+    )?;
+    Ok(())
 }
 
 /// Creates an empty log that goes on after a cursor, for a store made from a standby copy.

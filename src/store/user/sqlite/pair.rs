@@ -131,7 +131,7 @@ impl SqlitePair {
             Err(reason) => Some(run.copy_anew(&self.standby, reason)?),
         };
         if let Some(cursor) = cursor {
-            source.prune(cursor.position, cursor.token, work)?;
+            source.prune(&cursor, work)?;
         }
         for (table, reason) in &capture.schema.skipped {
             run.outcome.quarantined.push(crate::report::QuarantinedItem {
@@ -197,7 +197,7 @@ impl Run<'_> {
             Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)
         })?;
         standby::check_generation(&transaction, standby, self.work.generation)?;
-        let cursor = self.import(&transaction, standby, cursor.position)?;
+        let cursor = self.import(&transaction, standby, cursor.position, Some(cursor))?;
         transaction.commit().map_err(failed)?;
         connection.flush_prepared_statement_cache();
         Ok(Some(cursor))
@@ -222,7 +222,7 @@ impl Run<'_> {
                 Transaction::new_unchecked(&connection, TransactionBehavior::Immediate).map_err(failed)?;
             standby::create(&transaction).map_err(failed)?;
             let start = self.source.last_position(self.work)?;
-            let cursor = self.import(&transaction, &fresh, start)?;
+            let cursor = self.import(&transaction, &fresh, start, None)?;
             transaction.commit().map_err(failed)?;
             cursor
         };
@@ -256,7 +256,13 @@ impl Run<'_> {
 
     /// Fills a copy from a position on until it equals the source at one position, and moves its cursor there. Rows
     /// that were copied whole while the source went on changing are put right by the log.
-    fn import(&mut self, destination: &Connection, path: &Path, start: i64) -> Result<Cursor> {
+    fn import(
+        &mut self,
+        destination: &Connection,
+        path: &Path,
+        start: i64,
+        confirmed: Option<&Cursor>,
+    ) -> Result<Cursor> {
         let wanted = self.source.objects(self.work)?;
         let mut import = Import {
             connection: destination,
@@ -298,7 +304,7 @@ impl Run<'_> {
                 return Err(source_too_busy(self.source.path));
             }
         }
-        let token = self.source.barrier(position, self.work)?;
+        let token = self.source.barrier(position, confirmed, self.work)?;
         let cursor = Cursor { store_id: self.source.capture.store_id, position, token };
         standby::set_cursor(destination, &cursor, self.work.generation)
             .map_err(|cause| sqlite_error("write the standby copy", path, &cause))?;

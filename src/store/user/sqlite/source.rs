@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ToSql, Transaction, params_from_iter};
+use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior, params_from_iter};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::capture::{self, Capture};
 use super::datum::{Datum, Row};
 use super::schema::{Order, SchemaObject, Table, column_list, objects, schema_version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::sqlite::{quote, sqlite_error};
-use crate::store::user::Work;
+use crate::store::user::{Cursor, Work};
 
 /// How long one read transaction may last: on a rollback journal it keeps the server from committing.
 const SLICE_TIME: Duration = Duration::from_millis(40);
@@ -20,6 +21,8 @@ const SLICE_TIME: Duration = Duration::from_millis(40);
 const SLICE_BYTES: u64 = 8 << 20;
 /// How many log rows one batch may carry.
 pub(super) const BATCH_CHANGES: u64 = 10_000;
+/// How many log rows one transaction removes.
+const PRUNE_PIECE: i64 = 5_000;
 /// How long another program's lock on the server's database is waited for.
 pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -204,38 +207,43 @@ impl Source<'_> {
         })
     }
 
-    /// Makes what was exported durable at the source and marks the position.
+    /// Makes what was exported durable at the source and marks the position. In the same transaction goes what the
+    /// standby confirmed before: a server that does not wait for locks is refused for every write of ours that it
+    /// meets, so there is one in a cycle, not three.
     ///
     /// # Errors
     /// Failures of the database.
-    pub(super) fn barrier(&self, position: i64, work: &Work<'_>) -> Result<uuid::Uuid> {
-        patiently(self.path, "write to", work, || capture::write_barrier(self.connection, position))
+    pub(super) fn barrier(&self, position: i64, confirmed: Option<&Cursor>, work: &Work<'_>) -> Result<Uuid> {
+        patiently(self.path, "write to", work, || {
+            let transaction = Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
+            let token = capture::write_barrier(&transaction, position)?;
+            if let Some(confirmed) = confirmed {
+                capture::forget_confirmed(&transaction, confirmed, PRUNE_PIECE)?;
+            }
+            transaction.commit()?;
+            Ok(token)
+        })
     }
 
-    /// Removes from the log what the standby holds, in pieces so small that the server hardly notices.
+    /// Shortens a log that has grown long, in pieces so small that the server hardly notices; a short one waits for
+    /// the next barrier.
     ///
     /// # Errors
     /// Failures of the database.
-    pub(super) fn prune(&self, position: i64, token: uuid::Uuid, work: &Work<'_>) -> Result<()> {
-        const PIECE: i64 = 5_000;
+    pub(super) fn prune(&self, confirmed: &Cursor, work: &Work<'_>) -> Result<()> {
         loop {
             work.check()?;
-            let first: Option<i64> = patiently(self.path, "read", work, || {
-                self.connection.query_row("SELECT min(position) FROM csb_change", [], |row| row.get(0))
-            })?;
-            let Some(first) = first.filter(|first| *first <= position) else { break };
-            let upto = position.min(first.saturating_add(PIECE));
+            let first = patiently(self.path, "read", work, || capture::first_position(self.connection))?;
+            if first.is_none_or(|first| confirmed.position.saturating_sub(first) < PRUNE_PIECE) {
+                return Ok(());
+            }
             patiently(self.path, "prune the change log of", work, || {
-                self.connection.execute("DELETE FROM csb_change WHERE position <= ?1", [upto])
+                let transaction =
+                    Transaction::new_unchecked(self.connection, TransactionBehavior::Immediate)?;
+                capture::forget_confirmed(&transaction, confirmed, PRUNE_PIECE)?;
+                transaction.commit()
             })?;
         }
-        patiently(self.path, "prune the change log of", work, || {
-            self.connection.execute(
-                "DELETE FROM csb_barrier WHERE id < (SELECT id FROM csb_barrier WHERE token = ?1)",
-                [token.to_string()],
-            )
-        })?;
-        Ok(())
     }
 }
 

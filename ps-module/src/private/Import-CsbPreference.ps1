@@ -1,0 +1,16 @@
+# A script module does not see the preferences that a calling script has set for itself; a compiled cmdlet would,
+# and scripts that begin with $ErrorActionPreference = 'Stop' rely on it.
+function Import-CsbPreference {
+    param($Cmdlet)
+    $bound = $Cmdlet.MyInvocation.BoundParameters
+    foreach ($name in $script:Preferences.Keys) {
+        if ($bound.ContainsKey($script:Preferences[$name])) { continue }
+        $value = $Cmdlet.SessionState.PSVariable.GetValue($name)
+        if ($null -ne $value) { Set-Variable -Name $name -Value $value -Scope 1 -WhatIf:$false -Confirm:$false }
+    }
+}
+
+$script:Preferences = @{
+    ConfirmPreference = 'Confirm'; ErrorActionPreference = 'ErrorAction'; InformationPreference = 'InformationAction'
+    ProgressPreference = 'ProgressAction'; VerbosePreference = 'Verbose'; WarningPreference = 'WarningAction'; WhatIfPreference = 'WhatIf'
+}

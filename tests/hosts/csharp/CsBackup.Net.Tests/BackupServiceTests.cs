@@ -1,0 +1,176 @@
+using System.Text.Json;
+using Xunit;
+
+namespace CsBackup.Tests;
+
+/// <summary>A sample deployment in a folder whose name is not ASCII, removed at the end.</summary>
+public sealed class Sample : IDisposable
+{
+    private readonly string _folder = Path.Combine(Path.GetTempPath(), $"csbackup-Müller-备份-{Guid.NewGuid():N}");
+
+    public Sample()
+    {
+        using var unconnected = BackupService.Open();
+        var made = unconnected.Request(
+            new { request = "createSampleDeployment", folder = _folder, users = 40, contactsPerUser = 5, files = 60 });
+        DeploymentFile = made.GetProperty("deploymentFile").GetString()!;
+        Pools = [.. made.GetProperty("pools").EnumerateArray().Select(pool => pool.GetString()!)];
+    }
+
+    public string DeploymentFile { get; }
+
+    public IReadOnlyList<string> Pools { get; }
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+}
+
+/// <summary>Tells events on the job's own thread, one after another, so that tests see them in order.</summary>
+internal sealed class Told(Action<Event>? then = null) : IProgress<Event>
+{
+    public List<Event> Events { get; } = [];
+
+    public void Report(Event value)
+    {
+        Events.Add(value);
+        then?.Invoke(value);
+    }
+}
+
+public sealed class BackupServiceTests : IDisposable
+{
+    private readonly Sample _sample = new();
+    private readonly BackupService _service;
+
+    public BackupServiceTests() => _service = BackupService.Open(_sample.DeploymentFile);
+
+    public void Dispose()
+    {
+        _service.Dispose();
+        _sample.Dispose();
+    }
+
+    private BackupRequest Backup => new() { PoolFqdn = _sample.Pools[0] };
+
+    [Fact]
+    public async Task A_backup_tells_its_progress_and_reports()
+    {
+        var told = new Told();
+        var report = await _service.RunAsync(Backup, told);
+
+        Assert.Equal(Outcome.Succeeded, report.Outcome);
+        Assert.Equal(_sample.Pools[0], report.PoolFqdn);
+        Assert.Equal(3, report.Modules.Count);
+        Assert.All(report.Modules, module => Assert.Equal(Outcome.Succeeded, module.Outcome));
+        Assert.True(report.Modules.Sum(module => module.Moved.ItemsWritten) > 300);
+        Assert.Empty(report.Errors);
+
+        Assert.IsType<StartedEvent>(told.Events[0]);
+        Assert.Single(told.Events.OfType<FinishedEvent>());
+        Assert.IsType<FinishedEvent>(told.Events[^1]);
+        Assert.Contains(told.Events, e => e is ProgressEvent);
+        Assert.Contains(told.Events, e => e is StateChangedEvent { To: "SteadyState" });
+        Assert.Equal(told.Events.Select(e => e.Seq).Order(), told.Events.Select(e => e.Seq));
+    }
+
+    [Fact]
+    public async Task A_backup_can_be_cancelled_and_run_again()
+    {
+        using var stop = new CancellationTokenSource();
+        var told = new Told(e => { if (e is StepStartedEvent) { stop.Cancel(); } });
+        var report = await _service.RunAsync(Backup, told, stop.Token);
+        Assert.Equal(Outcome.Cancelled, report.Outcome);
+        Assert.Equal(Outcome.Cancelled, Assert.Single(told.Events.OfType<FinishedEvent>()).Outcome);
+
+        Assert.Equal(Outcome.Succeeded, (await _service.RunAsync(Backup)).Outcome);
+    }
+
+    [Fact]
+    public async Task What_is_cancelled_before_the_start_does_not_start()
+    {
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(
+            () => _service.RunAsync(Backup, cancellationToken: new CancellationToken(canceled: true)));
+        Assert.Empty(_service.Request(new { request = "listJobs" }).GetProperty("jobs").EnumerateArray());
+    }
+
+    [Fact]
+    public async Task A_sync_moves_what_differs_and_makes_a_page()
+    {
+        var page = await _service.RunToHtmlAsync(new SyncRequest { PoolFqdn = _sample.Pools[0], Modules = ["DataConf"] });
+        Assert.StartsWith("<!doctype html>", page, StringComparison.OrdinalIgnoreCase);
+        Assert.Contains(_sample.Pools[0], page, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_sync_also_gives_back()
+    {
+        var report = await _service.RunAsync(new SyncRequest { PoolFqdn = _sample.Pools[0] });
+        Assert.Equal(3, report.Modules.Count(module => module.Purpose == Purpose.Copy));
+        Assert.Equal(2, report.Modules.Count(module => module.Purpose == Purpose.CarryBack));
+    }
+
+    [Fact]
+    public async Task An_error_says_what_to_do()
+    {
+        var failure = await Assert.ThrowsAsync<CsBackupException>(
+            () => _service.RunAsync(new BackupRequest { PoolFqdn = "nowhere.litwareinc.com" }));
+        Assert.Equal("UnknownPool", failure.Kind);
+        Assert.Contains("nowhere.litwareinc.com", failure.Message, StringComparison.Ordinal);
+        Assert.Contains(_sample.Pools[0], failure.Advice, StringComparison.Ordinal);
+        Assert.NotEqual(0, failure.Error.Status);
+        Assert.False(failure.Error.Retryable);
+    }
+
+    [Fact]
+    public void A_deployment_that_is_not_there_is_named_as_it_was_written()
+    {
+        var failure = Assert.Throws<CsBackupException>(() => BackupService.Open("/nonexistent/Größe 容量.toml"));
+        Assert.Equal("FileMissing", failure.Kind);
+        Assert.Contains("Größe 容量.toml", failure.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Two_jobs_of_one_pool_do_not_both_run()
+    {
+        var reports = await Task.WhenAll(_service.RunAsync(Backup), _service.RunAsync(Backup));
+        Assert.Single(reports, report => report.Outcome == Outcome.Succeeded);
+        var refused = Assert.Single(reports, report => report.Outcome == Outcome.Failed);
+        Assert.Equal("Conflict", Assert.Single(refused.Errors).Kind);
+        Assert.True(refused.Errors[0].Retryable);
+    }
+
+    [Fact]
+    public async Task A_handler_that_throws_cancels_the_job()
+    {
+        var told = new Told(e => { if (e is StepStartedEvent) { throw new InvalidOperationException("mine"); } });
+        var failure = await Assert.ThrowsAsync<InvalidOperationException>(() => _service.RunAsync(Backup, told));
+        Assert.Equal("mine", failure.Message);
+        var again = Backup with { WaitForLeaseMs = 20_000 };
+        Assert.Equal(Outcome.Succeeded, (await _service.RunAsync(again)).Outcome);
+    }
+
+    [Fact]
+    public async Task Disposing_ends_the_jobs_and_later_calls_are_refused()
+    {
+        using var started = new ManualResetEventSlim();
+        var running = _service.RunAsync(Backup, new Told(_ => started.Set()));
+        Assert.True(started.Wait(TimeSpan.FromSeconds(20)));
+        _service.Dispose();
+        // The loop sees the end of the job, that the service was shut down, or that the handle was closed.
+        var failure = await Record.ExceptionAsync(() => running);
+        Assert.True(failure is null or ObjectDisposedException or CsBackupException { Kind: "ShutDown" or "InvalidArgument" }, $"{failure}");
+        Assert.Throws<ObjectDisposedException>(() => _service.Request(new { request = "getPools" }));
+        _service.Dispose();
+
+        using var next = BackupService.Open(_sample.DeploymentFile);
+        Assert.Equal(Outcome.Succeeded, (await next.RunAsync(Backup)).Outcome);
+    }
+
+    [Fact]
+    public void What_later_versions_tell_is_ignored()
+    {
+        var json = JsonSerializer.Deserialize<JsonElement>(
+            """{ "seq": 7, "at": "2026-11-01T10:00:00.123456789Z", "event": "somethingNew", "field": [1] }""");
+        var told = Event.Read(json);
+        Assert.Equal((7L, typeof(Event)), (told.Seq, told.GetType()));
+    }
+}
