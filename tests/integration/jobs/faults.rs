@@ -15,7 +15,10 @@ fn fails_alone(deployment: &Deployment, module: &str, kind: ErrorKind) -> Ended 
     for row in &ended.report.modules {
         let wanted = if row.module == module { Outcome::Failed } else { Outcome::Succeeded };
         assert_eq!(row.outcome, wanted, "{row:#?}");
+        let is_copied = row.after.export == ExportState::SteadyState && row.after.pending_items == 0;
+        assert_eq!(is_copied, row.module != module, "{row:#?}");
     }
+    assert_eq!(ended.report.steps.len(), 3, "{:#?}", ended.report.steps);
     let row = ended.module(module);
     assert_eq!(row.after.export, ExportState::ErrorState, "{row:#?}");
     let error = &row.errors[0];
@@ -99,8 +102,10 @@ fn a_standby_folder_that_is_a_file() {
     let row = ended.module(DATA_CONF);
     assert_eq!((row.outcome, row.after.import), (Outcome::Failed, ImportState::ErrorState), "{row:#?}");
     assert!(!row.errors[0].advice.is_empty());
-    assert_eq!(ended.outcome_of(PRESENCE_FOCUS), Outcome::Succeeded);
-    assert_eq!(ended.outcome_of(CMS_MASTER), Outcome::Succeeded);
+    for name in [PRESENCE_FOCUS, CMS_MASTER] {
+        assert_eq!(ended.outcome_of(name), Outcome::Succeeded);
+        assert!(!ended.module(name).moved.is_nothing());
+    }
     assert_eq!(std::fs::read_to_string(&standby).unwrap(), "in the way");
     std::fs::remove_file(&standby).unwrap();
     heals(&deployment);
