@@ -3,6 +3,7 @@
 mod fqdn;
 mod parse;
 mod pool;
+mod render;
 mod url;
 mod validate;
 

@@ -36,6 +36,12 @@ pub enum Request {
         #[serde(default)]
         local_store: bool,
     },
+    /// The published topology as a document that can be edited and published again.
+    ExportTopology {
+        /// Whether it comes from the local replica.
+        #[serde(default)]
+        local_store: bool,
+    },
     /// All pools.
     GetPools {
         /// Whether they come from the local replica.
@@ -175,6 +181,9 @@ impl Service {
             Request::CreateSampleDeployment(request) => document(&self.create_sample(&request)?),
             Request::PublishTopology { file, what_if } => self.publish_topology(&file, what_if),
             Request::GetTopology { local_store } => document(&self.topology(local_store)?),
+            Request::ExportTopology { local_store } => {
+                Ok(json!({ "toml": self.topology(local_store)?.to_toml() }))
+            }
             Request::GetPools { local_store } => self.pools(local_store),
             Request::GetPoolBackupRelationship { pool_fqdn, local_store } => {
                 self.relationship(&pool_fqdn, local_store)

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The fully qualified domain name of a pool: compared without case, kept in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(from = "String", into = "String")]
 pub struct PoolFqdn(String);
 
 impl PoolFqdn {
@@ -46,11 +46,10 @@ impl fmt::Display for PoolFqdn {
     }
 }
 
-impl TryFrom<String> for PoolFqdn {
-    type Error = Error;
-
-    fn try_from(name: String) -> Result<Self> {
-        PoolFqdn::parse(&name)
+/// A name in a request need not be one that a pool could have: it is looked up, and then unknown.
+impl From<String> for PoolFqdn {
+    fn from(name: String) -> Self {
+        PoolFqdn(name.trim().trim_end_matches('.').to_ascii_lowercase())
     }
 }
 

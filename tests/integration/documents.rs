@@ -299,6 +299,7 @@ fn every_key_of_real_documents_is_described() {
         ("createSampleDeployment", json!({ "folder": folder, "users": 1, "contactsPerUser": 1, "files": 1 })),
         ("publishTopology", json!({ "file": topology })),
         ("getTopology", json!({})),
+        ("exportTopology", json!({})),
         ("getPools", json!({})),
         ("getPoolBackupRelationship", json!({ "poolFqdn": ATL })),
         ("getBackupServiceStatus", json!({ "poolFqdn": ATL })),

@@ -21,9 +21,9 @@ function Get-CsTopology {
     Shows the published topology.
 
     .EXAMPLE
-    Get-CsTopology -LocalStore -FileName ./topology.json
+    Get-CsTopology -LocalStore -FileName ./topology.toml
 
-    Saves the local replica's topology.
+    Saves the local replica's topology as a document that Publish-CsTopology takes.
 
     .LINK
     Publish-CsTopology
@@ -39,7 +39,8 @@ function Get-CsTopology {
     )
     Import-CsbPreference $PSCmdlet
     $connection = Resolve-CsbConnection $PSCmdlet
-    $reply = Invoke-CsbRequest $connection @{ request = 'getTopology'; localStore = $LocalStore.IsPresent }
+    $request = if ($FileName) { 'exportTopology' } else { 'getTopology' }
+    $reply = Invoke-CsbRequest $connection @{ request = $request; localStore = $LocalStore.IsPresent }
     if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $null -Terminating }
     if (-not $FileName) {
         ConvertTo-CsbObject $reply.Value 'CsBackup.Topology'
@@ -47,6 +48,6 @@ function Get-CsTopology {
     }
     $file = Resolve-CsbReportPath $PSCmdlet $FileName
     if ($file.Failure) { Write-CsbFailure $PSCmdlet $file.Failure $FileName -Terminating }
-    $failure = Write-CsbReportFile $file.Value (ConvertTo-Json -InputObject $reply.Value -Depth 16)
+    $failure = Write-CsbReportFile $file.Value $reply.Value.toml
     if ($failure) { Write-CsbFailure $PSCmdlet $failure $file.Value -Terminating }
 }

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use rusqlite::Connection;
+use tokio_util::sync::CancellationToken;
 
 use super::PREFIX;
 use super::pair::SqlitePair;
+use super::source::{LOCK_PATIENCE, while_busy};
 use super::standby;
 use crate::error::Result;
 use crate::store::Trace;
@@ -13,8 +15,11 @@ use crate::store::sqlite::{Access, begin_write, open, quote, sqlite_error};
 
 /// Lists what there is of ours in both databases, and removes it unless this is a dry run.
 pub(super) fn remove(pair: &SqlitePair, dry_run: bool) -> Result<Vec<Trace>> {
-    let mut removed = remove_from(&pair.source, dry_run, |_| Ok(()))?;
-    removed.extend(remove_from(&pair.standby, dry_run, standby::mark_as_former)?);
+    let patiently = |path: &Path, leave| {
+        while_busy(&CancellationToken::new(), LOCK_PATIENCE, || remove_from(path, dry_run, leave))
+    };
+    let mut removed = patiently(&pair.source, |_| Ok(()))?;
+    removed.extend(patiently(&pair.standby, standby::mark_as_former)?);
     Ok(removed)
 }
 
@@ -22,7 +27,7 @@ pub(super) fn remove(pair: &SqlitePair, dry_run: bool) -> Result<Vec<Trace>> {
 fn remove_from(
     path: &Path,
     dry_run: bool,
-    leave: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    leave: fn(&Connection) -> rusqlite::Result<()>,
 ) -> Result<Vec<Trace>> {
     if !path.exists() {
         return Ok(Vec::new());

@@ -1,0 +1,93 @@
+//! The topology as the document that administrators write, so that a published one can be saved, edited and published.
+
+use toml::{Table, Value};
+
+use super::{Pool, Standby, StoreUrl, Topology};
+
+impl Topology {
+    /// The topology document in TOML, with absolute paths.
+    pub fn to_toml(&self) -> String {
+        let mut document = Table::new();
+        document.insert("central_management_pool".to_owned(), text(&self.central_management_pool));
+        document.insert(
+            "pools".to_owned(),
+            Value::Array(self.pools.iter().map(pool).map(Value::Table).collect()),
+        );
+        // A table of strings and tables can always be written.
+        toml::to_string(&document).unwrap_or_default()
+    }
+}
+
+fn pool(pool: &Pool) -> Table {
+    let mut out = Table::new();
+    out.insert("fqdn".to_owned(), text(&pool.fqdn));
+    out.extend(pool.site.iter().map(|site| ("site".to_owned(), text(site))));
+    if !pool.computers.is_empty() {
+        out.insert("computers".to_owned(), list(&pool.computers));
+    }
+    out.extend(pool.backup_pool.iter().map(|backup| ("backup_pool".to_owned(), text(backup))));
+    let mut user_store = store(&pool.user_store.url);
+    if !pool.user_store.keys.is_empty() {
+        let keys = pool.user_store.keys.iter().map(|(table, columns)| (table.clone(), list(columns)));
+        user_store.insert("keys".to_owned(), Value::Table(keys.collect()));
+    }
+    if !pool.user_store.exclude.is_empty() {
+        user_store.insert("exclude".to_owned(), list(&pool.user_store.exclude));
+    }
+    out.insert("user_store".to_owned(), Value::Table(user_store));
+    out.insert("content_store".to_owned(), Value::Table(store(&pool.content_store.url)));
+    out.extend(pool.standby.iter().map(|held| ("standby".to_owned(), Value::Table(standby(held)))));
+    out
+}
+
+fn standby(standby: &Standby) -> Table {
+    let mut out = Table::new();
+    out.insert("user_store".to_owned(), text(&standby.user_store));
+    out.insert("content_store".to_owned(), text(&standby.content_store));
+    out.extend(standby.management_store.iter().map(|url| ("management_store".to_owned(), text(url))));
+    out.insert("service_store".to_owned(), text(&standby.service_store));
+    out
+}
+
+fn store(url: &StoreUrl) -> Table {
+    Table::from_iter([("url".to_owned(), text(url))])
+}
+
+fn text(value: &impl ToString) -> Value {
+    Value::String(value.to_string())
+}
+
+fn list(values: &[String]) -> Value {
+    Value::Array(values.iter().map(text).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn what_is_rendered_is_read_back() {
+        let document = r#"
+            central_management_pool = "atl.example.com"
+            [[pools]]
+            fqdn = "atl.example.com"
+            site = "Atlanta \"North\""
+            computers = ["fe1", "fe2"]
+            backup_pool = "chi.example.com"
+            user_store = { url = "sqlite:a.sqlite", keys = { "odd table" = ["a", "b"] }, exclude = ["s_*"] }
+            content_store = { url = "file:a" }
+            standby = { user_store = "sqlite:as.sqlite", content_store = "file:as", management_store = "sqlite:cms.sqlite" }
+            [[pools]]
+            fqdn = "chi.example.com"
+            backup_pool = "atl.example.com"
+            user_store = { url = "sqlite:c.sqlite" }
+            content_store = { url = "file:c" }
+            standby = { user_store = "sqlite:cs.sqlite", content_store = "file:cs" }
+        "#;
+        let topology = Topology::from_toml(document, Path::new("/srv/topology.toml")).unwrap();
+        let again = Topology::from_toml(&topology.to_toml(), Path::new("/elsewhere/topology.toml")).unwrap();
+        assert_eq!(again, topology);
+    }
+}
