@@ -53,9 +53,11 @@ pub struct Group<'a> {
     pub items: Vec<&'a str>,
 }
 
-/// The modules in the report's order.
+/// The modules in the report's order. What would be given back is said in the plan: of a job that only planned there is
+/// nothing more to show.
 pub fn modules(report: &Report) -> Vec<ModuleView<'_>> {
-    report.modules.iter().map(view).collect()
+    let is_shown = |module: &&ModuleReport| !(report.what_if && module.purpose == Purpose::CarryBack);
+    report.modules.iter().filter(is_shown).map(view).collect()
 }
 
 fn view(report: &ModuleReport) -> ModuleView<'_> {

@@ -3,7 +3,7 @@
 use scraper::{ElementRef, Html, Selector};
 
 use super::{render, samples};
-use crate::report::{Outcome, QuarantinedItem, Report};
+use crate::report::{Outcome, Purpose, QuarantinedItem, Report};
 
 fn page(report: &Report) -> Html {
     Html::parse_document(&render(report).unwrap())
@@ -303,4 +303,20 @@ fn what_a_clock_or_a_counter_can_get_wrong_does_not_stop_the_page() {
     report.started_at = jiff::Timestamp::MIN;
     report.duration_ms = u64::MAX;
     assert!(render(&report).is_ok());
+}
+
+#[test]
+fn what_the_partner_has_pending_is_not_counted_where_it_was_only_given_back() {
+    let mut report = samples::warnings();
+    let mut back = report.modules[1].clone();
+    back.purpose = Purpose::CarryBack;
+    back.quarantined.clear();
+    back.moved.items_written = 11;
+    let counted = text(all(&page(&report), ".figures div")[2]);
+    report.modules.push(back);
+    let page = page(&report);
+    assert_eq!(text(all(&page, ".figures div")[2]), counted);
+    let card = text(*all(&page, "#modules .card").last().unwrap());
+    assert!(card.contains("given back") && card.contains("Items written11"), "{card}");
+    assert!(!card.contains("SteadyState") && !card.contains("Cursor"), "{card}");
 }

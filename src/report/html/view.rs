@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::report::{Outcome, PlannedStep, Report};
+use crate::report::{ModuleReport, Outcome, PlannedStep, Purpose, Report};
 
 use super::format::{bytes, count, counted, duration};
 use super::look::{Look, NOT_RUN, PLAN, look};
@@ -135,15 +135,20 @@ struct Totals {
     quarantined: u64,
 }
 
-/// The sums saturate: a figure that cannot be true must not keep the page from being written.
+/// The sums saturate: a figure that cannot be true must not keep the page from being written. What is pending of the
+/// partner's own data is another job's affair: this one only gave back.
 fn totals(report: &Report) -> Totals {
+    let pending = |module: &ModuleReport| match module.purpose {
+        Purpose::Copy => (module.after.pending_items, module.after.lag_ms),
+        Purpose::CarryBack => (0, None),
+    };
     report.modules.iter().fold(Totals::default(), |sum, module| Totals {
         written: sum.written.saturating_add(module.moved.items_written),
         deleted: sum.deleted.saturating_add(module.moved.items_deleted),
         bytes: sum.bytes.saturating_add(module.moved.bytes),
         batches: sum.batches.saturating_add(module.moved.batches),
-        pending: sum.pending.saturating_add(module.after.pending_items),
-        oldest_ms: sum.oldest_ms.max(module.after.lag_ms),
+        pending: sum.pending.saturating_add(pending(module).0),
+        oldest_ms: sum.oldest_ms.max(pending(module).1),
         quarantined: sum.quarantined.saturating_add(module.quarantined.len() as u64),
     })
 }
