@@ -13,6 +13,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const OLDEST_SAFE_VERSION: i32 = 3_051_003;
 
+/// How long another process may keep a database of ours from being opened.
+const OWN_PATIENCE: Duration = Duration::from_secs(5);
+
 thread_local! {
     /// Whether the statement that this thread runs must not wait, see [`begin_write`].
     static AT_ONCE: Cell<bool> = const { Cell::new(false) };
@@ -89,11 +92,23 @@ pub fn open(path: &Path, access: Access) -> Result<Connection> {
 /// # Errors
 /// As for [`open`].
 pub fn open_own(path: &Path) -> Result<Connection> {
-    let connection = open(path, Access::Create)?;
-    connection
-        .pragma_update(None, "journal_mode", "WAL")
-        .map_err(|cause| sqlite_error("open", path, &cause))?;
-    Ok(connection)
+    let started = Instant::now();
+    loop {
+        let opened = open(path, Access::Create).and_then(|connection| {
+            connection
+                .pragma_update(None, "journal_mode", "WAL")
+                .map_err(|cause| sqlite_error("open", path, &cause))?;
+            Ok(connection)
+        });
+        match opened {
+            // Two that make a new database WAL at the same moment would wait for each other for ever: SQLite refuses
+            // one of them at once, whatever its busy handler says.
+            Err(error) if error.kind == ErrorKind::StoreBusy && started.elapsed() < OWN_PATIENCE => {
+                std::thread::sleep(Duration::from_micros(fastrand::u64(500..3_000)));
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Begins to write to a database that a server writes to, with every lock at once or none.
@@ -189,6 +204,20 @@ mod tests {
         assert_eq!(read.sqlite_error_code(), Some(ErrorCode::DatabaseBusy));
         transaction.commit().unwrap();
         server.execute_batch("SELECT * FROM t").unwrap();
+    }
+
+    #[test]
+    fn a_new_database_of_ours_may_be_opened_by_many_at_once() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("own.sqlite");
+            std::thread::scope(|scope| {
+                let opened: Vec<_> = (0..4).map(|_| scope.spawn(|| open_own(&path).map(drop))).collect();
+                for one in opened {
+                    one.join().unwrap().unwrap();
+                }
+            });
+        }
     }
 
     #[test]
