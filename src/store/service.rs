@@ -359,6 +359,26 @@ mod tests {
     }
 
     #[test]
+    fn of_many_that_come_first_at_once_one_gets_the_lease_and_the_others_a_conflict() {
+        for _ in 0..30 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("service.sqlite");
+            let pool = PoolFqdn::parse("atl.example.com").unwrap();
+            let start = std::sync::Barrier::new(4);
+            let take = || {
+                start.wait();
+                ServiceStore::open(&path)?.acquire(&pool, &Owner::current("here"), Uuid::new_v4(), at(0))
+            };
+            let outcomes: Vec<Option<ErrorKind>> = std::thread::scope(|scope| {
+                let all: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+                all.into_iter().map(|one| one.join().unwrap().err().map(|error| error.kind)).collect()
+            });
+            let refused = outcomes.iter().filter(|outcome| **outcome == Some(ErrorKind::Conflict)).count();
+            assert_eq!((refused, outcomes.contains(&None)), (3, true), "{outcomes:?}");
+        }
+    }
+
+    #[test]
     fn a_held_lease_is_a_conflict_that_names_its_holder() {
         let (_folder, mut store, pool) = fixture();
         store.acquire(&pool, &elsewhere(), Uuid::from_u128(1), at(0)).unwrap();

@@ -207,20 +207,6 @@ mod tests {
     }
 
     #[test]
-    fn a_new_database_of_ours_may_be_opened_by_many_at_once() {
-        for _ in 0..20 {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("own.sqlite");
-            std::thread::scope(|scope| {
-                let opened: Vec<_> = (0..4).map(|_| scope.spawn(|| open_own(&path).map(drop))).collect();
-                for one in opened {
-                    one.join().unwrap().unwrap();
-                }
-            });
-        }
-    }
-
-    #[test]
     fn missing_folder_and_foreign_file_have_their_own_errors() {
         let folder = tempfile::tempdir().unwrap();
         let missing = open(&folder.path().join("none.sqlite"), Access::Read).unwrap_err();
