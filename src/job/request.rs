@@ -112,6 +112,16 @@ pub enum Awaited {
     Final,
 }
 
+impl Awaited {
+    /// What the step that waits is called.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Awaited::Steady => "Wait for the steady state",
+            Awaited::Final => "Wait for the final state",
+        }
+    }
+}
+
 /// An understood request.
 #[derive(Clone, Debug)]
 pub struct Operation {

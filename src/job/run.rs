@@ -17,6 +17,9 @@ use crate::store::service::{Lease, Owner};
 
 mod row;
 
+/// The step that waits for a state.
+const AWAIT_STEP: &str = "await:state";
+
 /// What every job of a service needs.
 pub struct Environment {
     /// Where times come from.
@@ -200,11 +203,7 @@ impl Run {
 
     /// Runs cycles until the awaited state is reached, as the backup service would meanwhile.
     async fn await_state(&mut self, awaited: Awaited) -> Result<()> {
-        let title = match awaited {
-            Awaited::Steady => "Wait for the steady state",
-            Awaited::Final => "Wait for the final state",
-        };
-        let (step, started) = self.step_started("await:state", title, None);
+        let (step, started) = self.step_started(AWAIT_STEP, awaited.title(), None);
         for attempt in 0..=self.operation.retry_count {
             if attempt > 0 {
                 self.retries += 1;
@@ -216,7 +215,7 @@ impl Run {
             }
             for index in 0..self.rows.len() {
                 if self.rows.get(index).is_some_and(|row| row.purpose == Purpose::Copy) {
-                    self.cycle(index, "await:state").await;
+                    self.cycle(index, AWAIT_STEP).await;
                     self.look_again(index).await;
                 }
             }
@@ -351,11 +350,8 @@ impl Run {
 
 fn planned(operation: &Operation, rows: &[Target]) -> Vec<PlannedStep> {
     let waiting = operation.awaited.map(|awaited| PlannedStep {
-        id: "await:state".to_owned(),
-        title: match awaited {
-            Awaited::Steady => "Wait for the steady state".to_owned(),
-            Awaited::Final => "Wait for the final state".to_owned(),
-        },
+        id: AWAIT_STEP.to_owned(),
+        title: awaited.title().to_owned(),
         module: None,
         touches: Vec::new(),
         items: None,

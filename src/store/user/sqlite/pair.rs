@@ -212,7 +212,6 @@ impl Run<'_> {
         standby::check_generation(&transaction, standby, self.work.generation)?;
         let cursor = self.import(&transaction, standby, cursor.position, Some(cursor))?;
         transaction.commit().map_err(failed)?;
-        connection.flush_prepared_statement_cache();
         Ok(Some(cursor))
     }
 
@@ -342,7 +341,7 @@ impl Run<'_> {
             let mut after = None;
             loop {
                 self.work.check()?;
-                let (rows, next, _) = self.source.range(table, &after, self.work)?;
+                let (rows, next) = self.source.range(table, &after, self.work)?;
                 import.insert(table, &rows)?;
                 import.moved.batches += u64::from(!rows.is_empty());
                 done += rows.len() as u64;

@@ -133,7 +133,7 @@ impl Source<'_> {
         table: &Table,
         after: &RangePosition,
         work: &Work<'_>,
-    ) -> Result<(Vec<Row>, RangePosition, u64)> {
+    ) -> Result<(Vec<Row>, RangePosition)> {
         self.snapshot(work, |transaction| {
             let started = Instant::now();
             let mut statement = transaction.prepare_cached(&range_query(table, after.is_some()))?;
@@ -151,10 +151,10 @@ impl Source<'_> {
                 rows.push(values);
                 if bytes >= SLICE_BYTES || started.elapsed() >= SLICE_TIME {
                     let position = (0..order_width).map(|i| row.get(i)).collect::<rusqlite::Result<Row>>()?;
-                    return Ok((rows, Some(position), bytes));
+                    return Ok((rows, Some(position)));
                 }
             }
-            Ok((rows, None, bytes))
+            Ok((rows, None))
         })
     }
 
