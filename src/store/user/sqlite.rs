@@ -5,6 +5,8 @@
 
 mod capture;
 mod datum;
+mod first_copy;
+mod fresh;
 mod import;
 mod keys;
 mod pair;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::capture::{self, Capture};
@@ -17,9 +17,9 @@ use super::source::{
 use super::standby::{self, Found};
 use super::{restore, traces};
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::Trace;
 use crate::store::sqlite::{Access, open, sqlite_error};
 use crate::store::user::{Cursor, PairObservation, PairOutcome, UserStorePair, Work};
-use crate::store::{Generation, Trace};
 use crate::topology::UserStoreConfig;
 
 /// How often a run begins again because the server changed its schema meanwhile.
@@ -191,10 +191,10 @@ impl UserStorePair for SqlitePair {
 }
 
 /// One run over a pair.
-struct Run<'a> {
-    source: &'a Source<'a>,
-    work: &'a Work<'a>,
-    outcome: PairOutcome,
+pub(super) struct Run<'a> {
+    pub(super) source: &'a Source<'a>,
+    pub(super) work: &'a Work<'a>,
+    pub(super) outcome: PairOutcome,
     max_batches: u64,
 }
 
@@ -223,55 +223,9 @@ impl Run<'_> {
             && self.source.objects(self.work)? == objects(standby).map_err(failed)?)
     }
 
-    /// Makes a new copy beside the standby's place, consistent and complete, and puts it there in one step.
-    fn copy_anew(&mut self, standby: &Path, reason: Option<String>) -> Result<Cursor> {
-        let fresh = begin_fresh(standby, self.work.generation)?;
-        let failed = |cause| sqlite_error("write the new standby copy", &fresh, &cause);
-        let cursor = {
-            let connection = open(&fresh, Access::Create)?;
-            patiently(self.source.path, "read", self.work, || self.prepare_fresh(&connection))?;
-            let transaction =
-                Transaction::new_unchecked(&connection, TransactionBehavior::Immediate).map_err(failed)?;
-            standby::create(&transaction).map_err(failed)?;
-            let start = self.source.last_position(self.work)?;
-            let cursor = self.import(&transaction, &fresh, start, None)?;
-            transaction.commit().map_err(failed)?;
-            cursor
-        };
-        self.outcome.details.push("Made the first copy of the user store.".to_owned());
-        if let Some(aside) = publish(&fresh, standby, self.work)? {
-            let kept = format!("It was kept as {}; remove it when nobody needs it.", aside.display());
-            match reason {
-                Some(reason) => {
-                    self.outcome.warnings.push(format!("What lay at {} {reason}. {kept}", standby.display()));
-                }
-                None => {
-                    self.outcome.details.push(format!("A former copy lay at {}. {kept}", standby.display()))
-                }
-            }
-        }
-        Ok(cursor)
-    }
-
-    /// Settings that a database takes over from its source and that must be made before its first table. Durability
-    /// comes at the end, when the whole file is synced before it is published.
-    fn prepare_fresh(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let copy = |name: &str| -> rusqlite::Result<i64> {
-            self.source.connection.pragma_query_value(None, name, |row| row.get(0))
-        };
-        let encoding: String =
-            self.source.connection.pragma_query_value(None, "encoding", |row| row.get(0))?;
-        connection.pragma_update(None, "encoding", encoding)?;
-        for name in ["page_size", "auto_vacuum", "user_version", "application_id"] {
-            connection.pragma_update(None, name, copy(name)?)?;
-        }
-        connection.pragma_update(None, "journal_mode", "MEMORY")?;
-        connection.pragma_update(None, "synchronous", "OFF")
-    }
-
     /// Fills a copy from a position on until it equals the source at one position, and moves its cursor there. Rows
     /// that were copied whole while the source went on changing are put right by the log.
-    fn import(
+    pub(super) fn import(
         &mut self,
         destination: &Connection,
         path: &Path,
@@ -377,75 +331,4 @@ fn source_too_busy(path: &Path) -> Error {
         format!("{} changes faster than it can be copied in one consistent piece.", path.display()),
         "Run the command again when the server is less busy, or raise MaxBatchesPerUserStoreSync.",
     )
-}
-
-/// What new copies are called until they are complete, before the generation of whoever makes them: an owner that was
-/// fenced and does not know it yet must not find another one's half-made copy under its own copy's name.
-const FRESH: &str = ".csb-new-";
-
-/// Where a new copy grows until it is complete. What owners before this one left unfinished is removed.
-pub(super) fn begin_fresh(place: &Path, generation: Generation) -> Result<PathBuf> {
-    let folder = place.parent().unwrap_or(Path::new("."));
-    let prefix = with_suffix(Path::new(place.file_name().unwrap_or_default()), FRESH);
-    let entries = match std::fs::read_dir(folder) {
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => None,
-        entries => Some(entries.map_err(|cause| Error::io("list", folder, &cause))?),
-    };
-    for entry in entries.into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let number = name.to_str().zip(prefix.to_str()).and_then(|(name, prefix)| {
-            let rest = name.strip_prefix(prefix)?;
-            rest.split('-').next()?.parse::<i64>().ok()
-        });
-        if number.is_some_and(|number| number <= generation.0) {
-            remove_file(&entry.path())?;
-        }
-    }
-    Ok(with_suffix(place, &format!("{FRESH}{}", generation.0)))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-fn remove_file(file: &Path) -> Result<()> {
-    match std::fs::remove_file(file) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", file, &cause)),
-        _ => Ok(()),
-    }
-}
-
-/// Puts a complete database at its place, durably; what lay there is kept under the name that is returned. While the
-/// place is swapped, the old database is locked, so that no other owner writes to it unnoticed.
-pub(super) fn publish(fresh: &Path, place: &Path, work: &Work<'_>) -> Result<Option<PathBuf>> {
-    sync_file(fresh)?;
-    let mut aside = None;
-    if place.exists() {
-        let old = Connection::open_with_flags(place, OpenFlags::SQLITE_OPEN_READ_WRITE)
-            .map_err(|cause| sqlite_error("open", place, &cause))?;
-        let lock = patiently(place, "lock", work, || {
-            Transaction::new_unchecked(&old, TransactionBehavior::Exclusive)
-        })?;
-        if capture::has_table(&lock, "csb_standby").map_err(|cause| sqlite_error("read", place, &cause))? {
-            standby::check_generation(&lock, place, work.generation)?;
-        }
-        let kept = with_suffix(place, &format!(".superseded-{}", work.now.as_millisecond()));
-        std::fs::rename(place, &kept).map_err(|cause| Error::io("set aside", place, &cause))?;
-        std::fs::rename(fresh, place).map_err(|cause| Error::io("publish", place, &cause))?;
-        aside = Some(kept);
-    } else {
-        std::fs::rename(fresh, place).map_err(|cause| Error::io("publish", place, &cause))?;
-    }
-    if let Some(folder) = place.parent() {
-        sync_file(folder)?;
-    }
-    Ok(aside)
-}
-
-fn sync_file(path: &Path) -> Result<()> {
-    std::fs::File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(|cause| Error::io("sync", path, &cause))
 }

@@ -3,7 +3,8 @@
 use rusqlite::backup::{Backup, StepResult};
 
 use super::capture;
-use super::pair::{SqlitePair, begin_fresh, publish};
+use super::fresh::{begin_fresh, publish};
+use super::pair::SqlitePair;
 use super::schema::objects;
 use super::source::row_count;
 use super::standby::{self, Found};
