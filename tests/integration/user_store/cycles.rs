@@ -1,0 +1,91 @@
+//! What a cycle moves, and what it leaves.
+
+use cs_backup::error::ErrorKind;
+use cs_backup::store::user::UserStorePair;
+use tokio_util::sync::CancellationToken;
+
+use super::{Pair, USERS, dump, work};
+
+#[test]
+fn the_first_copy_equals_the_source_and_a_quiet_run_writes_nothing() {
+    let pair = Pair::new(USERS);
+    let first = pair.synchronize_and_compare();
+    assert_eq!(first.moved.items_written, 4);
+    assert!(first.quarantined.is_empty() && first.warnings.is_empty(), "{first:?}");
+    let before = std::fs::read(pair.standby()).unwrap();
+    let source_before = std::fs::read(pair.source()).unwrap();
+    assert!(pair.synchronize().unwrap().moved.is_nothing());
+    assert_eq!(std::fs::read(pair.standby()).unwrap(), before);
+    assert_eq!(std::fs::read(pair.source()).unwrap(), source_before);
+}
+
+#[test]
+fn inserts_updates_deletes_and_key_changes_travel() {
+    let pair = Pair::new(USERS);
+    pair.synchronize_and_compare();
+    pair.server
+        .execute_batch(
+            "INSERT INTO users (name, card) VALUES ('carl', x'00ff');
+             UPDATE users SET name = 'anne' WHERE name = 'anna';
+             UPDATE contacts SET owner = 'anne' WHERE owner = 'anna';
+             DELETE FROM contacts WHERE owner = 'bert';",
+        )
+        .unwrap();
+    let observed = pair.pair.observe(&CancellationToken::new()).unwrap();
+    assert!(observed.initialized && observed.pending > 0 && observed.oldest.is_some());
+    let outcome = pair.synchronize_and_compare();
+    assert_eq!(outcome.moved.batches, 1);
+    assert_eq!(pair.pair.observe(&CancellationToken::new()).unwrap().pending, 0);
+}
+
+#[test]
+fn an_update_is_one_change() {
+    let pair = Pair::new(USERS);
+    pair.synchronize_and_compare();
+    pair.server.execute_batch("UPDATE users SET card = x'01'; UPDATE contacts SET note = 'n'").unwrap();
+    assert_eq!(pair.pair.observe(&CancellationToken::new()).unwrap().pending, 4);
+    pair.synchronize_and_compare();
+}
+
+#[test]
+fn the_log_is_pruned_by_the_cycle_after_and_at_once_where_it_is_long() {
+    let pair = Pair::new(USERS);
+    let logged = |pair: &Pair| -> i64 {
+        pair.server.query_row("SELECT count(*) FROM csb_change", [], |row| row.get(0)).unwrap()
+    };
+    pair.synchronize_and_compare();
+    for round in 0..3 {
+        pair.server.execute("UPDATE users SET card = ?1", [round]).unwrap();
+        pair.synchronize_and_compare();
+        assert_eq!(logged(&pair), 2, "only what the standby has just confirmed");
+    }
+    pair.server
+        .execute_batch(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
+             INSERT INTO contacts SELECT 'many', i, NULL FROM n",
+        )
+        .unwrap();
+    pair.synchronize_and_compare();
+    assert!(logged(&pair) < 6_000, "{}", logged(&pair));
+}
+
+#[test]
+fn a_cancelled_run_leaves_the_standby_as_it_was() {
+    let pair = Pair::new(USERS);
+    pair.synchronize_and_compare();
+    let before = dump(&pair.standby());
+    pair.server.execute_batch("DELETE FROM users").unwrap();
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    assert_eq!(pair.pair.synchronize(&work(&cancel, 1)).unwrap_err().kind, ErrorKind::Cancelled);
+    assert_eq!(dump(&pair.standby()), before);
+}
+
+#[test]
+fn a_locked_database_is_busy_with_advice() {
+    let pair = Pair::new(USERS);
+    pair.server.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let error = pair.synchronize().unwrap_err();
+    assert_eq!(error.kind, ErrorKind::StoreBusy);
+    assert!(error.retryable && !error.advice.is_empty());
+}
