@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::{Moved, QuarantinedItem};
+use crate::report::{Moved, QuarantinedItem, Verification};
 use crate::store::{Generation, Trace};
 
 pub mod cms_master;
@@ -111,6 +111,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Whether deletions beyond the safety share are allowed.
     pub force: bool,
+    /// Whether every item of both stores is compared, however little has changed, and what differs is repaired.
+    pub verify: bool,
 }
 
 impl Context {
@@ -153,6 +155,8 @@ pub struct CycleOutcome {
     pub warnings: Vec<String>,
     /// Lines for the step in the report.
     pub details: Vec<String>,
+    /// What a comparison found; none where the cycle only followed the changes.
+    pub verification: Option<Verification>,
 }
 
 /// One kind of data of one pool, and its copy at the backup pool.

@@ -168,6 +168,85 @@ impl Moved {
     }
 }
 
+/// What a comparison of all items of a store and its copy found. What differed is as it is at the source afterwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// Why everything was compared, a sentence each.
+    pub reasons: Vec<String>,
+    /// Rows, files or documents that were compared.
+    pub compared_items: u64,
+    /// How many of them differed, were missing or superfluous at the destination, other than by changes that were
+    /// still to be copied.
+    pub differing_items: u64,
+    /// How many of these were put right; the others are in quarantine.
+    pub repaired_items: u64,
+    /// Where they were, in the order of the names.
+    pub differing: Vec<Differing>,
+}
+
+/// How much differed in one place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Differing {
+    /// The table, folder or kind of document.
+    pub name: String,
+    /// How many items of it differed.
+    pub items: u64,
+}
+
+impl Verification {
+    /// A comparison that was asked for and has not begun yet.
+    pub fn requested() -> Self {
+        Self::because("It was asked for.")
+    }
+
+    /// A comparison for this reason that has not begun yet.
+    pub fn because(reason: impl Into<String>) -> Self {
+        Verification { reasons: vec![reason.into()], ..Verification::default() }
+    }
+
+    /// Counts items of one place that differ.
+    pub fn differ(&mut self, name: &str, items: u64) {
+        if items == 0 {
+            return;
+        }
+        self.differing_items += items;
+        match self.differing.binary_search_by(|place| place.name.as_str().cmp(name)) {
+            Ok(at) => self.differing.iter_mut().skip(at).take(1).for_each(|place| place.items += items),
+            Err(at) => self.differing.insert(at, Differing { name: name.to_owned(), items }),
+        }
+    }
+
+    /// Adds what another comparison of the same stores found.
+    pub fn add(&mut self, other: &Verification) {
+        let new = other.reasons.iter().filter(|reason| !self.reasons.contains(reason)).cloned();
+        self.reasons.extend(new.collect::<Vec<_>>());
+        self.compared_items += other.compared_items;
+        self.repaired_items += other.repaired_items;
+        for place in &other.differing {
+            self.differ(&place.name, place.items);
+        }
+    }
+
+    /// What an administrator is told where something differed; `items` is what the store holds, in the plural.
+    pub fn warning(&self, items: &str) -> String {
+        format!(
+            "Of {} {items}, {} differed at the standby copy and {} were repaired: {}.",
+            self.compared_items,
+            self.differing_items,
+            self.repaired_items,
+            self.places()
+        )
+    }
+
+    /// The places that differed, with their numbers: `contacts (1), users (2)`.
+    pub fn places(&self) -> String {
+        let places = self.differing.iter().map(|place| format!("{} ({})", place.name, place.items));
+        places.collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// What a job found about one module in one direction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -187,6 +266,9 @@ pub struct ModuleReport {
     pub after: ModuleState,
     /// What was moved.
     pub moved: Moved,
+    /// What a comparison of all items found; none where there was none.
+    #[serde(default)]
+    pub verification: Option<Verification>,
     /// Where the standby copy stands now, in the module's own words; none where it holds nothing.
     pub cursor: Option<String>,
     /// How long it took.

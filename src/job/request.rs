@@ -61,6 +61,9 @@ pub struct BackupRequest {
     /// Whether deletions beyond the safety share are allowed.
     #[serde(default)]
     pub force: bool,
+    /// Whether everything is compared, however little has changed, and what differs is repaired.
+    #[serde(default)]
+    pub verify: bool,
     /// Whether to plan only.
     #[serde(default)]
     pub what_if: bool,
@@ -84,6 +87,9 @@ pub struct SyncRequest {
     /// Whether deletions beyond the safety share are allowed.
     #[serde(default)]
     pub force: bool,
+    /// Whether everything is compared, however little has changed, and what differs is repaired.
+    #[serde(default)]
+    pub verify: bool,
     /// Whether to plan only.
     #[serde(default)]
     pub what_if: bool,
@@ -147,6 +153,8 @@ pub struct Operation {
     pub local_store: bool,
     /// Whether deletions beyond the safety share are allowed.
     pub force: bool,
+    /// Whether everything is compared and what differs is repaired.
+    pub verify: bool,
     /// Whether to plan only.
     pub what_if: bool,
     /// How long to wait for a lease.
@@ -189,6 +197,7 @@ impl BackupRequest {
             wait_time: Duration::from_millis(self.wait_time_ms),
             local_store: self.local_store,
             force: self.force,
+            verify: self.verify,
             what_if: self.what_if,
             wait_for_lease: Duration::from_millis(self.wait_for_lease_ms),
         })
@@ -213,6 +222,7 @@ impl SyncRequest {
             wait_time: Duration::ZERO,
             local_store: self.local_store,
             force: self.force,
+            verify: self.verify,
             what_if: self.what_if,
             wait_for_lease: Duration::from_millis(self.wait_for_lease_ms),
         })

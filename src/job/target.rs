@@ -9,7 +9,7 @@ use crate::module::state::PoolState;
 use crate::module::{BackupModule, CycleOutcome, Observation, state};
 use crate::report::{
     Direction, ExportState, ImportState, ModuleReport, ModuleState, Moved, Outcome, PlannedStep, Purpose,
-    QuarantinedItem,
+    QuarantinedItem, Verification,
 };
 use crate::topology::PoolFqdn;
 use jiff::Timestamp;
@@ -43,6 +43,7 @@ pub(super) struct Target {
     pub(super) not_applicable: Option<String>,
     cursor: Option<String>,
     moved: Moved,
+    verification: Option<Verification>,
     quarantined: Vec<QuarantinedItem>,
     warnings: Vec<String>,
     pub(super) errors: Vec<Error>,
@@ -68,6 +69,7 @@ impl Target {
             not_applicable: None,
             cursor: None,
             moved: Moved::default(),
+            verification: None,
             quarantined: Vec::new(),
             warnings: Vec::new(),
             errors: Vec::new(),
@@ -147,6 +149,9 @@ impl Target {
         // What was in quarantine in an earlier cycle and no longer is has been copied since.
         self.quarantined.clone_from(&cycle.quarantined);
         self.warnings.extend(cycle.warnings.iter().cloned());
+        if let Some(found) = &cycle.verification {
+            self.verification.get_or_insert_default().add(found);
+        }
     }
 
     pub(super) fn skip(&mut self, warning: String) {
@@ -198,6 +203,7 @@ impl Target {
             before: self.before.clone().unwrap_or_default(),
             after: self.after.clone(),
             moved: self.moved.clone(),
+            verification: self.verification.clone(),
             cursor: self.cursor.clone(),
             duration_ms: u64::try_from(self.spent.as_millis()).unwrap_or(u64::MAX),
             quarantined: self.quarantined.clone(),

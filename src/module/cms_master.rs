@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BackupModule, Context, CycleOutcome, ModuleId, Observation};
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::Moved;
+use crate::report::{Moved, Verification};
 use crate::store::management::{Document, ManagementStore, foreign};
 use crate::store::{Generation, Trace};
 
@@ -70,6 +70,42 @@ struct Comparison {
     position: i64,
 }
 
+/// What a copy holds wrongly of what it should hold already.
+struct Difference {
+    compared: u64,
+    /// What the copy has and the master has not, or has otherwise.
+    wrong: Vec<Document>,
+    /// What the master has and the copy has not, or has otherwise.
+    right: Vec<Document>,
+}
+
+impl Difference {
+    /// Compares every version up to a revision.
+    fn find(master: &Path, standby: &Path, position: i64) -> Result<Self> {
+        let held = ManagementStore::open_existing(standby)?.map(|copy| copy.after(0)).transpose()?;
+        let (held, mut wanted) = (held.unwrap_or_default(), ManagementStore::open(master)?.after(0)?);
+        wanted.retain(|document| document.revision <= position);
+        Ok(Difference {
+            compared: wanted.len() as u64,
+            wrong: held.iter().filter(|document| !wanted.contains(document)).cloned().collect(),
+            right: wanted.iter().filter(|document| !held.contains(document)).cloned().collect(),
+        })
+    }
+
+    /// By kind of document; one that is wrong in both lists differs once.
+    fn report(&self) -> Verification {
+        let mut found = Verification { compared_items: self.compared, ..Verification::requested() };
+        let is_replaced =
+            |document: &Document| self.right.iter().any(|other| other.revision == document.revision);
+        let superfluous = self.wrong.iter().filter(|document| !is_replaced(document));
+        for document in self.right.iter().chain(superfluous) {
+            found.differ(&document.kind, 1);
+        }
+        found.repaired_items = found.differing_items;
+        found
+    }
+}
+
 impl BackupModule for CmsMaster {
     fn id(&self) -> ModuleId {
         ModuleId::CmsMaster
@@ -113,19 +149,32 @@ impl BackupModule for CmsMaster {
         let Ok((master, standby)) = &self.stores else { return Ok(CycleOutcome::default()) };
         context.check()?;
         let compared = Self::compare(master, standby)?;
-        if compared.missing.is_empty() {
-            return Ok(CycleOutcome::default());
+        let difference =
+            if context.verify { Some(Difference::find(master, standby, compared.position)?) } else { None };
+        let (wrong, right) =
+            difference.as_ref().map_or((&[][..], &[][..]), |found| (&found.wrong, &found.right));
+        let mut written = right.to_vec();
+        written.extend(compared.missing);
+        let mut outcome = CycleOutcome {
+            verification: difference.as_ref().map(Difference::report),
+            ..CycleOutcome::default()
+        };
+        if written.is_empty() && wrong.is_empty() {
+            return Ok(outcome);
         }
         let mut copy = ManagementStore::create(standby)?;
-        copy.import(&compared.master_id, &compared.missing, context.generation)?;
-        let moved = Moved {
-            items_written: compared.missing.len() as u64,
-            items_deleted: 0,
-            bytes: compared.missing.iter().map(|document| document.body.len() as u64).sum(),
+        copy.replace(&compared.master_id, wrong, &written, context.generation)?;
+        outcome.moved = Moved {
+            items_written: written.len() as u64,
+            items_deleted: wrong.len().saturating_sub(right.len()) as u64,
+            bytes: written.iter().map(|document| document.body.len() as u64).sum(),
             batches: 1,
         };
-        let details = vec![format!("Copied {} document versions.", moved.items_written)];
-        Ok(CycleOutcome { moved, details, ..CycleOutcome::default() })
+        outcome.details.push(format!("Copied {} document versions.", written.len()));
+        if let Some(found) = outcome.verification.as_ref().filter(|found| found.differing_items > 0) {
+            outcome.warnings.push(found.warning("documents"));
+        }
+        Ok(outcome)
     }
 
     fn carry_back(&self, _context: &Context) -> Result<CycleOutcome> {

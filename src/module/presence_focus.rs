@@ -37,6 +37,7 @@ impl PresenceFocus {
         };
         let work = Work {
             generation: context.generation,
+            verify: context.verify,
             cancel: &context.cancel,
             progress: &progress,
             now: context.clock.now(),
@@ -47,6 +48,7 @@ impl PresenceFocus {
             quarantined: outcome.quarantined,
             warnings: outcome.warnings,
             details: outcome.details,
+            verification: outcome.verification,
         })
     }
 }

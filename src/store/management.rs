@@ -218,6 +218,20 @@ impl ManagementStore {
     /// # Errors
     /// `Fenced` for an older generation; `ForeignContent` if this store holds another master's documents.
     pub fn import(&mut self, master_id: &str, documents: &[Document], generation: Generation) -> Result<()> {
+        self.replace(master_id, &[], documents, generation)
+    }
+
+    /// Removes some versions and takes over others from the master whose id is given, in one transaction.
+    ///
+    /// # Errors
+    /// As for [`ManagementStore::import`].
+    pub fn replace(
+        &mut self,
+        master_id: &str,
+        removed: &[Document],
+        documents: &[Document],
+        generation: Generation,
+    ) -> Result<()> {
         let failed = self.failure("write the standby copy");
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
@@ -244,6 +258,11 @@ impl ManagementStore {
                 params![master_id, generation.0],
             )
             .map_err(&failed)?;
+        for document in removed {
+            transaction
+                .execute("DELETE FROM csb_document WHERE revision = ?1", [document.revision])
+                .map_err(&failed)?;
+        }
         for document in documents {
             transaction
                 .execute(

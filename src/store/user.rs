@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-use crate::report::{Moved, QuarantinedItem};
+use crate::report::{Moved, QuarantinedItem, Verification};
 use crate::store::{Generation, Trace};
 
 pub mod sqlite;
@@ -49,12 +49,16 @@ pub struct PairOutcome {
     pub warnings: Vec<String>,
     /// Lines for the report.
     pub details: Vec<String>,
+    /// What a comparison of all rows found; none where there was none.
+    pub verification: Option<Verification>,
 }
 
 /// What a run needs from whoever asked for it.
 pub struct Work<'a> {
     /// The right to write to the standby.
     pub generation: Generation,
+    /// Whether all rows are compared, however little has changed.
+    pub verify: bool,
     /// Asked between any two slices of work.
     pub cancel: &'a CancellationToken,
     /// Told how many rows and bytes of how many rows are done.

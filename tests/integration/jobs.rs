@@ -18,6 +18,7 @@ mod faults;
 mod leases;
 mod records;
 mod sync;
+mod verify;
 mod what_if;
 
 #[test]

@@ -68,7 +68,13 @@ impl Pair {
 }
 
 fn work(cancel: &CancellationToken, generation: i64) -> Work<'_> {
-    Work { generation: Generation(generation), cancel, progress: &|_, _, _, _| {}, now: Timestamp::now() }
+    Work {
+        generation: Generation(generation),
+        verify: false,
+        cancel,
+        progress: &|_, _, _, _| {},
+        now: Timestamp::now(),
+    }
 }
 
 /// Every row of every table that is not ours, as text with its storage class.

@@ -52,8 +52,8 @@ $script:LeadingProperties = @{
     'CsBackup.Relationship'      = 'PoolFqdn', 'BackupPoolFqdn', 'PoolState', 'BackupPoolState'
     'CsBackup.Report'            = 'Command', 'PoolFqdn', 'BackupPoolFqdn', 'Outcome', 'StartedAt', 'FinishedAt', 'Duration', 'Retries',
         'JobId', 'WhatIf', 'Modules', 'Warnings', 'Errors'
-    'CsBackup.ReportModule'      = 'Module', 'Direction', 'Outcome', 'Duration', 'Before', 'After', 'Moved', 'Cursor', 'Quarantined',
-        'Warnings', 'Errors'
+    'CsBackup.ReportModule'      = 'Module', 'Direction', 'Outcome', 'Duration', 'Before', 'After', 'Moved', 'Verification', 'Cursor',
+        'Quarantined', 'Warnings', 'Errors'
     'CsBackup.SampleDeployment'  = 'DeploymentFile', 'TopologyFile', 'Pools', 'Users', 'Contacts', 'Files'
     'CsBackup.ServiceStatus'     = 'PoolFqdn', 'BackupPoolFqdn', 'ActiveMachineFqdn', 'PoolState', 'OverallExportStatus',
         'OverallImportStatus', 'BackupModules'

@@ -44,6 +44,10 @@ function Backup-CsPool {
     Path of the HTML log. A file that is there is overwritten. By default the log goes to the user's temporary folder;
     -Verbose says where.
 
+    .PARAMETER Verify
+    Compares every row, file and document of the pool with its copy, however little has changed, and repairs what differs.
+    What was found stands in the report; -PassThru returns it as Verification of each module.
+
     .PARAMETER Force
     Does not ask, hides warnings, and allows more deletions at the backup pool than the safety share. -WhatIf still wins.
 
@@ -73,6 +77,11 @@ function Backup-CsPool {
     Backup-CsPool -PoolFqdn "atl-cs-001.litwareinc.com" -WhatIf
 
     Prints what the backup would do, step by step, and changes nothing.
+
+    .EXAMPLE
+    (Backup-CsPool -PoolFqdn "atl-cs-001.litwareinc.com" -Verify -PassThru).Modules | Select-Object Module -ExpandProperty Verification
+
+    Backs up the pool, compares all of it with its copy, and shows what differed and was repaired.
 
     .EXAMPLE
     $report = Backup-CsPool -PoolFqdn "atl-cs-001.litwareinc.com" -Report ./backup.html -PassThru
@@ -116,6 +125,8 @@ function Backup-CsPool {
         [ValidateNotNullOrEmpty()]
         [string] $Report,
 
+        [switch] $Verify,
+
         [switch] $Force,
 
         [switch] $PassThru,
@@ -135,7 +146,7 @@ function Backup-CsPool {
     $request = @{
         poolFqdn = $PoolFqdn; category = Get-CsbCategory $Category; fullBackup = $FullBackup.IsPresent
         steadyState = $SteadyState.IsPresent; failedOverPoolOnly = $FailedOverPoolOnly.IsPresent
-        localStore = $LocalStore.IsPresent; force = $Force.IsPresent
+        localStore = $LocalStore.IsPresent; force = $Force.IsPresent; verify = $Verify.IsPresent
     }
     if ($PSBoundParameters.ContainsKey('RetryCount')) { $request['retryCount'] = $RetryCount }
     if ($PSBoundParameters.ContainsKey('WaitTime')) { $request['waitTimeMs'] = [long] $WaitTime.TotalMilliseconds }

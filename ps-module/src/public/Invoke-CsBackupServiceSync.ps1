@@ -25,6 +25,10 @@ function Invoke-CsBackupServiceSync {
     Path of the HTML log. A file that is there is overwritten. By default the log goes to the user's temporary folder;
     -Verbose says where.
 
+    .PARAMETER Verify
+    Compares every row, file and document of the pool with its copy, however little has changed, and repairs what differs.
+    What was found stands in the report; -PassThru returns it as Verification of each module.
+
     .PARAMETER Force
     Does not ask, hides warnings, and allows more deletions at the backup pool than the safety share. -WhatIf still wins.
 
@@ -78,6 +82,8 @@ function Invoke-CsBackupServiceSync {
         [ValidateNotNullOrEmpty()]
         [string] $Report,
 
+        [switch] $Verify,
+
         [switch] $Force,
 
         [switch] $PassThru,
@@ -89,7 +95,7 @@ function Invoke-CsBackupServiceSync {
         if ($Force -and -not $PSBoundParameters.ContainsKey('Confirm')) { $ConfirmPreference = 'None' }
         $request = @{
             poolFqdn = $PoolFqdn; modules = @(Get-CsbModuleList $BackupModule); localStore = $LocalStore.IsPresent
-            force = $Force.IsPresent
+            force = $Force.IsPresent; verify = $Verify.IsPresent
         }
         Invoke-CsbPoolCommand @{
             Cmdlet = $PSCmdlet; Name = 'Invoke-CsBackupServiceSync'; Function = 'csb_sync_start'; Request = $request

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 
-use super::{Run, blocking};
+use super::{AWAIT_STEP, Run, blocking};
 use crate::error::{ErrorKind, Result};
 use crate::job::events::EventKind;
 use crate::job::lease::{Leases, pause};
@@ -169,6 +169,8 @@ impl Run {
             }),
             clock: Arc::clone(&self.environment.clock),
             force: self.operation.force,
+            // The cycles that a backup waits with only keep the pair moving; what counts is the one after them.
+            verify: self.operation.verify && purpose == Purpose::Copy && step != AWAIT_STEP,
         }
     }
 

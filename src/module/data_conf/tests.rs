@@ -97,6 +97,7 @@ impl Pair {
             observer: Arc::new(Seen::default()),
             clock: Arc::new(SystemClock::new()),
             force: false,
+            verify: false,
         }
     }
 

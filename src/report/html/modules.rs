@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::report::{ModuleReport, ModuleState, Purpose, QuarantinedItem, Report};
+use crate::report::{ModuleReport, ModuleState, Purpose, QuarantinedItem, Report, Verification};
 
 use super::format::{bytes, count, duration};
 use super::look::{Look, export_class, import_class, look};
@@ -20,6 +20,8 @@ pub struct ModuleView<'a> {
     pub states: Vec<StateRow>,
     /// What was moved.
     pub facts: Vec<(&'static str, String)>,
+    /// What a comparison found; empty where there was none.
+    pub verified: Vec<(&'static str, String)>,
     pub quarantined: u64,
 }
 
@@ -74,8 +76,22 @@ fn view(report: &ModuleReport) -> ModuleView<'_> {
             ("Batches", count(moved.batches)),
             ("Duration", duration(report.duration_ms)),
         ],
+        verified: report.verification.as_ref().map(verified).unwrap_or_default(),
         quarantined: report.quarantined.len() as u64,
     }
+}
+
+fn verified(found: &Verification) -> Vec<(&'static str, String)> {
+    let mut facts = vec![
+        ("Why", found.reasons.join(" ")),
+        ("Items compared", count(found.compared_items)),
+        ("Items that differed", count(found.differing_items)),
+    ];
+    if found.differing_items > 0 {
+        facts.push(("Items repaired", count(found.repaired_items)));
+        facts.push(("Where", found.places()));
+    }
+    facts
 }
 
 fn states(before: &ModuleState, after: &ModuleState) -> Vec<StateRow> {

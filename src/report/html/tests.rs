@@ -118,6 +118,27 @@ fn every_module_has_a_table_of_states_and_of_what_was_moved() {
 }
 
 #[test]
+fn a_module_that_was_compared_says_what_differed_and_where() {
+    let page = page(&samples::warnings());
+    let cells = Selector::parse("th, td").unwrap();
+    let rows = all(&page, "#modules .card:nth-child(1) tbody tr").into_iter();
+    let rows: Vec<String> =
+        rows.map(|row| row.select(&cells).map(text).collect::<Vec<_>>().join(" | ")).collect();
+    let compared = rows.iter().skip_while(|row| *row != "Compared").take(6).collect::<Vec<_>>();
+    assert_eq!(
+        compared,
+        [
+            "Compared",
+            "Why | It was asked for.",
+            "Items compared | 48,213",
+            "Items that differed | 3",
+            "Items repaired | 3",
+            "Where | contacts (1), users (2)",
+        ]
+    );
+}
+
+#[test]
 fn errors_come_with_id_advice_causes_and_context() {
     let page = page(&samples::failed());
     let problems = texts(&page, "#errors .problem");

@@ -176,6 +176,20 @@ Describe 'What administrators get wrong' {
 }
 
 Describe '-WhatIf' {
+    It 'compares everything with -Verify, and only then' {
+        $modules = (Backup-CsPool -PoolFqdn $Atl -Verify -PassThru).Modules
+        foreach ($module in $modules) {
+            if ($module.Module -ne 'CentralMgmt.CMSMaster') { continue }
+            $module.Verification.Reasons.Count | Should -Be 1 -Because $module.Module
+            $module.Verification.ComparedItems | Should -BeGreaterThan 0 -Because $module.Module
+            $module.Verification.DifferingItems | Should -Be 0 -Because $module.Module
+        }
+        $quick = Invoke-CsBackupServiceSync -PoolFqdn $Atl -PassThru
+        @($quick.Modules | Where-Object Verification).Count | Should -Be 0
+        $compared = Invoke-CsBackupServiceSync -PoolFqdn $Atl -BackupModule CMSMaster -Verify -PassThru
+        $compared.Modules[0].Verification.ComparedItems | Should -BeGreaterThan 0
+    }
+
     It 'prints the plan and changes nothing, also with -Force' {
         $other = New-TestDeployment 'whatif' 5 5
         $folder = Split-Path $other.DeploymentFile

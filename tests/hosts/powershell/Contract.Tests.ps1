@@ -12,6 +12,7 @@ Describe 'The cmdlets' {
         @{ Command = 'Backup-CsPool'; Parameter = 'Report'; Type = 'String'; Required = $false; Pipeline = '' }
         @{ Command = 'Backup-CsPool'; Parameter = 'RetryCount'; Type = 'Int32'; Required = $false; Pipeline = '' }
         @{ Command = 'Backup-CsPool'; Parameter = 'SteadyState'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
+        @{ Command = 'Backup-CsPool'; Parameter = 'Verify'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
         @{ Command = 'Backup-CsPool'; Parameter = 'WaitTime'; Type = 'TimeSpan'; Required = $false; Pipeline = '' }
         @{ Command = 'Backup-CsPool'; Parameter = 'WhatIf'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
         @{ Command = 'Backup-CsPool'; Parameter = 'PassThru'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
@@ -21,6 +22,7 @@ Describe 'The cmdlets' {
         @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'Force'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
         @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'PassThru'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
         @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'AsJob'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
+        @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'Verify'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
         @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'WhatIf'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
         @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'Confirm'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
         @{ Command = 'Connect-CsDeployment'; Parameter = 'Path'; Type = 'String'; Required = $true; Pipeline = 'value name' }

@@ -121,6 +121,7 @@ fn cycle_that_is_killed() {
         observer: Arc::new(Seen::default()),
         clock: Arc::new(SystemClock::new()),
         force: true,
+        verify: false,
     };
     loop {
         module.run_cycle(&context).unwrap();

@@ -26,6 +26,9 @@ public abstract record JobRequest
     /// <summary>Whether deletions beyond the safety share are allowed.</summary>
     public bool Force { get; init; }
 
+    /// <summary>Whether everything is compared, however little has changed, and what differs is repaired.</summary>
+    public bool Verify { get; init; }
+
     /// <summary>Whether to plan only.</summary>
     public bool WhatIf { get; init; }
 
