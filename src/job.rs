@@ -11,6 +11,7 @@ use crate::topology::PoolFqdn;
 
 pub mod events;
 mod lease;
+mod patience;
 mod progress;
 pub mod record;
 pub mod request;

@@ -159,6 +159,25 @@ pub struct CycleOutcome {
     pub verification: Option<Verification>,
 }
 
+/// Why a cycle could not be completed, and what it had done by then: that stays, and belongs into the report.
+#[derive(Debug)]
+pub struct CycleFailure {
+    /// Why.
+    pub error: Error,
+    /// What was moved, quarantined and noticed before.
+    pub done: Box<CycleOutcome>,
+}
+
+impl From<Error> for CycleFailure {
+    /// The failure of a cycle that had done nothing.
+    fn from(error: Error) -> Self {
+        CycleFailure { error, done: Box::default() }
+    }
+}
+
+/// How a cycle ended.
+pub type CycleResult = Result<CycleOutcome, CycleFailure>;
+
 /// One kind of data of one pool, and its copy at the backup pool.
 pub trait BackupModule: Send + Sync {
     /// Which kind.
@@ -179,14 +198,14 @@ pub trait BackupModule: Send + Sync {
     /// Copies what the destination lacks, until nothing is left or the cycle's limits are reached.
     ///
     /// # Errors
-    /// When nothing more can be copied; single bad items are quarantined instead.
-    fn run_cycle(&self, context: &Context) -> Result<CycleOutcome>;
+    /// When nothing more can be copied, with what was copied before; single bad items are quarantined instead.
+    fn run_cycle(&self, context: &Context) -> CycleResult;
 
     /// Gives back to the pool what it has lost and its copy still holds.
     ///
     /// # Errors
     /// As for [`BackupModule::run_cycle`].
-    fn carry_back(&self, context: &Context) -> Result<CycleOutcome>;
+    fn carry_back(&self, context: &Context) -> CycleResult;
 
     /// Counts what [`BackupModule::carry_back`] would return, without writing: items and bytes.
     ///

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::patience::{Leaving, StoreWork};
 use super::run::Environment;
 use super::{Job, run::blocking};
 use crate::error::{Error, ErrorKind, Result};
@@ -14,6 +15,9 @@ use crate::topology::PoolFqdn;
 const CANCEL_POLL: Duration = Duration::from_millis(100);
 /// How often a lease that somebody else holds is tried again while waiting for it.
 const LEASE_POLL: Duration = Duration::from_millis(250);
+
+/// How long a lease is waited for at least that an ended job of this process is about to give back.
+const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The leases of one job, renewed by a task of their own until they are given back.
 pub(super) struct Leases {
@@ -46,7 +50,12 @@ impl Leases {
             match taken {
                 Err(error)
                     if error.kind == ErrorKind::Conflict
-                        && environment.clock.monotonic().saturating_sub(started) < patience =>
+                        && environment.clock.monotonic().saturating_sub(started)
+                            < if Leaving::is_holder(&error) {
+                                patience.max(LEAVING_PATIENCE)
+                            } else {
+                                patience
+                            } =>
                 {
                     pause(job, environment, LEASE_POLL).await?;
                 }
@@ -59,8 +68,20 @@ impl Leases {
         }
     }
 
-    /// Gives all leases back. One that was taken over meanwhile is not ours to give.
-    pub(super) async fn release(self) {
+    /// Gives all leases back, once nothing works on the stores any more: a thread that a store lets hang may write
+    /// when it wakes, so that the lease is held, and renewed, until it has ended. Nobody waits for that.
+    pub(super) async fn release_after(self, job: &Arc<Job>, work: &StoreWork) {
+        let Some(ended) = work.ended_later() else { return self.release().await };
+        let leaving = Leaving::enter(job.id);
+        tokio::spawn(async move {
+            ended.await;
+            self.release().await;
+            drop(leaving);
+        });
+    }
+
+    /// One that was taken over meanwhile is not ours to give.
+    async fn release(self) {
         self.keeper.abort();
         let held = std::mem::take(&mut *self.lock());
         for (store, lease) in held {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Job;
 use super::events::EventKind;
 use super::lease::{Leases, pause};
+use super::patience::StoreWork;
 use super::record::{JobRecord, Records, interrupted};
 use super::request::{Awaited, Operation};
 use super::target::{Target, Targets};
@@ -55,7 +56,7 @@ pub(super) async fn blocking<R: Send + 'static>(
     }
 }
 
-fn defective(defect: &tokio::task::JoinError) -> Error {
+pub(super) fn defective(defect: &tokio::task::JoinError) -> Error {
     Error::new(
         ErrorKind::Panic,
         "This library has a defect: a part of it stopped unexpectedly.",
@@ -75,6 +76,7 @@ struct Run {
     errors: Vec<Error>,
     retries: u32,
     began: Duration,
+    stores: StoreWork,
     lease: Option<Lease>,
     partner_lease: Option<Lease>,
 }
@@ -107,6 +109,7 @@ impl Run {
             errors: Vec::new(),
             retries: 0,
             began,
+            stores: StoreWork::default(),
             lease: None,
             partner_lease: None,
         }
@@ -143,7 +146,7 @@ impl Run {
         self.write_record(false, self.report_of_a_dead_process())?;
         let leases = Leases::keep(Arc::clone(&self.job), Arc::clone(&self.environment));
         let done = self.execute_leased(&leases).await;
-        leases.release().await;
+        leases.release_after(&self.job, &self.stores).await;
         done
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{BackupModule, Context, CycleOutcome, ModuleId, Observation};
+use super::{BackupModule, Context, CycleOutcome, CycleResult, ModuleId, Observation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Moved, Verification};
 use crate::store::management::{Document, ManagementStore, foreign};
@@ -145,7 +145,7 @@ impl BackupModule for CmsMaster {
         })
     }
 
-    fn run_cycle(&self, context: &Context) -> Result<CycleOutcome> {
+    fn run_cycle(&self, context: &Context) -> CycleResult {
         let Ok((master, standby)) = &self.stores else { return Ok(CycleOutcome::default()) };
         context.check()?;
         let compared = Self::compare(master, standby)?;
@@ -177,7 +177,7 @@ impl BackupModule for CmsMaster {
         Ok(outcome)
     }
 
-    fn carry_back(&self, _context: &Context) -> Result<CycleOutcome> {
+    fn carry_back(&self, _context: &Context) -> CycleResult {
         Ok(CycleOutcome::default())
     }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{BackupModule, Context, CycleOutcome, ModuleId, Observation};
+use super::{BackupModule, Context, CycleResult, ModuleId, Observation};
 use crate::error::Result;
 use crate::store::content::folder::FolderStore;
 use crate::store::content::index::{ContentIndex, IndexedPair};
@@ -117,11 +117,11 @@ impl BackupModule for DataConf {
         observe(&self.session(), cancel)
     }
 
-    fn run_cycle(&self, context: &Context) -> Result<CycleOutcome> {
+    fn run_cycle(&self, context: &Context) -> CycleResult {
         cycle::run(&self.session(), context)
     }
 
-    fn carry_back(&self, context: &Context) -> Result<CycleOutcome> {
+    fn carry_back(&self, context: &Context) -> CycleResult {
         carry_back::run(&self.session(), context)
     }
 

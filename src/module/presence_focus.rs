@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{BackupModule, Context, CycleOutcome, ModuleId, Observation, Progress};
+use super::{BackupModule, Context, CycleOutcome, CycleResult, ModuleId, Observation, Progress};
 use crate::error::Result;
 use crate::store::user::{PairOutcome, UserStorePair, Work};
 use crate::store::{Generation, Trace};
@@ -79,12 +79,12 @@ impl BackupModule for PresenceFocus {
         })
     }
 
-    fn run_cycle(&self, context: &Context) -> Result<CycleOutcome> {
-        self.with_work(context, |pair, work| pair.synchronize(work))
+    fn run_cycle(&self, context: &Context) -> CycleResult {
+        Ok(self.with_work(context, |pair, work| pair.synchronize(work))?)
     }
 
-    fn carry_back(&self, context: &Context) -> Result<CycleOutcome> {
-        self.with_work(context, |pair, work| pair.restore(work))
+    fn carry_back(&self, context: &Context) -> CycleResult {
+        Ok(self.with_work(context, |pair, work| pair.restore(work))?)
     }
 
     fn observe_carry_back(&self, _cancel: &CancellationToken) -> Result<(u64, u64)> {

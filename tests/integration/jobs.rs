@@ -15,6 +15,7 @@ use super::support::*;
 
 mod awaiting;
 mod faults;
+mod hung;
 mod leases;
 mod records;
 mod sync;

@@ -11,6 +11,8 @@
 
 mod deployment;
 mod documents;
+#[path = "../support/isolation.rs"]
+mod isolation;
 mod jobs;
 mod kill;
 mod layers;

@@ -6,20 +6,20 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 
 use super::{AWAIT_STEP, Run, blocking};
-use crate::error::{ErrorKind, Result};
+use crate::error::ErrorKind;
 use crate::job::events::EventKind;
 use crate::job::lease::{Leases, pause};
 use crate::job::progress::{Activity, StepObserver};
-use crate::module::{Context, CycleOutcome};
+use crate::module::{Context, CycleFailure, CycleResult};
 use crate::report::{Outcome, Purpose};
 use crate::store::Generation;
 use crate::store::service::{ServiceStore, StoredState};
 
 impl Run {
     pub(super) async fn look(&mut self, index: usize) {
-        let Some(row) = self.rows.get_mut(index) else { return };
+        let Some(row) = self.rows.get(index) else { return };
         let (module, purpose, cancel) = (Arc::clone(&row.module), row.purpose, self.job.cancel.clone());
-        let seen = blocking(move || {
+        let looking = self.stores.run(&self.job, move || {
             let seen = module.observe(&cancel);
             match purpose {
                 Purpose::Copy => seen.map(|seen| (seen.pending_items, seen.pending_bytes, Some(seen))),
@@ -28,8 +28,9 @@ impl Run {
                     module.observe_carry_back(&cancel).map(|(items, bytes)| (items, bytes, seen.ok()))
                 }
             }
-        })
-        .await;
+        });
+        let seen = looking.await;
+        let Some(row) = self.rows.get_mut(index) else { return };
         let (step_id, now) = (row.step_id(), self.environment.clock.now());
         match seen {
             Ok((items, bytes, seen)) => {
@@ -107,21 +108,24 @@ impl Run {
         let began = self.environment.clock.monotonic();
         let mut pauses = backoff(self.operation.retry_count);
         let mut attempt = 1;
-        let done: Result<CycleOutcome> = loop {
+        let done: CycleResult = loop {
             let (module, context) = (Arc::clone(&module), context.clone());
-            let done = blocking(move || {
+            let cycling = self.stores.run(&self.job, move || {
                 context.check()?;
                 match purpose {
                     Purpose::Copy => module.run_cycle(&context),
                     Purpose::CarryBack => module.carry_back(&context),
                 }
-            })
-            .await;
-            let error = match done {
-                Err(error) if error.retryable => error,
+            });
+            let failure = match cycling.await {
+                Err(failure) if failure.error.retryable => failure,
                 done => break done,
             };
-            let Some(delay) = pauses.next() else { break Err(error) };
+            let Some(delay) = pauses.next() else { break Err(failure) };
+            let CycleFailure { error, done } = failure;
+            if let Some(row) = self.rows.get_mut(index) {
+                row.cycle_done(&done);
+            }
             attempt += 1;
             self.retries += 1;
             self.tell(EventKind::Retrying {
@@ -131,7 +135,7 @@ impl Run {
                 error,
             });
             if let Err(cancelled) = pause(&self.job, &self.environment, delay).await {
-                break Err(cancelled);
+                break Err(cancelled.into());
             }
         };
         let spent = self.environment.clock.monotonic().saturating_sub(began);
@@ -144,10 +148,11 @@ impl Run {
                 row.cycle_done(&cycle);
                 cycle.details
             }
-            Err(error) => {
+            Err(CycleFailure { error, done }) => {
                 row.errors.clear();
+                row.cycle_done(&done);
                 row.failed(error.at("module", name).at("pool", pool));
-                Vec::new()
+                done.details
             }
         }
     }
@@ -184,7 +189,7 @@ impl Run {
                 return;
             }
             let (module, cancel) = (Arc::clone(&row.module), self.job.cancel.clone());
-            let seen = blocking(move || module.observe(&cancel)).await;
+            let seen = self.stores.run(&self.job, move || module.observe(&cancel)).await;
             let now = self.environment.clock.now();
             if let (Some(row), Ok(seen)) = (self.rows.get_mut(index), &seen) {
                 row.observed(seen, now);

@@ -9,7 +9,7 @@ use super::establish::missing_source;
 use super::meter::Meter;
 use super::walk::{self, Difference, Walked, quarantined};
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::{Context, CycleOutcome};
+use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult};
 use crate::report::Moved;
 use crate::store::content::index::{ContentIndex, IndexedObject, IndexedPair};
 use crate::store::content::{
@@ -28,7 +28,7 @@ pub(super) fn count(module: &DataConf, cancel: &CancellationToken) -> Result<(u6
 }
 
 /// Gives it back.
-pub(super) fn run(module: &DataConf, context: &Context) -> Result<CycleOutcome> {
+pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let Some((index, pair)) = module.existing_index()? else { return Ok(CycleOutcome::default()) };
     drop(index);
     let mut index = ContentIndex::open(&module.service_store, &module.pool)?;
@@ -48,17 +48,15 @@ pub(super) fn run(module: &DataConf, context: &Context) -> Result<CycleOutcome> 
         batch_bytes: 0,
         outcome: CycleOutcome { quarantined: walked.quarantined, ..CycleOutcome::default() },
     };
-    restore.all(&lost)?;
-    let Restore { mut index, meter, mut outcome, .. } = restore;
+    // The marker comes last: were the job stopped halfway, a cycle would take what is still missing for deleted.
+    let done = restore.all(&lost).and_then(|()| restore.mark(is_marked, &pair));
+    let Restore { meter, mut outcome, .. } = restore;
     meter.end();
-    if !is_marked {
-        // Last: were the job stopped halfway, a cycle would take what is still missing for deleted.
-        index.check(context.generation)?;
-        module.mark(StoreRole::Source, pair.source_id)?;
-        outcome.details.push("Gave the content store its marker back.".to_owned());
-    }
     outcome.details.push(format!("Gave back {} objects.", outcome.moved.items_written));
-    Ok(outcome)
+    match done {
+        Ok(()) => Ok(outcome),
+        Err(error) => Err(CycleFailure { error, done: Box::new(outcome) }),
+    }
 }
 
 /// Whether the source carries its marker; it may have been lost with the content.
@@ -132,6 +130,16 @@ impl<'a> Restore<'a> {
             }
         }
         self.commit()
+    }
+
+    fn mark(&mut self, is_marked: bool, pair: &IndexedPair) -> Result<()> {
+        if is_marked {
+            return Ok(());
+        }
+        self.index.check(self.context.generation)?;
+        self.module.mark(StoreRole::Source, pair.source_id)?;
+        self.outcome.details.push("Gave the content store its marker back.".to_owned());
+        Ok(())
     }
 
     fn prepare(&mut self, path: &ContentPath, known: &IndexedObject) -> ObjectResult<Ready<'a>> {

@@ -6,7 +6,7 @@ use super::meter::Meter;
 use super::plan::{Deletion, Plan, Step, Work};
 use super::walk::{is_young, quarantined};
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::{Context, CycleOutcome};
+use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult};
 use crate::report::Moved;
 use crate::store::content::index::{ContentIndex, IndexedObject};
 use crate::store::content::{
@@ -19,7 +19,7 @@ mod safety;
 pub(super) const BATCH_ITEMS: usize = 256;
 
 /// Runs a cycle.
-pub(super) fn run(module: &DataConf, context: &Context) -> Result<CycleOutcome> {
+pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let mut index = ContentIndex::open(&module.service_store, &module.pool)?;
     let warnings = module.establish(&mut index, context)?;
     let swept = module.standby.sweep()? + module.source.sweep()?;
@@ -51,15 +51,14 @@ pub(super) fn run(module: &DataConf, context: &Context) -> Result<CycleOutcome> 
         batch_bytes: 0,
         outcome: CycleOutcome { quarantined: walked.quarantined, warnings, ..CycleOutcome::default() },
     };
-    cycle.copy(&plan.steps)?;
-    cycle.check_share(&plan, indexed)?;
-    cycle.delete(&plan.deletions)?;
-    cycle.copy(&plan.after_deletions)?;
-    let Cycle { mut index, meter, mut outcome, .. } = cycle;
+    let done = cycle.all(&plan, indexed);
+    let Cycle { meter, mut outcome, .. } = cycle;
     meter.end();
-    index.finish_scan(context.generation, context.clock.now())?;
     outcome.details = details(walked.listed, swept, &outcome);
-    Ok(outcome)
+    match done {
+        Ok(()) => Ok(outcome),
+        Err(error) => Err(CycleFailure { error, done: Box::new(outcome) }),
+    }
 }
 
 fn details(listed: u64, swept: u64, outcome: &CycleOutcome) -> Vec<String> {
@@ -115,6 +114,14 @@ enum Action<'a> {
 }
 
 impl<'a> Cycle<'a> {
+    fn all(&mut self, plan: &Plan, indexed: u64) -> Result<()> {
+        self.copy(&plan.steps)?;
+        self.check_share(plan, indexed)?;
+        self.delete(&plan.deletions)?;
+        self.copy(&plan.after_deletions)?;
+        self.index.finish_scan(self.context.generation, self.context.clock.now())
+    }
+
     fn copy(&mut self, steps: &[Step]) -> Result<()> {
         for step in steps {
             self.context.check()?;
@@ -227,12 +234,16 @@ impl<'a> Cycle<'a> {
     fn delete(&mut self, deletions: &[Deletion]) -> Result<()> {
         let generation = self.context.generation;
         for batch in deletions.chunks(BATCH_ITEMS) {
-            self.context.check()?;
             self.index
                 .begin(generation, batch.iter().map(|deletion| (&deletion.path, deletion.meta.kind)))?;
             let mut removed = Vec::with_capacity(batch.len());
             let mut moved = Moved { batches: 1, ..Moved::default() };
+            let mut stopped = Ok(());
             for Deletion { path, meta } in batch {
+                stopped = self.context.check();
+                if stopped.is_err() {
+                    break;
+                }
                 match self.module.standby.remove(path, meta.kind) {
                     Ok(()) => moved.items_deleted += 1,
                     Err(ObjectError::Gone) => {}
@@ -240,13 +251,17 @@ impl<'a> Cycle<'a> {
                         self.outcome.quarantined.push(quarantined(path, refusal));
                         continue;
                     }
-                    Err(ObjectError::Store(error)) => return Err(error),
+                    Err(ObjectError::Store(error)) => {
+                        stopped = Err(error);
+                        break;
+                    }
                 }
                 removed.push(path.clone());
             }
             self.module.standby.flush()?;
             self.index.settle(generation, &[], &removed)?;
             self.outcome.moved.add(&moved);
+            stopped?;
         }
         Ok(())
     }

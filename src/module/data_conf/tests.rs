@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{DataConf, DataConfConfig};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
-use crate::module::{BackupModule, Context, CycleOutcome, Observer, Progress};
+use crate::module::{BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, Observer, Progress};
 use crate::store::Generation;
 use crate::store::content::folder::FolderStore;
 use crate::store::content::index::ContentIndex;
@@ -106,14 +106,14 @@ impl Pair {
     }
 
     /// A cycle that is cancelled as soon as so many objects have been copied.
-    fn cancelled_cycle(&self, after: u64) -> crate::error::Result<CycleOutcome> {
+    fn cancelled_cycle(&self, after: u64) -> CycleResult {
         let context = Context { clock: SlowClock::new(), force: true, ..self.context() };
         let observer = Arc::new(CancelAfter(context.cancel.clone(), after));
         self.module().run_cycle(&Context { observer, ..context })
     }
 
     fn cycle_error(&self) -> Error {
-        self.module().run_cycle(&self.context()).unwrap_err()
+        self.module().run_cycle(&self.context()).unwrap_err().error
     }
 
     fn forced_cycle(&self) -> CycleOutcome {

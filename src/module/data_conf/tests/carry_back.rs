@@ -54,7 +54,7 @@ fn the_whole_store_comes_back_with_its_marker() {
     let marker = fs::read(pair.source().join(".csb/store.json")).unwrap();
     fs::remove_dir_all(pair.source()).unwrap();
     assert_eq!(
-        pair.module().carry_back(&pair.context()).unwrap_err().kind,
+        pair.module().carry_back(&pair.context()).unwrap_err().error.kind,
         ErrorKind::StoreUnavailable,
         "a folder that is not there is not made: it may be a mount point"
     );
@@ -78,7 +78,7 @@ fn the_marker_comes_back_last() {
     clear(&pair.source());
     let context = pair.context();
     context.cancel.cancel();
-    assert_eq!(pair.module().carry_back(&context).unwrap_err().kind, ErrorKind::Cancelled);
+    assert_eq!(pair.module().carry_back(&context).unwrap_err().error.kind, ErrorKind::Cancelled);
     assert!(!pair.source().join(".csb/store.json").exists());
     assert_eq!(pair.cycle_error().kind, ErrorKind::ContentStoreUnmounted);
     back(&pair);
@@ -118,7 +118,10 @@ fn a_lost_standby_gives_nothing_back() {
     let pair = filled();
     clear(&pair.source());
     fs::remove_dir_all(pair.standby()).unwrap();
-    assert_eq!(pair.module().carry_back(&pair.context()).unwrap_err().kind, ErrorKind::ContentStoreUnmounted);
+    assert_eq!(
+        pair.module().carry_back(&pair.context()).unwrap_err().error.kind,
+        ErrorKind::ContentStoreUnmounted
+    );
 }
 
 #[test]
@@ -155,6 +158,9 @@ fn nothing_is_given_back_to_another_store() {
     other.cycle();
     fs::remove_dir(pair.source()).unwrap();
     fs::rename(other.source(), pair.source()).unwrap();
-    assert_eq!(pair.module().carry_back(&pair.context()).unwrap_err().kind, ErrorKind::ContentStoreUnmounted);
+    assert_eq!(
+        pair.module().carry_back(&pair.context()).unwrap_err().error.kind,
+        ErrorKind::ContentStoreUnmounted
+    );
     assert_eq!(tree(&pair.source()).len(), 1);
 }

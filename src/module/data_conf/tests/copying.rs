@@ -209,7 +209,7 @@ fn a_cancelled_cycle_keeps_its_batches_and_the_next_one_goes_on() {
     for number in 0..24 {
         pair.write(&format!("f{number:02}"), vec![number; 1 << 20]);
     }
-    let error = pair.cancelled_cycle(6).unwrap_err();
+    let error = pair.cancelled_cycle(6).unwrap_err().error;
     assert_eq!(error.kind, ErrorKind::Cancelled);
     let kept = tree(&pair.standby()).len() as u64;
     assert!((4..24).contains(&kept), "{kept}");
@@ -258,7 +258,7 @@ fn a_big_file_is_left_in_the_middle_when_the_job_is_cancelled() {
     let cancel = CancellationToken::new();
     let observer = Arc::new(CancelWithin(cancel.clone(), Mutex::default()));
     let context = Context { cancel, observer: observer.clone(), clock: SlowClock::new(), ..pair.context() };
-    assert_eq!(pair.module().run_cycle(&context).unwrap_err().kind, ErrorKind::Cancelled);
+    assert_eq!(pair.module().run_cycle(&context).unwrap_err().error.kind, ErrorKind::Cancelled);
     assert_eq!(*observer.1.lock().unwrap(), 1 << 20);
     assert!(tree(&pair.standby()).is_empty());
     assert_eq!(fs::read_dir(pair.standby().join(".csb/tmp")).unwrap().count(), 0);

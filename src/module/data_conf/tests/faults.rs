@@ -37,7 +37,7 @@ fn an_unreadable_root_is_an_error() {
     let pair = filled();
     let unreadable = ["(the whole store)"].into();
     let (module, _) = module(&pair, Faults { unreadable, ..Faults::default() }, Faults::default());
-    assert_eq!(module.run_cycle(&pair.context()).unwrap_err().kind, ErrorKind::StoreUnavailable);
+    assert_eq!(module.run_cycle(&pair.context()).unwrap_err().error.kind, ErrorKind::StoreUnavailable);
     assert_eq!(tree(&pair.standby()).len(), 5);
 }
 
@@ -91,10 +91,10 @@ fn a_file_is_written_again_when_the_device_failed_to_keep_it() {
     let fails =
         |times, kind| Faults { seals: AtomicU32::new(times), seal_error: Some(kind), ..Faults::default() };
     let (module_, seen) = module(&pair, Faults::default(), fails(2, ErrorKind::Io));
-    assert_eq!(module_.run_cycle(&pair.context()).unwrap_err().kind, ErrorKind::Io);
+    assert_eq!(module_.run_cycle(&pair.context()).unwrap_err().error.kind, ErrorKind::Io);
     assert_eq!(seen.seals_tried.load(Ordering::Relaxed), 2);
     let (module_, _) = module(&pair, Faults::default(), fails(1, ErrorKind::DiskFull));
-    assert_eq!(module_.run_cycle(&pair.context()).unwrap_err().kind, ErrorKind::DiskFull);
+    assert_eq!(module_.run_cycle(&pair.context()).unwrap_err().error.kind, ErrorKind::DiskFull);
     let (module_, _) = module(&pair, Faults::default(), fails(1, ErrorKind::Io));
     assert_eq!(module_.run_cycle(&pair.context()).unwrap().moved.items_written, 1);
     pair.assert_settled();
@@ -105,7 +105,7 @@ fn names_that_were_not_made_durable_are_published_again() {
     let pair = filled();
     pair.write("plain", "changed");
     let (module, _) = module(&pair, Faults::default(), Faults { flush_error: true, ..Faults::default() });
-    assert_eq!(module.run_cycle(&pair.context()).unwrap_err().kind, ErrorKind::Io);
+    assert_eq!(module.run_cycle(&pair.context()).unwrap_err().error.kind, ErrorKind::Io);
     assert_eq!(pair.observe().pending_items, 1);
     assert_eq!(pair.cycle().moved.items_written, 1);
     pair.assert_settled();

@@ -118,7 +118,7 @@ impl World {
             Change::Cycle => self.settle(),
             Change::Cancelled { after } => match self.pair.cancelled_cycle(after) {
                 Ok(_) => {}
-                Err(error) => assert_eq!(error.kind, ErrorKind::Cancelled),
+                Err(failure) => assert_eq!(failure.error.kind, ErrorKind::Cancelled),
             },
         }
     }

@@ -63,7 +63,7 @@ fn an_unmounted_source_deletes_nothing() {
             assert!(!error.advice.is_empty());
         }
         let forced = pair.module().run_cycle(&Context { force: true, ..pair.context() }).unwrap_err();
-        assert_eq!(forced.kind, ErrorKind::ContentStoreUnmounted);
+        assert_eq!(forced.error.kind, ErrorKind::ContentStoreUnmounted);
         assert_eq!(tree(&pair.standby()), before);
         let _ = fs::remove_dir_all(pair.source());
         fs::rename(&kept, pair.source()).unwrap();
@@ -92,8 +92,14 @@ fn deletions_beyond_the_safety_share_are_refused_and_the_copies_done() {
         fs::remove_file(pair.source().join(format!("f{number:03}"))).unwrap();
     }
     pair.write("new", "new");
-    let error = pair.cycle_error();
+    std::os::unix::fs::symlink("/etc/hostname", pair.source().join("link")).unwrap();
+    let CycleFailure { error, done } = pair.module().run_cycle(&pair.context()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::SafetyShareExceeded);
+    // What was done before is not lost with the error.
+    assert_eq!((done.moved.items_written, done.moved.bytes, done.moved.items_deleted), (1, 3, 0));
+    assert_eq!(done.quarantined[0].item, "link");
+    assert_eq!(done.details, ["Compared 76 objects: 1 written, 0 deleted, 1 not copied."]);
+    fs::remove_file(pair.source().join("link")).unwrap();
     assert_eq!(error.context["deletions"], "26");
     assert!(error.advice.contains("-Force"));
     assert_eq!(tree(&pair.standby()).len(), 101);
@@ -132,7 +138,7 @@ fn a_lost_standby_is_not_refilled_unless_forced() {
     }
     fs::remove_file(pair.standby().join(".csb/store.json")).unwrap();
     let forced = pair.module().run_cycle(&Context { force: true, ..pair.context() });
-    assert_eq!(forced.unwrap_err().kind, ErrorKind::ContentStoreUnmounted);
+    assert_eq!(forced.unwrap_err().error.kind, ErrorKind::ContentStoreUnmounted);
 }
 
 #[test]
@@ -188,8 +194,8 @@ fn an_older_generation_changes_nothing() {
     fs::remove_file(pair.source().join("f000")).unwrap();
     let before = tree(&pair.standby());
     let module = pair.module();
-    assert_eq!(module.run_cycle(&old).unwrap_err().kind, ErrorKind::Fenced);
-    assert_eq!(module.carry_back(&old).unwrap_err().kind, ErrorKind::Fenced);
+    assert_eq!(module.run_cycle(&old).unwrap_err().error.kind, ErrorKind::Fenced);
+    assert_eq!(module.carry_back(&old).unwrap_err().error.kind, ErrorKind::Fenced);
     assert_eq!(module.disable(old.generation, false).unwrap_err().kind, ErrorKind::Fenced);
     assert_eq!(tree(&pair.standby()), before);
     assert!(!pair.source().join("f000").exists());
@@ -218,7 +224,7 @@ fn a_cycle_that_is_overtaken_publishes_nothing_more() {
     pair.write("new", "1");
     let (module, context, standby) = (pair.module(), pair.context(), pair.standby());
     let usurper = Arc::new(Usurper(Mutex::new(Some(pair))));
-    let error = module.run_cycle(&Context { observer: usurper.clone(), ..context }).unwrap_err();
+    let error = module.run_cycle(&Context { observer: usurper.clone(), ..context }).unwrap_err().error;
     assert_eq!(error.kind, ErrorKind::Fenced);
     assert_eq!(tree(&standby).len(), 1);
     let pair = usurper.0.lock().unwrap().take().unwrap();
@@ -293,7 +299,7 @@ fn a_lost_index_and_a_source_without_marker_delete_nothing() {
     pair.lose_index();
     clear(&pair.source());
     let forced = pair.module().run_cycle(&Context { force: true, ..pair.context() });
-    assert_eq!(forced.unwrap_err().kind, ErrorKind::ContentStoreUnmounted);
+    assert_eq!(forced.unwrap_err().error.kind, ErrorKind::ContentStoreUnmounted);
     pair.write("f000", "content");
     assert_eq!(pair.cycle_error().kind, ErrorKind::ContentStoreUnmounted);
     assert_eq!(tree(&pair.standby()).len(), 3);
