@@ -79,12 +79,31 @@ pub(super) fn store_id(connection: &Connection) -> rusqlite::Result<Option<Uuid>
     Ok(id.and_then(|id| Uuid::parse_str(&id).ok()))
 }
 
-/// The last position ever given out, whether or not its row was pruned.
+/// The last position ever given out, whether or not its row was pruned. A statement that fails halfway and keeps what
+/// it did so far (`OR FAIL`) leaves its rows in the log but does not move the sequence.
 pub(super) fn last_position(connection: &Connection) -> rusqlite::Result<i64> {
-    let last = connection
-        .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'csb_change'", [], |row| row.get(0))
-        .optional()?;
-    Ok(last.unwrap_or(0))
+    connection.query_row(
+        "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'csb_change'), 0),
+                    coalesce((SELECT max(position) FROM csb_change), 0))",
+        [],
+        |row| row.get(0),
+    )
+}
+
+/// Moves the sequence up to the log's last row, which it may be behind: positions would be used again once that row is
+/// removed, and what they say would never be read.
+fn keep_sequence(connection: &Connection) -> rusqlite::Result<()> {
+    let last = last_position(connection)?;
+    let moved = connection
+        .execute("UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'csb_change' AND seq < ?1", [last])?;
+    if moved == 0 {
+        connection.execute(
+            "INSERT INTO sqlite_sequence (name, seq) SELECT 'csb_change', ?1
+             WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'csb_change')",
+            [last],
+        )?;
+    }
+    Ok(())
 }
 
 /// Whether the source wrote this token down once: if not, it is not the source, or was restored to an earlier state.
@@ -117,6 +136,7 @@ pub(super) fn forget_confirmed(
     confirmed: &Cursor,
     most: i64,
 ) -> rusqlite::Result<()> {
+    keep_sequence(connection)?;
     let first = first_position(connection)?.unwrap_or(0);
     let upto = confirmed.position.min(first.saturating_add(most));
     connection.execute("DELETE FROM csb_change WHERE position <= ?1", [upto])?;
