@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Moved, QuarantinedItem, Verification};
+pub use crate::store::Progress;
 use crate::store::{Generation, Trace};
 
 pub mod cms_master;
@@ -81,21 +82,6 @@ pub trait Observer: Send + Sync {
     fn progress(&self, progress: Progress);
     /// Something that an administrator should know, though the work goes on.
     fn warning(&self, message: String);
-}
-
-/// How far an activity has come, from its beginning.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// What is being done, for instance "Importing changes".
-    pub activity: &'static str,
-    /// Items done.
-    pub items_done: u64,
-    /// Items there are.
-    pub items_total: Option<u64>,
-    /// Bytes done.
-    pub bytes_done: u64,
-    /// Bytes there are.
-    pub bytes_total: Option<u64>,
 }
 
 /// What a module is given for one cycle.

@@ -16,6 +16,21 @@ pub mod user;
 #[serde(transparent)]
 pub struct Generation(pub i64);
 
+/// How far an activity has come, from its beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done, for instance "Importing changes".
+    pub activity: &'static str,
+    /// Items done.
+    pub items_done: u64,
+    /// Items there are.
+    pub items_total: Option<u64>,
+    /// Bytes done.
+    pub bytes_done: u64,
+    /// Bytes there are.
+    pub bytes_total: Option<u64>,
+}
+
 /// Something of this product's in a store: what is removed when a pool's backup is disabled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {

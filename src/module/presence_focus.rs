@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{BackupModule, Context, CycleOutcome, CycleResult, ModuleId, Observation, Progress};
+use super::{BackupModule, Context, CycleOutcome, CycleResult, ModuleId, Observation};
 use crate::error::Result;
 use crate::store::user::{PairOutcome, UserStorePair, Work};
 use crate::store::{Generation, Trace};
@@ -26,15 +26,7 @@ impl PresenceFocus {
         context: &Context,
         run: impl Fn(&dyn UserStorePair, &Work<'_>) -> Result<PairOutcome>,
     ) -> Result<CycleOutcome> {
-        let progress = |activity, items_done, items_total, bytes_done| {
-            context.observer.progress(Progress {
-                activity,
-                items_done,
-                items_total,
-                bytes_done,
-                bytes_total: None,
-            });
-        };
+        let progress = |progress| context.observer.progress(progress);
         let work = Work {
             generation: context.generation,
             verify: context.verify,

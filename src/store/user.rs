@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::report::{Moved, QuarantinedItem, Verification};
-use crate::store::{Generation, Trace};
+use crate::store::{Generation, Progress, Trace};
 
 pub mod sqlite;
 
@@ -61,8 +61,8 @@ pub struct Work<'a> {
     pub verify: bool,
     /// Asked between any two slices of work.
     pub cancel: &'a CancellationToken,
-    /// Told how many rows and bytes of how many rows are done.
-    pub progress: &'a dyn Fn(&'static str, u64, Option<u64>, u64),
+    /// Told how far it has come, in rows and bytes.
+    pub progress: &'a dyn Fn(Progress),
     /// The time of day, for lag and for names of files that are set aside.
     pub now: Timestamp,
 }

@@ -72,7 +72,7 @@ fn work(cancel: &CancellationToken, generation: i64) -> Work<'_> {
         generation: Generation(generation),
         verify: false,
         cancel,
-        progress: &|_, _, _, _| {},
+        progress: &|_| {},
         now: Timestamp::now(),
     }
 }

@@ -17,9 +17,9 @@ use super::source::{
 use super::standby::{self, Found};
 use super::{restore, traces};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Trace;
 use crate::store::sqlite::{Access, open, sqlite_error};
 use crate::store::user::{Cursor, PairObservation, PairOutcome, UserStorePair, Work};
+use crate::store::{Progress, Trace};
 use crate::topology::UserStoreConfig;
 
 /// How often a run begins again because the server changed its schema meanwhile.
@@ -261,7 +261,12 @@ impl Run<'_> {
             replayed += slice.changes;
             if slice.changes > 0 {
                 import.moved.batches += 1;
-                (self.work.progress)("Replaying changes", replayed, None, import.moved.bytes);
+                (self.work.progress)(Progress {
+                    activity: "Replaying changes",
+                    items_done: replayed,
+                    bytes_done: import.moved.bytes,
+                    ..Progress::default()
+                });
             }
             if slice.exhausted && whole.is_empty() {
                 break;
@@ -299,7 +304,13 @@ impl Run<'_> {
                 import.insert(table, &rows)?;
                 import.moved.batches += u64::from(!rows.is_empty());
                 done += rows.len() as u64;
-                (self.work.progress)("Copying tables", done, total, import.moved.bytes);
+                (self.work.progress)(Progress {
+                    activity: "Copying tables",
+                    items_done: done,
+                    items_total: total,
+                    bytes_done: import.moved.bytes,
+                    ..Progress::default()
+                });
                 if next.is_none() {
                     break;
                 }

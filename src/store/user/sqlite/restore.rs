@@ -9,6 +9,7 @@ use super::schema::objects;
 use super::source::row_count;
 use super::standby::{self, Found};
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::Progress;
 use crate::store::sqlite::{Access, open, sqlite_error};
 use crate::store::user::{PairOutcome, Work};
 
@@ -87,6 +88,7 @@ fn copy_pages(
         )
         .caused_by(&cause)
     };
+    let page_size: u32 = from.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(failed)?;
     let backup = Backup::new(from, to).map_err(failed)?;
     loop {
         work.check()?;
@@ -94,7 +96,13 @@ fn copy_pages(
         let progress = backup.progress();
         let done = u64::try_from(progress.pagecount - progress.remaining).unwrap_or(0);
         let pages = u64::try_from(progress.pagecount).unwrap_or(1).max(1);
-        (work.progress)("Giving back the user store", rows * done / pages, Some(rows), done * 4096);
+        (work.progress)(Progress {
+            activity: "Giving back the user store",
+            items_done: rows * done / pages,
+            items_total: Some(rows),
+            bytes_done: done * u64::from(page_size),
+            bytes_total: Some(pages * u64::from(page_size)),
+        });
         if step == StepResult::Done {
             return Ok(());
         }
