@@ -15,6 +15,7 @@
         'Disable-CsPoolBackup'
         'Get-CsAdminRole'
         'Get-CsBackupJob'
+        'Get-CsBackupServiceConfiguration'
         'Get-CsBackupServiceStatus'
         'Get-CsPool'
         'Get-CsPoolBackupRelationship'
@@ -22,6 +23,8 @@
         'Invoke-CsBackupServiceSync'
         'New-CsSampleDeployment'
         'Publish-CsTopology'
+        'Remove-CsBackupServiceConfiguration'
+        'Set-CsBackupServiceConfiguration'
         'Stop-CsBackupJob'
         'Wait-CsBackupJob'
     )

@@ -1,12 +1,16 @@
-//! `deployment.toml`, and the settings of the backup service that the Central Management store holds.
+//! `deployment.toml`, and the settings that the Central Management store holds.
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use toml::Spanned;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::topology::{StoreUrl, line_of, located, read_text, toml_error};
+
+mod settings;
+
+pub use settings::{BackupServiceConfiguration, ConfigurationChange};
 
 /// Where a deployment's Central Management store lies, and what belongs to this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,23 +73,4 @@ impl DeploymentConfig {
 
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-/// The settings of the backup service, with the product's defaults.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct BackupServiceConfiguration {
-    /// How many batches beyond its backlog one cycle follows a user store that goes on changing.
-    pub max_batches_per_user_store_sync: u64,
-    /// How much content one batch carries, in KiB.
-    pub max_data_conf_package_size_kb: u64,
-}
-
-impl Default for BackupServiceConfiguration {
-    fn default() -> Self {
-        BackupServiceConfiguration {
-            max_batches_per_user_store_sync: 500,
-            max_data_conf_package_size_kb: 102_400,
-        }
-    }
 }

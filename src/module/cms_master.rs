@@ -4,37 +4,48 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{BackupModule, Context, CycleOutcome, CycleResult, ModuleId, Observation};
+use super::{BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, ModuleId, Observation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Moved, Verification};
 use crate::store::management::{Document, ManagementStore, foreign};
 use crate::store::{Generation, Trace};
 
 /// How many documents one batch carries.
-const BATCH_DOCUMENTS: u64 = 100;
+const BATCH_DOCUMENTS: usize = 100;
 
 /// The active master at one pool and its copy; or, at any other pool, nothing.
 pub struct CmsMaster {
     /// The master and its copy, or why there is nothing to copy.
     stores: std::result::Result<(PathBuf, PathBuf), &'static str>,
+    /// How many batches one cycle copies at most.
+    max_batches: u64,
 }
 
 impl CmsMaster {
     /// The module of the pool that hosts the active master.
-    pub fn master(master: &Path, standby: &Path) -> Self {
-        CmsMaster { stores: Ok((master.to_owned(), standby.to_owned())) }
+    pub fn master(master: &Path, standby: &Path, max_batches: u64) -> Self {
+        CmsMaster { stores: Ok((master.to_owned(), standby.to_owned())), max_batches }
     }
 
     /// The module of any other pool, which has nothing to export and is healthy.
     pub fn elsewhere() -> Self {
         CmsMaster {
             stores: Err("This pool does not host the active master of the Central Management store."),
+            max_batches: 0,
         }
     }
 
     /// The module of the master's pool where the topology names no place for the copy.
     pub fn without_standby() -> Self {
-        CmsMaster { stores: Err("The backup pool has no standby.management_store in the topology.") }
+        CmsMaster {
+            stores: Err("The backup pool has no standby.management_store in the topology."),
+            max_batches: 0,
+        }
+    }
+
+    /// How many documents one cycle copies at most.
+    fn limit(&self) -> usize {
+        usize::try_from(self.max_batches).unwrap_or(usize::MAX).saturating_mul(BATCH_DOCUMENTS)
     }
 
     /// The documents that the standby lacks, the master's id, and where both stand.
@@ -61,6 +72,12 @@ impl CmsMaster {
             position,
         })
     }
+}
+
+fn add(moved: &mut Moved, batch: &[Document]) {
+    moved.items_written += batch.len() as u64;
+    moved.bytes += batch.iter().map(|document| document.body.len() as u64).sum::<u64>();
+    moved.batches += 1;
 }
 
 struct Comparison {
@@ -136,7 +153,7 @@ impl BackupModule for CmsMaster {
             not_applicable: None,
             pending_items: pending,
             pending_bytes: compared.missing.iter().map(|document| document.body.len() as u64).sum(),
-            fits_one_batch: pending <= BATCH_DOCUMENTS,
+            fits_one_batch: pending <= BATCH_DOCUMENTS as u64,
             oldest_pending: compared
                 .missing
                 .first()
@@ -153,26 +170,38 @@ impl BackupModule for CmsMaster {
             if context.verify { Some(Difference::find(master, standby, compared.position)?) } else { None };
         let (wrong, right) =
             difference.as_ref().map_or((&[][..], &[][..]), |found| (&found.wrong, &found.right));
-        let mut written = right.to_vec();
-        written.extend(compared.missing);
         let mut outcome = CycleOutcome {
             verification: difference.as_ref().map(Difference::report),
             ..CycleOutcome::default()
         };
-        if written.is_empty() && wrong.is_empty() {
+        if compared.missing.is_empty() && right.is_empty() && wrong.is_empty() {
             return Ok(outcome);
         }
         let mut copy = ManagementStore::create(standby)?;
-        copy.replace(&compared.master_id, wrong, &written, context.generation)?;
-        outcome.moved = Moved {
-            items_written: written.len() as u64,
-            items_deleted: wrong.len().saturating_sub(right.len()) as u64,
-            bytes: written.iter().map(|document| document.body.len() as u64).sum(),
-            batches: 1,
-        };
-        outcome.details.push(format!("Copied {} document versions.", written.len()));
+        // Revisions are copied in their order, so after every batch the copy is the master as it was once.
+        let (now, later) = compared.missing.split_at(compared.missing.len().min(self.limit()));
+        let mut batches = now.chunks(BATCH_DOCUMENTS);
+        let first = [right, batches.next().unwrap_or_default()].concat();
+        copy.replace(&compared.master_id, wrong, &first, context.generation)?;
+        outcome.moved.items_deleted = wrong.len().saturating_sub(right.len()) as u64;
+        add(&mut outcome.moved, &first);
+        for batch in batches {
+            let imported =
+                context.check().and_then(|()| copy.import(&compared.master_id, batch, context.generation));
+            if let Err(error) = imported {
+                return Err(CycleFailure { error, done: Box::new(outcome) });
+            }
+            add(&mut outcome.moved, batch);
+        }
+        outcome.details.push(format!("Copied {} document versions.", outcome.moved.items_written));
         if let Some(found) = outcome.verification.as_ref().filter(|found| found.differing_items > 0) {
             outcome.warnings.push(found.warning("documents"));
+        }
+        if !later.is_empty() {
+            outcome.warnings.push(format!(
+                "{} document versions are left for the next cycle: MaxBatchesPerCmsSync was reached.",
+                later.len()
+            ));
         }
         Ok(outcome)
     }

@@ -12,9 +12,10 @@ pub(super) struct Role {
 }
 
 /// What everybody may run who may look at the deployment.
-const READING: [&str; 7] = [
+const READING: [&str; 8] = [
     "Get-CsAdminRole",
     "Get-CsBackupJob",
+    "Get-CsBackupServiceConfiguration",
     "Get-CsBackupServiceStatus",
     "Get-CsPool",
     "Get-CsPoolBackupRelationship",
@@ -22,11 +23,13 @@ const READING: [&str; 7] = [
     "Wait-CsBackupJob",
 ];
 /// What only those may run who may change it.
-const WRITING: [&str; 5] = [
+const WRITING: [&str; 7] = [
     "Backup-CsPool",
     "Disable-CsPoolBackup",
     "Invoke-CsBackupServiceSync",
     "Publish-CsTopology",
+    "Remove-CsBackupServiceConfiguration",
+    "Set-CsBackupServiceConfiguration",
     "Stop-CsBackupJob",
 ];
 

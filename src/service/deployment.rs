@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
-use super::admin::standard_roles;
+use super::admin::{Role, standard_roles};
 use crate::config::{BackupServiceConfiguration, DeploymentConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::state::PoolState;
@@ -97,9 +97,7 @@ impl Deployment {
                 to_json(&BackupServiceConfiguration::default())?,
             ));
         }
-        if store.current(DocumentKind::Roles, GLOBAL)?.is_none() {
-            documents.push((DocumentKind::Roles, GLOBAL, to_json(&standard_roles())?));
-        }
+        documents.push((DocumentKind::Roles, GLOBAL, to_json(&roles(&store)?)?));
         for pool in &topology.pools {
             if store.current(DocumentKind::PoolState, pool.fqdn.as_str())?.is_none() {
                 documents.push((
@@ -112,6 +110,35 @@ impl Deployment {
         store.publish(&documents, now)?;
         Replica::write(&self.config.local_replica, store.all_current()?, now)
     }
+
+    /// Publishes other settings of the backup service, and refreshes the local replica. A dry run changes nothing.
+    pub(super) fn configure(
+        &self,
+        change: impl FnOnce(BackupServiceConfiguration) -> Result<BackupServiceConfiguration>,
+        what_if: bool,
+        now: Timestamp,
+    ) -> Result<BackupServiceConfiguration> {
+        let documents = self.documents(false)?;
+        if what_if {
+            return change(documents.configuration()?);
+        }
+        let Documents::Store(mut store) = documents else { return Err(self.lost()) };
+        let mut changed = BackupServiceConfiguration::default();
+        store.revise(DocumentKind::Configuration, GLOBAL, now, |current| {
+            changed = change(current.map(parse).transpose()?.unwrap_or_default())?;
+            to_json(&changed)
+        })?;
+        Replica::write(&self.config.local_replica, store.all_current()?, now)?;
+        Ok(changed)
+    }
+}
+
+/// The roles of this version of the product, and those that administrators have added.
+fn roles(store: &ManagementStore) -> Result<Vec<Role>> {
+    let published: Vec<Role> =
+        store.current(DocumentKind::Roles, GLOBAL)?.map(parse).transpose()?.unwrap_or_default();
+    let own = published.into_iter().filter(|role| !role.is_standard_role);
+    Ok(standard_roles().into_iter().chain(own).collect())
 }
 
 impl Documents {
@@ -140,18 +167,22 @@ impl Documents {
             Documents::Store(store) => store.current(kind, name)?,
             Documents::Replica(replica) => replica.current(kind, name).cloned(),
         };
-        let parse = |document: Document| {
-            serde_json::from_str(&document.body).map_err(|cause| {
-                Error::new(
-                    ErrorKind::Corrupt,
-                    format!("The document {kind:?} {name} of the Central Management store cannot be read."),
-                    "Publish it again with this version of the product.",
-                )
-                .caused_by(&cause)
-            })
-        };
         document.map(parse).transpose()
     }
+}
+
+fn parse<T: DeserializeOwned>(document: Document) -> Result<T> {
+    serde_json::from_str(&document.body).map_err(|cause| {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!(
+                "The document {} {} of the Central Management store cannot be read.",
+                document.kind, document.name
+            ),
+            "Publish it again with this version of the product.",
+        )
+        .caused_by(&cause)
+    })
 }
 
 fn not_published() -> Error {

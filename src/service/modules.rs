@@ -86,7 +86,11 @@ pub(super) fn module(
         }
         ModuleId::CmsMaster => Arc::new(match &standby.management_store {
             _ if topology.central_management_pool != pool.fqdn => CmsMaster::elsewhere(),
-            Some(copy) => CmsMaster::master(&deployment.config.central_management_store, copy.path()),
+            Some(copy) => CmsMaster::master(
+                &deployment.config.central_management_store,
+                copy.path(),
+                configuration.max_batches_per_cms_sync,
+            ),
             None => CmsMaster::without_standby(),
         }),
     })

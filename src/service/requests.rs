@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::sample::SampleRequest;
 use super::status::StatusRequest;
 use super::{Service, text};
+use crate::config::{BackupServiceConfiguration, ConfigurationChange};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::events::Event;
 use crate::module::state::PoolState;
@@ -58,6 +59,26 @@ pub enum Request {
     },
     /// The state of a pool's modules.
     GetBackupServiceStatus(StatusRequest),
+    /// The settings of the backup service.
+    GetBackupServiceConfiguration {
+        /// Whether they come from the local replica.
+        #[serde(default)]
+        local_store: bool,
+    },
+    /// Changes settings of the backup service.
+    SetBackupServiceConfiguration {
+        /// What is to be different.
+        settings: ConfigurationChange,
+        /// Whether to check only.
+        #[serde(default)]
+        what_if: bool,
+    },
+    /// Gives the settings of the backup service their defaults again.
+    ResetBackupServiceConfiguration {
+        /// Whether to check only.
+        #[serde(default)]
+        what_if: bool,
+    },
     /// Roles and the cmdlets they may run.
     GetAdminRoles {
         /// Whether they come from the local replica.
@@ -189,6 +210,21 @@ impl Service {
                 self.relationship(&pool_fqdn, local_store)
             }
             Request::GetBackupServiceStatus(request) => document(&self.status(&request)?),
+            Request::GetBackupServiceConfiguration { local_store } => {
+                document(&self.connected()?.deployment.documents(local_store)?.configuration()?)
+            }
+            Request::SetBackupServiceConfiguration { settings, what_if } => {
+                let deployment = &self.connected()?.deployment;
+                document(&deployment.configure(
+                    |current| settings.apply(current),
+                    what_if,
+                    self.clock.now(),
+                )?)
+            }
+            Request::ResetBackupServiceConfiguration { what_if } => {
+                let reset = |_| Ok(BackupServiceConfiguration::default());
+                document(&self.connected()?.deployment.configure(reset, what_if, self.clock.now())?)
+            }
             Request::GetAdminRoles { local_store } => {
                 Ok(json!({ "roles": self.connected()?.deployment.documents(local_store)?.roles()? }))
             }

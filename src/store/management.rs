@@ -139,15 +139,7 @@ impl ManagementStore {
     /// # Errors
     /// When the store cannot be read.
     pub fn current(&self, kind: DocumentKind, name: &str) -> Result<Option<Document>> {
-        self.connection
-            .query_row(
-                "SELECT revision, kind, name, version, body, published_ms FROM csb_document
-                 WHERE kind = ?1 AND name = ?2 ORDER BY version DESC LIMIT 1",
-                [kind.name(), name],
-                document,
-            )
-            .optional()
-            .map_err(self.failure("read"))
+        newest(&self.connection, kind, name).map_err(self.failure("read"))
     }
 
     /// The newest version of every document.
@@ -174,17 +166,29 @@ impl ManagementStore {
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
         let mut published = 0;
         for (kind, name, body) in documents {
-            published += transaction
-                .execute(
-                    "INSERT INTO csb_document (kind, name, version, body, published_ms)
-                     SELECT ?1, ?2, coalesce((SELECT max(version) FROM csb_document WHERE kind = ?1 AND name = ?2), 0) + 1, ?3, ?4
-                     WHERE ?3 IS NOT (SELECT body FROM csb_document WHERE kind = ?1 AND name = ?2 ORDER BY version DESC LIMIT 1)",
-                    params![kind.name(), name, body, now.as_millisecond()],
-                )
-                .map_err(&failed)?;
+            published += add_version(&transaction, *kind, name, body, now).map_err(&failed)?;
         }
         transaction.commit().map_err(&failed)?;
         Ok(published)
+    }
+
+    /// Publishes what is made of a document's newest version, while nobody else can publish another one.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written; what `revise` reports, and then nothing is published.
+    pub fn revise(
+        &mut self,
+        kind: DocumentKind,
+        name: &str,
+        now: Timestamp,
+        revise: impl FnOnce(Option<Document>) -> Result<String>,
+    ) -> Result<()> {
+        let failed = self.failure("publish to");
+        let transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+        let body = revise(newest(&transaction, kind, name).map_err(&failed)?)?;
+        add_version(&transaction, kind, name, &body, now).map_err(&failed)?;
+        transaction.commit().map_err(&failed)
     }
 
     /// The store's own id, and the last revision it holds.
@@ -303,6 +307,33 @@ pub fn foreign(path: &Path) -> Error {
         "Set that file aside, or name another place as standby.management_store in the topology.",
     )
     .at("path", path.display())
+}
+
+fn newest(connection: &Connection, kind: DocumentKind, name: &str) -> rusqlite::Result<Option<Document>> {
+    connection
+        .query_row(
+            "SELECT revision, kind, name, version, body, published_ms FROM csb_document
+             WHERE kind = ?1 AND name = ?2 ORDER BY version DESC LIMIT 1",
+            [kind.name(), name],
+            document,
+        )
+        .optional()
+}
+
+/// Adds a version unless it equals the newest one; how many were added.
+fn add_version(
+    connection: &Connection,
+    kind: DocumentKind,
+    name: &str,
+    body: &str,
+    now: Timestamp,
+) -> rusqlite::Result<usize> {
+    connection.execute(
+        "INSERT INTO csb_document (kind, name, version, body, published_ms)
+         SELECT ?1, ?2, coalesce((SELECT max(version) FROM csb_document WHERE kind = ?1 AND name = ?2), 0) + 1, ?3, ?4
+         WHERE ?3 IS NOT (SELECT body FROM csb_document WHERE kind = ?1 AND name = ?2 ORDER BY version DESC LIMIT 1)",
+        params![kind.name(), name, body, now.as_millisecond()],
+    )
 }
 
 fn document(row: &Row<'_>) -> rusqlite::Result<Document> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use cs_backup::config::DeploymentConfig;
+use cs_backup::config::{BackupServiceConfiguration, DeploymentConfig};
 use cs_backup::error::{Error, ErrorKind};
 use cs_backup::job::events::EventKind;
 use cs_backup::job::request::{BackupRequest, Category, SyncRequest};
@@ -90,6 +90,7 @@ fn every_example_is_read_and_written_as_it_stands() {
     check("topology", false, round_trip::<Topology>);
     check("pool", false, round_trip::<PoolDocument>);
     check("status", false, round_trip::<Status>);
+    check("configuration", false, round_trip::<BackupServiceConfiguration>);
     check("job", false, round_trip::<JobDocument>);
     check("events", false, round_trip::<JobEvents>);
     check("report", false, round_trip::<Report>);
@@ -303,6 +304,9 @@ fn every_key_of_real_documents_is_described() {
         ("getPools", json!({})),
         ("getPoolBackupRelationship", json!({ "poolFqdn": ATL })),
         ("getBackupServiceStatus", json!({ "poolFqdn": ATL })),
+        ("getBackupServiceConfiguration", json!({})),
+        ("setBackupServiceConfiguration", json!({ "settings": { "maxConcurrentCalls": 3 } })),
+        ("resetBackupServiceConfiguration", json!({})),
         ("getAdminRoles", json!({})),
         ("listJobs", json!({})),
         ("getJob", json!({ "jobId": id })),

@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod configuration;
 mod deployment;
 mod documents;
 #[path = "../support/isolation.rs"]

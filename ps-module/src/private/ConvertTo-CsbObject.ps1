@@ -9,6 +9,7 @@ function ConvertTo-CsbObject {
     foreach ($property in $Document.PSObject.Properties) {
         $name = $property.Name.Substring(0, 1).ToUpperInvariant() + $property.Name.Substring(1)
         $value = $property.Value
+        if ($name.EndsWith('Kb', [System.StringComparison]::Ordinal)) { $name = $name.Substring(0, $name.Length - 2) + 'KB' }
         if ($name.Length -gt 2 -and $name.EndsWith('Ms', [System.StringComparison]::Ordinal)) {
             $name = $name.Substring(0, $name.Length - 2)
             if ($null -ne $value) { $value = [timespan]::FromMilliseconds([double] $value) }
@@ -42,6 +43,8 @@ $script:ElementTypes = @{
 # JSON objects have no order; people read the name first.
 $script:LeadingProperties = @{
     'CsBackup.AdminRole'         = 'Identity', 'IsStandardRole', 'Cmdlets'
+    'CsBackup.BackupServiceConfiguration' = 'Identity', 'SyncInterval', 'MaxConcurrentCalls', 'MaxBatchesPerUserStoreSync',
+        'MaxBatchesPerCmsSync', 'MaxDataConfPackageSizeKB', 'AuthorizedLocalAccounts', 'AuthorizedUniversalGroups'
     'CsBackup.Failure'           = 'Kind', 'Message', 'Advice'
     'CsBackup.Job'               = 'JobId', 'Command', 'PoolFqdn', 'State', 'StartedAt', 'FinishedAt', 'Duration', 'Machine', 'ProcessId'
     'CsBackup.ModuleStatus'      = 'Identity', 'ExportStatus', 'ImportStatus', 'Lag', 'PendingItems', 'PendingBytes', 'LastSuccess',

@@ -1,90 +1,149 @@
-BeforeAll { . $PSScriptRoot/Shared.ps1 }
+BeforeDiscovery {
+    # What scripts rely on. A cmdlet's line has its confirm impact (- where it does not ask) and its output; a parameter's
+    # line has ! where it is mandatory, its type, and then what there is of: @position, pipeline, {values}, from..to, aliases.
+    $script:Contract = @'
+Backup-CsPool: Medium, CsBackup.Report
+  PoolFqdn! String @0
+  Category String {UserData CMS}
+  FullBackup Switch
+  SteadyState Switch
+  FailedOverPoolOnly Switch
+  WaitTime TimeSpan
+  RetryCount Int32 0..2147483647
+  LocalStore Switch
+  Report String
+  Verify Switch
+  Force Switch
+  PassThru Switch
+  AsJob Switch
+Connect-CsDeployment: -, CsBackup.Deployment
+  Path! String @0 pipeline=value,name aliases=DeploymentFile,FullName
+  PassThru Switch
+Disable-CsPoolBackup: High, CsBackup.RemovedItem
+  PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
+  Force Switch
+Get-CsAdminRole: -, CsBackup.AdminRole
+  Identity String @0
+  Filter! String
+  LocalStore Switch
+Get-CsBackupJob: -, CsBackup.Job
+  JobId! String @0 pipeline=value,name
+  PoolFqdn String
+  Report String
+Get-CsBackupServiceConfiguration: -, CsBackup.BackupServiceConfiguration
+  Identity String @0 {Global}
+  Filter! String
+  LocalStore Switch
+Get-CsBackupServiceStatus: -, CsBackup.ServiceStatus
+  PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
+  Category String {UserData CMS}
+  BackupModule String {All UserServices.PresenceFocus ConfServices.DataConf CentralMgmt.CMSMaster PresenceFocus DataConf CMSMaster}
+  LocalStore Switch
+  Force Switch
+Get-CsPool: -, CsBackup.Pool
+  Identity String @0
+  Filter! String
+  Site String
+  LocalStore Switch
+Get-CsPoolBackupRelationship: -, CsBackup.Relationship
+  PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
+  LocalStore Switch
+  Force Switch
+Get-CsTopology: -, CsBackup.Topology
+  LocalStore Switch
+  FileName String @0
+Invoke-CsBackupServiceSync: Medium, CsBackup.Report
+  PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
+  BackupModule String {All UserServices.PresenceFocus ConfServices.DataConf CentralMgmt.CMSMaster PresenceFocus DataConf CMSMaster}
+  LocalStore Switch
+  Report String
+  Verify Switch
+  Force Switch
+  PassThru Switch
+  AsJob Switch
+New-CsSampleDeployment: Medium, CsBackup.SampleDeployment
+  Path! String @0
+  Users Int32 0..1000000
+  ContactsPerUser Int32 0..10000
+  Files Int32 0..1000000
+Publish-CsTopology: Medium, CsBackup.PublishedTopology
+  FileName! String @0 pipeline=value,name aliases=TopologyFile,FullName
+  PassThru Switch
+Remove-CsBackupServiceConfiguration: Medium, CsBackup.BackupServiceConfiguration
+  Identity! String @0 pipeline=name {Global}
+  Force Switch
+  PassThru Switch
+Set-CsBackupServiceConfiguration: Medium, CsBackup.BackupServiceConfiguration
+  Identity String @0 {Global}
+  Instance! PSObject pipeline=value
+  SyncInterval TimeSpan
+  MaxConcurrentCalls Int32 1..1000
+  MaxBatchesPerUserStoreSync Int32 1..1000000
+  MaxBatchesPerCmsSync Int32 1..1000000
+  MaxDataConfPackageSizeKB Int32 1..1073741824
+  AuthorizedLocalAccounts String[]
+  AuthorizedUniversalGroups String[]
+  Force Switch
+  PassThru Switch
+Stop-CsBackupJob: Medium, CsBackup.Job
+  JobId! String @0 pipeline=value,name
+  PassThru Switch
+Wait-CsBackupJob: -, CsBackup.Job
+  JobId! String @0 pipeline=value,name
+  Timeout TimeSpan
+'@ -split '\r?\n'
+    $script:Cmdlets = @()
+    foreach ($line in $Contract) {
+        if (-not $line.StartsWith(' ')) { $script:Cmdlets += @{ Name = $line -replace ':.*'; Expected = @() } }
+        $script:Cmdlets[-1].Expected += $line
+    }
+}
+
+BeforeAll {
+    . $PSScriptRoot/Shared.ps1
+
+    # A command, written as the contract writes it.
+    function Get-CommandContract {
+        param([string] $Name)
+        $command = Get-Command $Name
+        $binding = [System.Management.Automation.CommandMetadata]::new($command)
+        $impact = '-'
+        if ($binding.SupportsShouldProcess) { $impact = $binding.ConfirmImpact }
+        '{0}: {1}, {2}' -f $Name, $impact, ($command.OutputType.Name -join ' ')
+        $common = [System.Management.Automation.PSCmdlet]::CommonParameters + [System.Management.Automation.PSCmdlet]::OptionalCommonParameters
+        foreach ($parameter in $command.Parameters.Values) {
+            if ($common -notcontains $parameter.Name) { Get-ParameterContract $parameter }
+        }
+    }
+
+    function Get-ParameterContract {
+        param([System.Management.Automation.ParameterMetadata] $Parameter)
+        $sets = @($Parameter.ParameterSets.Values)
+        $text = '  ' + $Parameter.Name
+        if ($sets.IsMandatory -contains $true) { $text += '!' }
+        $text += ' ' + ($Parameter.ParameterType.Name -replace 'Parameter$')
+        $position = ($sets.Position | Measure-Object -Maximum).Maximum
+        if ($position -ge 0) { $text += " @$position" }
+        $flags = @()
+        if ($sets.ValueFromPipeline -contains $true) { $flags += 'value' }
+        if ($sets.ValueFromPipelineByPropertyName -contains $true) { $flags += 'name' }
+        if ($flags) { $text += ' pipeline=' + ($flags -join ',') }
+        foreach ($attribute in $Parameter.Attributes) {
+            if ($attribute -is [ValidateSet]) { $text += ' {' + ($attribute.ValidValues -join ' ') + '}' }
+            if ($attribute -is [ValidateRange]) { $text += ' {0}..{1}' -f $attribute.MinRange, $attribute.MaxRange }
+        }
+        if ($Parameter.Aliases.Count) { $text += ' aliases=' + ($Parameter.Aliases -join ',') }
+        $text
+    }
+}
 
 Describe 'The cmdlets' {
-    It '<Command> -<Parameter> is a <Type>; required <Required>, pipeline <Pipeline>' -ForEach @(
-        @{ Command = 'Backup-CsPool'; Parameter = 'PoolFqdn'; Type = 'String'; Required = $true; Pipeline = '' }
-        @{ Command = 'Backup-CsPool'; Parameter = 'Category'; Type = 'String'; Required = $false; Pipeline = '' }
-        @{ Command = 'Backup-CsPool'; Parameter = 'Confirm'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Backup-CsPool'; Parameter = 'FailedOverPoolOnly'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Backup-CsPool'; Parameter = 'Force'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Backup-CsPool'; Parameter = 'FullBackup'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Backup-CsPool'; Parameter = 'LocalStore'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Backup-CsPool'; Parameter = 'Report'; Type = 'String'; Required = $false; Pipeline = '' }
-        @{ Command = 'Backup-CsPool'; Parameter = 'RetryCount'; Type = 'Int32'; Required = $false; Pipeline = '' }
-        @{ Command = 'Backup-CsPool'; Parameter = 'SteadyState'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Backup-CsPool'; Parameter = 'Verify'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Backup-CsPool'; Parameter = 'WaitTime'; Type = 'TimeSpan'; Required = $false; Pipeline = '' }
-        @{ Command = 'Backup-CsPool'; Parameter = 'WhatIf'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Backup-CsPool'; Parameter = 'PassThru'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Backup-CsPool'; Parameter = 'AsJob'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'PoolFqdn'; Type = 'String'; Required = $true; Pipeline = 'value name' }
-        @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'BackupModule'; Type = 'String'; Required = $false; Pipeline = '' }
-        @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'Force'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'PassThru'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'AsJob'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'Verify'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'WhatIf'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'Confirm'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Connect-CsDeployment'; Parameter = 'Path'; Type = 'String'; Required = $true; Pipeline = 'value name' }
-        @{ Command = 'Connect-CsDeployment'; Parameter = 'PassThru'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'New-CsSampleDeployment'; Parameter = 'Path'; Type = 'String'; Required = $true; Pipeline = '' }
-        @{ Command = 'New-CsSampleDeployment'; Parameter = 'Users'; Type = 'Int32'; Required = $false; Pipeline = '' }
-        @{ Command = 'New-CsSampleDeployment'; Parameter = 'ContactsPerUser'; Type = 'Int32'; Required = $false; Pipeline = '' }
-        @{ Command = 'New-CsSampleDeployment'; Parameter = 'Files'; Type = 'Int32'; Required = $false; Pipeline = '' }
-        @{ Command = 'Publish-CsTopology'; Parameter = 'FileName'; Type = 'String'; Required = $true; Pipeline = 'value name' }
-        @{ Command = 'Publish-CsTopology'; Parameter = 'WhatIf'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsTopology'; Parameter = 'LocalStore'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsTopology'; Parameter = 'FileName'; Type = 'String'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsPool'; Parameter = 'Identity'; Type = 'String'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsPool'; Parameter = 'Filter'; Type = 'String'; Required = $true; Pipeline = '' }
-        @{ Command = 'Get-CsPool'; Parameter = 'Site'; Type = 'String'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsPool'; Parameter = 'LocalStore'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsPoolBackupRelationship'; Parameter = 'PoolFqdn'; Type = 'String'; Required = $true; Pipeline = 'value name' }
-        @{ Command = 'Get-CsPoolBackupRelationship'; Parameter = 'LocalStore'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsPoolBackupRelationship'; Parameter = 'Force'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsBackupServiceStatus'; Parameter = 'PoolFqdn'; Type = 'String'; Required = $true; Pipeline = 'value name' }
-        @{ Command = 'Get-CsBackupServiceStatus'; Parameter = 'Category'; Type = 'String'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsBackupServiceStatus'; Parameter = 'BackupModule'; Type = 'String'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsBackupServiceStatus'; Parameter = 'LocalStore'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsBackupServiceStatus'; Parameter = 'Force'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsBackupJob'; Parameter = 'JobId'; Type = 'String'; Required = $true; Pipeline = 'value name' }
-        @{ Command = 'Get-CsBackupJob'; Parameter = 'PoolFqdn'; Type = 'String'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsBackupJob'; Parameter = 'Report'; Type = 'String'; Required = $false; Pipeline = '' }
-        @{ Command = 'Wait-CsBackupJob'; Parameter = 'JobId'; Type = 'String'; Required = $true; Pipeline = 'value name' }
-        @{ Command = 'Wait-CsBackupJob'; Parameter = 'Timeout'; Type = 'TimeSpan'; Required = $false; Pipeline = '' }
-        @{ Command = 'Stop-CsBackupJob'; Parameter = 'JobId'; Type = 'String'; Required = $true; Pipeline = 'value name' }
-        @{ Command = 'Stop-CsBackupJob'; Parameter = 'WhatIf'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsAdminRole'; Parameter = 'Identity'; Type = 'String'; Required = $false; Pipeline = '' }
-        @{ Command = 'Get-CsAdminRole'; Parameter = 'Filter'; Type = 'String'; Required = $true; Pipeline = '' }
-        @{ Command = 'Get-CsAdminRole'; Parameter = 'LocalStore'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Disable-CsPoolBackup'; Parameter = 'PoolFqdn'; Type = 'String'; Required = $true; Pipeline = 'value name' }
-        @{ Command = 'Disable-CsPoolBackup'; Parameter = 'Force'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-        @{ Command = 'Disable-CsPoolBackup'; Parameter = 'WhatIf'; Type = 'SwitchParameter'; Required = $false; Pipeline = '' }
-    ) {
-        $found = (Get-Command $Command).Parameters[$Parameter]
-        $found | Should -Not -BeNullOrEmpty
-        $found.ParameterType.Name | Should -Be $Type
-        $sets = @($found.ParameterSets.Values)
-        ($sets | Where-Object IsMandatory).Count -gt 0 | Should -Be $Required
-        $flags = @()
-        if ($sets | Where-Object ValueFromPipeline) { $flags += 'value' }
-        if ($sets | Where-Object ValueFromPipelineByPropertyName) { $flags += 'name' }
-        $flags -join ' ' | Should -Be $Pipeline
+    It '<Name> is what scripts rely on' -ForEach $Cmdlets {
+        @(Get-CommandContract $Name) -join "`n" | Should -Be ($Expected -join "`n")
     }
 
-    It 'takes no parameter of Backup-CsPool from the pipeline' {
-        (Get-Command Backup-CsPool).Parameters.Values.Attributes |
-            Where-Object { $_ -is [System.Management.Automation.ParameterAttribute] -and ($_.ValueFromPipeline -or $_.ValueFromPipelineByPropertyName) } |
-            Should -BeNullOrEmpty
-    }
-
-    It 'offers <Values> for -<Parameter> of <Command>' -ForEach @(
-        @{ Command = 'Backup-CsPool'; Parameter = 'Category'; Values = 'UserData CMS' }
-        @{ Command = 'Get-CsBackupServiceStatus'; Parameter = 'Category'; Values = 'UserData CMS' }
-        @{ Command = 'Invoke-CsBackupServiceSync'; Parameter = 'BackupModule'; Values = 'All UserServices.PresenceFocus ConfServices.DataConf CentralMgmt.CMSMaster PresenceFocus DataConf CMSMaster' }
-    ) {
-        $set = (Get-Command $Command).Parameters[$Parameter].Attributes | Where-Object { $_ -is [ValidateSet] }
-        $set.ValidValues -join ' ' | Should -Be $Values
+    It 'are all in the contract' -TestCases @(@{ Names = @($Cmdlets.Name) }) {
+        (Get-Module CsBackup).ExportedFunctions.Keys | Sort-Object | Should -Be $Names
     }
 
     It 'exports what the manifest lists, and nothing else' {
@@ -92,17 +151,6 @@ Describe 'The cmdlets' {
         $listed = (Import-PowerShellDataFile $Manifest).FunctionsToExport
         ($module.ExportedFunctions.Keys | Sort-Object) -join ' ' | Should -Be (($listed | Sort-Object) -join ' ')
         $module.ExportedVariables.Count + $module.ExportedAliases.Count + $module.ExportedCmdlets.Count | Should -Be 0
-    }
-
-    It 'asks before it changes something: <_>' -ForEach 'Backup-CsPool', 'Invoke-CsBackupServiceSync', 'New-CsSampleDeployment',
-    'Publish-CsTopology', 'Stop-CsBackupJob', 'Disable-CsPoolBackup' {
-        $binding = [System.Management.Automation.CommandMetadata]::new((Get-Command $_))
-        $binding.SupportsShouldProcess | Should -BeTrue
-    }
-
-    It 'asks by default before it disables a backup' {
-        [System.Management.Automation.CommandMetadata]::new((Get-Command Disable-CsPoolBackup)).ConfirmImpact | Should -Be 'High'
-        [System.Management.Automation.CommandMetadata]::new((Get-Command Backup-CsPool)).ConfirmImpact | Should -Be 'Medium'
     }
 
     It 'documents every parameter of <_>, with examples' -ForEach 'Backup-CsPool', 'Connect-CsDeployment', 'Disable-CsPoolBackup',

@@ -1,0 +1,22 @@
+function Get-CsBackupServiceConfiguration {
+    [CmdletBinding(DefaultParameterSetName = 'Identity', PositionalBinding = $false)]
+    [OutputType('CsBackup.BackupServiceConfiguration')]
+    param(
+        [Parameter(ParameterSetName = 'Identity', Position = 0)]
+        [ValidateSet('Global')]
+        [string] $Identity,
+
+        [Parameter(ParameterSetName = 'Filter', Mandatory)]
+        [ValidateNotNullOrEmpty()]
+        [SupportsWildcards()]
+        [string] $Filter,
+
+        [switch] $LocalStore
+    )
+    Import-CsbPreference $PSCmdlet
+    $connection = Resolve-CsbConnection $PSCmdlet
+    if ($Filter -and 'Global' -notlike $Filter) { return }
+    $reply = Invoke-CsbRequest $connection @{ request = 'getBackupServiceConfiguration'; localStore = $LocalStore.IsPresent }
+    if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $null -Terminating }
+    ConvertTo-CsbConfiguration $reply.Value
+}

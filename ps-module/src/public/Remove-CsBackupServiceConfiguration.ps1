@@ -1,0 +1,22 @@
+function Remove-CsBackupServiceConfiguration {
+    [Diagnostics.CodeAnalysis.SuppressMessageAttribute('PSReviewUnusedParameter', 'Identity', Justification = 'There is one configuration.')]
+    [CmdletBinding(SupportsShouldProcess, PositionalBinding = $false)]
+    [OutputType('CsBackup.BackupServiceConfiguration')]
+    param(
+        [Parameter(Mandatory, Position = 0, ValueFromPipelineByPropertyName)]
+        [ValidateSet('Global')]
+        [string] $Identity,
+
+        [switch] $Force,
+
+        [switch] $PassThru
+    )
+    process {
+        Import-CsbPreference $PSCmdlet
+        if ($Force -and -not $PSBoundParameters.ContainsKey('Confirm')) { $ConfirmPreference = 'None' }
+        Set-CsbConfiguration @{
+            Cmdlet = $PSCmdlet; Request = @{ request = 'resetBackupServiceConfiguration' }
+            Question = 'QuestionRemoveConfiguration'; PassThru = $PassThru
+        }
+    }
+}
