@@ -140,6 +140,11 @@ pub fn begin_write(connection: &Connection) -> rusqlite::Result<Transaction<'_>>
 /// A failed SQLite operation, sorted by what an administrator can do about it.
 pub fn sqlite_error(doing: &str, path: &Path, cause: &rusqlite::Error) -> Error {
     let code = cause.sqlite_error_code();
+    if matches!(code, Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen))
+        && let Some(error) = system_error(doing, path)
+    {
+        return error.caused_by(cause);
+    }
     let (kind, advice) = match code {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
             ErrorKind::StoreBusy,
@@ -161,13 +166,20 @@ pub fn sqlite_error(doing: &str, path: &Path, cause: &rusqlite::Error) -> Error 
         ),
         Some(ErrorCode::CannotOpen) => (
             ErrorKind::StoreUnavailable,
-            "Check that the file exists, that its file system is mounted and that it may be read.",
+            "Check that the file exists, that its file system is mounted and has room for new files, and that the account that runs the backup service may read and write the file and its folder.",
         ),
         _ => (ErrorKind::Io, "See the cause; if it persists, check the device and the database."),
     };
     Error::new(kind, format!("Cannot {doing} the database {}.", path.display()), advice)
         .at("path", path.display())
         .caused_by(cause)
+}
+
+/// What the system itself said to this thread when SQLite failed. SQLite has no codes for a quota, a full disk where a
+/// file is synced or created, or a missing right to open one: all are failures of input and output to it.
+fn system_error(doing: &str, path: &Path) -> Option<Error> {
+    let error = Error::io(&format!("{doing} the database"), path, &std::io::Error::last_os_error());
+    matches!(error.kind, ErrorKind::DiskFull | ErrorKind::AccessDenied).then_some(error)
 }
 
 /// An identifier, quoted for SQL.

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::types::Value;
+use rusqlite::{Transaction, TransactionBehavior};
 
 use super::fresh::{begin_fresh, publish};
 use super::pair::Run;
 use super::source::patiently;
 use super::standby;
 use crate::error::Result;
-use crate::store::sqlite::{Access, open, sqlite_error};
+use crate::store::sqlite::{Access, open, quote, sqlite_error};
 use crate::store::user::Cursor;
 
 impl Run<'_> {
@@ -19,7 +20,8 @@ impl Run<'_> {
         let failed = |cause| sqlite_error("write the new standby copy", &fresh, &cause);
         let cursor = {
             let connection = open(&fresh, Access::Create)?;
-            patiently(self.source.path, "read", self.work, || self.prepare_fresh(&connection))?;
+            let settings = patiently(self.source.path, "read", self.work, || self.settings())?;
+            connection.execute_batch(&settings).map_err(failed)?;
             let transaction =
                 Transaction::new_unchecked(&connection, TransactionBehavior::Immediate).map_err(failed)?;
             standby::create(&transaction).map_err(failed)?;
@@ -45,17 +47,16 @@ impl Run<'_> {
 
     /// Settings that a database takes over from its source and that must be made before its first table. Durability
     /// comes at the end, when the whole file is synced before it is published.
-    fn prepare_fresh(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let copy = |name: &str| -> rusqlite::Result<i64> {
-            self.source.connection.pragma_query_value(None, name, |row| row.get(0))
-        };
-        let encoding: String =
-            self.source.connection.pragma_query_value(None, "encoding", |row| row.get(0))?;
-        connection.pragma_update(None, "encoding", encoding)?;
-        for name in ["page_size", "auto_vacuum", "user_version", "application_id"] {
-            connection.pragma_update(None, name, copy(name)?)?;
+    fn settings(&self) -> rusqlite::Result<String> {
+        let mut settings = "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;".to_owned();
+        for name in ["encoding", "page_size", "auto_vacuum", "user_version", "application_id"] {
+            let value = match self.source.connection.pragma_query_value(None, name, |row| row.get(0))? {
+                Value::Integer(number) => number.to_string(),
+                Value::Text(text) => quote(&text),
+                _ => continue,
+            };
+            settings.push_str(&format!(" PRAGMA {name} = {value};"));
         }
-        connection.pragma_update(None, "journal_mode", "MEMORY")?;
-        connection.pragma_update(None, "synchronous", "OFF")
+        Ok(settings)
     }
 }

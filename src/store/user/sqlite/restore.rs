@@ -1,5 +1,8 @@
 //! Giving a lost user store back from the standby copy.
 
+use std::path::Path;
+
+use rusqlite::ErrorCode;
 use rusqlite::backup::{Backup, StepResult};
 
 use super::capture;
@@ -39,7 +42,7 @@ pub(super) fn lost(pair: &SqlitePair) -> Result<Option<u64>> {
 pub(super) fn restore(pair: &SqlitePair, work: &Work<'_>) -> Result<PairOutcome> {
     let Some(rows) = lost(pair)? else { return Ok(PairOutcome::default()) };
     let Found::Copy(cursor) = standby::examine(&pair.standby)? else { return Ok(PairOutcome::default()) };
-    if !pair.source.parent().is_some_and(std::path::Path::is_dir) {
+    if !pair.source.parent().is_some_and(Path::is_dir) {
         return Err(Error::new(
             ErrorKind::StoreUnavailable,
             format!("The folder of the user store {} does not exist.", pair.source.display()),
@@ -52,7 +55,7 @@ pub(super) fn restore(pair: &SqlitePair, work: &Work<'_>) -> Result<PairOutcome>
     {
         let mut connection = open(&fresh, Access::Create)?;
         let copy = open(&pair.standby, Access::Read)?;
-        copy_pages(&copy, &mut connection, rows, work)?;
+        copy_pages((&copy, &pair.standby), (&mut connection, &fresh), rows, work)?;
         let transaction = connection.transaction().map_err(failed)?;
         standby::drop_fence(&transaction)
             .and_then(|()| transaction.execute_batch("DROP TABLE csb_standby; DROP TABLE csb_quarantine"))
@@ -75,18 +78,15 @@ pub(super) fn restore(pair: &SqlitePair, work: &Work<'_>) -> Result<PairOutcome>
 }
 
 fn copy_pages(
-    from: &rusqlite::Connection,
-    to: &mut rusqlite::Connection,
+    (from, standby): (&rusqlite::Connection, &Path),
+    (to, fresh): (&mut rusqlite::Connection, &Path),
     rows: u64,
     work: &Work<'_>,
 ) -> Result<()> {
-    let failed = |cause| {
-        Error::new(
-            ErrorKind::Io,
-            "Cannot copy the standby copy's pages.",
-            "See the cause, then run the command again.",
-        )
-        .caused_by(&cause)
+    // What is damaged can only be what is read.
+    let failed = |cause: rusqlite::Error| match cause.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => sqlite_error("read", standby, &cause),
+        _ => sqlite_error("write the restored user store", fresh, &cause),
     };
     let page_size: u32 = from.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(failed)?;
     let backup = Backup::new(from, to).map_err(failed)?;
