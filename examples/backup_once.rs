@@ -1,7 +1,9 @@
-//! The smallest host in Rust: backs up one pool of a deployment and prints what the job tells.
+//! The smallest host in Rust: backs up one pool of a deployment, or synchronizes it, and prints what the job tells.
 //!
-//! `backup_once deployment.toml pool.fqdn` ends with 0 if everything was copied, with 1 if not.
-//! A line of output is the name of an event and its subject; the last line is the outcome and the job's id.
+//! `backup_once [--sync] deployment.toml pool.fqdn [OPTIONS]` ends with 0 if everything was copied, with 1 if not.
+//! OPTIONS is a JSON object of further fields of the request, for instance `{"retryCount": 0}`.
+//! A line of output is the name of an event and its subject, or `error` and an error document; the last line is the
+//! outcome and the job's id.
 #![allow(clippy::print_stdout)] // It is what this program is for.
 
 use std::error::Error;
@@ -13,17 +15,28 @@ use cs_backup::clock::SystemClock;
 use cs_backup::job::events::EventKind;
 use cs_backup::report::Outcome;
 use cs_backup::service::{OpenConfig, Service};
+use serde_json::{Map, Value};
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(deployment), Some(pool), None) = (arguments.next(), arguments.next(), arguments.next()) else {
-        return Err("give two arguments: the path of deployment.toml and the name of the pool".into());
+    let mut arguments = std::env::args().skip(1).peekable();
+    let synchronizes = arguments.next_if_eq("--sync").is_some();
+    let (Some(deployment), Some(pool), options, None) =
+        (arguments.next(), arguments.next(), arguments.next(), arguments.next())
+    else {
+        return Err("give the path of deployment.toml, the name of the pool, and perhaps options".into());
     };
     let runtime = tokio::runtime::Runtime::new()?;
     let config = OpenConfig { deployment_file: Some(deployment.into()) };
     let service = Service::open(&config, Arc::new(SystemClock::new()), runtime.handle().clone())?;
-    let request = serde_json::from_value(serde_json::json!({ "poolFqdn": pool, "retryCount": 1 }))?;
-    let job = service.start_backup(request)?;
+    let mut request: Map<String, Value> =
+        serde_json::from_str(options.as_deref().unwrap_or(r#"{"retryCount": 1}"#))?;
+    request.insert("poolFqdn".to_owned(), pool.into());
+    let request = Value::from(request);
+    let job = if synchronizes {
+        service.start_sync(serde_json::from_value(request)?)?
+    } else {
+        service.start_backup(serde_json::from_value(request)?)?
+    };
     let mut seen = 0;
     loop {
         let told = service.poll(job, seen, Duration::from_secs(60))?;
@@ -42,6 +55,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
                 EventKind::Retrying { error, .. } => println!("retrying {error}"),
                 EventKind::Progress { .. } => {}
                 EventKind::Finished { outcome, .. } => {
+                    let report = service.report(job)?;
+                    for error in report.errors.iter().chain(report.modules.iter().flat_map(|m| &m.errors)) {
+                        println!("error {}", serde_json::to_string(error)?);
+                    }
                     println!("{} {}", outcome.name(), told.job_id);
                     let copied = matches!(outcome, Outcome::Succeeded | Outcome::SucceededWithWarnings);
                     return Ok(if copied { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -12,6 +12,8 @@
 mod configuration;
 mod deployment;
 mod documents;
+mod faults;
+mod injection;
 #[path = "../support/isolation.rs"]
 mod isolation;
 mod jobs;

@@ -121,9 +121,17 @@ impl Deployment {
     }
 
     pub fn of(size: Size) -> Self {
+        Self::inside(tempfile::tempdir().unwrap(), size)
+    }
+
+    /// In memory where that can be had: for jobs whose syncs would be most of the time of a test.
+    pub fn in_memory(size: Size) -> Self {
+        Self::inside(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap(), size)
+    }
+
+    fn inside(folder: tempfile::TempDir, size: Size) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let folder = tempfile::tempdir().unwrap();
         let clock = TestClock::new();
         let unconnected =
             Service::open(&OpenConfig::default(), clock.clone(), runtime.handle().clone()).unwrap();
@@ -400,7 +408,7 @@ pub fn assert_rows_equal(active: &Path, standby: &Path) {
 }
 
 /// The example `backup_once`, built as this test was.
-fn backup_once() -> &'static Path {
+pub fn backup_once() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let test = std::env::current_exe().unwrap();

@@ -78,7 +78,7 @@ fn work(cancel: &CancellationToken, generation: i64) -> Work<'_> {
 }
 
 /// Every row of every table that is not ours, as text with its storage class.
-fn dump(path: &Path) -> Vec<String> {
+pub fn dump(path: &Path) -> Vec<String> {
     let connection = Connection::open(path).unwrap();
     let tables: Vec<String> = connection
         .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'csb\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name")

@@ -1,0 +1,3 @@
+//! Faults of the machine below a job on the user store: each has its own error, and nothing is lost.
+
+mod calls;
