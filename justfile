@@ -22,7 +22,7 @@ header:
 module:
     ps-module/build.sh
 
-# Speed against sqlite3 and rsync
-bench *options:
+# Speed against what one would use instead: workloads of benches/README.md, all without a name
+bench *workloads:
     cargo build --release --lib
-    benches/run.py {{options}}
+    benches/run.py {{workloads}}

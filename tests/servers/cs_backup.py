@@ -48,7 +48,8 @@ def library_path():
 class CsBackup:
     """An open backup service. Its methods may be called from any thread; use `with`, so that it is shut down."""
 
-    def __init__(self, deployment_file, library=None):
+    def __init__(self, deployment_file, library=None, job_seconds=60):
+        self._job_seconds = job_seconds
         self._library = ctypes.CDLL(str(library or library_path()))
         for name, (result, arguments) in SIGNATURES.items():
             function = getattr(self._library, name)
@@ -83,11 +84,11 @@ class CsBackup:
         """Runs Invoke-CsBackupServiceSync and returns its report."""
         return self._run("csb_sync_start", fields)
 
-    def _run(self, start, fields, within_seconds=60):
+    def _run(self, start, fields):
         job = c_uint64()
         self._call(start, self._handle, _json(fields), byref(job))
         try:
-            self._await_end(job, time.monotonic() + within_seconds, f"{start} {fields}")
+            self._await_end(job, time.monotonic() + self._job_seconds, f"{start} {fields}")
             return self._document("csb_job_report", self._handle, job, JSON_REPORT)
         finally:
             self._call("csb_job_release", self._handle, job)
