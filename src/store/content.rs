@@ -229,7 +229,8 @@ pub trait ContentStore: Send + Sync {
     /// When it cannot be written.
     fn mark(&self, marker: &Marker) -> Result<()>;
 
-    /// Removes the identity and everything else that is not content, and lists it; with `dry_run` only lists it.
+    /// Removes the identity and everything else that is neither content nor was set aside, and lists it; with
+    /// `dry_run` only lists it.
     ///
     /// # Errors
     /// When it cannot be read or written.
@@ -287,6 +288,13 @@ pub trait ContentStore: Send + Sync {
     /// # Errors
     /// `Gone`; `Refused` for a folder that is not empty.
     fn remove(&self, path: &ContentPath, kind: ObjectKind) -> ObjectResult<()>;
+
+    /// Moves an object out of the content to where it is kept until somebody removes it, durably. Returns where that
+    /// is within the store: a place that no listing shows, named after the occasion and the path.
+    ///
+    /// # Errors
+    /// `Gone`; when the store cannot be written.
+    fn set_aside(&self, path: &ContentPath, occasion: &str) -> ObjectResult<ContentPath>;
 
     /// Makes every name that was published, made or removed since the last flush durable.
     ///

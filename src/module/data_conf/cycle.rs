@@ -1,5 +1,7 @@
 //! One cycle: walk, copy in batches, delete.
 
+use std::collections::BTreeSet;
+
 use super::DataConf;
 use super::copier::Copier;
 use super::meter::Meter;
@@ -13,6 +15,7 @@ use crate::store::content::{
     Attributes, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, ObjectResult, StagedObject,
 };
 
+mod conflict;
 mod safety;
 
 /// How many objects one batch carries.
@@ -196,8 +199,16 @@ impl<'a> Cycle<'a> {
             return Ok(());
         }
         let generation = self.context.generation;
-        let changing = batch.iter().filter(|ready| !matches!(ready.action, Action::Remember));
-        self.index.begin(generation, changing.map(|ready| (&ready.path, ready.object.meta.kind)))?;
+        let is_changing = |ready: &&Ready<'_>| !matches!(ready.action, Action::Remember);
+        let mut foreign = BTreeSet::new();
+        for ready in batch.iter().filter(is_changing) {
+            self.find_foreign(&ready.path, ready.object.hash, &mut foreign)?;
+        }
+        let changing = batch.iter().filter(is_changing);
+        self.index.begin(
+            generation,
+            changing.map(|ready| (&ready.path, ready.object.meta.kind, ready.object.hash)),
+        )?;
         let mut held = Vec::with_capacity(batch.len());
         let mut moved = Moved::default();
         let mut stopped = Ok(());
@@ -208,7 +219,13 @@ impl<'a> Cycle<'a> {
             }
             let bytes = if matches!(ready.action, Action::Publish(_)) { ready.object.meta.size } else { 0 };
             let written = u64::from(!matches!(ready.action, Action::Remember));
-            match publish(self.module.standby.as_ref(), &ready.path, &ready.object.meta, ready.action) {
+            let kept = if foreign.contains(&ready.path) {
+                self.make_way(&ready.path, &ready.action)
+            } else {
+                Ok(())
+            };
+            let standby = self.module.standby.as_ref();
+            match kept.and_then(|()| publish(standby, &ready.path, &ready.object.meta, ready.action)) {
                 Ok(()) => {
                     moved.items_written += written;
                     moved.bytes = moved.bytes.saturating_add(bytes);
@@ -234,8 +251,12 @@ impl<'a> Cycle<'a> {
     fn delete(&mut self, deletions: &[Deletion]) -> Result<()> {
         let generation = self.context.generation;
         for batch in deletions.chunks(BATCH_ITEMS) {
-            self.index
-                .begin(generation, batch.iter().map(|deletion| (&deletion.path, deletion.meta.kind)))?;
+            let mut foreign = BTreeSet::new();
+            for Deletion { path, .. } in batch {
+                self.find_foreign(path, None, &mut foreign)?;
+            }
+            let paths = batch.iter().map(|deletion| (&deletion.path, deletion.meta.kind, None));
+            self.index.begin(generation, paths)?;
             let mut removed = Vec::with_capacity(batch.len());
             let mut moved = Moved { batches: 1, ..Moved::default() };
             let mut stopped = Ok(());
@@ -244,7 +265,12 @@ impl<'a> Cycle<'a> {
                 if stopped.is_err() {
                     break;
                 }
-                match self.module.standby.remove(path, meta.kind) {
+                let gone = if foreign.contains(path) {
+                    self.set_aside(path)
+                } else {
+                    self.module.standby.remove(path, meta.kind)
+                };
+                match gone {
                     Ok(()) => moved.items_deleted += 1,
                     Err(ObjectError::Gone) => {}
                     Err(ObjectError::Refused(refusal)) => {

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::module::Context;
 use crate::store::content::index::{ContentIndex, IndexedPair};
 use crate::store::content::{
-    ContentPath, ContentStore, Marker, ObjectError, ObjectKind, Presence, StoreRole,
+    ContentPath, ContentStore, Marker, ObjectError, ObjectKind, ObjectMeta, Presence, StoreRole,
 };
 
 impl DataConf {
@@ -130,7 +130,7 @@ impl DataConf {
 
     /// The index was lost, the standby was not. Its names are remembered, so that what the source no longer has is
     /// deleted; its content is copied again.
-    fn held_by_standby(&self, context: &Context) -> Result<Vec<(ContentPath, ObjectKind)>> {
+    fn held_by_standby(&self, context: &Context) -> Result<Vec<(ContentPath, ObjectMeta)>> {
         let mut held = Vec::new();
         let mut next = vec![ContentPath::root()];
         while let Some(folder) = next.pop() {
@@ -145,7 +145,7 @@ impl DataConf {
                 if meta.kind == ObjectKind::Folder {
                     next.push(path.clone());
                 }
-                held.push((path, meta.kind));
+                held.push((path, meta));
             }
         }
         Ok(held)

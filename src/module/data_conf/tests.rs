@@ -24,6 +24,7 @@ use crate::store::service::{Owner, ServiceStore};
 use crate::topology::PoolFqdn;
 
 mod carry_back;
+mod conflicts;
 mod copying;
 mod crash;
 mod faults;

@@ -38,6 +38,7 @@ contract!(
         attributes_are_kept_and_changed,
         a_cancelled_listing_stops,
         staged_objects_are_swept,
+        what_is_set_aside_is_no_content_and_stays,
     ]
 );
 
@@ -208,6 +209,30 @@ fn a_cancelled_listing_stops(store: &dyn ContentStore) {
         panic!("it was listed")
     };
     assert_eq!(error.kind, crate::error::ErrorKind::Cancelled);
+}
+
+fn what_is_set_aside_is_no_content_and_stays(store: &dyn ContentStore) {
+    store.create().unwrap();
+    let pool = PoolFqdn::parse("atl.example.com").unwrap();
+    store.mark(&Marker { store_id: Uuid::new_v4(), pool, role: StoreRole::Standby }).unwrap();
+    let mut places = Vec::new();
+    for (at, content) in [("a/f", "one"), ("a/f", "two"), ("a", "a file now")] {
+        if at == "a" {
+            store.remove(&path("a"), ObjectKind::Folder).unwrap();
+        }
+        put(store, at, content.as_bytes());
+        places.push((store.set_aside(&path(at), "occasion").unwrap(), content));
+        assert!(matches!(store.stat(&path(at)), Err(ObjectError::Gone)));
+    }
+    assert!(matches!(store.set_aside(&path("a"), "occasion"), Err(ObjectError::Gone)));
+    assert!(names(store, "").is_empty());
+    assert!(!store.unmark(true).unwrap().is_empty());
+    store.unmark(false).unwrap();
+    assert_eq!(store.identify().unwrap(), Presence::Unmarked { empty: true });
+    assert_eq!(store.sweep().unwrap(), 0);
+    for (place, content) in places {
+        assert_eq!(get(store, &place.to_string()), content.as_bytes());
+    }
 }
 
 fn staged_objects_are_swept(store: &dyn ContentStore) {

@@ -1,8 +1,8 @@
 //! A folder as a content store.
 //!
-//! Every access goes from the root's handle downwards, one name at a time, and follows no link: whatever somebody
-//! puts into the tree while it is walked, nothing outside is read or written. `.csb` at the root holds the marker
-//! and the files that are being written; it is no content.
+//! Every access goes from the root's handle downwards, one name at a time, follows no link and enters no other mount:
+//! whatever somebody puts into the tree while it is walked, nothing outside is read or written. `.csb` at the root
+//! holds the marker, the files that are being written and what was set aside; it is no content.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 
+mod aside;
 mod failure;
 mod handles;
 mod listing;
@@ -190,8 +191,8 @@ impl ContentStore for FolderStore {
         if self.protected().is_database(&folder, name, &stat) {
             return Err(ObjectError::Refused(protected::refusal()));
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(&*folder, name, flags, Mode::empty()).map_err(failed)?);
+        let file = handles::open_beneath(&folder, name, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
+        let file = File::from(file);
         Ok(Box::new(reader::FileReader::new(self, path.clone(), file)?))
     }
 
@@ -202,8 +203,7 @@ impl ContentStore for FolderStore {
     fn set_attributes(&self, path: &ContentPath, attributes: Attributes) -> ObjectResult<()> {
         let failed = |cause| writing(self, path, cause);
         let (folder, _, name) = self.place(path).map_err(failed)?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&*folder, name, flags, Mode::empty()).map_err(failed)?;
+        let file = handles::open_beneath(&folder, name, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
         staged::set_attributes(&file, attributes).and_then(|()| rustix::fs::fsync(&file)).map_err(failed)
     }
 
@@ -233,6 +233,10 @@ impl ContentStore for FolderStore {
         self.handles.forget();
         self.touch(folder_path);
         Ok(())
+    }
+
+    fn set_aside(&self, path: &ContentPath, occasion: &str) -> ObjectResult<ContentPath> {
+        self.move_aside(path, occasion)
     }
 
     fn flush(&self) -> Result<()> {

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS csb_content_object (
     blake3 BLOB CHECK (length(blake3) = 32),
     indexed_ns INTEGER NOT NULL,
     settled INTEGER NOT NULL CHECK (settled IN (0, 1)),
+    published BLOB CHECK (length(published) % 32 = 0),
     PRIMARY KEY (pool, folder, name)
 ) STRICT, WITHOUT ROWID;
 ";
@@ -150,8 +151,8 @@ impl ContentIndex {
         }))
     }
 
-    /// Begins anew for these two stores: nothing is known to be at the standby but what is named here, and of that
-    /// not which version.
+    /// Begins anew for these two stores: nothing is known to be at the standby but what is named here, as it was
+    /// found there, and of that not which version of the source's it is.
     ///
     /// # Errors
     /// `Fenced`; when the index cannot be written.
@@ -160,7 +161,7 @@ impl ContentIndex {
         generation: Generation,
         source_id: Uuid,
         standby_id: Uuid,
-        held: &[(ContentPath, ObjectKind)],
+        held: &[(ContentPath, ObjectMeta)],
     ) -> Result<()> {
         self.write(generation, |transaction, pool| {
             transaction.execute("DELETE FROM csb_content_object WHERE pool = ?1", [pool])?;
@@ -171,7 +172,10 @@ impl ContentIndex {
                      standby_id = excluded.standby_id, scan = 0, scanned_ms = NULL",
                 [pool, &source_id.to_string(), &standby_id.to_string()],
             )?;
-            held.iter().try_for_each(|(path, kind)| unsettle(transaction, pool, path, *kind))
+            held.iter().try_for_each(|(path, meta)| {
+                let found = IndexedObject { meta: *meta, hash: None, indexed_ns: 0, settled: false };
+                put(transaction, pool, path, &found)
+            })
         })
     }
 
@@ -242,19 +246,42 @@ impl ContentIndex {
         Ok(found)
     }
 
-    /// Says that the standby is about to change at these paths.
+    /// Says that the standby is about to change at these paths, and to which content; none for folders and for what
+    /// is deleted.
     ///
     /// # Errors
     /// `Fenced`: then nothing may be changed; when the index cannot be written.
     pub fn begin<'a>(
         &mut self,
         generation: Generation,
-        paths: impl Iterator<Item = (&'a ContentPath, ObjectKind)>,
+        paths: impl Iterator<Item = (&'a ContentPath, ObjectKind, Option<[u8; 32]>)>,
     ) -> Result<()> {
         self.write(generation, |transaction, pool| {
             let mut paths = paths;
-            paths.try_for_each(|(path, kind)| unsettle(transaction, pool, path, kind))
+            paths.try_for_each(|(path, kind, hash)| unsettle(transaction, pool, path, kind, hash))
         })
+    }
+
+    /// What the standby may hold under one name: the row, and the contents that interrupted batches may have left.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn held(&self, path: &ContentPath) -> Result<Option<(IndexedObject, Vec<[u8; 32]>)>> {
+        let Some((folder, name)) = path.split() else { return Ok(None) };
+        let sql = format!(
+            "SELECT {COLUMNS}, published FROM csb_content_object WHERE pool = ?1 AND folder = ?2 AND name = ?3"
+        );
+        let read = || {
+            self.connection
+                .prepare_cached(&sql)?
+                .query_row(params![self.pool.as_str(), folder.as_bytes(), name], |row| {
+                    let published = row.get::<_, Option<Vec<u8>>>(10)?.unwrap_or_default();
+                    let hashes = published.chunks_exact(32).filter_map(|hash| hash.try_into().ok());
+                    Ok((object(row)?, hashes.collect()))
+                })
+                .optional()
+        };
+        read().map_err(self.failed("read"))
     }
 
     /// Says what the standby holds now: these objects, and these not any more.
@@ -315,22 +342,25 @@ fn failure<'a>(doing: &'a str, path: &Path) -> impl Fn(rusqlite::Error) -> crate
     move |cause| sqlite_error(doing, &path, &cause)
 }
 
-/// A path that is not known yet gets a row of which nothing is known but the name.
+/// A path that is not known yet gets a row of which nothing is known but the name. Until the row is settled, every
+/// content is remembered that may have been published meanwhile.
 fn unsettle(
     transaction: &Transaction<'_>,
     pool: &str,
     path: &ContentPath,
     kind: ObjectKind,
+    hash: Option<[u8; 32]>,
 ) -> rusqlite::Result<()> {
     let Some((folder, name)) = path.split() else { return Ok(()) };
     transaction
         .prepare_cached(
             "INSERT INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode, device, mode,
-                 blake3, indexed_ns, settled)
-             VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, NULL, 0, 0)
-             ON CONFLICT (pool, folder, name) DO UPDATE SET settled = 0",
+                 blake3, indexed_ns, settled, published)
+             VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, NULL, 0, 0, ?5)
+             ON CONFLICT (pool, folder, name) DO UPDATE SET settled = 0,
+                 published = CAST(coalesce(published, x'') || coalesce(excluded.published, x'') AS BLOB)",
         )?
-        .execute(params![pool, folder.as_bytes(), name, kind_name(kind)])?;
+        .execute(params![pool, folder.as_bytes(), name, kind_name(kind), hash])?;
     Ok(())
 }
 

@@ -130,7 +130,7 @@ fn an_unsettled_object_comes_back_if_the_standby_has_it() {
     let path = |text: &str| crate::store::content::ContentPath::from_bytes(text.as_bytes()).unwrap();
     let kind = crate::store::content::ObjectKind::File;
     let paths = [(path("folder0/f0"), kind), (path("never"), kind)];
-    pair.index().begin(pair.generation, paths.iter().map(|(path, kind)| (path, *kind))).unwrap();
+    pair.index().begin(pair.generation, paths.iter().map(|(path, kind)| (path, *kind, None))).unwrap();
     fs::write(pair.standby().join("folder0/f0"), "published, not settled").unwrap();
     fs::remove_file(pair.source().join("folder0/f0")).unwrap();
     let outcome = back(&pair);

@@ -229,7 +229,12 @@ fn what_a_killed_cycle_left_is_swept_and_deleted() {
     // Killed between publishing and settling, and the source's file was deleted since.
     let orphan = crate::store::content::ContentPath::from_bytes(b"orphan").unwrap();
     let kind = crate::store::content::ObjectKind::File;
-    pair.index().begin(pair.generation, std::iter::once((&orphan, kind))).unwrap();
+    pair.index()
+        .begin(
+            pair.generation,
+            std::iter::once((&orphan, kind, Some(*blake3::hash(b"published").as_bytes()))),
+        )
+        .unwrap();
     fs::write(pair.standby().join("orphan"), "published").unwrap();
     let outcome = pair.cycle();
     assert_eq!(outcome.moved.items_deleted, 1);

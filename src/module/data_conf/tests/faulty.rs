@@ -188,6 +188,10 @@ impl ContentStore for Faulty {
         self.faults.operate()?;
         self.inner.remove(path, kind)
     }
+    fn set_aside(&self, path: &ContentPath, occasion: &str) -> ObjectResult<ContentPath> {
+        self.faults.operate()?;
+        self.inner.set_aside(path, occasion)
+    }
     fn flush(&self) -> Result<()> {
         self.faults.operate()?;
         if self.faults.flush_error {

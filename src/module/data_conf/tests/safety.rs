@@ -12,7 +12,7 @@ fn filled(count: usize) -> Pair {
 }
 
 impl Pair {
-    fn lose_index(&mut self) {
+    pub(super) fn lose_index(&mut self) {
         for file in ["service.sqlite", "service.sqlite-wal", "service.sqlite-shm"] {
             let _ = fs::remove_file(self.folder.path().join(file));
         }

@@ -32,6 +32,11 @@ pub(super) fn reading(store: &FolderStore, path: &ContentPath, cause: Errno) -> 
             "It was replaced by something else while it was read.".to_owned(),
             "Nothing to do, unless this is reported in every cycle: then see what replaces it.",
         ),
+        Errno::XDEV => (
+            "Another file system, or another part of this one, is mounted on it.".to_owned(),
+            "Unmount it, or move it out: a content store must lie on one file system. Nothing that the standby copy \
+             holds below it is deleted.",
+        ),
         Errno::IO => (
             "The device failed while it was read.".to_owned(),
             "Check the device; restore the file from the standby copy if it is lost.",
@@ -59,6 +64,10 @@ pub(super) fn writing(store: &FolderStore, path: &ContentPath, cause: Errno) -> 
         Errno::NOTEMPTY => (
             "The folder still holds something at the destination that this product did not put there.",
             "Move that away from the destination; the next cycle then removes the folder.",
+        ),
+        Errno::BUSY => (
+            "Something is mounted on it at the destination.",
+            "Unmount it: a content store must lie on one file system.",
         ),
         Errno::FBIG => (
             "It is larger than the destination's file system can hold.",

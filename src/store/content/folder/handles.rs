@@ -1,10 +1,11 @@
-//! Handles of folders, reached from the root without following a link.
+//! Handles of folders, reached from the root without following a link or crossing into another mount.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::ContentPath;
@@ -45,8 +46,7 @@ impl Handles {
         Ok(handle)
     }
 
-    /// A folder. One name is opened at a time, which refuses links at every level, works for paths of any length and
-    /// needs no newer kernel.
+    /// A folder. One name is opened at a time, so that a path may be of any length.
     pub(super) fn folder(&self, path: &ContentPath) -> Result<Arc<OwnedFd>, Errno> {
         if path.is_root() {
             return self.root();
@@ -70,5 +70,58 @@ impl Handles {
 
 /// A folder in a folder.
 pub(super) fn below(folder: &OwnedFd, name: &[u8]) -> Result<Arc<OwnedFd>, Errno> {
-    rustix::fs::openat(folder, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()).map(Arc::new)
+    open_beneath(folder, name, FOLDER).map(Arc::new)
+}
+
+/// Nothing but what lies in the folder itself: no link is followed, whatever is swapped in meanwhile, and no other mount
+/// is entered. A mount within a store could lead round in a circle, and would look emptied once it is unmounted.
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
+/// Whether this kernel is older than `openat2`.
+static IS_OLD_KERNEL: AtomicBool = AtomicBool::new(false);
+
+/// Opens what exists in a folder under a single name.
+pub(super) fn open_beneath(folder: &OwnedFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if !IS_OLD_KERNEL.load(Ordering::Relaxed) {
+        match rustix::fs::openat2(folder, name, flags, Mode::empty(), BENEATH) {
+            Err(Errno::NOSYS) => IS_OLD_KERNEL.store(true, Ordering::Relaxed),
+            // Older sandboxes forbid what they do not know.
+            Err(Errno::PERM) => {}
+            opened => return opened,
+        }
+    }
+    open_on_one_device(folder, name, flags)
+}
+
+/// The same on an older kernel, which does not tell mounts of one device apart.
+fn open_on_one_device(folder: &OwnedFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let opened = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+    let is_same = rustix::fs::fstat(&opened)?.st_dev == rustix::fs::fstat(folder)?.st_dev;
+    if is_same { Ok(opened) } else { Err(Errno::XDEV) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_of_opening_refuse_links_and_other_devices() {
+        let root = OwnedFd::from(std::fs::File::open("/").unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", folder.path().join("link")).unwrap();
+        std::fs::create_dir(folder.path().join("inner")).unwrap();
+        let handle = OwnedFd::from(std::fs::File::open(folder.path()).unwrap());
+        for open in [open_beneath, open_on_one_device] {
+            let flags = FOLDER | OFlags::NOFOLLOW;
+            assert!(open(&handle, b"inner", flags).is_ok());
+            assert!(matches!(open(&handle, b"link", flags), Err(Errno::LOOP | Errno::NOTDIR)));
+            assert!(matches!(open(&handle, b"absent", flags), Err(Errno::NOENT)));
+            assert!(matches!(open(&root, b"proc", flags), Err(Errno::XDEV)));
+        }
+        assert!(matches!(open_beneath(&handle, b"..", FOLDER), Err(Errno::XDEV)));
+    }
 }

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::aside::ASIDE_FOLDER;
 use super::staged::STAGING_FOLDER;
 use super::{FolderStore, Marker, OWN_FOLDER, Trace, handles};
 use crate::error::{Error, ErrorKind, Result};
@@ -86,12 +87,20 @@ impl FolderStore {
         if rustix::fs::statat(&*own, MARKER, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             traces.push(Trace { kind: "marker", name: MARKER_NAME.to_owned() });
         }
-        traces.push(Trace { kind: "marker", name: ".csb".to_owned() });
+        let keeps = rustix::fs::statat(&*own, ASIDE_FOLDER, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        if !keeps {
+            traces.push(Trace { kind: "marker", name: ".csb".to_owned() });
+        }
         if !dry_run {
             self.remove_own(None, MARKER, AtFlags::empty())?;
             self.remove_own(None, STAGING_FOLDER, AtFlags::REMOVEDIR)?;
             let root = self.handles.root().map_err(|cause| self.own_error("open", cause))?;
-            rustix::fs::unlinkat(&*root, OWN_FOLDER, AtFlags::REMOVEDIR)
+            let removed = if keeps {
+                rustix::fs::fsync(&*own)
+            } else {
+                rustix::fs::unlinkat(&*root, OWN_FOLDER, AtFlags::REMOVEDIR)
+            };
+            removed
                 .and_then(|()| rustix::fs::fsync(&*root))
                 .map_err(|cause| self.own_error("remove", cause))?;
         }

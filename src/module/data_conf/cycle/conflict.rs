@@ -1,0 +1,87 @@
+//! What others have changed at the standby: the active copy decides, and the other version is kept.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::super::copier::Copier;
+use super::super::meter::Meter;
+use super::{Action, Cycle};
+use crate::error::Result;
+use crate::store::content::index::IndexedObject;
+use crate::store::content::{ContentPath, ObjectError, ObjectKind, ObjectMeta, ObjectResult};
+
+impl Cycle<'_> {
+    /// Whether the standby has a file there that this product did not write, or not so; `next` is the content that is
+    /// about to take its place. Asked before the index says that the standby changes: the row tells what may be there.
+    fn is_foreign(&self, path: &ContentPath, next: Option<[u8; 32]>) -> ObjectResult<bool> {
+        let found = match self.module.standby.stat(path) {
+            Ok(found) if found.kind == ObjectKind::File => found,
+            // Folders are not replaced, and whatever else is there is refused by the store.
+            Ok(_) | Err(ObjectError::Gone | ObjectError::Refused(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let held = self.index.held(path)?;
+        if held.as_ref().is_some_and(|(known, _)| looks_copied(&found, known)) {
+            return Ok(false);
+        }
+        // It may only have been touched, or an interrupted batch may have published it.
+        let mut meter = Meter::begin(self.context, "Comparing files", None);
+        let standby = self.module.standby.as_ref();
+        let hash = match Copier::new(standby, standby, self.context).hash(path, &mut meter) {
+            Ok((_, hash)) => hash,
+            Err(ObjectError::Gone) => return Ok(false),
+            Err(ObjectError::Refused(_)) => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        let is_known =
+            held.is_some_and(|(known, published)| known.hash == Some(hash) || published.contains(&hash));
+        Ok(!is_known && next != Some(hash))
+    }
+
+    /// Adds the path to the foreign ones, if it is one of them.
+    pub(super) fn find_foreign(
+        &self,
+        path: &ContentPath,
+        next: Option<[u8; 32]>,
+        foreign: &mut BTreeSet<ContentPath>,
+    ) -> Result<()> {
+        match self.is_foreign(path, next) {
+            Ok(true) => drop(foreign.insert(path.clone())),
+            Err(ObjectError::Store(error)) => return Err(error),
+            Ok(false) | Err(ObjectError::Gone | ObjectError::Refused(_)) => {}
+        }
+        Ok(())
+    }
+
+    /// Lets a foreign version give way to what the active copy has. Where only attributes were to be set, the content
+    /// has to be copied first: the row stays unsettled, and the next cycle does that.
+    pub(super) fn make_way(&mut self, path: &ContentPath, action: &Action<'_>) -> ObjectResult<()> {
+        match action {
+            Action::Publish(_) | Action::Folder { in_place_of_file: true } => self.set_aside(path),
+            Action::Attributes(_) => Err(ObjectError::Gone),
+            Action::Folder { .. } | Action::Remember => Ok(()),
+        }
+    }
+
+    /// Moves a foreign version to where it is kept, and says so.
+    pub(super) fn set_aside(&mut self, path: &ContentPath) -> ObjectResult<()> {
+        let at = i128::from(self.scan_ns);
+        let occasion = Timestamp::from_nanosecond(at).unwrap_or_default().strftime("%Y-%m-%dT%H%M%SZ");
+        let standby = self.module.standby.as_ref();
+        let kept = standby.set_aside(path, &occasion.to_string())?;
+        let message = format!(
+            "{path} was changed at the standby copy as well: the active copy decides. The other version is kept as \
+             {kept} in {}, until you remove it.",
+            standby.url()
+        );
+        self.context.observer.warning(message.clone());
+        self.outcome.warnings.push(message);
+        Ok(())
+    }
+}
+
+/// Whether a file of the standby has the size and time that the copy had.
+fn looks_copied(found: &ObjectMeta, known: &IndexedObject) -> bool {
+    (found.kind, found.size, found.mtime_ns) == (known.meta.kind, known.meta.size, known.meta.mtime_ns)
+}
