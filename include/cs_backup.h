@@ -14,8 +14,8 @@
  *   it is safe; a stale handle is InvalidArgument.
  * - Nothing calls back. Jobs are numbers: start one, poll its events, fetch its report, release it.
  * - Panics are caught and returned as the error Panic.
- * - The library prints nothing, installs no handlers and reads no environment variables. It is never unloaded; a
- *   process that forks uses it in one of both only.
+ * - The library prints nothing, installs no handlers and reads no environment variables. It is never unloaded. A child
+ *   that was forked while services were open is refused with Forked.
  * - Documents are JSON, described in docs/documents.md. Unknown fields in what you send are an error, unknown fields in
  *   what you receive are to be ignored: documents grow, functions do not change.
  */

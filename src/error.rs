@@ -121,6 +121,8 @@ error_kinds! {
     OptionConflict = 41;
     /// The SQLite library in use is too old to be trusted with a live database.
     UnsafeSqlite = 42;
+    /// The process was forked from one that had a service open.
+    Forked = 43;
 }
 
 impl fmt::Display for ErrorKind {

@@ -25,6 +25,8 @@ pub struct csb_service {
 
 /// What a handle stands for.
 pub(super) struct Opened {
+    /// The process that opened it: threads do not cross a fork, and SQLite's locks must not.
+    process: u32,
     runtime: Mutex<Option<Runtime>>,
     service: Service,
 }
@@ -52,17 +54,32 @@ pub(super) fn opened(handle: *const csb_service) -> Result<Arc<Opened>> {
     if handle.is_null() {
         return Err(string::null("service"));
     }
-    handles().open.get(&handle.addr()).cloned().ok_or_else(|| {
-        Error::new(
+    match handles().open.get(&handle.addr()) {
+        Some(opened) if opened.is_inherited() => Err(forked()),
+        Some(opened) => Ok(Arc::clone(opened)),
+        None => Err(Error::new(
             ErrorKind::InvalidArgument,
             "This is no open service.",
             "Use a handle before it is freed, and only this library's.",
         )
-        .at("argument", "service")
-    })
+        .at("argument", "service")),
+    }
+}
+
+fn forked() -> Error {
+    Error::new(
+        ErrorKind::Forked,
+        "This process was forked from one that had a service open.",
+        "Start a new program in the child (exec), or free every service before forking.",
+    )
 }
 
 impl Opened {
+    /// Whether this process is a child of the one that opened it.
+    fn is_inherited(&self) -> bool {
+        self.process != std::process::id()
+    }
+
     /// The service, unless it was shut down.
     pub(super) fn service(&self) -> Result<&Service> {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,9 +121,14 @@ pub unsafe extern "C" fn csb_service_open(
     // SAFETY: outputs are NULL or writable by the rules of the header.
     let out = unsafe { Out::clear(out_service, std::ptr::null_mut()) };
     let body = || {
+        #[cfg(feature = "failpoints")]
+        crate::failpoint::set_up();
         let out = out.required("out_service")?;
         // SAFETY: strings are NULL or NUL-terminated by the rules of the header.
         let config: OpenConfig = unsafe { string::read("config_json", config_json) }?;
+        if handles().open.values().any(|opened| opened.is_inherited()) {
+            return Err(forked());
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("cs-backup")
@@ -121,7 +143,8 @@ pub unsafe extern "C" fn csb_service_open(
                 .caused_by(&cause)
             })?;
         let service = Service::open(&config, Arc::new(SystemClock::new()), runtime.handle().clone())?;
-        let opened = Arc::new(Opened { runtime: Mutex::new(Some(runtime)), service });
+        let opened =
+            Arc::new(Opened { process: std::process::id(), runtime: Mutex::new(Some(runtime)), service });
         let mut handles = handles();
         handles.last += HANDLE_STEP;
         let handle = handles.last;
@@ -149,6 +172,7 @@ pub unsafe extern "C" fn csb_service_request(
     let out = unsafe { Out::clear(out_reply, std::ptr::null_mut()) };
     let body = || {
         let out = out.required("out_reply")?;
+        crate::failpoint::fail_point!("ffi.request");
         let opened = opened(service)?;
         // SAFETY: strings are NULL or NUL-terminated by the rules of the header.
         let request: Request = unsafe { string::read("request_json", request_json) }?;
@@ -182,7 +206,12 @@ pub unsafe extern "C" fn csb_service_shutdown(
 /// their reports.
 #[unsafe(no_mangle)]
 pub extern "C" fn csb_service_free(service: *mut csb_service) {
-    let opened = handles().open.remove(&service.addr());
+    let mut handles = handles();
+    if handles.open.get(&service.addr()).is_some_and(|opened| opened.is_inherited()) {
+        return;
+    }
+    let opened = handles.open.remove(&service.addr());
+    drop(handles);
     // A panic must not cross into C; there is nobody to tell.
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         if let Some(opened) = opened {
