@@ -43,7 +43,7 @@ setup_tests() {
     setup_build
     install g++ binutils sqlite3 valgrind chromium tmux prosody lua5.4 lua-dbi-sqlite3 python3 python3-slixmpp python3-aiohttp
     # Rust's sanitizer runtimes are gcc's here; its C hosts need them.
-    install libasan8 libubsan1
+    install libasan8 libubsan1 libtsan2
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then

@@ -55,7 +55,7 @@ else
 fi
 part 'the library and its header' cargo build --quiet
 counted 'unit and integration tests' cargo test --quiet
-counted 'C hosts and the ABI' tests/abi/run.sh
+counted 'C hosts and the ABI' env CSB_SANITIZE_LIBRARY=1 tests/abi/run.sh
 counted 'C# host' tests/hosts/csharp/run.sh
 counted 'PowerShell module' tests/hosts/powershell/run.sh
 counted 'real servers' tests/servers/run.sh

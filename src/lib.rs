@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod config;
 pub mod error;
+mod failpoint;
 pub mod ffi;
 pub mod job;
 pub mod module;

@@ -21,22 +21,7 @@ if [ -z "$browser" ]; then
     exit 0
 fi
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
-
-check() { # check NAME CONDITION...
-    local name=$1
-    shift
-    if "$@"; then
-        echo "ok      $name"
-        passed=$((passed + 1))
-    else
-        echo "FAILED  $name"
-        failed=$((failed + 1))
-    fi
-}
+. "$(dirname "${BASH_SOURCE[0]}")/checks.sh"
 
 # Only file: URLs are opened and every name resolves to nothing, so that a page that loads something cannot get it.
 open_page() { # open_page LOG ARGUMENT...
@@ -94,9 +79,8 @@ for width in 400 1280; do
     check "at $width px: nothing stands out at the right" test "$(value out "$dom")" = 0
     check "at $width px: the chart's letters can be read" readable "$(value letters "$dom")"
     check "at $width px: loads nothing else" test "$(value loaded "$dom")" = 0
-    open_page "$work/$width.log" --window-size=1400,2400 --screenshot="$work/$width.png" "file://$work/frame-$width.html" >"$work/out"
+    open_page "$work/$width.log" --window-size=1400,2400 --screenshot="$work/$width.png" "file://$work/frame-$width.html" >/dev/null
     check "at $width px: can be drawn" is_picture "$work/$width.png"
 done
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+finish

@@ -139,6 +139,7 @@ impl Run {
     }
 
     async fn execute(&mut self) -> Result<()> {
+        crate::failpoint::fail_point!("job.execute");
         self.check_pool_state()?;
         if self.operation.what_if {
             return self.look_at_all().await;

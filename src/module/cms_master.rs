@@ -163,6 +163,7 @@ impl BackupModule for CmsMaster {
     }
 
     fn run_cycle(&self, context: &Context) -> CycleResult {
+        crate::failpoint::fail_point!("module.cms_master");
         let Ok((master, standby)) = &self.stores else { return Ok(CycleOutcome::default()) };
         context.check()?;
         let compared = Self::compare(master, standby)?;

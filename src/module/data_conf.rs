@@ -118,6 +118,7 @@ impl BackupModule for DataConf {
     }
 
     fn run_cycle(&self, context: &Context) -> CycleResult {
+        crate::failpoint::fail_point!("module.data_conf");
         cycle::run(&self.session(), context)
     }
 

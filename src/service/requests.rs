@@ -198,6 +198,7 @@ impl Service {
     /// # Errors
     /// `NotConnected` where it needs a deployment; what the request itself reports.
     pub fn request(&self, request: Request) -> Result<Value> {
+        crate::failpoint::fail_point!("service.request");
         match request {
             Request::CreateSampleDeployment(request) => document(&self.create_sample(&request)?),
             Request::PublishTopology { file, what_if } => self.publish_topology(&file, what_if),

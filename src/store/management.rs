@@ -116,6 +116,7 @@ impl ManagementStore {
     /// # Errors
     /// `StoreUnavailable`, with the advice to use the local replica.
     pub fn open(path: &Path) -> Result<Self> {
+        crate::failpoint::fail_point!("store.management.open");
         let store = open(path, Access::Write).and_then(|connection| {
             connection
                 .query_row("SELECT 1 FROM csb_management", [], |_| Ok(()))

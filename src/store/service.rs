@@ -115,6 +115,7 @@ impl ServiceStore {
     /// # Errors
     /// `Conflict`, naming the holder and until when, while another job holds it.
     pub fn acquire(&mut self, pool: &PoolFqdn, owner: &Owner, job_id: Uuid, now: Timestamp) -> Result<Lease> {
+        crate::failpoint::fail_point!("store.service.acquire");
         let now_ms = now.as_millisecond();
         let failed = failure("take a lease in", &self.path);
         let transaction =

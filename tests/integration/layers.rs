@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Each layer and how high it lies. A layer imports from lower ones only, never from another one of its height.
-const LAYERS: [(&str, u32); 10] = [
+const LAYERS: [(&str, u32); 11] = [
     // What everybody may say: that something failed, and what time it is.
     ("error", 0),
     ("clock", 0),
+    // Where tests make things fail.
+    ("failpoint", 0),
     // Plain documents: where things lie, and what was found. They read and write nothing but themselves.
     ("topology", 1),
     ("report", 1),

@@ -21,23 +21,7 @@ if [ ! -r "$CSBACKUP_LIBRARY" ]; then
     exit 2
 fi
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
-
-check() { # check NAME COMMAND...
-    local name=$1
-    shift
-    if "$@" >"$work/out" 2>&1; then
-        echo "ok      $name"
-        passed=$((passed + 1))
-    else
-        echo "FAILED  $name"
-        tail -n 60 "$work/out" | sed 's/^/        /'
-        failed=$((failed + 1))
-    fi
-}
+. "$root/tests/checks.sh"
 
 # Servers that a build would leave running keep the pipe of this script open.
 quiet=(--nologo -nodeReuse:false -p:UseSharedCompilation=false)
@@ -83,5 +67,4 @@ if command -v "${CC:-gcc}" >/dev/null 2>&1; then
     check "the example backs a sample up and explains an error" example
 fi
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+finish

@@ -165,6 +165,7 @@ impl UserStorePair for SqlitePair {
     }
 
     fn synchronize(&self, work: &Work<'_>) -> Result<PairOutcome> {
+        crate::failpoint::fail_point!("store.user.synchronize");
         self.require_source()?;
         let mut connection = while_busy(work.cancel, LOCK_PATIENCE, || open(&self.source, Access::Write))?;
         let mut attempt = 1;
