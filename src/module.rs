@@ -143,6 +143,10 @@ pub struct CycleOutcome {
     pub details: Vec<String>,
     /// What a comparison found; none where the cycle only followed the changes.
     pub verification: Option<Verification>,
+    /// What the module saw before it changed anything, where a cycle has to compare the stores anyway.
+    pub before: Option<Observation>,
+    /// What is left after it, where that is known without comparing them once more.
+    pub after: Option<Observation>,
 }
 
 /// Why a cycle could not be completed, and what it had done by then: that stays, and belongs into the report.
@@ -186,6 +190,12 @@ pub trait BackupModule: Send + Sync {
     /// # Errors
     /// When nothing more can be copied, with what was copied before; single bad items are quarantined instead.
     fn run_cycle(&self, context: &Context) -> CycleResult;
+
+    /// Whether a cycle compares the stores itself and tells what it saw: then looking beforehand would only do the
+    /// same work twice.
+    fn cycle_observes(&self) -> bool {
+        false
+    }
 
     /// Gives back to the pool what it has lost and its copy still holds.
     ///

@@ -49,6 +49,8 @@ pub(super) struct Target {
     pub(super) errors: Vec<Error>,
     skipped: bool,
     pub(super) spent: Duration,
+    /// What the last cycle says is left; then the stores need not be compared again.
+    pub(super) left: Option<Observation>,
 }
 
 impl Target {
@@ -75,6 +77,7 @@ impl Target {
             errors: Vec::new(),
             skipped: false,
             spent: Duration::ZERO,
+            left: None,
         }
     }
 

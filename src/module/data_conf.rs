@@ -7,7 +7,6 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{BackupModule, Context, CycleResult, ModuleId, Observation};
@@ -22,11 +21,13 @@ mod carry_back;
 mod copier;
 mod cycle;
 mod establish;
+mod lister;
 mod meter;
 mod plan;
+mod tally;
 mod walk;
 
-use walk::Difference;
+use tally::Tally;
 
 /// Where one pool's content and its copy are, and what to keep to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +123,10 @@ impl BackupModule for DataConf {
         cycle::run(&self.session(), context)
     }
 
+    fn cycle_observes(&self) -> bool {
+        true
+    }
+
     fn carry_back(&self, context: &Context) -> CycleResult {
         carry_back::run(&self.session(), context)
     }
@@ -142,25 +147,15 @@ fn observe(module: &DataConf, cancel: &CancellationToken) -> Result<Observation>
         None => module.check_source_exists()?,
     }
     let index = existing.as_ref().map(|(index, _)| index);
-    let mut seen = Observation { initialized: index.is_some(), ..Observation::default() };
-    let mut oldest_ns = i64::MAX;
+    let mut pending = Tally::default();
     let walked = walk::walk(module.source.as_ref(), index, cancel, &mut |_| {}, &mut |_, _, difference| {
-        if let Difference::Write { meta, .. } | Difference::Compare { meta, is_real: true, .. } = &difference
-        {
-            seen.pending_bytes = seen.pending_bytes.saturating_add(meta.size);
-            // The modification time of a file that was moved here may be years old; this one is not.
-            oldest_ns = oldest_ns.min(meta.ctime_ns);
-        }
-        seen.pending_items += u64::from(difference.is_real());
+        pending.difference(&difference);
     })?;
     if let Some((index, _)) = &existing {
         module.refuse_emptied_source(&walked, index, false)?;
     }
-    seen.fits_one_batch = seen.pending_bytes <= module.batch_bytes;
-    seen.oldest_pending =
-        Timestamp::from_nanosecond(i128::from(oldest_ns)).ok().filter(|_| oldest_ns != i64::MAX);
-    seen.cursor = existing.and_then(|(_, pair)| cursor(&pair));
-    Ok(seen)
+    let seen = pending.observation(index.is_some(), module.batch_bytes);
+    Ok(Observation { cursor: existing.as_ref().and_then(|(_, pair)| cursor(pair)), ..seen })
 }
 
 fn disable(module: &DataConf, generation: Generation, dry_run: bool) -> Result<Vec<Trace>> {

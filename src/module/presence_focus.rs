@@ -41,6 +41,7 @@ impl PresenceFocus {
             warnings: outcome.warnings,
             details: outcome.details,
             verification: outcome.verification,
+            ..CycleOutcome::default()
         })
     }
 }

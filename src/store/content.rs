@@ -9,100 +9,16 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::topology::PoolFqdn;
 
 pub mod folder;
 pub mod index;
+mod object;
 mod path;
 
+pub use object::{Attributes, Entry, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Refusal};
 pub use path::ContentPath;
-
-/// What an object is. Everything else (links, pipes, sockets, devices) is refused by the stores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ObjectKind {
-    /// A file with content.
-    File,
-    /// A folder, which may be empty.
-    Folder,
-}
-
-/// What a store says about an object without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ObjectMeta {
-    /// File or folder.
-    pub kind: ObjectKind,
-    /// Bytes; 0 for folders.
-    pub size: u64,
-    /// When the content last changed, in nanoseconds since 1970; whoever writes a file may set it to anything.
-    pub mtime_ns: i64,
-    /// When content or attributes last changed, in nanoseconds since 1970; set by the store alone.
-    pub ctime_ns: i64,
-    /// The object's number within its device.
-    pub inode: u64,
-    /// The device.
-    pub device: u64,
-    /// The permission bits that travel: `0o777` of files, `0o3777` of folders.
-    pub mode: u32,
-}
-
-impl ObjectMeta {
-    /// Whether both describe the same version of the same file, as far as that can be told without reading it.
-    pub fn is_same_version(&self, other: &ObjectMeta) -> bool {
-        (self.kind, self.size, self.mtime_ns, self.ctime_ns, self.inode, self.device)
-            == (other.kind, other.size, other.mtime_ns, other.ctime_ns, other.inode, other.device)
-    }
-
-    /// What a copy of the object keeps.
-    pub fn attributes(&self) -> Attributes {
-        Attributes { mtime_ns: self.mtime_ns, mode: self.mode }
-    }
-}
-
-/// What a copy keeps besides the content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attributes {
-    /// Nanoseconds since 1970.
-    pub mtime_ns: i64,
-    /// Permission bits. A store keeps its own access: owners stay able to read files and to change folders.
-    pub mode: u32,
-}
-
-/// Why an operation on one object failed.
-#[derive(Debug)]
-pub enum ObjectError {
-    /// It does not exist (any more).
-    Gone,
-    /// This object cannot be handled; others can.
-    Refused(Refusal),
-    /// The store as a whole cannot go on, or the job was cancelled.
-    Store(Error),
-}
-
-/// Why one object cannot be handled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// A sentence.
-    pub reason: String,
-    /// What to do.
-    pub advice: String,
-}
-
-impl Refusal {
-    /// A refusal with its reason and advice.
-    pub fn new(reason: impl Into<String>, advice: impl Into<String>) -> Self {
-        Refusal { reason: reason.into(), advice: advice.into() }
-    }
-}
-
-impl From<Error> for ObjectError {
-    fn from(error: Error) -> Self {
-        ObjectError::Store(error)
-    }
-}
-
-/// The result of an operation on one object.
-pub type ObjectResult<T> = Result<T, ObjectError>;
 
 /// Which half of a pair a store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,15 +58,6 @@ pub enum Presence {
     Marked(Marker),
 }
 
-/// One object of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its name within its folder.
-    pub name: Box<[u8]>,
-    /// What is known about it, or why it is refused. A refused object exists, but nothing else is known.
-    pub object: Result<ObjectMeta, Refusal>,
-}
-
 /// Something that [`ContentStore::unmark`] removed or would remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
@@ -179,14 +86,14 @@ pub trait ContentReader {
 }
 
 /// A file that is being written where nobody sees it. Dropped without being published it leaves nothing.
-pub trait StagedObject {
+pub trait StagedObject: Send {
     /// Appends.
     ///
     /// # Errors
     /// `Store` when nothing more can be written, for instance on a full disk.
     fn write(&mut self, bytes: &[u8]) -> ObjectResult<()>;
 
-    /// Ends the content, sets the attributes and makes both durable.
+    /// Ends the content and sets the attributes. Durable after the next [`ContentStore::harden`].
     ///
     /// # Errors
     /// `Store` with [`crate::error::ErrorKind::Io`] when the device failed: what was written may be gone even if a second attempt
@@ -194,6 +101,7 @@ pub trait StagedObject {
     fn seal(&mut self, attributes: Attributes) -> ObjectResult<()>;
 
     /// Gives the sealed object its name, replacing a file that has it; folders above are made where they are missing.
+    /// One that was not hardened since it was sealed is made durable first, which for many objects costs far more.
     /// Without `replace` an existing object stays and the result is false. Durable after the next
     /// [`ContentStore::flush`].
     ///
@@ -270,6 +178,13 @@ pub trait ContentStore: Send + Sync {
     /// # Errors
     /// When the store cannot be written.
     fn stage(&self) -> ObjectResult<Box<dyn StagedObject + '_>>;
+
+    /// Makes every object that was sealed before durable, so that it may be published; many at once are far cheaper
+    /// than one after the other.
+    ///
+    /// # Errors
+    /// When the device failed: every object that is still staged may be damaged, and must not be published.
+    fn harden(&self) -> Result<()>;
 
     /// Sets what a copy keeps besides the content.
     ///

@@ -10,7 +10,7 @@ use crate::error::ErrorKind;
 use crate::job::events::EventKind;
 use crate::job::lease::{Leases, pause};
 use crate::job::progress::{Activity, StepObserver};
-use crate::module::{Context, CycleFailure, CycleResult};
+use crate::module::{Context, CycleFailure, CycleResult, Observation};
 use crate::report::{Outcome, Purpose};
 use crate::store::Generation;
 use crate::store::service::{ServiceStore, StoredState};
@@ -19,6 +19,9 @@ impl Run {
     pub(super) async fn look(&mut self, index: usize) {
         let Some(row) = self.rows.get(index) else { return };
         let (module, purpose, cancel) = (Arc::clone(&row.module), row.purpose, self.job.cancel.clone());
+        if purpose == Purpose::Copy && !self.operation.what_if && module.cycle_observes() {
+            return;
+        }
         let looking = self.stores.run(&self.job, move || {
             let seen = module.observe(&cancel);
             match purpose {
@@ -30,21 +33,34 @@ impl Run {
             }
         });
         let seen = looking.await;
-        let Some(row) = self.rows.get_mut(index) else { return };
-        let (step_id, now) = (row.step_id(), self.environment.clock.now());
         match seen {
-            Ok((items, bytes, seen)) => {
-                if let Some(seen) = seen {
-                    row.observed(&seen, now);
-                }
-                if let Some(step) = self.plan.steps.iter_mut().find(|step| step.id == step_id) {
-                    step.items = Some(items);
-                    step.bytes = (bytes > 0).then_some(bytes);
-                }
-            }
+            Ok((items, bytes, seen)) => self.seen(index, items, bytes, seen.as_ref()),
             // A state that cannot be seen now may be seen when the step runs: only then it is an error of the module.
             Err(_) if !self.operation.what_if => {}
-            Err(error) => row.failed(error),
+            Err(error) => {
+                if let Some(row) = self.rows.get_mut(index) {
+                    row.failed(error);
+                }
+            }
+        }
+    }
+
+    fn seen_by_cycle(&mut self, index: usize, seen: Option<&Observation>) {
+        if let Some(seen) = seen {
+            self.seen(index, seen.pending_items, seen.pending_bytes, Some(seen));
+        }
+    }
+
+    /// Takes up what is pending before a step.
+    fn seen(&mut self, index: usize, items: u64, bytes: u64, seen: Option<&Observation>) {
+        let Some(row) = self.rows.get_mut(index) else { return };
+        if let Some(seen) = seen {
+            row.observed(seen, self.environment.clock.now());
+        }
+        let step_id = row.step_id();
+        if let Some(step) = self.plan.steps.iter_mut().find(|step| step.id == step_id) {
+            step.items = Some(items);
+            step.bytes = (bytes > 0).then_some(bytes);
         }
     }
 
@@ -146,12 +162,17 @@ impl Run {
             Ok(cycle) => {
                 row.errors.clear();
                 row.cycle_done(&cycle);
+                row.left = cycle.after;
+                self.seen_by_cycle(index, cycle.before.as_ref());
                 cycle.details
             }
             Err(CycleFailure { error, done }) => {
                 row.errors.clear();
                 row.cycle_done(&done);
-                row.failed(error.at("module", name).at("pool", pool));
+                self.seen_by_cycle(index, done.before.as_ref());
+                if let Some(row) = self.rows.get_mut(index) {
+                    row.failed(error.at("module", name).at("pool", pool));
+                }
                 done.details
             }
         }
@@ -189,7 +210,10 @@ impl Run {
                 return;
             }
             let (module, cancel) = (Arc::clone(&row.module), self.job.cancel.clone());
-            let seen = self.stores.run(&self.job, move || module.observe(&cancel)).await;
+            let seen = match self.rows.get_mut(index).and_then(|row| row.left.take()) {
+                Some(left) => Ok(left),
+                None => self.stores.run(&self.job, move || module.observe(&cancel)).await,
+            };
             let now = self.environment.clock.now();
             if let (Some(row), Ok(seen)) = (self.rows.get_mut(index), &seen) {
                 row.observed(seen, now);

@@ -95,7 +95,7 @@ struct Restore<'a> {
     context: &'a Context,
     index: ContentIndex,
     scan_ns: i64,
-    copier: Copier<'a>,
+    copier: Copier<'a, 'a>,
     meter: Meter<'a>,
     batch: Vec<Ready<'a>>,
     batch_bytes: u64,
@@ -152,7 +152,7 @@ impl<'a> Restore<'a> {
             return Ok(Ready { path: path.clone(), object, staged: None });
         }
         let attributes = known.settled.then(|| known.meta.attributes());
-        let copied = self.copier.copy(path, attributes, &mut self.meter)?;
+        let copied = self.copier.copy(path, attributes, &self.meter)?;
         if known.settled && known.hash.is_some_and(|hash| hash != copied.hash) {
             return Err(ObjectError::Refused(damaged_copy()));
         }
@@ -170,6 +170,7 @@ impl<'a> Restore<'a> {
             return Ok(());
         }
         self.index.check(self.context.generation)?;
+        self.module.source.harden()?;
         let mut held = Vec::with_capacity(batch.len());
         let mut moved = Moved::default();
         let mut stopped = Ok(());

@@ -26,15 +26,15 @@ pub(super) struct Copied<'s> {
 }
 
 /// Copies files from one store to another.
-pub(super) struct Copier<'s> {
-    pub(super) from: &'s dyn ContentStore,
-    pub(super) to: &'s dyn ContentStore,
-    context: &'s Context,
+pub(super) struct Copier<'s, 'c> {
+    from: &'s dyn ContentStore,
+    to: &'s dyn ContentStore,
+    context: &'c Context,
     buffer: Vec<u8>,
 }
 
-impl<'s> Copier<'s> {
-    pub(super) fn new(from: &'s dyn ContentStore, to: &'s dyn ContentStore, context: &'s Context) -> Self {
+impl<'s, 'c> Copier<'s, 'c> {
+    pub(super) fn new(from: &'s dyn ContentStore, to: &'s dyn ContentStore, context: &'c Context) -> Self {
         Copier { from, to, context, buffer: vec![0; BUFFER_BYTES] }
     }
 
@@ -43,7 +43,7 @@ impl<'s> Copier<'s> {
         &mut self,
         path: &ContentPath,
         attributes: Option<Attributes>,
-        meter: &mut Meter<'_>,
+        meter: &Meter<'_>,
     ) -> ObjectResult<Copied<'s>> {
         let mut written_again = 0;
         loop {
@@ -68,7 +68,7 @@ impl<'s> Copier<'s> {
     pub(super) fn hash(
         &mut self,
         path: &ContentPath,
-        meter: &mut Meter<'_>,
+        meter: &Meter<'_>,
     ) -> ObjectResult<(ObjectMeta, [u8; 32])> {
         self.read(path, meter, || Ok(()), |(), _| Ok(())).map(|((), meta, hash)| (meta, hash))
     }
@@ -77,7 +77,7 @@ impl<'s> Copier<'s> {
     fn read<T>(
         &mut self,
         path: &ContentPath,
-        meter: &mut Meter<'_>,
+        meter: &Meter<'_>,
         begin: impl Fn() -> ObjectResult<T>,
         take: impl Fn(&mut T, &[u8]) -> ObjectResult<()>,
     ) -> ObjectResult<(T, ObjectMeta, [u8; 32])> {
@@ -104,7 +104,7 @@ impl<'s> Copier<'s> {
     fn pass(
         &mut self,
         reader: &mut dyn ContentReader,
-        meter: &mut Meter<'_>,
+        meter: &Meter<'_>,
         mut take: impl FnMut(&[u8]) -> ObjectResult<()>,
     ) -> ObjectResult<u64> {
         let mut total = 0u64;

@@ -1,25 +1,32 @@
 //! One cycle: walk, copy in batches, delete.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::DataConf;
-use super::copier::Copier;
 use super::meter::Meter;
-use super::plan::{Deletion, Plan, Step, Work};
-use super::walk::{is_young, quarantined};
+use super::plan::{Deletion, Plan, Step};
+use super::tally::Tally;
+use super::walk::{Difference, quarantined};
+use super::{DataConf, cursor};
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult};
+use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult, Observation};
 use crate::report::Moved;
-use crate::store::content::index::{ContentIndex, IndexedObject};
+use crate::store::content::index::ContentIndex;
 use crate::store::content::{
-    Attributes, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, ObjectResult, StagedObject,
+    ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Refusal,
 };
 
 mod conflict;
+mod prepare;
 mod safety;
 
+use prepare::{Action, Prepared, Ready, Steps};
+
 /// How many objects one batch carries.
-pub(super) const BATCH_ITEMS: usize = 256;
+pub(super) const BATCH_ITEMS: usize = 1024;
+
+/// How many files are copied at a time.
+const THREADS: usize = 4;
 
 /// Runs a cycle.
 pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
@@ -29,34 +36,35 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let scan_ns = module.scan_time(context);
     let indexed = index.count()?;
 
-    let mut plan = Plan::default();
-    let mut meter = Meter::begin(context, "Comparing files", None);
-    let walked = module.walk_source(
-        &index,
-        context,
-        &mut |listed| meter.items(listed),
-        &mut |folder, name, found| {
-            plan.add(folder, name, found);
-        },
-    )?;
+    let (mut plan, mut before) = (Plan::default(), Tally::default());
+    let meter = Meter::begin(context, "Comparing files", None);
+    let mut visit = |folder: &Arc<ContentPath>, name: &[u8], found: Difference| {
+        before.difference(&found);
+        plan.add(folder, name, found);
+    };
+    let walked = module.walk_source(&index, context, &mut |listed| meter.items(listed), &mut visit)?;
     meter.end();
     module.refuse_emptied_source(&walked, &index, context.force)?;
     plan.finish();
 
+    let meter = Meter::begin(context, "Copying files", Some(plan.totals()));
     let mut cycle = Cycle {
         module,
         context,
         index,
         scan_ns,
-        copier: Copier::new(module.source.as_ref(), module.standby.as_ref(), context),
-        meter: Meter::begin(context, "Copying files", Some(plan.totals())),
+        meter: &meter,
         batch: Vec::new(),
         batch_bytes: 0,
+        left: Tally::default(),
         outcome: CycleOutcome { quarantined: walked.quarantined, warnings, ..CycleOutcome::default() },
     };
     let done = cycle.all(&plan, indexed);
-    let Cycle { meter, mut outcome, .. } = cycle;
+    let Cycle { index, mut outcome, left, .. } = cycle;
     meter.end();
+    outcome.before = Some(before.observation(indexed > 0, module.batch_bytes));
+    let after = left.observation(true, module.batch_bytes);
+    outcome.after = Some(Observation { cursor: index.pair()?.and_then(|pair| cursor(&pair)), ..after });
     outcome.details = details(walked.listed, swept, &outcome);
     match done {
         Ok(()) => Ok(outcome),
@@ -86,108 +94,66 @@ impl DataConf {
     }
 }
 
-struct Cycle<'a> {
+struct Cycle<'a, 'm> {
     module: &'a DataConf,
     context: &'a Context,
     index: ContentIndex,
     scan_ns: i64,
-    copier: Copier<'a>,
-    meter: Meter<'a>,
+    meter: &'m Meter<'m>,
     batch: Vec<Ready<'a>>,
     batch_bytes: u64,
+    /// What could not be copied or deleted.
+    left: Tally,
     outcome: CycleOutcome,
 }
 
-/// An object that waits for its batch to be committed.
-struct Ready<'a> {
-    path: ContentPath,
-    object: IndexedObject,
-    action: Action<'a>,
-}
-
-enum Action<'a> {
-    /// Publish the staged file.
-    Publish(Box<dyn StagedObject + 'a>),
-    /// Make the folder.
-    Folder { in_place_of_file: bool },
-    /// The content is equal, the attributes are not.
-    Attributes(Attributes),
-    /// Nothing but the index changes.
-    Remember,
-}
-
-impl<'a> Cycle<'a> {
+impl<'a> Cycle<'a, '_> {
     fn all(&mut self, plan: &Plan, indexed: u64) -> Result<()> {
-        self.copy(&plan.steps)?;
+        // Files are copied in any order, folders after those that they are in.
+        self.copy(&plan.folders, 1)?;
+        self.copy(&plan.files, THREADS)?;
         self.check_share(plan, indexed)?;
         self.delete(&plan.deletions)?;
-        self.copy(&plan.after_deletions)?;
+        self.copy(&plan.after_deletions, THREADS)?;
         self.index.finish_scan(self.context.generation, self.context.clock.now())
     }
 
-    fn copy(&mut self, steps: &[Step]) -> Result<()> {
-        for step in steps {
+    fn copy(&mut self, steps: &[Step], threads: usize) -> Result<()> {
+        let (module, context, scan_ns, meter) = (self.module, self.context, self.scan_ns, self.meter);
+        let steps = Steps { steps, threads: threads.min(steps.len()) };
+        prepare::prepare_all(module, context, scan_ns, meter, steps, |step, prepared| {
             self.context.check()?;
-            let path = step.path();
-            match self.prepare(&path, step) {
-                Ok(Some(ready)) => {
-                    self.batch_bytes = self.batch_bytes.saturating_add(ready.object.meta.size);
-                    self.batch.push(ready);
-                }
-                // Equal after all, or gone since the walk: the next one will see it.
-                Ok(None) | Err(ObjectError::Gone) => {}
-                Err(ObjectError::Refused(refusal)) => {
-                    self.outcome.quarantined.push(quarantined(&path, refusal))
-                }
-                Err(ObjectError::Store(error)) => return Err(error),
-            }
-            self.meter.item();
-            if self.batch.len() >= BATCH_ITEMS || self.batch_bytes >= self.module.batch_bytes {
-                self.commit()?;
-            }
-        }
+            self.take(step, prepared)
+        })?;
         self.commit()
     }
 
-    /// Does everything for one object that nobody sees yet.
-    fn prepare(&mut self, path: &ContentPath, step: &Step) -> ObjectResult<Option<Ready<'a>>> {
-        let (meta, hash, action) = match &step.work {
-            Work::Folder => (self.folder(path)?, None, Action::Folder { in_place_of_file: false }),
-            Work::FolderForFile => (self.folder(path)?, None, Action::Folder { in_place_of_file: true }),
-            Work::Compare(known) => match self.compare(path, known)? {
-                Comparison::Equal(None) => return Ok(None),
-                Comparison::Equal(Some((meta, action))) => (meta, known.hash, action),
-                Comparison::Different => self.stage(path)?,
-            },
-            Work::Copy => self.stage(path)?,
-        };
-        let object = IndexedObject { meta, hash, indexed_ns: self.scan_ns, settled: true };
-        Ok(Some(Ready { path: path.clone(), object, action }))
-    }
-
-    fn stage(&mut self, path: &ContentPath) -> ObjectResult<(ObjectMeta, Option<[u8; 32]>, Action<'a>)> {
-        let copied = self.copier.copy(path, None, &mut self.meter)?;
-        Ok((copied.meta, Some(copied.hash), Action::Publish(copied.staged)))
-    }
-
-    fn folder(&self, path: &ContentPath) -> ObjectResult<ObjectMeta> {
-        let meta = self.module.source.stat(path)?;
-        // Replaced by a file since the walk.
-        if meta.kind == ObjectKind::Folder { Ok(meta) } else { Err(ObjectError::Gone) }
-    }
-
-    fn compare(&mut self, path: &ContentPath, known: &IndexedObject) -> ObjectResult<Comparison<'a>> {
-        let (meta, hash) = self.copier.hash(path, &mut self.meter)?;
-        if known.hash != Some(hash) {
-            self.meter.take_back(meta.size);
-            return Ok(Comparison::Different);
+    fn take(&mut self, step: &Step, prepared: Prepared<'a>) -> Result<()> {
+        match prepared {
+            Ok(Some(ready)) => {
+                self.batch_bytes = self.batch_bytes.saturating_add(ready.object.meta.size);
+                self.batch.push(ready);
+            }
+            // Equal after all, or gone since the walk: the next one will see it.
+            Ok(None) | Err(ObjectError::Gone) => {}
+            Err(ObjectError::Refused(refusal)) => self.refused(step, refusal),
+            Err(ObjectError::Store(error)) => return Err(error),
         }
-        if meta.attributes() != known.meta.attributes() {
-            return Ok(Comparison::Equal(Some((meta, Action::Attributes(meta.attributes())))));
+        self.meter.item();
+        if self.batch.len() >= BATCH_ITEMS || self.batch_bytes >= self.module.batch_bytes {
+            self.commit()?;
         }
-        // As long as it is young it is compared in every cycle, whatever the index says.
-        let nothing_new = meta.is_same_version(&known.meta) && is_young(&meta, self.scan_ns);
-        Ok(Comparison::Equal((!nothing_new).then_some((meta, Action::Remember))))
+        Ok(())
+    }
+
+    fn refused(&mut self, step: &Step, refusal: Refusal) {
+        let path = step.path();
+        if let Ok(meta) = self.module.source.stat(&path)
+            && step.is_real(&meta)
+        {
+            self.left.object(&meta);
+        }
+        self.outcome.quarantined.push(quarantined(&path, refusal));
     }
 
     /// Publishes a batch. What the index says beforehand lets the next cycle find every name that this one leaves
@@ -198,6 +164,8 @@ impl<'a> Cycle<'a> {
         if batch.is_empty() {
             return Ok(());
         }
+        self.context.check()?;
+        self.module.standby.harden()?;
         let generation = self.context.generation;
         let is_changing = |ready: &&Ready<'_>| !matches!(ready.action, Action::Remember);
         let mut foreign = BTreeSet::new();
@@ -233,6 +201,7 @@ impl<'a> Cycle<'a> {
                 }
                 Err(ObjectError::Gone) => {}
                 Err(ObjectError::Refused(refusal)) => {
+                    self.left.object(&ready.object.meta);
                     self.outcome.quarantined.push(quarantined(&ready.path, refusal));
                 }
                 Err(ObjectError::Store(error)) => {
@@ -274,6 +243,7 @@ impl<'a> Cycle<'a> {
                     Ok(()) => moved.items_deleted += 1,
                     Err(ObjectError::Gone) => {}
                     Err(ObjectError::Refused(refusal)) => {
+                        self.left.deletion();
                         self.outcome.quarantined.push(quarantined(path, refusal));
                         continue;
                     }
@@ -291,13 +261,6 @@ impl<'a> Cycle<'a> {
         }
         Ok(())
     }
-}
-
-enum Comparison<'a> {
-    /// The standby holds this content; what is left to do.
-    Equal(Option<(ObjectMeta, Action<'a>)>),
-    /// It holds another one.
-    Different,
 }
 
 fn publish(

@@ -1,5 +1,6 @@
 //! Progress, told often enough to be watched and seldom enough to cost nothing.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::module::{Context, Progress};
@@ -7,9 +8,13 @@ use crate::module::{Context, Progress};
 /// Progress is not told more often than this.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Counts one activity.
+/// Counts one activity, in which several threads may take part.
 pub(super) struct Meter<'a> {
     context: &'a Context,
+    state: Mutex<State>,
+}
+
+struct State {
     progress: Progress,
     told_at: Option<Duration>,
 }
@@ -23,43 +28,45 @@ impl<'a> Meter<'a> {
             bytes_total: totals.map(|(_, bytes)| bytes),
             ..Progress::default()
         };
-        let mut meter = Meter { context, progress, told_at: None };
-        meter.tell();
+        let meter = Meter { context, state: Mutex::new(State { progress, told_at: None }) };
+        meter.count(|_| {});
         meter
     }
 
     /// Sets how many items are done.
-    pub(super) fn items(&mut self, done: u64) {
-        self.progress.items_done = done;
-        self.tell();
+    pub(super) fn items(&self, done: u64) {
+        self.count(|progress| progress.items_done = done);
     }
 
     /// Counts an item.
-    pub(super) fn item(&mut self) {
-        self.items(self.progress.items_done + 1);
+    pub(super) fn item(&self) {
+        self.count(|progress| progress.items_done += 1);
     }
 
     /// Counts bytes.
-    pub(super) fn bytes(&mut self, count: u64) {
-        self.progress.bytes_done = self.progress.bytes_done.saturating_add(count);
-        self.tell();
+    pub(super) fn bytes(&self, count: u64) {
+        self.count(|progress| progress.bytes_done = progress.bytes_done.saturating_add(count));
     }
 
     /// Takes back bytes that have to be read again.
-    pub(super) fn take_back(&mut self, count: u64) {
-        self.progress.bytes_done = self.progress.bytes_done.saturating_sub(count);
+    pub(super) fn take_back(&self, count: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.progress.bytes_done = state.progress.bytes_done.saturating_sub(count);
     }
 
     /// Tells where the activity ended.
-    pub(super) fn end(self) {
-        self.context.observer.progress(self.progress);
+    pub(super) fn end(&self) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.context.observer.progress(state.progress.clone());
     }
 
-    fn tell(&mut self) {
+    fn count(&self, count: impl FnOnce(&mut Progress)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        count(&mut state.progress);
         let now = self.context.clock.monotonic();
-        if self.told_at.is_none_or(|told| now.saturating_sub(told) >= INTERVAL) {
-            self.told_at = Some(now);
-            self.context.observer.progress(self.progress.clone());
+        if state.told_at.is_none_or(|told| now.saturating_sub(told) >= INTERVAL) {
+            state.told_at = Some(now);
+            self.context.observer.progress(state.progress.clone());
         }
     }
 }

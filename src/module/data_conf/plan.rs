@@ -30,6 +30,14 @@ pub(super) struct Step {
 }
 
 impl Step {
+    /// Whether the object, which looks like this now, is pending, or was only to be compared because it is young.
+    pub(super) fn is_real(&self, now: &ObjectMeta) -> bool {
+        match &self.work {
+            Work::Compare(known) => !now.is_same_version(&known.meta),
+            Work::Folder | Work::FolderForFile | Work::Copy => true,
+        }
+    }
+
     /// The object's path; the walk made it of valid names.
     pub(super) fn path(&self) -> ContentPath {
         self.folder.join(&self.name).unwrap_or_default()
@@ -46,8 +54,10 @@ pub(super) struct Deletion {
 /// Everything that a cycle is going to do, in its order.
 #[derive(Default)]
 pub(super) struct Plan {
-    /// Folders before what is in them.
-    pub(super) steps: Vec<Step>,
+    /// Folders, each after the one that it is in.
+    pub(super) folders: Vec<Step>,
+    /// Files to copy or compare.
+    pub(super) files: Vec<Step>,
     /// What is in folders before these.
     pub(super) deletions: Vec<Deletion>,
     /// Files in the place of folders, which have to be deleted first.
@@ -60,13 +70,13 @@ impl Plan {
         let step = |size, work| Step { folder: folder.clone(), name: name.into(), size, work };
         match difference {
             Difference::Write { meta, replaces } => match (meta.kind, replaces) {
-                (ObjectKind::Folder, Some(_)) => self.steps.push(step(0, Work::FolderForFile)),
-                (ObjectKind::Folder, None) => self.steps.push(step(0, Work::Folder)),
+                (ObjectKind::Folder, Some(_)) => self.folders.push(step(0, Work::FolderForFile)),
+                (ObjectKind::Folder, None) => self.folders.push(step(0, Work::Folder)),
                 (ObjectKind::File, Some(_)) => self.after_deletions.push(step(meta.size, Work::Copy)),
-                (ObjectKind::File, None) => self.steps.push(step(meta.size, Work::Copy)),
+                (ObjectKind::File, None) => self.files.push(step(meta.size, Work::Copy)),
             },
             Difference::Compare { meta, known, .. } => {
-                self.steps.push(step(meta.size, Work::Compare(Box::new(known))));
+                self.files.push(step(meta.size, Work::Compare(Box::new(known))));
             }
             Difference::Delete { known, .. } => {
                 let path = folder.join(name).unwrap_or_default();
@@ -82,7 +92,7 @@ impl Plan {
 
     /// Objects and bytes to be read.
     pub(super) fn totals(&self) -> (u64, u64) {
-        let steps = || self.steps.iter().chain(&self.after_deletions);
+        let steps = || self.folders.iter().chain(&self.files).chain(&self.after_deletions);
         let bytes = steps().fold(0u64, |sum, step| sum.saturating_add(step.size));
         (steps().count() as u64, bytes)
     }

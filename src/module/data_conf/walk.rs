@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::lister;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::QuarantinedItem;
 use crate::store::content::index::{ContentIndex, IndexedObject};
@@ -42,13 +43,6 @@ pub(super) enum Difference {
     },
 }
 
-impl Difference {
-    /// Whether it counts as a pending change.
-    pub(super) fn is_real(&self) -> bool {
-        !matches!(self, Difference::Compare { is_real: false, .. })
-    }
-}
-
 /// What a walk found besides the differences.
 #[derive(Default)]
 pub(super) struct Walked {
@@ -69,23 +63,26 @@ pub(super) fn walk(
     listed: &mut dyn FnMut(u64),
     visit: &mut Visit<'_>,
 ) -> Result<Walked> {
-    let mut walk = Walk { index, cancel, visit, walked: Walked::default(), next: Vec::new() };
-    walk.next.push(ContentPath::root());
-    while let Some(folder) = walk.next.pop() {
-        if cancel.is_cancelled() {
-            return Err(Error::cancelled());
-        }
-        match source.list(&folder, cancel) {
+    let mut walk = Walk { index, cancel, visit, walked: Walked::default() };
+    lister::list(source, cancel, &mut |(folder, listing)| {
+        let next = match listing {
             Ok(entries) => walk.folder(folder, entries)?,
             Err(ObjectError::Store(error)) => return Err(error),
             Err(failure) if folder.is_root() => return Err(unreadable_root(source, failure)),
             // Gone since its parent was listed; the next walk will not list it at all.
-            Err(ObjectError::Gone) => {}
-            Err(ObjectError::Refused(refusal)) => walk.quarantine(&folder, refusal),
-        }
+            Err(ObjectError::Gone) => Vec::new(),
+            Err(ObjectError::Refused(refusal)) => {
+                walk.quarantine(&folder, refusal);
+                Vec::new()
+            }
+        };
         listed(walk.walked.listed);
-    }
-    Ok(walk.walked)
+        Ok(next)
+    })?;
+    let mut walked = walk.walked;
+    // Folders are listed in any order.
+    walked.quarantined.sort_unstable_by(|a, b| a.item.cmp(&b.item));
+    Ok(walked)
 }
 
 struct Walk<'a, 'v> {
@@ -93,12 +90,11 @@ struct Walk<'a, 'v> {
     cancel: &'a CancellationToken,
     visit: &'a mut Visit<'v>,
     walked: Walked,
-    /// Folders that are still to be listed, the next one last.
-    next: Vec<ContentPath>,
 }
 
 impl Walk<'_, '_> {
-    fn folder(&mut self, folder: ContentPath, entries: Vec<Entry>) -> Result<()> {
+    /// Compares one folder; the folders in it are to be listed next.
+    fn folder(&mut self, folder: ContentPath, entries: Vec<Entry>) -> Result<Vec<ContentPath>> {
         let known = self.index.map_or(Ok(Vec::new()), |index| index.folder(&folder))?;
         let folder = Arc::new(folder);
         self.walked.listed += entries.len() as u64;
@@ -109,13 +105,16 @@ impl Walk<'_, '_> {
                 self.delete(&folder, &name, object, false)?;
             }
             let known = known.next_if(|(name, _)| *name == entry.name).map(|(_, object)| object);
-            let Some(path) = folder.join(&entry.name) else { continue };
             match entry.object {
-                Err(refusal) => self.quarantine(&path, refusal),
+                Err(refusal) => {
+                    if let Some(path) = folder.join(&entry.name) {
+                        self.quarantine(&path, refusal);
+                    }
+                }
                 Ok(meta) => {
                     self.compare(&folder, &entry.name, meta, known)?;
                     if meta.kind == ObjectKind::Folder {
-                        subfolders.push(path);
+                        subfolders.extend(folder.join(&entry.name));
                     }
                 }
             }
@@ -123,8 +122,7 @@ impl Walk<'_, '_> {
         for (name, object) in known {
             self.delete(&folder, &name, object, false)?;
         }
-        self.next.extend(subfolders.into_iter().rev());
-        Ok(())
+        Ok(subfolders)
     }
 
     fn compare(

@@ -21,6 +21,7 @@ use super::{
 use crate::error::{Error, Result};
 
 mod aside;
+mod durability;
 mod failure;
 mod handles;
 mod listing;
@@ -29,12 +30,16 @@ mod reader;
 mod staged;
 mod traces;
 
+use durability::Durability;
 use failure::{reading, writing};
 use handles::Handles;
 use protected::Protected;
 
 /// The folder at the root that holds what is not content.
 const OWN_FOLDER: &[u8] = b".csb";
+
+/// Where names changed in more folders, the file system is synced as a whole.
+const FOLDERS_SYNCED_ONE_BY_ONE: usize = 4;
 
 /// A folder as a content store.
 pub struct FolderStore {
@@ -44,6 +49,7 @@ pub struct FolderStore {
     handles: Handles,
     /// Folders in which names changed since the last flush.
     touched: Mutex<BTreeSet<ContentPath>>,
+    durability: Durability,
 }
 
 impl FolderStore {
@@ -56,6 +62,7 @@ impl FolderStore {
             database_files,
             protected: Mutex::default(),
             touched: Mutex::default(),
+            durability: Durability::default(),
         }
     }
 
@@ -75,6 +82,16 @@ impl FolderStore {
 
     fn error(&self, doing: &str, path: &ContentPath, cause: Errno) -> Error {
         Error::io(doing, &self.absolute(path), &cause.into())
+    }
+
+    /// Syncs the file system, if that makes everything on it durable; says whether it does.
+    fn sync_as_a_whole(&self) -> Result<bool, Errno> {
+        let root = self.handles.root()?;
+        let whole = durability::is_synced_as_a_whole(&*root);
+        if whole {
+            rustix::fs::syncfs(&*root)?;
+        }
+        Ok(whole)
     }
 
     /// The handle of the folder that an object is in, and the object's name there.
@@ -201,6 +218,12 @@ impl ContentStore for FolderStore {
         Ok(Box::new(staged::StagedFile::create(self)?))
     }
 
+    fn harden(&self) -> Result<()> {
+        self.durability
+            .sync(|| self.sync_as_a_whole().map(|_| ()))
+            .map_err(|cause| self.error("make durable", &ContentPath::root(), cause))
+    }
+
     fn set_attributes(&self, path: &ContentPath, attributes: Attributes) -> ObjectResult<()> {
         let failed = |cause| writing(self, path, cause);
         let (folder, _, name) = self.place(path).map_err(failed)?;
@@ -242,6 +265,13 @@ impl ContentStore for FolderStore {
 
     fn flush(&self) -> Result<()> {
         let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
+        if touched.len() > FOLDERS_SYNCED_ONE_BY_ONE {
+            match self.sync_as_a_whole() {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(cause) => return Err(self.error("make durable", &ContentPath::root(), cause)),
+            }
+        }
         for folder in touched {
             match self.handles.folder(&folder).and_then(|handle| rustix::fs::fsync(&*handle)) {
                 // Trace again, with everything in it.

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::store::content::index::IndexedObject;
 use crate::store::content::{ContentPath, ObjectError, ObjectKind, ObjectMeta, ObjectResult};
 
-impl Cycle<'_> {
+impl Cycle<'_, '_> {
     /// Whether the standby has a file there that this product did not write, or not so; `next` is the content that is
     /// about to take its place. Asked before the index says that the standby changes: the row tells what may be there.
     fn is_foreign(&self, path: &ContentPath, next: Option<[u8; 32]>) -> ObjectResult<bool> {
@@ -26,9 +26,9 @@ impl Cycle<'_> {
             return Ok(false);
         }
         // It may only have been touched, or an interrupted batch may have published it.
-        let mut meter = Meter::begin(self.context, "Comparing files", None);
+        let meter = Meter::begin(self.context, "Comparing files", None);
         let standby = self.module.standby.as_ref();
-        let hash = match Copier::new(standby, standby, self.context).hash(path, &mut meter) {
+        let hash = match Copier::new(standby, standby, self.context).hash(path, &meter) {
             Ok((_, hash)) => hash,
             Err(ObjectError::Gone) => return Ok(false),
             Err(ObjectError::Refused(_)) => return Ok(true),

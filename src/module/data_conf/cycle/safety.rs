@@ -10,7 +10,7 @@ const SHARE_PERCENT: u64 = 25;
 /// … but always this many objects.
 const ALWAYS: u64 = 20;
 
-impl Cycle<'_> {
+impl Cycle<'_, '_> {
     /// Refuses to delete more than the safety share. What was copied stays.
     pub(super) fn check_share(&self, plan: &Plan, indexed: u64) -> Result<()> {
         if self.context.force || !exceeds(plan.deletions.len() as u64, indexed) {
@@ -38,7 +38,7 @@ impl Cycle<'_> {
     /// How many of the deletions are objects that now have another name: nothing is lost with them.
     fn renamed(&self, plan: &Plan) -> Result<u64> {
         let mut present = BTreeSet::new();
-        for step in plan.steps.iter().chain(&plan.after_deletions) {
+        for step in plan.folders.iter().chain(&plan.files).chain(&plan.after_deletions) {
             self.context.check()?;
             if let Ok(meta) = self.module.source.stat(&step.path()) {
                 present.insert(identity(&meta));

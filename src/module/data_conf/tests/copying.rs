@@ -183,7 +183,7 @@ fn batches_are_bounded_by_bytes_and_items() {
     assert!(!pair.observe().fits_one_batch);
     assert_eq!(pair.cycle().moved.batches, 4);
     let pair = Pair::new();
-    for number in 0..300 {
+    for number in 0..1100 {
         pair.write(&format!("f{number}"), "");
     }
     assert_eq!(pair.cycle().moved.batches, 2);

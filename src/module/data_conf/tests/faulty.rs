@@ -176,6 +176,10 @@ impl ContentStore for Faulty {
         self.faults.operate()?;
         Ok(Box::new(FaultyStaged(Some(self.inner.stage()?), &self.faults)))
     }
+    fn harden(&self) -> Result<()> {
+        self.faults.operate()?;
+        self.inner.harden()
+    }
     fn set_attributes(&self, path: &ContentPath, attributes: Attributes) -> ObjectResult<()> {
         self.faults.operate()?;
         self.inner.set_attributes(path, attributes)

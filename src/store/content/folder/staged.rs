@@ -13,13 +13,15 @@ use super::{
     Attributes, ContentPath, FolderStore, OWN_FOLDER, ObjectError, ObjectResult, StagedObject, handles,
     writing,
 };
+use crate::store::content::folder::durability::{self, Sealed, Verdict};
 
 /// The folder within [`OWN_FOLDER`] for files that are being written.
 pub(super) const STAGING_FOLDER: &[u8] = b"tmp";
 
-/// Written bytes are made durable in pieces of this size: the last `fsync` of a big file is then as short as that of
-/// a small one, a cancelled job answers soon, and the page cache is not filled with what nobody reads again.
-const WINDOW: u64 = 16 << 20;
+/// The writing of a big file's pages to the disk is begun in pieces of this size, while the next piece is copied: the
+/// last `fsync` is then short, a cancelled job answers soon, and the page cache is not filled with what nobody reads
+/// again.
+const WINDOW: u64 = 8 << 20;
 
 pub(super) struct StagedFile<'a> {
     store: &'a FolderStore,
@@ -28,7 +30,9 @@ pub(super) struct StagedFile<'a> {
     /// None once it is sealed: hundreds of staged files must not hold hundreds of handles.
     file: Option<File>,
     written: u64,
-    durable: u64,
+    /// Up to where the writing to the disk was begun.
+    begun: u64,
+    sealed: Option<Sealed>,
     published: bool,
 }
 
@@ -67,11 +71,44 @@ impl<'a> StagedFile<'a> {
         let (folder, name, file) = store
             .create_staged()
             .map_err(|cause| ObjectError::Store(store.error("write to", &ContentPath::root(), cause)))?;
-        Ok(StagedFile { store, folder, name, file: Some(file), written: 0, durable: 0, published: false })
+        Ok(StagedFile {
+            store,
+            folder,
+            name,
+            file: Some(file),
+            written: 0,
+            begun: 0,
+            sealed: None,
+            published: false,
+        })
     }
 
     fn failed(&self, cause: Errno) -> ObjectError {
         writing(self.store, &ContentPath::root(), cause)
+    }
+
+    /// Begins to write what is complete to the disk without waiting for it, and lets go of the pages that are there.
+    fn begin_writeback(&mut self) {
+        let Some(file) = &self.file else { return };
+        let start = self.begun.saturating_sub(WINDOW);
+        let length = std::num::NonZeroU64::new(self.written.saturating_sub(start));
+        // Only advice: what is not written by then is written by the last sync.
+        let _ = rustix::fs::fadvise(file, start, length, Advice::DontNeed);
+        self.begun = self.written;
+    }
+
+    /// For a file that was not hardened together with others.
+    fn make_durable(&self) -> Result<(), Errno> {
+        match self.sealed.map(|sealed| self.store.durability.verdict(sealed)) {
+            Some(Verdict::Durable) => Ok(()),
+            Some(Verdict::Ruined) => Err(Errno::IO),
+            Some(Verdict::Pending) => {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(&*self.folder, self.name.as_bytes(), flags, Mode::empty())?;
+                rustix::fs::fsync(&file)
+            }
+            None => Err(Errno::BADF),
+        }
     }
 
     fn rename(&self, folder: &OwnedFd, name: &[u8], replace: bool) -> Result<bool, Errno> {
@@ -100,28 +137,32 @@ impl<'a> StagedFile<'a> {
 impl StagedObject for StagedFile<'_> {
     fn write(&mut self, bytes: &[u8]) -> ObjectResult<()> {
         let Some(file) = &mut self.file else { return Err(self.failed(Errno::BADF)) };
-        let mut result =
-            file.write_all(bytes).map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO));
+        let result = file.write_all(bytes).map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO));
+        result.map_err(|cause| self.failed(cause))?;
         self.written = self.written.saturating_add(bytes.len() as u64);
-        if result.is_ok() && self.written.saturating_sub(self.durable) >= WINDOW {
-            result = rustix::fs::fdatasync(&*file);
-            let _ = rustix::fs::fadvise(&*file, self.durable, None, Advice::DontNeed);
-            self.durable = self.written;
+        if self.written.saturating_sub(self.begun) >= WINDOW {
+            self.begin_writeback();
         }
-        result.map_err(|cause| self.failed(cause))
+        Ok(())
     }
 
     fn seal(&mut self, attributes: Attributes) -> ObjectResult<()> {
         let Some(file) = self.file.take() else { return Err(self.failed(Errno::BADF)) };
         // Whoever gives the file back later has to read it, whatever the original allows its owner.
         let attributes = Attributes { mode: attributes.mode | 0o400, ..attributes };
-        set_attributes(&file, attributes)
-            .and_then(|()| rustix::fs::fsync(&file))
-            .map_err(|cause| self.failed(cause))
+        set_attributes(&file, attributes).map_err(|cause| self.failed(cause))?;
+        self.sealed = if self.begun == 0 && durability::is_synced_as_a_whole(&file) {
+            Some(self.store.durability.sealed())
+        } else {
+            rustix::fs::fsync(&file).map_err(|cause| self.failed(cause))?;
+            Some(Sealed::Durable)
+        };
+        Ok(())
     }
 
     fn publish(mut self: Box<Self>, path: &ContentPath, replace: bool) -> ObjectResult<bool> {
         let failed = |cause| writing(self.store, path, cause);
+        self.make_durable().map_err(failed)?;
         let (folder, folder_path, name) = self.store.place_made(path).map_err(failed)?;
         let result = match self.rename(&folder, name, replace) {
             // The folder was removed while its handle was kept.

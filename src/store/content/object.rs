@@ -1,0 +1,98 @@
+//! What is said about one object of a content store.
+
+use crate::error::{Error, Result};
+
+/// What an object is. Everything else (links, pipes, sockets, devices) is refused by the stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// A file with content.
+    File,
+    /// A folder, which may be empty.
+    Folder,
+}
+
+/// What a store says about an object without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// File or folder.
+    pub kind: ObjectKind,
+    /// Bytes; 0 for folders.
+    pub size: u64,
+    /// When the content last changed, in nanoseconds since 1970; whoever writes a file may set it to anything.
+    pub mtime_ns: i64,
+    /// When content or attributes last changed, in nanoseconds since 1970; set by the store alone.
+    pub ctime_ns: i64,
+    /// The object's number within its device.
+    pub inode: u64,
+    /// The device.
+    pub device: u64,
+    /// The permission bits that travel: `0o777` of files, `0o3777` of folders.
+    pub mode: u32,
+}
+
+impl ObjectMeta {
+    /// Whether both describe the same version of the same file, as far as that can be told without reading it.
+    pub fn is_same_version(&self, other: &ObjectMeta) -> bool {
+        (self.kind, self.size, self.mtime_ns, self.ctime_ns, self.inode, self.device)
+            == (other.kind, other.size, other.mtime_ns, other.ctime_ns, other.inode, other.device)
+    }
+
+    /// What a copy of the object keeps.
+    pub fn attributes(&self) -> Attributes {
+        Attributes { mtime_ns: self.mtime_ns, mode: self.mode }
+    }
+}
+
+/// What a copy keeps besides the content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// Nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Permission bits. A store keeps its own access: owners stay able to read files and to change folders.
+    pub mode: u32,
+}
+
+/// Why an operation on one object failed.
+#[derive(Debug)]
+pub enum ObjectError {
+    /// It does not exist (any more).
+    Gone,
+    /// This object cannot be handled; others can.
+    Refused(Refusal),
+    /// The store as a whole cannot go on, or the job was cancelled.
+    Store(Error),
+}
+
+/// Why one object cannot be handled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// A sentence.
+    pub reason: String,
+    /// What to do.
+    pub advice: String,
+}
+
+impl Refusal {
+    /// A refusal with its reason and advice.
+    pub fn new(reason: impl Into<String>, advice: impl Into<String>) -> Self {
+        Refusal { reason: reason.into(), advice: advice.into() }
+    }
+}
+
+impl From<Error> for ObjectError {
+    fn from(error: Error) -> Self {
+        ObjectError::Store(error)
+    }
+}
+
+/// The result of an operation on one object.
+pub type ObjectResult<T> = Result<T, ObjectError>;
+
+/// One object of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name within its folder.
+    pub name: Box<[u8]>,
+    /// What is known about it, or why it is refused. A refused object exists, but nothing else is known.
+    pub object: Result<ObjectMeta, Refusal>,
+}
