@@ -1,5 +1,7 @@
 //! A backup that is killed at any point, while servers write, loses nothing and leaves nothing behind.
 
+mod users;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,6 +91,11 @@ fn assert_standby_whole(standby: &Path) {
     assert_eq!(check, "ok");
 }
 
+/// What all chance comes from; `CSB_SEED` plays a run once more.
+fn seed() -> u64 {
+    std::env::var("CSB_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap())
+}
+
 /// Kills one backup after this time and lets the next one complete; where the first one was.
 fn round(deployment: &Deployment, number: u32, delay: Duration, seed: u64) -> String {
     let standby = deployment.path("chi/standby/atl.sqlite");
@@ -123,7 +130,7 @@ fn round(deployment: &Deployment, number: u32, delay: Duration, seed: u64) -> St
 
 #[test]
 fn fifty_kills_of_a_backup_with_writers_lose_nothing_and_leave_nothing() {
-    let seed = std::env::var("CSB_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let seed = seed();
     let mut random = Rng::with_seed(seed);
     let began = Instant::now();
     let deployment = Deployment::of(Size { users: 40, contacts: 5, files: 40 });

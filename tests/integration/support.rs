@@ -435,12 +435,18 @@ pub struct Child {
 
 impl Child {
     pub fn backup(deployment: &Deployment, pool: &str) -> Self {
-        let mut process = Command::new(backup_once())
-            .arg(deployment.deployment_file())
-            .arg(pool)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::run(Command::new(backup_once()).arg(deployment.deployment_file()).arg(pool))
+    }
+
+    /// A synchronization with these options, a JSON object.
+    pub fn sync(deployment: &Deployment, pool: &str, options: &str) -> Self {
+        Self::run(
+            Command::new(backup_once()).arg("--sync").arg(deployment.deployment_file()).args([pool, options]),
+        )
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         Child { process, lines }
     }

@@ -1,0 +1,124 @@
+//! Hundreds of kills of the user store's job alone, under every journal and beside writers of every locking style.
+
+use std::sync::RwLock;
+
+use super::*;
+
+/// Kills for each journal mode.
+const KILLS: u32 = 125;
+
+/// How a server begins to write. Each moves an amount from one account to another, so that the sum tells of halves.
+const STYLES: [&str; 4] = ["BEGIN DEFERRED", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE", ""];
+
+/// What a writer does, over and over. None of them waits for more than its own patience with SQLite's locks; a
+/// transaction that is refused is begun again, as a server does it.
+fn transfer(style: &str, random: &mut Rng) -> String {
+    let (from, to, entry) = (random.u32(1..=300), random.u32(1..=300), random.u32(1..=40));
+    let both = format!(
+        "UPDATE accounts SET amount = amount + (id = {to}) - (id = {from}) WHERE id IN ({from}, {to});"
+    );
+    let noise =
+        format!("INSERT OR REPLACE INTO ledger (text, note) VALUES ('entry {entry}', randomblob(60));");
+    match style {
+        "" => both,
+        // It has read before it writes, and holds on to what it read.
+        "BEGIN DEFERRED" => {
+            format!("{style}; SELECT sum(amount) FROM accounts; {both} {noise} COMMIT;")
+        }
+        _ => format!("{style}; {noise} {both} COMMIT;"),
+    }
+}
+
+fn write(users: &Path, style: &str, seed: u64, quiet: &RwLock<()>, stop: &AtomicBool) -> u64 {
+    let mut random = Rng::with_seed(seed);
+    let server = server(users);
+    let mut done = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let transaction = transfer(style, &mut random);
+        {
+            let _turn = quiet.read().unwrap();
+            match server.execute_batch(&transaction) {
+                Ok(()) => done += 1,
+                Err(cause) => {
+                    let code = cause.sqlite_error_code();
+                    assert_eq!(code, Some(rusqlite::ErrorCode::DatabaseBusy), "{style}: {cause}");
+                    if !server.is_autocommit() {
+                        server.execute_batch("ROLLBACK").unwrap();
+                    }
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_micros(random.u64(500..3000)));
+    }
+    done
+}
+
+const MODULE: &str = r#"{"modules": ["PresenceFocus"], "retryCount": 3}"#;
+
+/// Kills jobs until enough of them died; how many that took.
+fn kill_many(deployment: &Deployment, quiet: &RwLock<()>, random: &mut Rng) -> u32 {
+    let (users, standby) = (deployment.path("atl/users.sqlite"), deployment.path("chi/standby/atl.sqlite"));
+    let options = serde_json::from_str::<serde_json::Value>(MODULE).unwrap();
+    let (mut kills, mut rounds, mut span) = (0, 0, Duration::from_millis(60));
+    let began = Instant::now();
+    while kills < KILLS {
+        rounds += 1;
+        assert!(began.elapsed() < Duration::from_secs(600), "only {kills} kills in {rounds} rounds");
+        if rounds % 4 == 0 {
+            // A first copy again.
+            let _ = std::fs::remove_file(&standby);
+        }
+        let mut child = Child::sync(deployment, ATL, MODULE);
+        child.wait_for("started");
+        std::thread::sleep(span.mul_f64(random.f64()));
+        let died = child.kill();
+        // Later jobs have less to do: a kill that came too late does not count.
+        span = span
+            .mul_f64(if died { 1.05 } else { 0.8 })
+            .clamp(Duration::from_millis(5), Duration::from_secs(2));
+        kills += u32::from(died);
+        assert_standby_whole(&standby);
+
+        let _nobody_writes = quiet.write().unwrap();
+        deployment.sync(ATL, options.clone()).expect(Outcome::Succeeded);
+        assert_rows_equal(&users, &standby);
+    }
+    rounds
+}
+
+#[test]
+fn five_hundred_kills_beside_writers_of_every_kind_lose_no_row() {
+    let seed = seed();
+    let mut random = Rng::with_seed(seed);
+    let began = Instant::now();
+    for journal in ["WAL", "DELETE", "TRUNCATE", "PERSIST"] {
+        let deployment = Deployment::in_memory(Size { users: 40, contacts: 5, files: 1 });
+        prepare(&deployment);
+        let users = deployment.path("atl/users.sqlite");
+        let first = server(&users);
+        first.query_row(&format!("PRAGMA journal_mode = {journal}"), [], |_| Ok(())).unwrap();
+        let (quiet, stop) = (RwLock::new(()), AtomicBool::new(false));
+        let rounds = std::thread::scope(|scope| {
+            let _stops_also_on_failure = StopOnDrop(&stop);
+            let writers = STYLES.map(|style| {
+                let (users, quiet, stop, seed) = (&users, &quiet, &stop, random.u64(..));
+                scope.spawn(move || write(users, style, seed, quiet, stop))
+            });
+            let rounds = kill_many(&deployment, &quiet, &mut random);
+            stop.store(true, Ordering::Relaxed);
+            for (writer, style) in writers.into_iter().zip(STYLES) {
+                let done = writer.join().unwrap();
+                assert!(
+                    done > u64::from(KILLS),
+                    "{style} under {journal} got only {done} transactions through"
+                );
+            }
+            rounds
+        });
+        eprintln!(
+            "{journal}: {KILLS} kills in {rounds} rounds, {:?} so far, seed {seed} (CSB_SEED)",
+            began.elapsed()
+        );
+        assert_eq!(leftovers(&deployment.root()), Vec::<std::path::PathBuf>::new());
+    }
+}
