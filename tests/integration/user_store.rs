@@ -1,7 +1,10 @@
 //! The contract of a user store pair, on SQLite.
 
 mod cycles;
+mod keys;
+mod replace;
 mod schema;
+mod server;
 mod standby;
 mod traps;
 
@@ -14,7 +17,7 @@ use cs_backup::store::user::{PairOutcome, UserStorePair, Work};
 use cs_backup::topology::{StoreUrl, UserStoreConfig};
 use jiff::Timestamp;
 use rusqlite::Connection;
-use rusqlite::types::Value;
+use rusqlite::types::ValueRef;
 use tokio_util::sync::CancellationToken;
 
 /// A pair in a folder of its own; the server's connection has SQLite's own defaults.
@@ -59,9 +62,11 @@ impl Pair {
         self.pair.synchronize(&work(&cancel, generation))
     }
 
-    /// Synchronizes and compares every row of every table.
+    /// Synchronizes and compares the schema and every row of every table.
+    #[track_caller]
     fn synchronize_and_compare(&self) -> PairOutcome {
         let outcome = self.synchronize().unwrap();
+        assert_eq!(schema(&self.source()), schema(&self.standby()));
         assert_eq!(dump(&self.source()), dump(&self.standby()));
         outcome
     }
@@ -77,33 +82,57 @@ fn work(cancel: &CancellationToken, generation: i64) -> Work<'_> {
     }
 }
 
-/// Every row of every table that is not ours, as text with its storage class.
+const THEIRS: &str = "name NOT LIKE 'csb\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+
+/// What a query finds, sorted, as text with storage classes and every byte and bit.
+fn rows(connection: &Connection, query: &str) -> Vec<String> {
+    let mut statement = connection.prepare(query).unwrap();
+    let width = statement.column_count();
+    let mut found: Vec<String> = statement
+        .query_map([], |row| {
+            let value = |i| {
+                Ok(match row.get_ref(i)? {
+                    ValueRef::Null => "NULL".to_owned(),
+                    ValueRef::Integer(value) => value.to_string(),
+                    ValueRef::Real(value) => format!("{value:?} {:x}", value.to_bits()),
+                    ValueRef::Text(bytes) => format!("'{}'", bytes.escape_ascii()),
+                    ValueRef::Blob(bytes) => format!("x'{}'", bytes.escape_ascii()),
+                })
+            };
+            Ok((0..width).map(value).collect::<rusqlite::Result<Vec<_>>>()?.join(", "))
+        })
+        .unwrap()
+        .collect::<rusqlite::Result<_>>()
+        .unwrap();
+    found.sort();
+    found
+}
+
+/// Every row of every table that is not ours; a virtual table's rows are in tables of their own.
 pub fn dump(path: &Path) -> Vec<String> {
     let connection = Connection::open(path).unwrap();
     let tables: Vec<String> = connection
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'csb\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name")
+        .prepare(&format!(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND {THEIRS} ORDER BY name"
+        ))
         .unwrap()
         .query_map([], |row| row.get(0))
         .unwrap()
         .collect::<rusqlite::Result<_>>()
         .unwrap();
-    let mut rows = Vec::new();
-    for table in tables {
-        let mut statement =
-            connection.prepare(&format!("SELECT * FROM \"{}\"", table.replace('"', "\"\""))).unwrap();
-        let width = statement.column_count();
-        let mut of_table: Vec<String> = statement
-            .query_map([], |row| {
-                let values: Vec<Value> = (0..width).map(|i| row.get(i)).collect::<rusqlite::Result<_>>()?;
-                Ok(format!("{table}: {values:?}"))
-            })
-            .unwrap()
-            .collect::<rusqlite::Result<_>>()
-            .unwrap();
-        of_table.sort();
-        rows.extend(of_table);
-    }
-    rows
+    let of_table = |table: &String| {
+        let query = format!("SELECT * FROM \"{}\"", table.replace('"', "\"\""));
+        rows(&connection, &query).into_iter().map(|row| format!("{table}: {row}")).collect::<Vec<_>>()
+    };
+    tables.iter().flat_map(of_table).collect()
+}
+
+/// Every object of the schema that is not ours.
+fn schema(path: &Path) -> Vec<String> {
+    rows(
+        &Connection::open(path).unwrap(),
+        &format!("SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND {THEIRS}"),
+    )
 }
 
 const USERS: &str = "

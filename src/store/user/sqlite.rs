@@ -4,10 +4,12 @@
 //! writers. Nothing in it uses syntax that an older SQLite than ours, inside the server, could not parse.
 
 mod capture;
+mod conflicts;
 mod datum;
 mod first_copy;
 mod fresh;
 mod import;
+mod index_sql;
 mod keys;
 mod pair;
 mod restore;
@@ -15,6 +17,7 @@ mod schema;
 mod source;
 mod standby;
 mod traces;
+mod triggers;
 
 pub use pair::SqlitePair;
 

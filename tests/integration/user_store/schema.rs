@@ -1,50 +1,6 @@
 //! What databases of every shape become.
 
-use cs_backup::error::ErrorKind;
-use rusqlite::Connection;
-
 use super::{Pair, USERS, dump};
-
-const PROSODY: &str = "
-CREATE TABLE prosody (host TEXT, user TEXT, store TEXT, key TEXT, type TEXT, value TEXT);
-CREATE INDEX prosody_index ON prosody (host, user, store, key);
-INSERT INTO prosody VALUES ('h', 'u', 'roster', 'a@h', 'json', '{}'), ('h', 'u', 'roster', NULL, 'json', '1'), ('h', 'u', 'roster', NULL, 'json', '2');
-";
-
-#[test]
-fn a_table_without_a_key_names_the_lines_to_add() {
-    let pair = Pair::new(PROSODY);
-    let error = pair.synchronize().unwrap_err();
-    assert_eq!(error.kind, ErrorKind::KeyMissing);
-    assert!(error.advice.contains("\"prosody\" = ["), "{}", error.advice);
-    assert!(!pair.standby().exists());
-}
-
-#[test]
-fn a_key_of_the_topology_may_be_shared_and_null() {
-    let pair = Pair::configured(PROSODY, |config| {
-        let key = ["host", "user", "store", "key"].map(str::to_owned).to_vec();
-        config.keys.insert("prosody".to_owned(), key);
-    });
-    pair.synchronize_and_compare();
-    pair.server
-        .execute_batch("DELETE FROM prosody WHERE value = '1'; INSERT INTO prosody VALUES ('h', 'u', 'roster', NULL, 'json', '3');")
-        .unwrap();
-    pair.synchronize_and_compare();
-    pair.server.execute_batch("VACUUM; DELETE FROM prosody WHERE key IS NULL").unwrap();
-    pair.synchronize_and_compare();
-}
-
-#[test]
-fn excluded_tables_travel_empty() {
-    let pair = Pair::configured("CREATE TABLE session_a (x); INSERT INTO session_a VALUES (1);", |config| {
-        config.exclude.push("session_*".to_owned());
-    });
-    pair.synchronize().unwrap();
-    assert_eq!(dump(&pair.standby()), Vec::<String>::new());
-    let standby = Connection::open(pair.standby()).unwrap();
-    standby.query_row("SELECT count(*) FROM session_a", [], |_| Ok(())).unwrap();
-}
 
 #[test]
 fn triggers_views_and_cascades_of_the_server_fire_only_at_the_source() {

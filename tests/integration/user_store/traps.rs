@@ -54,6 +54,79 @@ fn a_source_restored_to_an_earlier_state_is_noticed_and_the_newer_copy_kept() {
     assert!(dump(&kept).iter().any(|row| row.contains("lost")));
 }
 
+/// Rebuilds a table the way SQLite's documentation says, with its triggers created again from the saved schema.
+fn rebuild(server: &Connection, change: &str) {
+    let triggers: Vec<String> = server
+        .prepare("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'users'")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<rusqlite::Result<_>>()
+        .unwrap();
+    assert!(!triggers.is_empty());
+    server
+        .execute_batch(&format!(
+            "BEGIN; CREATE TABLE new_users (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, card BLOB);
+             INSERT INTO new_users SELECT id, {change}, card FROM users; DROP TABLE users;
+             ALTER TABLE new_users RENAME TO users; {}; COMMIT;",
+            triggers.join(";")
+        ))
+        .unwrap();
+}
+
+#[test]
+fn a_table_rebuilt_with_its_triggers_is_copied_whole() {
+    let pair = Pair::new(USERS);
+    pair.synchronize_and_compare();
+    for change in ["upper(name)", "lower(name)", "name || 'x'"] {
+        rebuild(&pair.server, change);
+        pair.synchronize_and_compare();
+        rebuild(&pair.server, "name || '1'");
+        rebuild(&pair.server, "name || '2'");
+        pair.server.execute_batch("VACUUM; UPDATE users SET card = 1 WHERE id = 1").unwrap();
+        pair.synchronize_and_compare();
+    }
+}
+
+#[test]
+fn writes_while_the_triggers_were_gone_are_noticed() {
+    let pair = Pair::new(USERS);
+    pair.synchronize_and_compare();
+    pair.server
+        .execute_batch(
+            "CREATE TABLE saved AS SELECT sql FROM sqlite_schema WHERE name = 'csb_t2_insert';
+             DROP TRIGGER csb_t2_insert; INSERT INTO users (name) VALUES ('unseen');",
+        )
+        .unwrap();
+    let sql: String = pair.server.query_row("SELECT sql FROM saved", [], |row| row.get(0)).unwrap();
+    assert!(sql.contains("ON \"users\""), "{sql}");
+    pair.server.execute_batch(&format!("DROP TABLE saved; {sql}")).unwrap();
+    pair.synchronize_and_compare();
+}
+
+#[test]
+fn a_vacuum_costs_no_copy_and_loses_nothing() {
+    let pair = Pair::new(
+        "CREATE TABLE t (k TEXT PRIMARY KEY, v); INSERT INTO t VALUES ('a', 1), ('b', 2), ('c', 3), ('d', 4);",
+    );
+    pair.synchronize_and_compare();
+    for statement in [
+        "DELETE FROM t WHERE k = 'a'; VACUUM; UPDATE t SET v = 9 WHERE k = 'd'",
+        "VACUUM; DELETE FROM t WHERE k = 'c'; VACUUM",
+    ] {
+        pair.server.execute_batch(statement).unwrap();
+        assert!(pair.synchronize_and_compare().moved.items_written <= 1);
+    }
+}
+
+#[test]
+fn deleting_everything_is_seen() {
+    let pair = Pair::new(USERS);
+    pair.synchronize_and_compare();
+    pair.server.execute_batch("DELETE FROM users; DELETE FROM contacts").unwrap();
+    assert_eq!(pair.synchronize_and_compare().moved.items_deleted, 4);
+}
+
 struct StopOnDrop<'a>(&'a std::sync::atomic::AtomicBool);
 
 impl Drop for StopOnDrop<'_> {

@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use uuid::Uuid;
 
-use super::schema::{Schema, Table, column_list};
+use super::schema::{Schema, Table, schema_version};
+use super::triggers::{Installed, triggers};
 use crate::error::Result;
-use crate::store::sqlite::{begin_write, quote, sqlite_error};
+use crate::store::sqlite::{begin_write, sqlite_error};
 use crate::store::user::Cursor;
 use crate::topology::UserStoreConfig;
 
@@ -26,9 +27,6 @@ CREATE TABLE IF NOT EXISTS csb_change (position INTEGER PRIMARY KEY AUTOINCREMEN
 CREATE TABLE IF NOT EXISTS csb_barrier (id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE,
     position INTEGER NOT NULL);
 ";
-
-/// Milliseconds since 1970 by functions that every SQLite has.
-const NOW_MS: &str = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
 
 /// The installed change log of an active copy.
 #[derive(Clone, Debug)]
@@ -62,8 +60,9 @@ pub(super) fn install(
         return describe(connection, schema, Vec::new()).map_err(failed);
     }
     let transaction = begin_write(connection).map_err(failed)?;
-    let schema = Schema::read(&transaction, path, config)?;
+    let mut schema = Schema::read(&transaction, path, config)?;
     let details = write(&transaction, &schema, now).map_err(failed)?;
+    schema.version = schema_version(&transaction).map_err(failed)?;
     let capture = describe(&transaction, schema, details).map_err(failed)?;
     transaction.commit().map_err(failed)?;
     Ok(capture)
@@ -183,12 +182,17 @@ fn is_installed(connection: &Connection, schema: &Schema) -> rusqlite::Result<bo
         return Ok(false);
     }
     let numbers = numbers(connection)?;
-    let mut wanted = BTreeMap::new();
+    let installed = Installed::read(connection)?;
+    let mut wanted = 0;
     for table in &schema.tables {
         let Some(number) = numbers.get(&(table.name.clone(), key_json(table))) else { return Ok(false) };
-        wanted.extend(triggers(table, *number));
+        let triggers = triggers(table, *number);
+        if !installed.has(&triggers) {
+            return Ok(false);
+        }
+        wanted += triggers.len();
     }
-    Ok(wanted == installed_triggers(connection)?)
+    Ok(wanted == installed.count())
 }
 
 fn write(transaction: &Transaction<'_>, schema: &Schema, now: Timestamp) -> rusqlite::Result<Vec<String>> {
@@ -199,28 +203,22 @@ fn write(transaction: &Transaction<'_>, schema: &Schema, now: Timestamp) -> rusq
             .execute("INSERT INTO csb_store (id, store_id) VALUES (1, ?1)", [Uuid::new_v4().to_string()])?;
     }
     widen_log(transaction, schema)?;
-    let mut installed = installed_triggers(transaction)?;
+    let mut installed = Installed::read(transaction)?;
     for table in &schema.tables {
         let number = number_of(transaction, table)?;
         let wanted = triggers(table, number);
-        if wanted.iter().all(|(name, sql)| installed.get(name) == Some(sql)) {
-            installed.retain(|name, _| !wanted.contains_key(name));
+        if installed.has(&wanted) {
+            installed.keep(&wanted);
             continue;
         }
-        for (name, sql) in wanted {
-            if installed.remove(&name).is_some() {
-                transaction.execute_batch(&format!("DROP TRIGGER {}", quote(&name)))?;
-            }
-            transaction.execute_batch(&sql)?;
-        }
+        installed.replace(transaction, &wanted)?;
         transaction.execute(
             "INSERT INTO csb_change (table_number, whole, at_ms) VALUES (?1, 1, ?2)",
             [number, now.as_millisecond()],
         )?;
         details.push(format!("Installed the change log's triggers on table {}.", table.name));
     }
-    for stale in installed.keys() {
-        transaction.execute_batch(&format!("DROP TRIGGER {}", quote(stale)))?;
+    for stale in installed.finish(transaction)? {
         details.push(format!("Removed the stale trigger {stale}."));
     }
     Ok(details)
@@ -285,62 +283,4 @@ fn number_of(connection: &Connection, table: &Table) -> rusqlite::Result<i64> {
 
 fn key_json(table: &Table) -> String {
     serde_json::Value::from(table.key.clone()).to_string()
-}
-
-fn installed_triggers(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
-    let mut statement = connection.prepare(
-        "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND substr(name, 1, 5) = 'csb_t'",
-    )?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    rows.collect()
-}
-
-/// The triggers of one table, by name.
-fn triggers(table: &Table, number: i64) -> BTreeMap<String, String> {
-    let target = quote(&table.name);
-    let into = format!(
-        "INSERT INTO csb_change (table_number, at_ms, {})",
-        (0..table.key.len()).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ")
-    );
-    let values = |row: &str| format!("SELECT {number}, {NOW_MS}, {}", column_list(&table.key, row));
-    let changed = table
-        .key
-        .iter()
-        .map(|column| format!("OLD.{0} IS NOT NEW.{0} OR typeof(OLD.{0}) <> typeof(NEW.{0})", quote(column)))
-        .collect::<Vec<_>>()
-        .join(" OR ");
-    let mut all = BTreeMap::new();
-    let mut add = |suffix: &str, event: &str, body: String| {
-        let name = format!("csb_t{number}_{suffix}");
-        let sql = format!("CREATE TRIGGER {name} {event} ON {target} BEGIN {body}; END");
-        all.insert(name, sql);
-    };
-    add("insert", "AFTER INSERT", format!("{into} {}", values("NEW.")));
-    add("delete", "AFTER DELETE", format!("{into} {}", values("OLD.")));
-    add(
-        "update",
-        "AFTER UPDATE",
-        format!("{into} {}; {into} {} WHERE {changed}", values("NEW."), values("OLD.")),
-    );
-    if !table.conflicts.is_empty() {
-        let body = |besides: &str| {
-            let parts = table.conflicts.iter().map(|index| {
-                let same = index
-                    .iter()
-                    .map(|column| {
-                        format!("{0} = NEW.{0} COLLATE {1}", quote(&column.name), quote(&column.collation))
-                    })
-                    .collect::<Vec<_>>()
-                    .join(" AND ");
-                format!("{into} {} FROM {target} WHERE {same}{besides}", values(""))
-            });
-            parts.collect::<Vec<_>>().join("; ")
-        };
-        let own = table.key.iter().map(|column| format!("{0} IS OLD.{0}", quote(column)));
-        // The updated row is in its own way, and its key is logged after the update.
-        let besides = format!(" AND NOT ({})", own.collect::<Vec<_>>().join(" AND "));
-        add("replace_insert", "BEFORE INSERT", body(""));
-        add("replace_update", "BEFORE UPDATE", body(&besides));
-    }
-    all
 }

@@ -14,6 +14,8 @@ pub(super) enum Datum {
     Blob(Vec<u8>),
 }
 
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
 /// A row, or the values of a key.
 pub(super) type Row = Vec<Datum>;
 
@@ -24,6 +26,20 @@ impl Datum {
             Datum::Null => 1,
             Datum::Integer(_) | Datum::Real(_) => 8,
             Datum::Text(bytes) | Datum::Blob(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// The integer that a number is worth, if it is one.
+    fn as_integer(&self) -> Option<i64> {
+        match self {
+            Datum::Integer(value) => Some(*value),
+            // The bounds are powers of two, so this conversion is exact; i64::MAX is not, and no such real is equal to it.
+            Datum::Real(value) if value.fract() == 0.0 && (-TWO_TO_63..TWO_TO_63).contains(value) =>
+            {
+                #[allow(clippy::cast_possible_truncation)]
+                Some(*value as i64)
+            }
+            _ => None,
         }
     }
 
@@ -39,13 +55,16 @@ impl Datum {
     }
 }
 
-/// Keys are compared by storage class and bits: one that SQLite thinks equal but is not the same travels twice,
-/// which is harmless.
+/// As SQLite compares values without a collation: numbers by what they are worth, whatever their storage class.
 impl PartialEq for Datum {
     fn eq(&self, other: &Self) -> bool {
+        match (self.as_integer(), other.as_integer()) {
+            (Some(a), Some(b)) => return a == b,
+            (None, None) => {}
+            _ => return false,
+        }
         match (self, other) {
             (Datum::Null, Datum::Null) => true,
-            (Datum::Integer(a), Datum::Integer(b)) => a == b,
             (Datum::Real(a), Datum::Real(b)) => a.to_bits() == b.to_bits(),
             (Datum::Text(a), Datum::Text(b)) | (Datum::Blob(a), Datum::Blob(b)) => a == b,
             _ => false,
@@ -57,10 +76,12 @@ impl Eq for Datum {}
 
 impl Hash for Datum {
     fn hash<H: Hasher>(&self, state: &mut H) {
+        if let Some(value) = self.as_integer() {
+            return value.hash(state);
+        }
         std::mem::discriminant(self).hash(state);
         match self {
-            Datum::Null => {}
-            Datum::Integer(value) => value.hash(state),
+            Datum::Null | Datum::Integer(_) => {}
             Datum::Real(value) => value.to_bits().hash(state),
             Datum::Text(bytes) | Datum::Blob(bytes) => bytes.hash(state),
         }
@@ -113,6 +134,33 @@ mod tests {
             connection.execute("INSERT INTO t VALUES (?1)", [&value]).unwrap();
             let back: Datum = connection.query_row("SELECT v FROM t", [], |row| row.get(0)).unwrap();
             assert_eq!(back, value);
+            assert_eq!(std::mem::discriminant(&back), std::mem::discriminant(&value));
+        }
+    }
+
+    #[test]
+    fn numbers_are_equal_where_sqlite_says_so() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        let values = [
+            Datum::Integer(i64::MAX),
+            Datum::Integer(i64::MIN),
+            Datum::Integer(0),
+            Datum::Integer(9_007_199_254_740_993),
+            Datum::Real(9_007_199_254_740_992.0),
+            Datum::Real(9_223_372_036_854_775_807.0),
+            Datum::Real(-9_223_372_036_854_775_808.0),
+            Datum::Real(-0.0),
+            Datum::Real(0.5),
+            Datum::Real(f64::NEG_INFINITY),
+            Datum::Text(b"0".to_vec()),
+            Datum::Blob(b"0".to_vec()),
+            Datum::Null,
+        ];
+        for a in &values {
+            for b in &values {
+                let equal: bool = connection.query_row("SELECT ?1 IS ?2", [a, b], |row| row.get(0)).unwrap();
+                assert_eq!(a == b, equal, "{a:?} {b:?}");
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! By what the rows of a table are told apart.
 
-use super::schema::{Column, IndexColumn, UniqueIndex};
+use super::schema::{Column, UniqueIndex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topology::UserStoreConfig;
 
@@ -19,28 +19,32 @@ pub(super) fn choose_key(
         primary.sort_by_key(|column| column.primary_key);
         return Ok(Some(primary.into_iter().map(|column| column.name.clone()).collect()));
     }
-    let not_null = |wanted: &IndexColumn| {
-        columns.iter().any(|column| column.name == wanted.name && column.not_null && !column.generated)
+    let not_null = |wanted: &str| {
+        columns.iter().any(|column| column.name == wanted && column.not_null && !column.generated)
     };
-    let index = unique
-        .iter()
-        .filter(|index| !index.partial)
-        .filter_map(|index| index.columns.as_ref())
-        .find(|index| index.iter().all(not_null));
-    if let Some(index) = index {
-        return Ok(Some(index.iter().map(|column| column.name.clone()).collect()));
+    let named = |index: &UniqueIndex| -> Option<Vec<String>> {
+        index.columns.iter().map(|(name, _)| name.clone().filter(|name| not_null(name))).collect()
+    };
+    if let Some(index) = unique.iter().filter(|index| !index.partial).find_map(named) {
+        return Ok(Some(index));
     }
-    let Some(named) = config.keys.get(table) else { return Ok(None) };
-    match named.iter().find(|name| !columns.iter().any(|column| column.name == **name)) {
-        None if named.is_empty() => Ok(None),
-        None => Ok(Some(named.clone())),
-        Some(unknown) => Err(Error::new(
-            ErrorKind::InvalidValue,
-            format!("The topology's key of table {table} names the column {unknown}, which the table does not have."),
-            format!("Correct user_store.keys.{table} in the topology document and publish it again."),
-        )
-        .at("table", table)),
-    }
+    // SQLite compares names without case.
+    let Some((_, named)) = config.keys.iter().find(|(name, _)| name.eq_ignore_ascii_case(table)) else {
+        return Ok(None);
+    };
+    let declared = |name: &String| {
+        let column = columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
+        column.map(|column| column.name.clone()).ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidValue,
+                format!("The topology's key of table {table} names the column {name}, which the table does not have."),
+                format!("Correct user_store.keys.{table} in the topology document and publish it again."),
+            )
+            .at("table", table)
+        })
+    };
+    let key = named.iter().map(declared).collect::<Result<Vec<_>>>()?;
+    Ok((!key.is_empty()).then_some(key))
 }
 
 /// The error that lists all tables without a key, with the lines that would give them one.

@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, Row};
 
 use super::PREFIX;
+use super::conflicts::{Conflict, Shape, conflicts};
 use super::keys::choose_key;
 use crate::error::{Error, Result};
 use crate::store::sqlite::{quote, sqlite_error};
@@ -28,37 +29,49 @@ pub(super) struct Table {
     pub(super) name: String,
     /// Columns that are stored, generated ones left out.
     pub(super) columns: Vec<String>,
-    /// Columns by which rows are told apart; several rows may share a key.
+    /// Columns by which rows are told apart; several rows may share a key. Keys are compared by bytes.
     pub(super) key: Vec<String>,
+    /// Columns of the key whose collation takes different text for equal.
+    pub(super) folded: Vec<String>,
     /// By what rows are walked in ranges.
     pub(super) order: Order,
-    /// Unique constraints other than the key: a REPLACE on one of them deletes a row without firing a trigger.
-    pub(super) conflicts: Vec<Vec<IndexColumn>>,
+    /// In what ways a row may replace another one than that of its key.
+    pub(super) conflicts: Vec<Conflict>,
 }
 
 /// A stable order in which a table can be read in pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// By the rowid, under a name that no column has. VACUUM may renumber it, which changes the schema version.
-    Rowid(&'static str),
-    /// By the primary key of a table without rowids.
+    /// By the rowid, as this SQL. VACUUM may renumber it, which changes the schema version.
+    Rowid(String),
+    /// By the primary key of a table without rowids, as SQL that compares as the key does.
     PrimaryKey(Vec<String>),
+    /// In none, so in one piece: columns hide all three names of the rowid.
+    Unordered,
 }
 
-/// One column of a unique index, with the collation it compares by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct IndexColumn {
-    pub(super) name: String,
-    pub(super) collation: String,
+impl Order {
+    /// The SQL terms of the order.
+    pub(super) fn terms(&self) -> &[String] {
+        match self {
+            Order::Rowid(term) => std::slice::from_ref(term),
+            Order::PrimaryKey(terms) => terms,
+            Order::Unordered => &[],
+        }
+    }
 }
 
-/// A unique index, as far as keys are concerned.
+/// A unique index.
 #[derive(Clone, Debug)]
 pub(super) struct UniqueIndex {
     pub(super) name: String,
+    /// Whether it is that of the primary key.
+    pub(super) primary: bool,
     pub(super) partial: bool,
-    /// None where a column of it is an expression.
-    pub(super) columns: Option<Vec<IndexColumn>>,
+    /// Each column, none where it is an expression, and the collation that it compares by.
+    pub(super) columns: Vec<(Option<String>, String)>,
+    /// None where a constraint made it.
+    pub(super) sql: Option<String>,
 }
 
 /// A column as declared.
@@ -171,16 +184,16 @@ impl Reader<'_> {
             }
             let columns = self.columns(name)?;
             let unique = self.unique_indexes(name)?;
-            for index in unique.iter().filter(|index| index.columns.is_none()) {
-                schema.warnings.push(format!(
-                    "The unique index {} of table {name} is on an expression: a row that INSERT OR REPLACE removes through it is not noticed.",
-                    index.name
-                ));
-            }
             match choose_key(name, &columns, &unique, self.config)
                 .map_err(|e| Failure::Schema(Box::new(e)))?
             {
-                Some(key) => schema.tables.push(table(name, &columns, &unique, key, without_rowid)),
+                Some(key) => {
+                    let (table, unwatched) = self.table(name, &columns, &unique, key, without_rowid)?;
+                    schema.tables.push(table);
+                    schema.warnings.extend(unwatched.iter().map(|index| {
+                        format!("The unique index {index} of table {name} cannot be read: a row that INSERT OR REPLACE removes through it is not noticed.")
+                    }));
+                }
                 None => without_key.push((name.clone(), columns)),
             }
         }
@@ -206,50 +219,85 @@ impl Reader<'_> {
     }
 
     fn unique_indexes(&self, table: &str) -> rusqlite::Result<Vec<UniqueIndex>> {
-        let mut statement = self
-            .connection
-            .prepare("SELECT name, partial FROM pragma_index_list(?1) WHERE \"unique\" ORDER BY name")?;
-        let rows = statement.query_map([table], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+        let mut statement = self.connection.prepare(
+            "SELECT name, origin = 'pk', partial, (SELECT sql FROM sqlite_schema AS s WHERE s.type = 'index' AND s.name = i.name)
+             FROM pragma_index_list(?1) AS i WHERE \"unique\" ORDER BY name",
+        )?;
+        let rows = statement.query_map([table], |row| {
+            Ok(UniqueIndex {
+                name: row.get(0)?,
+                primary: row.get(1)?,
+                partial: row.get(2)?,
+                columns: Vec::new(),
+                sql: row.get(3)?,
+            })
+        })?;
         let mut indexes = Vec::new();
-        for row in rows {
-            let (name, partial) = row?;
-            let mut columns = self
+        for index in rows {
+            let mut index = index?;
+            index.columns = self
                 .connection
-                .prepare("SELECT name, coll FROM pragma_index_xinfo(?1) WHERE \"key\" ORDER BY seqno")?;
-            let columns: Vec<(Option<String>, String)> = columns
-                .query_map([&name], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .prepare("SELECT name, coll FROM pragma_index_xinfo(?1) WHERE \"key\" ORDER BY seqno")?
+                .query_map([&index.name], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<rusqlite::Result<_>>()?;
-            let columns = columns
-                .into_iter()
-                .map(|(name, collation)| Some(IndexColumn { name: name?, collation }))
-                .collect();
-            indexes.push(UniqueIndex { name, partial, columns });
+            indexes.push(index);
         }
         Ok(indexes)
     }
-}
 
-fn table(
-    name: &str,
-    columns: &[Column],
-    unique: &[UniqueIndex],
-    key: Vec<String>,
-    without_rowid: bool,
-) -> Table {
-    let mut primary: Vec<&Column> = columns.iter().filter(|column| column.primary_key > 0).collect();
-    primary.sort_by_key(|column| column.primary_key);
-    let order = if without_rowid {
-        Order::PrimaryKey(primary.into_iter().map(|column| column.name.clone()).collect())
-    } else {
+    /// The collation that a column was declared with.
+    fn collation(&self, table: &str, column: &str) -> rusqlite::Result<String> {
+        let (_, collation, ..) = self.connection.column_metadata(Some("main"), table, column)?;
+        Ok(collation.map_or_else(|| "BINARY".to_owned(), |name| name.to_string_lossy().into_owned()))
+    }
+
+    /// A table as it is copied, and the unique indexes of it that cannot be watched.
+    fn table(
+        &self,
+        name: &str,
+        columns: &[Column],
+        unique: &[UniqueIndex],
+        key: Vec<String>,
+        without_rowid: bool,
+    ) -> rusqlite::Result<(Table, Vec<String>)> {
+        let primary_index = unique.iter().find(|index| index.primary);
         let taken = |alias: &str| columns.iter().any(|column| column.name.eq_ignore_ascii_case(alias));
-        Order::Rowid(["rowid", "_rowid_", "oid"].into_iter().find(|alias| !taken(alias)).unwrap_or("rowid"))
-    };
-    let same_as_key = |index: &[IndexColumn]| index.iter().map(|c| &c.name).eq(key.iter());
-    let conflicts =
-        unique.iter().filter_map(|index| index.columns.clone()).filter(|index| !same_as_key(index)).collect();
-    let columns =
-        columns.iter().filter(|column| !column.generated).map(|column| column.name.clone()).collect();
-    Table { name: name.to_owned(), columns, key, order, conflicts }
+        let rowid = ["rowid", "_rowid_", "oid"].into_iter().find(|alias| !without_rowid && !taken(alias));
+        // A primary key without an index is the rowid under another name.
+        let alias = columns.iter().find(|column| column.primary_key > 0 && primary_index.is_none());
+        let order = match (primary_index, rowid, alias) {
+            (Some(index), ..) if without_rowid => Order::PrimaryKey(self.index_terms(name, index)?),
+            (_, Some(rowid), _) => Order::Rowid(rowid.to_owned()),
+            (_, None, Some(alias)) => Order::Rowid(quote(&alias.name)),
+            _ => Order::Unordered,
+        };
+        let mut folded = Vec::new();
+        for column in &key {
+            if !self.collation(name, column)?.eq_ignore_ascii_case("BINARY") {
+                folded.push(column.clone());
+            }
+        }
+        let rowid = rowid.filter(|_| alias.is_none());
+        let (conflicts, unwatched) = conflicts(&Shape { table: name, columns, unique, key: &key, rowid });
+        let columns =
+            columns.iter().filter(|column| !column.generated).map(|column| column.name.clone()).collect();
+        Ok((Table { name: name.to_owned(), columns, key, folded, order, conflicts }, unwatched))
+    }
+
+    /// The columns of a primary key's index as SQL that compares as the index does.
+    fn index_terms(&self, table: &str, index: &UniqueIndex) -> rusqlite::Result<Vec<String>> {
+        let mut terms = Vec::new();
+        for (column, collation) in &index.columns {
+            let column = column.as_deref().unwrap_or_default();
+            let declared = self.collation(table, column)?;
+            terms.push(if declared.eq_ignore_ascii_case(collation) {
+                quote(column)
+            } else {
+                format!("{} COLLATE {}", quote(column), quote(collation))
+            });
+        }
+        Ok(terms)
+    }
 }
 
 /// Whether a table name fits a pattern in which `*` stands for any characters.

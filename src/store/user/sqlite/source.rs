@@ -138,10 +138,7 @@ impl Source<'_> {
             let started = Instant::now();
             let mut statement = transaction.prepare_cached(&range_query(table, after.is_some()))?;
             let mut found = statement.query(params_from_iter(after.iter().flatten()))?;
-            let order_width = match &table.order {
-                Order::Rowid(_) => 1,
-                Order::PrimaryKey(columns) => columns.len(),
-            };
+            let order_width = table.order.terms().len();
             let (mut rows, mut bytes) = (Vec::new(), 0);
             while let Some(row) = found.next()? {
                 let values = (0..table.columns.len())
@@ -149,7 +146,8 @@ impl Source<'_> {
                     .collect::<rusqlite::Result<Row>>()?;
                 bytes += values.iter().map(Datum::size).sum::<u64>();
                 rows.push(values);
-                if bytes >= SLICE_BYTES || started.elapsed() >= SLICE_TIME {
+                let full = bytes >= SLICE_BYTES || started.elapsed() >= SLICE_TIME;
+                if full && order_width > 0 {
                     let position = (0..order_width).map(|i| row.get(i)).collect::<rusqlite::Result<Row>>()?;
                     return Ok((rows, Some(position)));
                 }
@@ -302,27 +300,35 @@ fn key_query(table: &Table) -> String {
     )
 }
 
-/// `IS`, because key columns that the topology names may hold NULL.
+/// Holds for the rows of a key, by bytes. `IS`, because key columns that the topology names may hold NULL. A column with
+/// a collation of its own is compared by it too, so that its index is used.
 pub(super) fn key_condition(table: &Table) -> String {
-    let terms = table.key.iter().enumerate().map(|(i, column)| format!("{} IS ?{}", quote(column), i + 1));
+    let terms = table.key.iter().enumerate().map(|(i, column)| {
+        let (column, number) = (quote(column), i + 1);
+        let exact = format!("{column} IS ?{number}");
+        if table.folded.iter().any(|folded| quote(folded) == column) {
+            format!("{exact} AND {exact} COLLATE BINARY")
+        } else {
+            exact
+        }
+    });
     terms.collect::<Vec<_>>().join(" AND ")
 }
 
 fn range_query(table: &Table, goes_on: bool) -> String {
-    let order = match &table.order {
-        Order::Rowid(alias) => (*alias).to_owned(),
-        Order::PrimaryKey(columns) => column_list(columns, ""),
+    let terms = table.order.terms();
+    let (name, columns) = (quote(&table.name), column_list(&table.columns, ""));
+    if terms.is_empty() {
+        return format!("SELECT {columns} FROM {name}");
+    }
+    let order = terms.join(", ");
+    let condition = if goes_on {
+        let marks = (1..=terms.len()).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
+        format!("WHERE ({order}) > ({marks})")
+    } else {
+        String::new()
     };
-    let condition = match &table.order {
-        _ if !goes_on => String::new(),
-        Order::Rowid(alias) => format!("WHERE {alias} > ?1"),
-        Order::PrimaryKey(columns) => {
-            let marks = (1..=columns.len()).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
-            format!("WHERE ({order}) > ({marks})")
-        }
-    };
-    let columns = column_list(&table.columns, "");
-    format!("SELECT {order}, {columns} FROM {} {condition} ORDER BY {order}", quote(&table.name))
+    format!("SELECT {order}, {columns} FROM {name} {condition} ORDER BY {order}")
 }
 
 /// Roughly how many rows some tables have, cheaply: the span of rowids, or a count where there are none. Nothing where
@@ -341,7 +347,7 @@ pub(super) fn row_estimate<'t>(
             Order::Rowid(alias) => rows(format!(
                 "SELECT coalesce((SELECT max({alias}) FROM {name}) - (SELECT min({alias}) FROM {name}) + 1, 0)"
             ))?,
-            Order::PrimaryKey(_) => {
+            Order::PrimaryKey(_) | Order::Unordered => {
                 let counted = rows(format!("SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT {COUNTED})"))?;
                 if counted == COUNTED {
                     return Ok(None);
