@@ -127,12 +127,17 @@ pub fn dump(path: &Path) -> Vec<String> {
     tables.iter().flat_map(of_table).collect()
 }
 
-/// Every object of the schema that is not ours.
+/// Every object of the schema that is not ours, and what AUTOINCREMENT gave out.
 fn schema(path: &Path) -> Vec<String> {
-    rows(
-        &Connection::open(path).unwrap(),
+    let connection = Connection::open(path).unwrap();
+    let mut found = rows(
+        &connection,
         &format!("SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND {THEIRS}"),
-    )
+    );
+    if connection.table_exists(None::<&str>, "sqlite_sequence").unwrap() {
+        found.extend(rows(&connection, &format!("SELECT * FROM sqlite_sequence WHERE {THEIRS}")));
+    }
+    found
 }
 
 const USERS: &str = "

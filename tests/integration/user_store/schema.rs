@@ -1,6 +1,9 @@
 //! What databases of every shape become.
 
-use super::{Pair, USERS, dump};
+use cs_backup::error::ErrorKind;
+use cs_backup::store::user::UserStorePair;
+
+use super::{Pair, USERS, dump, rows};
 
 #[test]
 fn triggers_views_and_cascades_of_the_server_fire_only_at_the_source() {
@@ -56,4 +59,109 @@ fn a_table_rebuilt_without_its_triggers_is_copied_whole() {
     pair.synchronize_and_compare();
     pair.server.execute_batch("DELETE FROM users WHERE id = 1").unwrap();
     pair.synchronize_and_compare();
+}
+
+#[test]
+fn ids_that_were_given_out_are_not_given_out_again_after_a_failover() {
+    let pair = Pair::new(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, v); INSERT INTO t (v) VALUES (1), (2), (3); DELETE FROM t WHERE id = 3;",
+    );
+    for statement in [
+        "INSERT INTO t (v) VALUES (4); DELETE FROM t WHERE id = 4",
+        "UPDATE sqlite_sequence SET seq = 100 WHERE name = 't'",
+        "ALTER TABLE t RENAME TO u; CREATE TABLE w (id INTEGER PRIMARY KEY AUTOINCREMENT)",
+        "INSERT INTO w VALUES (7); DELETE FROM w; INSERT INTO u (v) VALUES (5)",
+    ] {
+        pair.synchronize_and_compare();
+        pair.server.execute_batch(statement).unwrap();
+    }
+    pair.synchronize_and_compare();
+    assert!(pair.synchronize().unwrap().moved.is_nothing());
+    let standby = rusqlite::Connection::open(pair.standby()).unwrap();
+    assert_eq!(rows(&standby, "SELECT seq FROM sqlite_sequence WHERE name = 'u'"), ["101"]);
+}
+
+#[test]
+fn names_that_only_this_product_may_use_are_refused_and_never_removed() {
+    let pair = Pair::new(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY); CREATE TABLE CSB_change (x); CREATE TABLE csb_mine (x);",
+    );
+    let error = pair.synchronize().unwrap_err();
+    assert_eq!(error.kind, ErrorKind::ForeignContent);
+    assert_eq!(error.context["tables"], "CSB_change, csb_mine");
+    assert!(pair.pair.remove_traces(false).unwrap().is_empty());
+    pair.server.execute_batch("SELECT * FROM CSB_change; SELECT * FROM csb_mine").unwrap();
+}
+
+#[test]
+fn rows_keep_their_storage_class_and_every_bit() {
+    for encoding in ["UTF-8", "UTF-16le", "UTF-16be"] {
+        let pair = Pair::new(&format!(
+            "PRAGMA encoding = '{encoding}';
+             CREATE TABLE any (id INTEGER PRIMARY KEY, v); CREATE TABLE exact (id INTEGER PRIMARY KEY, i INTEGER, r REAL, t TEXT, b BLOB, x ANY) STRICT;
+             CREATE TABLE made (id INTEGER PRIMARY KEY, a, kept AS (a || '!') STORED, seen AS (upper(a)) VIRTUAL);
+             INSERT INTO any (v) VALUES (NULL), (9e999), (-9e999), (9e999 - 9e999), (-0.0), (1.0), (1), ('1'), ('a' || char(0) || 'b'),
+                 (char(0x1F600, 0x301, 0xFFFD)), (''), (x''), (x'00ff'), (9223372036854775807), (-9223372036854775808), (4.9e-324);
+             INSERT INTO exact SELECT id, id, id, v, NULL, v FROM any WHERE typeof(v) = 'text';
+             INSERT INTO made (a) SELECT v FROM any;"
+        ));
+        pair.synchronize_and_compare();
+        pair.server
+            .execute_batch(
+                "UPDATE any SET id = id + 100; UPDATE made SET id = -id; DELETE FROM exact WHERE id = 8",
+            )
+            .unwrap();
+        pair.synchronize_and_compare();
+        let standby = rusqlite::Connection::open(pair.standby()).unwrap();
+        assert_eq!(rows(&standby, "PRAGMA encoding"), [format!("'{encoding}'")]);
+    }
+}
+
+#[test]
+fn text_that_is_no_unicode_keeps_its_bytes() {
+    let pair = Pair::new(
+        "CREATE TABLE t (k TEXT PRIMARY KEY, v TEXT); INSERT INTO t VALUES (CAST(x'ff00fe' AS TEXT), CAST(x'eda080' AS TEXT));",
+    );
+    pair.synchronize_and_compare();
+    pair.server.execute_batch("UPDATE t SET v = k; UPDATE t SET k = CAST(x'c3' AS TEXT)").unwrap();
+    pair.synchronize_and_compare();
+}
+
+#[test]
+fn names_of_any_kind_are_quoted() {
+    let pair = Pair::new(
+        "CREATE TABLE \"\" (\"\" PRIMARY KEY, \"a b\" UNIQUE);
+         CREATE TABLE \"sel\"\"ect\" (\"from\" TEXT, 'it''s', \"x]y\", PRIMARY KEY (\"from\", \"it's\")) WITHOUT ROWID;
+         CREATE TABLE \"ñ 表\" (rowid, _rowid_ PRIMARY KEY, oid); CREATE TABLE Users (ID INTEGER PRIMARY KEY);
+         CREATE TABLE hidden (rowid INTEGER PRIMARY KEY, _rowid_, oid); CREATE TABLE only_key (k PRIMARY KEY) WITHOUT ROWID;
+         CREATE UNIQUE INDEX \"in dex\" ON \"sel\"\"ect\" (\"from\" COLLATE NOCASE, lower(\"it's\")) WHERE \"x]y\" IS NOT NULL;
+         INSERT INTO \"\" VALUES (1, 2); INSERT INTO \"sel\"\"ect\" VALUES ('a', 'b', 1); INSERT INTO \"ñ 表\" VALUES (1, 1, 1), (1, 2, 1), (1, NULL, 1);
+         INSERT INTO users VALUES (1); INSERT INTO hidden VALUES (5, 5, 5), (6, 5, 5); INSERT INTO only_key VALUES ('k');",
+    );
+    pair.synchronize_and_compare();
+    pair.server
+        .execute_batch(
+            "REPLACE INTO \"\" VALUES (3, 2); REPLACE INTO \"sel\"\"ect\" VALUES ('A', 'c', 2); UPDATE \"ñ 表\" SET oid = 2 WHERE _rowid_ = 1;
+             UPDATE users SET id = 7; DELETE FROM hidden WHERE rowid = 5; INSERT INTO only_key VALUES ('l');",
+        )
+        .unwrap();
+    pair.synchronize_and_compare();
+}
+
+/// FTS5 writes to its tables while SQLite begins a statement that can be undone, and every statement on a table with a
+/// trigger can: with triggers of ours there, the server's process would recurse until its stack ends.
+#[test]
+fn tables_of_a_full_text_index_get_no_triggers() {
+    let pair = Pair::new(
+        "CREATE TABLE docs (id INTEGER PRIMARY KEY, body); CREATE VIRTUAL TABLE notes USING fts5(body);
+         CREATE TRIGGER docs_in AFTER INSERT ON docs BEGIN INSERT INTO notes (rowid, body) VALUES (NEW.id, NEW.body); END;",
+    );
+    assert_eq!(pair.synchronize().unwrap().quarantined[0].item, "table notes");
+    let triggers = "SELECT tbl_name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'csb%' AND tbl_name <> 'csb_store'";
+    let tables = rows(&pair.server, triggers);
+    assert!(!tables.is_empty() && tables.iter().all(|table| table == "'docs'"), "{tables:?}");
+    pair.server
+        .execute_batch("BEGIN; INSERT INTO docs (body) SELECT value FROM json_each('[1,2,3]'); DELETE FROM notes WHERE rowid = 1; COMMIT")
+        .unwrap();
+    pair.synchronize().unwrap();
 }

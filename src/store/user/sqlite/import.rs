@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, params_from_iter};
 use super::datum::{Datum, Row};
 use super::schema::{SchemaObject, Table, column_list, objects};
 use super::source::{TableBatch, key_condition};
-use super::standby;
+use super::{sequences, standby};
 use crate::error::Result;
 use crate::report::{Moved, QuarantinedItem};
 use crate::store::sqlite::{quote, sqlite_error};
@@ -71,6 +71,14 @@ impl Import<'_> {
             }
             standby::raise_fence(connection, wanted)
         })
+    }
+
+    /// Makes the numbers that AUTOINCREMENT has given out those of the source.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn set_sequences(&mut self, objects: &[SchemaObject], wanted: &[Row]) -> Result<()> {
+        self.run(|connection, _| sequences::write(connection, objects, wanted))
     }
 
     /// Empties a table that is going to be copied whole.

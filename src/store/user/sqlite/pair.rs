@@ -15,7 +15,7 @@ use super::source::{
     BATCH_CHANGES, LOCK_PATIENCE, Source, is_schema_change, patiently, row_count, while_busy,
 };
 use super::standby::{self, Found};
-use super::{restore, traces};
+use super::{restore, sequences, traces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::sqlite::{Access, open, sqlite_error};
 use crate::store::user::{Cursor, PairObservation, PairOutcome, UserStorePair, Work};
@@ -221,7 +221,13 @@ impl Run<'_> {
         let failed = |cause| sqlite_error("read", path, &cause);
         Ok(self.source.last_position(self.work)? == cursor.position
             && !standby::has_quarantined(standby).map_err(failed)?
-            && self.source.objects(self.work)? == objects(standby).map_err(failed)?)
+            && self.source.objects(self.work)? == objects(standby).map_err(failed)?
+            && sequences::are(
+                standby,
+                &self.source.capture.schema.objects,
+                &self.source.sequences(self.work)?,
+            )
+            .map_err(failed)?)
     }
 
     /// Fills a copy from a position on until it equals the source at one position, and moves its cursor there. Rows
@@ -270,6 +276,7 @@ impl Run<'_> {
                 });
             }
             if slice.exhausted && whole.is_empty() {
+                import.set_sequences(&wanted, &slice.sequences)?;
                 break;
             }
             if position > backlog_end {

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, Row};
 
-use super::PREFIX;
 use super::conflicts::{Conflict, Shape, conflicts};
 use super::keys::choose_key;
+use super::{PREFIX, reserved};
 use crate::error::{Error, Result};
 use crate::store::sqlite::{quote, sqlite_error};
 use crate::topology::UserStoreConfig;
@@ -128,7 +128,7 @@ pub(super) fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
 pub(super) fn objects(connection: &Connection) -> rusqlite::Result<Vec<SchemaObject>> {
     let mut statement = connection.prepare(
         "SELECT type, name, tbl_name, sql FROM sqlite_schema
-         WHERE sql IS NOT NULL AND substr(name, 1, 4) <> ?1 AND substr(name, 1, 7) <> 'sqlite_'
+         WHERE sql IS NOT NULL AND lower(substr(name, 1, 4)) <> ?1 AND substr(name, 1, 7) <> 'sqlite_'
            AND tbl_name NOT IN (SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'shadow')
          ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 WHEN 'view' THEN 2 ELSE 3 END, name",
     )?;
@@ -158,6 +158,9 @@ impl Reader<'_> {
     fn read(&self) -> Result<Schema, Failure> {
         let version = schema_version(self.connection)?;
         let objects = objects(self.connection)?;
+        if let Some(error) = reserved::refusal(self.connection)? {
+            return Err(Failure::Schema(Box::new(error)));
+        }
         let mut kinds = BTreeMap::new();
         {
             let mut statement = self

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::capture::{self, Capture};
 use super::datum::{Datum, Row};
 use super::schema::{Order, SchemaObject, Table, column_list, objects, schema_version};
+use super::sequences;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::sqlite::{begin_write, quote, sqlite_error};
 use crate::store::user::{Cursor, Work};
@@ -46,6 +47,8 @@ pub(super) struct Slice {
     pub(super) tables: BTreeMap<String, TableBatch>,
     /// Tables that have to be copied whole.
     pub(super) whole: BTreeSet<String>,
+    /// What AUTOINCREMENT had given out; only where the slice is exhausted.
+    pub(super) sequences: Vec<Row>,
     pub(super) bytes: u64,
 }
 
@@ -101,6 +104,9 @@ impl Source<'_> {
                     let batch = slice.tables.entry(table.name.clone()).or_default();
                     slice.bytes += read_key(transaction, table, key, batch)?;
                 }
+            }
+            if slice.exhausted {
+                slice.sequences = sequences::read(transaction, &self.capture.schema.objects)?;
             }
             Ok(slice)
         })
@@ -162,6 +168,14 @@ impl Source<'_> {
     /// As for [`Source::changes`].
     pub(super) fn objects(&self, work: &Work<'_>) -> Result<Vec<SchemaObject>> {
         self.snapshot(work, |transaction| objects(transaction))
+    }
+
+    /// What AUTOINCREMENT has given out.
+    ///
+    /// # Errors
+    /// As for [`Source::changes`].
+    pub(super) fn sequences(&self, work: &Work<'_>) -> Result<Vec<Row>> {
+        self.snapshot(work, |transaction| sequences::read(transaction, &self.capture.schema.objects))
     }
 
     /// Roughly how many rows there are to copy: cheap to say, never too few.

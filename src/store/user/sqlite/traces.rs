@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::PREFIX;
 use super::pair::SqlitePair;
+use super::reserved::is_ours;
 use super::source::{LOCK_PATIENCE, while_busy};
 use super::standby;
 use crate::error::Result;
@@ -46,7 +47,7 @@ fn remove_from(
         })
         .map_err(failed)?;
     let mut traces = Vec::new();
-    for (kind, name) in found {
+    for (kind, name) in found.into_iter().filter(|(kind, name)| is_ours(kind, name)) {
         if !dry_run {
             let sql = format!("DROP {} {}", kind.to_ascii_uppercase(), quote(&name));
             transaction.execute_batch(&sql).map_err(failed)?;

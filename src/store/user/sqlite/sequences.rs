@@ -1,0 +1,53 @@
+//! The numbers that AUTOINCREMENT has given out: without them a server that goes on with the standby copy would give an
+//! id out again whose row was deleted.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, params_from_iter};
+
+use super::capture::has_table;
+use super::datum::Row;
+use super::schema::SchemaObject;
+
+/// `sqlite_sequence` as far as it concerns these tables.
+pub(super) fn read(connection: &Connection, objects: &[SchemaObject]) -> rusqlite::Result<Vec<Row>> {
+    if !has_table(connection, "sqlite_sequence")? {
+        return Ok(Vec::new());
+    }
+    let mut statement =
+        connection.prepare_cached("SELECT name, seq FROM sqlite_sequence ORDER BY name, seq")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let ValueRef::Text(name) = row.get_ref(0)? else { continue };
+        if objects.iter().any(|object| object.kind == "table" && object.name.as_bytes() == name) {
+            found.push(vec![row.get(0)?, row.get(1)?]);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the numbers of a copy are these. A copy whose tables count nothing keeps no numbers.
+pub(super) fn are(
+    connection: &Connection,
+    objects: &[SchemaObject],
+    wanted: &[Row],
+) -> rusqlite::Result<bool> {
+    Ok(read(connection, objects)? == wanted || !has_table(connection, "sqlite_sequence")?)
+}
+
+/// Makes the numbers of a copy these.
+pub(super) fn write(
+    connection: &Connection,
+    objects: &[SchemaObject],
+    wanted: &[Row],
+) -> rusqlite::Result<()> {
+    if are(connection, objects, wanted)? {
+        return Ok(());
+    }
+    connection.execute("DELETE FROM sqlite_sequence WHERE substr(name, 1, 4) <> 'csb_'", [])?;
+    let mut statement = connection.prepare("INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)")?;
+    for row in wanted {
+        statement.execute(params_from_iter(row))?;
+    }
+    Ok(())
+}
