@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Merges the sources into one CsBackup.psm1: it imports four times as fast as forty dot-sourced files. Needs no PowerShell.
+# Builds the module: merges the sources into one CsBackup.psm1, which imports four times as fast as forty dot-sourced
+# files, and makes the help files out of help/ (that part needs pwsh; without it the module has no help, and says so here).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -25,3 +26,15 @@ if LC_ALL=C grep -nP '[^\x00-\x7F]' "$target.new"; then
 fi
 mv "$target.new" "$target"
 echo "$PWD/$target: $(grep -c '^function ' "$target") functions"
+
+help=(en-US/CsBackup-help.xml it/CsBackup-help.xml)
+is_current() {
+    [[ -f ${help[0]} && -f ${help[1]} ]] && [[ -z $(find help src CsBackup.psd1 build-help.ps1 -newer "${help[0]}" -print -quit) ]]
+}
+if is_current; then
+    echo "$PWD/help: unchanged"
+elif command -v pwsh > /dev/null; then
+    echo "$PWD/help: $(pwsh -NoProfile -NonInteractive -File build-help.ps1)"
+else
+    echo "$PWD/help: not built, pwsh is not on PATH"
+fi

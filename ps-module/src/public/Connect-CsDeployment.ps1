@@ -1,39 +1,5 @@
 function Connect-CsDeployment {
-    <#
-    .SYNOPSIS
-    Chooses the deployment that the other cmdlets of this session work on.
-
-    .DESCRIPTION
-    Opens a deployment file, which names the Central Management store and the local replica. Without this cmdlet the others use
-    the deployment file that the environment variable CSBACKUP_DEPLOYMENT names. The native library is looked for in the
-    module's folder runtimes/<rid>/native, then in ../target/release and ../target/debug of a checkout; the environment
-    variable CSBACKUP_LIBRARY names another one.
-
-    .PARAMETER Path
-    Path of deployment.toml, or of the folder that it lies in.
-
-    .PARAMETER PassThru
-    Returns the deployment: its file, and the library that serves it.
-
-    .INPUTS
-    System.String, or objects with a property DeploymentFile.
-
-    .OUTPUTS
-    None, or CsBackup.Deployment with -PassThru.
-
-    .EXAMPLE
-    Connect-CsDeployment ./deployment.toml
-
-    Connects this session to a deployment.
-
-    .EXAMPLE
-    Connect-CsDeployment ./deployment.toml -PassThru
-
-    Connects, and shows the file and the library.
-
-    .LINK
-    New-CsSampleDeployment
-    #>
+    # .EXTERNALHELP CsBackup-help.xml
     [CmdletBinding(PositionalBinding = $false)]
     [OutputType('CsBackup.Deployment')]
     param(

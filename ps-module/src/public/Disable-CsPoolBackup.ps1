@@ -1,37 +1,5 @@
 function Disable-CsPoolBackup {
-    <#
-    .SYNOPSIS
-    Removes every trace of the backup service from a pool's stores, and lists what it removed.
-
-    .DESCRIPTION
-    Removes triggers, change log and fences. The server software's own tables and files stay as they are. After that the pool is not
-    backed up any more until the next Backup-CsPool, which begins with a full copy.
-
-    .PARAMETER PoolFqdn
-    Fully qualified domain name of the pool. Accepts names, and objects with a property PoolFqdn, Fqdn or Identity, from the pipeline.
-
-    .PARAMETER Force
-    Does not ask. -WhatIf still wins.
-
-    .INPUTS
-    System.String: the fully qualified domain name of a pool.
-
-    .OUTPUTS
-    CsBackup.RemovedItem: PoolFqdn, Store, Kind, Name.
-
-    .EXAMPLE
-    Disable-CsPoolBackup -PoolFqdn "atl-cs-001.litwareinc.com" -WhatIf
-
-    Prints what would be removed.
-
-    .EXAMPLE
-    Disable-CsPoolBackup -PoolFqdn "atl-cs-001.litwareinc.com"
-
-    Asks, then removes it.
-
-    .LINK
-    Backup-CsPool
-    #>
+    # .EXTERNALHELP CsBackup-help.xml
     [CmdletBinding(SupportsShouldProcess, ConfirmImpact = 'High', PositionalBinding = $false)]
     [OutputType('CsBackup.RemovedItem')]
     param(

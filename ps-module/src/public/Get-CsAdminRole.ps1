@@ -1,33 +1,5 @@
 function Get-CsAdminRole {
-    <#
-    .SYNOPSIS
-    Returns the administrative roles and the cmdlets that each may run.
-
-    .DESCRIPTION
-    Roles are kept in the Central Management store.
-
-    .PARAMETER Identity
-    Name of the role; wildcards are allowed.
-
-    .PARAMETER Filter
-    Wildcards that the role's name must match.
-
-    .PARAMETER LocalStore
-    Reads the local replica instead of the Central Management store; works while the store is down.
-
-    .OUTPUTS
-    CsBackup.AdminRole: Identity, IsStandardRole, Cmdlets.
-
-    .EXAMPLE
-    Get-CsAdminRole | Where-Object {$_.Cmdlets -match "Backup-CsPool"}
-
-    Lists the roles that may back up a pool.
-
-    .EXAMPLE
-    Get-CsAdminRole -Identity CsAdministrator
-
-    Returns one role.
-    #>
+    # .EXTERNALHELP CsBackup-help.xml
     [CmdletBinding(DefaultParameterSetName = 'Identity', PositionalBinding = $false)]
     [OutputType('CsBackup.AdminRole')]
     param(

@@ -1,42 +1,5 @@
 function Get-CsBackupJob {
-    <#
-    .SYNOPSIS
-    Returns the jobs of this deployment, the newest first, or writes one job's HTML log.
-
-    .DESCRIPTION
-    Jobs of other processes are listed too. A job whose process died is Failed, with the error Interrupted.
-
-    .PARAMETER JobId
-    The job's id.
-
-    .PARAMETER PoolFqdn
-    Only the jobs of this pool.
-
-    .PARAMETER Report
-    Writes the job's HTML log to this file. A file that is there is overwritten.
-
-    .INPUTS
-    System.String, or objects with a property JobId.
-
-    .OUTPUTS
-    CsBackup.Job: JobId, Command, PoolFqdn, State, StartedAt, FinishedAt, Duration, Machine, ProcessId.
-
-    .EXAMPLE
-    Get-CsBackupJob
-
-    Lists the jobs.
-
-    .EXAMPLE
-    Get-CsBackupJob -PoolFqdn "atl-cs-001.litwareinc.com" | Select-Object -First 1 | Get-CsBackupJob -Report ./last.html
-
-    Saves the log of a pool's last job.
-
-    .LINK
-    Wait-CsBackupJob
-
-    .LINK
-    Stop-CsBackupJob
-    #>
+    # .EXTERNALHELP CsBackup-help.xml
     [CmdletBinding(DefaultParameterSetName = 'List', PositionalBinding = $false)]
     [OutputType('CsBackup.Job')]
     param(

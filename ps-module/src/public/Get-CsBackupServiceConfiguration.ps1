@@ -1,4 +1,5 @@
 function Get-CsBackupServiceConfiguration {
+    # .EXTERNALHELP CsBackup-help.xml
     [CmdletBinding(DefaultParameterSetName = 'Identity', PositionalBinding = $false)]
     [OutputType('CsBackup.BackupServiceConfiguration')]
     param(

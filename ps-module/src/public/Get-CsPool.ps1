@@ -1,44 +1,5 @@
 function Get-CsPool {
-    <#
-    .SYNOPSIS
-    Returns the pools of the topology.
-
-    .DESCRIPTION
-    Without a parameter all of them.
-
-    .PARAMETER Identity
-    Fully qualified domain name of one pool; wildcards are allowed.
-
-    .PARAMETER Filter
-    Wildcards that the pool's name must match.
-
-    .PARAMETER Site
-    Only the pools of this site; wildcards are allowed, and a leading "site:" is ignored.
-
-    .PARAMETER LocalStore
-    Reads the local replica instead of the Central Management store; works while the store is down.
-
-    .OUTPUTS
-    CsBackup.Pool: Identity, Fqdn, Site, Services, Computers, BackupPoolFqdn, State.
-
-    .EXAMPLE
-    Get-CsPool
-
-    Lists all pools.
-
-    .EXAMPLE
-    Get-CsPool -Filter "atl-*"
-
-    Lists the pools whose names begin with atl-.
-
-    .EXAMPLE
-    Get-CsPool -Identity "atl-cs-001.litwareinc.com"
-
-    Returns one pool.
-
-    .LINK
-    Get-CsPoolBackupRelationship
-    #>
+    # .EXTERNALHELP CsBackup-help.xml
     [CmdletBinding(DefaultParameterSetName = 'Identity', PositionalBinding = $false)]
     [OutputType('CsBackup.Pool')]
     param(

@@ -1,33 +1,5 @@
 function Get-CsTopology {
-    <#
-    .SYNOPSIS
-    Returns the published topology, or writes its document to a file.
-
-    .DESCRIPTION
-    The topology says which pools there are, which are paired and where their stores are.
-
-    .PARAMETER LocalStore
-    Reads the local replica instead of the Central Management store; works while the store is down.
-
-    .PARAMETER FileName
-    Writes the document to this file instead of returning the topology. A file that is there is overwritten.
-
-    .OUTPUTS
-    CsBackup.Topology, or none with -FileName.
-
-    .EXAMPLE
-    Get-CsTopology
-
-    Shows the published topology.
-
-    .EXAMPLE
-    Get-CsTopology -LocalStore -FileName ./topology.toml
-
-    Saves the local replica's topology as a document that Publish-CsTopology takes.
-
-    .LINK
-    Publish-CsTopology
-    #>
+    # .EXTERNALHELP CsBackup-help.xml
     [CmdletBinding(PositionalBinding = $false)]
     [OutputType('CsBackup.Topology')]
     param(

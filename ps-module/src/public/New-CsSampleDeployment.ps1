@@ -1,41 +1,5 @@
 function New-CsSampleDeployment {
-    <#
-    .SYNOPSIS
-    Makes a working pair of pools with data, to try everything, and connects to it.
-
-    .DESCRIPTION
-    Creates two paired pools with user stores, content stores and a Central Management store in a folder, publishes their
-    topology and connects this session to the deployment. Nothing outside the folder is touched.
-
-    .PARAMETER Path
-    The folder to create it in.
-
-    .PARAMETER Users
-    Users per deployment.
-
-    .PARAMETER ContactsPerUser
-    Contacts in each user's list.
-
-    .PARAMETER Files
-    Conference files per deployment.
-
-    .OUTPUTS
-    CsBackup.SampleDeployment: DeploymentFile, TopologyFile, Pools, Users, Contacts, Files.
-
-    .EXAMPLE
-    New-CsSampleDeployment -Path ./sample
-    Backup-CsPool -PoolFqdn "atl-cs-001.litwareinc.com"
-
-    Makes a sample deployment and backs up its first pool.
-
-    .EXAMPLE
-    New-CsSampleDeployment -Path ./large -Users 5000 -ContactsPerUser 50 -Files 2000
-
-    Makes a larger one.
-
-    .LINK
-    Connect-CsDeployment
-    #>
+    # .EXTERNALHELP CsBackup-help.xml
     [CmdletBinding(SupportsShouldProcess, PositionalBinding = $false)]
     [OutputType('CsBackup.SampleDeployment')]
     param(

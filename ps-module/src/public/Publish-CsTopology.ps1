@@ -1,37 +1,5 @@
 function Publish-CsTopology {
-    <#
-    .SYNOPSIS
-    Validates a topology document and publishes it in the Central Management store.
-
-    .DESCRIPTION
-    Checks the document first: every pool has a name of its own, pairing is one to one and symmetric, no two stores are the same
-    place. Then writes it as a new version and refreshes the local replica. A document that is published already stays as it is.
-
-    .PARAMETER FileName
-    Path of the topology document (TOML).
-
-    .PARAMETER PassThru
-    Returns the published version.
-
-    .INPUTS
-    System.String, or objects with a property TopologyFile.
-
-    .OUTPUTS
-    None, or CsBackup.PublishedTopology with -PassThru.
-
-    .EXAMPLE
-    Publish-CsTopology -FileName ./topology.toml
-
-    Publishes a topology.
-
-    .EXAMPLE
-    Publish-CsTopology -FileName ./topology.toml -WhatIf
-
-    Validates it only, and says which version it would become.
-
-    .LINK
-    Get-CsTopology
-    #>
+    # .EXTERNALHELP CsBackup-help.xml
     [CmdletBinding(SupportsShouldProcess, PositionalBinding = $false)]
     [OutputType('CsBackup.PublishedTopology')]
     param(

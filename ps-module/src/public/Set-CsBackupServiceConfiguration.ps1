@@ -1,4 +1,5 @@
 function Set-CsBackupServiceConfiguration {
+    # .EXTERNALHELP CsBackup-help.xml
     [CmdletBinding(DefaultParameterSetName = 'Identity', SupportsShouldProcess, PositionalBinding = $false)]
     [OutputType('CsBackup.BackupServiceConfiguration')]
     param(

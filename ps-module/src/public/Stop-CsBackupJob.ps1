@@ -1,31 +1,5 @@
 function Stop-CsBackupJob {
-    <#
-    .SYNOPSIS
-    Asks a job to stop. It stops at its next safe point and still writes its report.
-
-    .DESCRIPTION
-    Works for jobs of other processes too. What was copied stays copied; the next backup goes on from there.
-
-    .PARAMETER JobId
-    The job's id.
-
-    .PARAMETER PassThru
-    Returns the job. Wait-CsBackupJob waits until it has stopped.
-
-    .INPUTS
-    System.String, or objects with a property JobId.
-
-    .OUTPUTS
-    None, or CsBackup.Job with -PassThru.
-
-    .EXAMPLE
-    Get-CsBackupJob | Where-Object State -eq Running | Stop-CsBackupJob
-
-    Stops every running job.
-
-    .LINK
-    Wait-CsBackupJob
-    #>
+    # .EXTERNALHELP CsBackup-help.xml
     [CmdletBinding(SupportsShouldProcess, PositionalBinding = $false)]
     [OutputType('CsBackup.Job')]
     param(

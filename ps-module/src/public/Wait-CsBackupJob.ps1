@@ -1,31 +1,5 @@
 function Wait-CsBackupJob {
-    <#
-    .SYNOPSIS
-    Waits until a job has ended, and returns it.
-
-    .DESCRIPTION
-    Works for jobs of other processes too. Ctrl+C ends the waiting, not the job.
-
-    .PARAMETER JobId
-    The job's id.
-
-    .PARAMETER Timeout
-    How long to wait at most. A bare number means seconds; hh:mm:ss and a TimeSpan mean what they say. Without it there is no limit.
-
-    .INPUTS
-    System.String, or objects with a property JobId.
-
-    .OUTPUTS
-    CsBackup.Job
-
-    .EXAMPLE
-    Get-CsBackupJob | Where-Object State -eq Running | Wait-CsBackupJob -Timeout 60
-
-    Waits for every running job, at most a minute for each.
-
-    .LINK
-    Get-CsBackupJob
-    #>
+    # .EXTERNALHELP CsBackup-help.xml
     [CmdletBinding(PositionalBinding = $false)]
     [OutputType('CsBackup.Job')]
     param(

@@ -152,26 +152,6 @@ Describe 'The cmdlets' {
         ($module.ExportedFunctions.Keys | Sort-Object) -join ' ' | Should -Be (($listed | Sort-Object) -join ' ')
         $module.ExportedVariables.Count + $module.ExportedAliases.Count + $module.ExportedCmdlets.Count | Should -Be 0
     }
-
-    It 'documents every parameter of <_>, with examples' -ForEach 'Backup-CsPool', 'Connect-CsDeployment', 'Disable-CsPoolBackup',
-    'Get-CsAdminRole', 'Get-CsBackupJob', 'Get-CsBackupServiceStatus', 'Get-CsPool', 'Get-CsPoolBackupRelationship', 'Get-CsTopology',
-    'Invoke-CsBackupServiceSync', 'New-CsSampleDeployment', 'Publish-CsTopology', 'Stop-CsBackupJob', 'Wait-CsBackupJob' {
-        $help = Get-Help $_ -Full
-        $help.Synopsis | Should -Not -BeNullOrEmpty
-        @($help.examples.example).Count | Should -BeGreaterThan 0
-        $common = [System.Management.Automation.PSCmdlet]::CommonParameters + [System.Management.Automation.PSCmdlet]::OptionalCommonParameters
-        foreach ($name in (Get-Command $_).Parameters.Keys | Where-Object { $common -notcontains $_ }) {
-            $described = @($help.parameters.parameter | Where-Object name -eq $name)
-            $described.Count | Should -Be 1 -Because "-$name is documented"
-            ($described[0].PSObject.Properties['description'].Value | Out-String).Trim() | Should -Not -BeNullOrEmpty -Because "-$name is documented"
-        }
-    }
-
-    It 'shows the two pages'' own examples' {
-        (Get-Help Backup-CsPool).examples.example[0].code | Should -Be 'Backup-CsPool -PoolFqdn "atl-cs-001.litwareinc.com"'
-        (Get-Help Backup-CsPool).examples.example[1].code | Should -Be 'Backup-CsPool -PoolFqdn "atl-cs-001.litwareinc.com" -SteadyState'
-        (Get-Help Invoke-CsBackupServiceSync).examples.example[0].code | Should -Be 'Invoke-CsBackupServiceSync -PoolFqdn "atl-cs-001.litwareinc.com"'
-    }
 }
 
 Describe 'Durations' {
