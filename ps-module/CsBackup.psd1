@@ -33,6 +33,7 @@
     AliasesToExport = @()
     PrivateData = @{
         PSData = @{
+            ReleaseNotes = 'CHANGELOG.md in the module''s folder says what each version brings.'
             Tags = @('PSEdition_Core', 'PSEdition_Desktop', 'Windows', 'Linux', 'MacOS', 'backup', 'replication', 'failover')
         }
     }

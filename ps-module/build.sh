@@ -34,7 +34,8 @@ is_current() {
 if is_current; then
     echo "$PWD/help: unchanged"
 elif command -v pwsh > /dev/null; then
-    echo "$PWD/help: $(pwsh -NoProfile -NonInteractive -File build-help.ps1)"
+    made=$(pwsh -NoProfile -NonInteractive -File build-help.ps1)
+    echo "$PWD/help: $made"
 else
     echo "$PWD/help: not built, pwsh is not on PATH"
 fi

@@ -13,9 +13,10 @@ const BATCHES: RangeInclusive<u64> = 1..=1_000_000;
 /// From one KiB to one TiB.
 const PACKAGE_KB: RangeInclusive<u64> = 1..=1_073_741_824;
 
-/// The settings of the backup service, with the product's defaults.
+/// The settings of the backup service, with the product's defaults. A newer version's settings are ignored, so that
+/// machines of both versions can work on one store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct BackupServiceConfiguration {
     /// How long the service pauses between two synchronizations of a pool, in milliseconds.
     pub sync_interval_ms: u64,

@@ -125,6 +125,7 @@ fn unknown_fields_of_what_is_sent_in_are_refused_and_of_what_comes_out_ignored()
             "backupRequest" => serde_json::from_value::<BackupRequest>(example).is_ok(),
             "syncRequest" => serde_json::from_value::<SyncRequest>(example).is_ok(),
             "status" => serde_json::from_value::<Status>(example).is_ok(),
+            "configuration" => serde_json::from_value::<BackupServiceConfiguration>(example).is_ok(),
             "job" => serde_json::from_value::<JobDocument>(example).is_ok(),
             "events" => serde_json::from_value::<JobEvents>(example).is_ok(),
             "report" => serde_json::from_value::<Report>(example).is_ok(),

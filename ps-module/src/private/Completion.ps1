@@ -10,19 +10,40 @@ function Get-CsbPoolName {
     $names
 }
 
-function Register-CsbCompleter {
-    $pools = {
-        $start = ([string] $args[2]).Trim('''"')
-        foreach ($name in Get-CsbPoolName) {
-            if ($name.StartsWith($start, [System.StringComparison]::OrdinalIgnoreCase)) {
-                New-Object System.Management.Automation.CompletionResult $name, $name, 'ParameterValue', $name
-            }
-        }
+# Offers what a request's reply has, by a block that takes the reply; nothing where there is no reply.
+function Get-CsbCompletion {
+    param([string] $Word, [System.Collections.IDictionary] $Request, [scriptblock] $Select)
+    $connection = Get-CsbConnection
+    if ($connection.Failure) { return }
+    $reply = Invoke-CsbRequest $connection.Value $Request
+    if ($reply.Failure) { return }
+    Format-CsbCompletion $Word (& $Select $reply.Value)
+}
+
+# A name with a blank is offered in quotes.
+function Format-CsbCompletion {
+    param([string] $Word, [string[]] $Names)
+    $start = $Word.Trim('''"')
+    foreach ($name in $Names) {
+        if (-not $name -or -not $name.StartsWith($start, [System.StringComparison]::OrdinalIgnoreCase)) { continue }
+        $text = $name
+        if ($name -match '[^\w.:-]') { $text = "'{0}'" -f $name.Replace("'", "''") }
+        New-Object System.Management.Automation.CompletionResult $text, $name, 'ParameterValue', $name
     }
+}
+
+function Register-CsbCompleter {
+    $pools = { Format-CsbCompletion $args[2] @(Get-CsbPoolName) }
     $commands = 'Backup-CsPool', 'Invoke-CsBackupServiceSync', 'Get-CsPoolBackupRelationship', 'Get-CsBackupServiceStatus',
         'Get-CsBackupJob', 'Disable-CsPoolBackup'
     Register-ArgumentCompleter -CommandName $commands -ParameterName PoolFqdn -ScriptBlock $pools
     Register-ArgumentCompleter -CommandName Get-CsPool -ParameterName Identity -ScriptBlock $pools
+    Register-ArgumentCompleter -CommandName Get-CsPool -ParameterName Site -ScriptBlock {
+        Get-CsbCompletion $args[2] @{ request = 'getPools'; localStore = $true } { @($args[0].pools | ForEach-Object { $_.site } | Select-Object -Unique) }
+    }
+    Register-ArgumentCompleter -CommandName Get-CsAdminRole -ParameterName Identity -ScriptBlock {
+        Get-CsbCompletion $args[2] @{ request = 'getAdminRoles'; localStore = $true } { @($args[0].roles | ForEach-Object { $_.identity }) }
+    }
     Register-ArgumentCompleter -CommandName Get-CsBackupJob, Wait-CsBackupJob, Stop-CsBackupJob -ParameterName JobId -ScriptBlock {
         $start = [string] $args[2]
         $connection = Get-CsbConnection

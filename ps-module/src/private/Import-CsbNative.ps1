@@ -75,11 +75,23 @@ function Test-CsbNativeType {
         $cause = @($_.Exception.GetBaseException().Message.Trim() -split '\r?\n')[-1]
         if ($global:Error.Count) { $global:Error.RemoveAt(0) }
     }
-    if ($cause) {
-        $message = Get-CsbText 'LibraryUnusable' $File, (Get-CsbRuntime).Rid, $cause
-        return New-CsbFailure 'LibraryUnusable' $message (Get-CsbText 'LibraryUnusableAdvice')
-    }
+    if ($cause) { return New-CsbLoadFailure $File $cause }
     if ($found -ne $script:AbiVersion) {
         return New-CsbFailure 'AbiMismatch' (Get-CsbText 'AbiMismatch' $File, $found, $script:AbiVersion) (Get-CsbText 'AbiMismatchAdvice')
     }
+}
+
+# A loader says "no such file" of a library for another processor, which nobody understands: its first bytes say more.
+function New-CsbLoadFailure {
+    param([string] $File, [string] $Cause)
+    $expected = (Get-CsbRuntime).Rid
+    $target = Get-CsbBinaryTarget $File
+    if (-not $target) {
+        $message = Get-CsbText 'LibraryOfNoSystem' $File, $expected
+    } elseif ($target -ne $expected) {
+        $message = Get-CsbText 'LibraryOfAnotherSystem' $File, $target, $expected
+    } else {
+        $message = Get-CsbText 'LibraryUnusable' $File, $expected, $Cause
+    }
+    New-CsbFailure 'LibraryUnusable' $message (Get-CsbText 'LibraryUnusableAdvice' $expected)
 }

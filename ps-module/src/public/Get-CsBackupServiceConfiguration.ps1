@@ -1,5 +1,6 @@
 function Get-CsBackupServiceConfiguration {
     # .EXTERNALHELP CsBackup-help.xml
+    [Diagnostics.CodeAnalysis.SuppressMessageAttribute('PSReviewUnusedParameter', 'Identity', Justification = 'There is one configuration.')]
     [CmdletBinding(DefaultParameterSetName = 'Identity', PositionalBinding = $false)]
     [OutputType('CsBackup.BackupServiceConfiguration')]
     param(

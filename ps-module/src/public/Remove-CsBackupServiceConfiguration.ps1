@@ -1,6 +1,5 @@
 function Remove-CsBackupServiceConfiguration {
     # .EXTERNALHELP CsBackup-help.xml
-    [Diagnostics.CodeAnalysis.SuppressMessageAttribute('PSReviewUnusedParameter', 'Identity', Justification = 'There is one configuration.')]
     [CmdletBinding(SupportsShouldProcess, PositionalBinding = $false)]
     [OutputType('CsBackup.BackupServiceConfiguration')]
     param(

@@ -198,12 +198,30 @@ Describe 'The library' {
         $text | Should -Match 'other-rid'
     }
 
-    It 'is refused when it is no library' {
-        $fake = Join-Path $TestDrive 'libcs_backup.so'
-        Set-Content $fake 'not a library'
-        $lines = Invoke-TestShell "try { New-CsSampleDeployment '$TestDrive/x' } catch { `$_.FullyQualifiedErrorId; `$Error.Count }" -Environment @{ CSBACKUP_LIBRARY = $fake }
-        $lines | Should -Contain 'LibraryUnusable,New-CsSampleDeployment'
-        $lines | Should -Contain '1'
+    It 'is refused when it cannot be the right one, and the error says what is there and what to do' -Skip:(-not (Get-Command gcc -ErrorAction Ignore)) {
+        $folder = (New-Item -ItemType Directory (Join-Path $TestDrive 'libraries')).FullName
+        Set-Content "$folder/text.so" ('not a library' * 10)
+        Set-Content "$folder/version.c" '#include <stdint.h>', 'uint32_t csb_abi_version(void) { return 99; }'
+        gcc -shared -fPIC -o "$folder/version.so" "$folder/version.c"
+        $bytes = [System.IO.File]::ReadAllBytes("$folder/version.so")
+        $other = 'arm64'
+        $bytes[18] = 0xB7
+        if ((& uname -m) -eq 'aarch64') { $other = 'x64'; $bytes[18] = 0x3E }
+        [System.IO.File]::WriteAllBytes("$folder/processor.so", $bytes)
+        Set-Content "$folder/empty.c" 'int nothing;'
+        gcc -shared -fPIC -o "$folder/empty.so" "$folder/empty.c"
+        $lines = Invoke-TestShell @"
+foreach (`$name in 'text', 'version', 'processor', 'empty') {
+    `$env:CSBACKUP_LIBRARY = "$folder/`$name.so"
+    try { New-CsSampleDeployment '$TestDrive/x' } catch { '{0} | {1} | {2} | {3}' -f `$name, `$_.FullyQualifiedErrorId, `$_.Exception.Message, `$_.ErrorDetails.RecommendedAction }
+}
+`$Error.Count
+"@
+        $lines[0] | Should -Match '^text \| LibraryUnusable,New-CsSampleDeployment \| .*text\.so is not a native library; one for linux-\w+ is needed\. \| Install'
+        $lines[1] | Should -Match '^version \| AbiMismatch,New-CsSampleDeployment \| .*version\.so speaks version 99 .* needs version 1\. \| Install'
+        $lines[2] | Should -Match "^processor \| LibraryUnusable,New-CsSampleDeployment \| .*processor\.so is for linux-$other; this PowerShell runs on linux-\w+\. \| Install"
+        $lines[3] | Should -Match '^empty \| LibraryUnusable,New-CsSampleDeployment \| .*csb_abi_version.* \| Install'
+        $lines[4] | Should -Be '4'
     }
 
     It 'is not loaded by the import' {
@@ -235,14 +253,32 @@ Describe 'Languages' {
         }
     }
 
-    It 'speaks Italian to <_>' -ForEach 'it-IT', 'it-CH', 'it' {
-        $script = "Remove-Module CsBackup; [cultureinfo]::CurrentUICulture = '$_'; Import-Module '$Manifest'; try { Get-CsPool } catch { `$_.Exception.Message }"
-        Invoke-TestShell $script -Environment @{ CSBACKUP_DEPLOYMENT = '' } | Should -Contain 'Nessuna distribuzione è connessa.'
+    It 'speaks the language of the session, or English' {
+        $lines = Invoke-TestShell @"
+foreach (`$culture in 'it-IT', 'it-CH', 'it', 'de-DE', 'en-GB', '') {
+    [cultureinfo]::CurrentUICulture = `$culture
+    Import-Module '$Manifest' -Force
+    try { Get-CsPool } catch { "`$culture`: `$(`$_.Exception.Message)" }
+}
+"@ -Environment @{ CSBACKUP_DEPLOYMENT = '' }
+        $italian = 'Nessuna distribuzione è connessa.'
+        $english = 'No deployment is connected.'
+        $lines | Should -Be "it-IT: $italian", "it-CH: $italian", "it: $italian", "de-DE: $english", "en-GB: $english", ": $english"
     }
 
-    It 'speaks English to <Culture>' -ForEach @(@{ Culture = 'de-DE' }, @{ Culture = 'en-GB' }, @{ Culture = '' }) {
-        $script = "Remove-Module CsBackup; [cultureinfo]::CurrentUICulture = '$Culture'; Import-Module '$Manifest'; try { Get-CsPool } catch { `$_.Exception.Message }"
-        Invoke-TestShell $script -Environment @{ CSBACKUP_DEPLOYMENT = '' } | Should -Contain 'No deployment is connected.'
+    It 'asks and plans in Italian, with states that stay as they are' {
+        $lines = Invoke-TestShell @"
+[cultureinfo]::CurrentUICulture = 'it-IT'
+Import-Module '$Manifest' -Force
+`$null = New-CsSampleDeployment '$TestDrive/italian' -Users 2 -Files 2
+Backup-CsPool -PoolFqdn $Atl -WhatIf
+(Get-CsBackupServiceStatus $Atl).OverallExportStatus
+try { Backup-CsPool $Atl -SteadyState -FullBackup } catch { `$_.ErrorDetails.RecommendedAction }
+"@
+        $text = $lines -join "`n"
+        $text | Should -Match 'Eseguire il backup del pool atl-cs-001'
+        $text | Should -Match 'NotInitialized'
+        $text | Should -Match 'Sceglierne uno'
     }
 
     It 'imports where globalization is invariant' {

@@ -1,0 +1,35 @@
+# How long the PowerShell module takes, each beside a peer in the same run: the import and the first command beside Add-Type
+# compiling one P/Invoke declaration, and the status query beside a bare round trip of the library.
+#   cargo build --release --lib && ps-module/build.sh && pwsh -NoProfile -File benches/module.ps1
+[CmdletBinding()]
+param([int] $Runs = 5)
+$ErrorActionPreference = 'Stop'
+$root = Split-Path -Parent $PSScriptRoot
+$manifest = Join-Path $root 'ps-module/CsBackup.psd1'
+$folder = Join-Path ([System.IO.Path]::GetTempPath()) "csbackup-bench-$([guid]::NewGuid())"
+Import-Module $manifest
+$deployment = (New-CsSampleDeployment -Path $folder -Users 200 -Files 300).DeploymentFile
+Backup-CsPool -PoolFqdn atl-cs-001.litwareinc.com
+
+$script = @"
+function Measure-Once([scriptblock] `$Block) { `$clock = [System.Diagnostics.Stopwatch]::StartNew(); `$null = & `$Block; `$clock.Elapsed.TotalMilliseconds }
+function Measure-Median([scriptblock] `$Block) { `$all = foreach (`$run in 1..51) { Measure-Once `$Block }; (`$all | Sort-Object)[25] }
+`$import = Measure-Once { Import-Module '$manifest' }
+`$first = Measure-Once { Connect-CsDeployment '$deployment'; Get-CsPool }
+`$status = Measure-Median { Get-CsBackupServiceStatus atl-cs-001.litwareinc.com }
+`$pools = Measure-Median { Get-CsPool -LocalStore }
+`$compile = Measure-Once { Add-Type -Namespace Bench -Name Native -MemberDefinition '[DllImport("c")] public static extern int getpid();' }
+"`$import `$first `$status `$pools `$compile"
+"@
+try {
+    $rows = foreach ($run in 1..$Runs) {
+        , @((pwsh -NoProfile -NonInteractive -Command $script).Split(' ') | ForEach-Object { [double] $_ })
+    }
+} finally {
+    Remove-Item -LiteralPath $folder -Recurse -Force
+}
+$median = foreach ($column in 0..4) { (@($rows | ForEach-Object { $_[$column] }) | Sort-Object)[[int] [math]::Floor($Runs / 2)] }
+'medians of {0} processes' -f $Runs
+'import          {0,7:N1} ms = {1:N2} of Add-Type ({2:N1} ms)' -f $median[0], ($median[0] / $median[4]), $median[4]
+'first command   {0,7:N1} ms = {1:N2} of Add-Type; loads the library, connects, lists the pools' -f $median[1], ($median[1] / $median[4])
+'status query    {0,7:N1} ms = {1:N2} of listing the pools from the local replica ({2:N1} ms)' -f $median[2], ($median[2] / $median[3]), $median[3]
