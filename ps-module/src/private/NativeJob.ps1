@@ -10,13 +10,13 @@ function Start-CsbNativeJob {
     $result
 }
 
-# Waits at most 100 ms: Ctrl+C cannot interrupt a native call. Returns @{ Value = events document; Failure }.
+# Waits at most 50 ms: Ctrl+C cannot interrupt a native call. Returns @{ Value = events document; Failure }.
 function Read-CsbNativeJob {
     param($Connection, [uint64] $Job, [uint64] $After)
     $type = $Connection.Type
     $events = [System.IntPtr]::Zero
     $problem = [System.IntPtr]::Zero
-    $status = $type::csb_job_poll($Connection.Handle, $Job, $After, [uint32] 100, [ref] $events, [ref] $problem)
+    $status = $type::csb_job_poll($Connection.Handle, $Job, $After, [uint32] 50, [ref] $events, [ref] $problem)
     Get-CsbResult $type $status $events $problem
 }
 

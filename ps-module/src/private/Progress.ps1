@@ -2,7 +2,7 @@
 function New-CsbProgress {
     param([string] $Activity)
     @{
-        Activity = $Activity; Bars = [ordered] @{}; Steps = 0; Done = 0; Status = Get-CsbText 'ProgressPreparing'
+        Activity = $Activity; Bars = [ordered] @{}; Steps = 0; Done = 0; Title = ''; Status = Get-CsbText 'ProgressPreparing'
         Shown = $false; Clock = [System.Diagnostics.Stopwatch]::StartNew()
     }
 }

@@ -9,6 +9,7 @@ function Write-CsbEvent {
             Write-CsbJobProgress $Progress
         }
         'stepStarted' {
+            $Progress.Title = $Entry.title
             $Progress.Status = Get-CsbText 'ProgressStep' ([System.Math]::Min($Progress.Done + 1, $Progress.Steps)), $Progress.Steps, $Entry.title
             Write-Verbose (Get-CsbText 'EventStepStarted' $Entry.title)
             Write-CsbJobProgress $Progress
@@ -24,7 +25,7 @@ function Write-CsbEvent {
         }
         'stepFinished' {
             $Progress.Done++
-            Write-Verbose (Get-CsbText 'EventStepFinished' $Entry.step, $Entry.outcome)
+            Write-Verbose (Get-CsbText 'EventStepFinished' $Progress.Title, $Entry.outcome)
             Complete-CsbModuleProgress $Progress $module
             Write-CsbJobProgress $Progress
         }

@@ -20,6 +20,11 @@ function Disable-CsPoolBackup {
             return
         }
         $planned = @($plan.Value.removed)
+        if (-not $planned.Count) {
+            $nothing = Get-CsbText 'NothingToDisable' $plan.Value.poolFqdn
+            if ($WhatIfPreference) { [void] $PSCmdlet.ShouldProcess($nothing, '', '') } else { Write-Verbose $nothing }
+            return
+        }
         $question = Get-CsbText 'QuestionDisable' $plan.Value.poolFqdn, $planned.Count
         $agreed = $PSCmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))
         if ($WhatIfPreference) {

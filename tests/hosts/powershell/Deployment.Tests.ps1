@@ -194,6 +194,8 @@ Describe 'Disable-CsPoolBackup' {
         $removed[0].PSObject.TypeNames[0] | Should -Be 'CsBackup.RemovedItem'
         $removed.Kind | Should -Contain 'trigger'
         @(Disable-CsPoolBackup -PoolFqdn $Atl -Force).Count | Should -Be 0
+        # Nothing is left to be asked about, so a prompt would fail here.
+        Disable-CsPoolBackup -PoolFqdn $Atl -Verbose 4>&1 | Should -Match 'nothing of the backup service'
     }
 
     It 'leaves a pool that can be backed up again' {

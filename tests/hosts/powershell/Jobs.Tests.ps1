@@ -69,9 +69,13 @@ Describe 'Backup jobs' {
         $limit = [datetime]::Now.AddSeconds(30)
         $job = $null
         while (-not $job -and [datetime]::Now -lt $limit) { $job = Get-CsBackupJob -PoolFqdn $Atl | Where-Object State -EQ 'Running' }
+        $background.Progress.Activity | Should -Contain "Backup-CsPool $Atl"
+        $background | Should -BeOfType System.Management.Automation.Job
         Stop-Job $background
+        $background.State | Should -Be 'Stopped'
         ($job | Wait-CsBackupJob -Timeout 10).State | Should -Be 'Cancelled'
-        Remove-Job $background -Force
+        Remove-Job $background
+        Get-Job | Where-Object InstanceId -EQ $background.InstanceId | Should -BeNullOrEmpty
         Connect-CsDeployment $Sample.DeploymentFile
     }
 
