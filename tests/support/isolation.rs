@@ -34,11 +34,20 @@ pub fn in_own_mounts(module: &str, test: &str) -> bool {
     false
 }
 
+/// Mounts with these options.
+#[allow(dead_code, reason = "not every crate that has this module mounts")]
+#[track_caller]
+pub fn mount(arguments: &[&str], at: &Path) {
+    mount_from(arguments, at, Stdio::null());
+}
+
 /// A share that hangs: whoever touches it waits until the returned server is dropped.
+#[allow(dead_code, reason = "as above")]
 pub struct HungShare {
     _server: std::fs::File,
 }
 
+#[allow(dead_code, reason = "as above")]
 impl HungShare {
     /// Mounts a file system whose server never answers. None where the kernel has no FUSE.
     pub fn mount(at: &Path) -> Option<Self> {

@@ -19,6 +19,7 @@ use crate::store::content::{
 mod conflict;
 mod prepare;
 mod safety;
+mod verify;
 
 use prepare::{Action, Prepared, Ready, Steps};
 
@@ -115,6 +116,9 @@ impl<'a> Cycle<'a, '_> {
         self.check_share(plan, indexed)?;
         self.delete(&plan.deletions)?;
         self.copy(&plan.after_deletions, THREADS)?;
+        if self.context.verify {
+            self.verify()?;
+        }
         self.index.finish_scan(self.context.generation, self.context.clock.now())
     }
 

@@ -38,6 +38,17 @@ impl Step {
         }
     }
 
+    /// What a comparison of both stores asks for; none for the root.
+    pub(super) fn repair(path: &ContentPath, meta: &ObjectMeta) -> Option<Self> {
+        let (folder, name) = path.split()?;
+        let work = match meta.kind {
+            // Whatever has its name there gives way, and is kept.
+            ObjectKind::Folder => Work::FolderForFile,
+            ObjectKind::File => Work::Copy,
+        };
+        Some(Step { folder: Arc::new(folder), name: name.into(), size: meta.size, work })
+    }
+
     /// The object's path; the walk made it of valid names.
     pub(super) fn path(&self) -> ContentPath {
         self.folder.join(&self.name).unwrap_or_default()

@@ -30,8 +30,14 @@ mod crash;
 mod faults;
 mod faulty;
 mod hostile;
+#[path = "../../../tests/support/isolation.rs"]
+mod isolation;
 mod model;
+mod mounts;
 mod safety;
+mod swaps;
+mod unprivileged;
+mod verify;
 
 /// A source, a standby and the service database, with a lease taken.
 struct Pair {

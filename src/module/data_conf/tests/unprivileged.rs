@@ -1,0 +1,125 @@
+//! What the service's account may not read or write: by an account without privileges, as the real one is.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use super::*;
+
+const INSIDE: &str = "CSB_TEST_UNPRIVILEGED";
+/// The account that owns nothing.
+const NOBODY: u32 = 65534;
+
+/// Whether this process has no privileges. Where it has, runs the test in a process that has none, and fails if that does.
+fn without_privileges(test: &str) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let name = format!("module::data_conf::tests::unprivileged::{test}");
+    assert!(std::env::var_os(INSIDE).is_none(), "{name} was to run without privileges");
+    // By this name it can be started whatever folder it lies in.
+    let mut child = Command::new("/proc/self/exe");
+    child.args(["--exact", &name]).env(INSIDE, "1").env("TMPDIR", "/tmp").uid(NOBODY).gid(NOBODY);
+    let done = child.output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(
+        done.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    false
+}
+
+fn filled() -> Pair {
+    let pair = Pair::new();
+    for name in ["plain", "secret", "folder/f", "folder/inner/g", "other/h"] {
+        pair.write(name, "1");
+    }
+    pair.cycle();
+    pair.age();
+    pair
+}
+
+fn named(outcome: &CycleOutcome) -> Vec<(&str, &str)> {
+    outcome.quarantined.iter().map(|item| (item.item.as_str(), item.reason.as_str())).collect()
+}
+
+const FORBIDDEN: &str = "It may not be read.";
+
+#[test]
+fn files_that_may_not_be_read_are_named_and_their_copies_stay() {
+    if !without_privileges("files_that_may_not_be_read_are_named_and_their_copies_stay") {
+        return;
+    }
+    let pair = filled();
+    pair.write("secret", "changed");
+    pair.write("plain", "changed");
+    set_mode(&pair.source().join("secret"), 0);
+    let outcome = pair.cycle();
+    assert_eq!(named(&outcome), [("secret", FORBIDDEN)]);
+    assert!(outcome.quarantined[0].advice.contains("right to read"));
+    assert_eq!(outcome.moved.items_written, 1);
+    assert_eq!(fs::read(pair.standby().join("secret")).unwrap(), b"1");
+    set_mode(&pair.source().join("secret"), 0o600);
+    pair.cycle();
+    pair.assert_settled();
+}
+
+#[test]
+fn folders_that_may_not_be_listed_are_named_and_nothing_in_them_is_deleted() {
+    if !without_privileges("folders_that_may_not_be_listed_are_named_and_nothing_in_them_is_deleted") {
+        return;
+    }
+    // Neither listed nor entered; listed but not entered; entered but not listed.
+    for mode in [0o000, 0o400, 0o300] {
+        let pair = filled();
+        let folder = pair.source().join("folder");
+        fs::remove_file(pair.source().join("other/h")).unwrap();
+        set_mode(&folder, mode);
+        let outcome = pair.cycle();
+        assert_eq!(named(&outcome), [("folder", FORBIDDEN)], "{mode:o}: {outcome:#?}");
+        assert_eq!(outcome.moved.items_deleted, 1, "{mode:o}: only what is known to be gone");
+        assert!(pair.standby().join("folder/f").exists() && pair.standby().join("folder/inner/g").exists());
+        set_mode(&folder, 0o755);
+        assert_eq!(pair.cycle().moved.items_deleted, 0);
+        pair.assert_settled();
+    }
+}
+
+#[test]
+fn a_root_that_may_not_be_listed_is_an_error_and_deletes_nothing() {
+    if !without_privileges("a_root_that_may_not_be_listed_is_an_error_and_deletes_nothing") {
+        return;
+    }
+    let pair = filled();
+    let before = tree(&pair.standby());
+    for mode in [0o000, 0o300, 0o400] {
+        set_mode(&pair.source(), mode);
+        for force in [false, true] {
+            let failure = pair.module().run_cycle(&Context { force, ..pair.context() });
+            assert!(failure.is_err(), "{mode:o}: {failure:?}");
+        }
+        set_mode(&pair.source(), 0o755);
+        assert_eq!(tree(&pair.standby()), before, "{mode:o}");
+    }
+    pair.cycle();
+    pair.assert_settled();
+}
+
+#[test]
+fn a_standby_that_may_not_be_written_is_an_error_and_heals() {
+    if !without_privileges("a_standby_that_may_not_be_written_is_an_error_and_heals") {
+        return;
+    }
+    let pair = filled();
+    pair.write("folder/f", "changed");
+    pair.write("plain", "changed");
+    for name in ["folder", ".csb/tmp"] {
+        set_mode(&pair.standby().join(name), 0o500);
+        let error = pair.cycle_error();
+        assert_eq!(error.kind, ErrorKind::AccessDenied, "{name}: {error:#?}");
+        assert!(!error.advice.is_empty());
+        set_mode(&pair.standby().join(name), 0o755);
+    }
+    pair.cycle();
+    pair.assert_settled();
+}
