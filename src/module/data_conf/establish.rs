@@ -24,8 +24,10 @@ impl DataConf {
         match self.check_standby(&pair)? {
             Ok(()) => Ok(Vec::new()),
             Err(_) if context.force => {
-                let standby_id = self.begin_standby(context)?;
+                // The index first: a marker that it does not know would be taken for that of another store.
+                let standby_id = Uuid::new_v4();
                 index.establish(context.generation, pair.source_id, standby_id, &[])?;
+                self.begin_standby(context, standby_id)?;
                 let message = "The standby copy was lost; as -Force asked for, all content is copied again.";
                 context.observer.warning(message.to_owned());
                 Ok(vec![message.to_owned()])
@@ -87,7 +89,9 @@ impl DataConf {
         };
         let mut held = Vec::new();
         let standby_id = match self.standby.identify()? {
-            Presence::Missing | Presence::Unmarked { empty: true } => self.begin_standby(context)?,
+            Presence::Missing | Presence::Unmarked { empty: true } => {
+                self.begin_standby(context, Uuid::new_v4())?
+            }
             Presence::Unmarked { empty: false } => return Err(foreign_standby(self.standby.as_ref())),
             Presence::Marked(marker)
                 if marker.pool == self.pool && marker.role == StoreRole::FormerStandby =>
@@ -112,10 +116,10 @@ impl DataConf {
         index.establish(context.generation, source_id, standby_id, &held)
     }
 
-    fn begin_standby(&self, context: &Context) -> Result<Uuid> {
+    fn begin_standby(&self, context: &Context, standby_id: Uuid) -> Result<Uuid> {
         context.check()?;
         self.standby.create()?;
-        self.mark(StoreRole::Standby, Uuid::new_v4())
+        self.mark(StoreRole::Standby, standby_id)
     }
 
     /// Gives one of the stores an identity.

@@ -58,12 +58,7 @@ impl Pair {
     }
 
     fn take_lease(&mut self) {
-        let mut store = ServiceStore::open(&self.service()).unwrap();
-        let owner = Owner { machine: "elsewhere".into(), ..Owner::current("elsewhere") };
-        let lease =
-            store.acquire(&pool(), &owner, Uuid::new_v4(), Timestamp::from_second(1).unwrap()).unwrap();
-        store.release(&lease).unwrap();
-        self.generation = lease.generation;
+        self.generation = take_lease(&self.service());
     }
 
     fn service(&self) -> PathBuf {
@@ -157,6 +152,14 @@ impl Pair {
             assert_eq!(fs::read_dir(store.join(".csb/tmp")).map_or(0, Iterator::count), 0);
         }
     }
+}
+
+fn take_lease(service: &Path) -> Generation {
+    let mut store = ServiceStore::open(service).unwrap();
+    let owner = Owner { machine: "elsewhere".into(), ..Owner::current("elsewhere") };
+    let lease = store.acquire(&pool(), &owner, Uuid::new_v4(), Timestamp::from_second(1).unwrap()).unwrap();
+    store.release(&lease).unwrap();
+    lease.generation
 }
 
 fn pool() -> PoolFqdn {

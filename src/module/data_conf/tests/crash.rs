@@ -100,6 +100,39 @@ fn a_first_cycle_that_died_anywhere_is_finished_by_the_next() {
     }
 }
 
+#[test]
+fn refilling_a_lost_standby_that_died_anywhere_is_finished_by_the_next() {
+    for lives in 0.. {
+        let pair = Pair::new();
+        pair.write("folder/file", "1");
+        pair.cycle();
+        fs::remove_dir_all(pair.standby()).unwrap();
+        let (module, _) = module(&pair, Faults::default(), dying(lives));
+        let result = module.run_cycle(&Context { force: true, ..pair.context() });
+        pair.forced_cycle();
+        pair.assert_settled();
+        if result.is_ok() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_refill_that_is_overtaken_leaves_no_marker_that_nobody_knows() {
+    let pair = Pair::new();
+    pair.write("f", "1");
+    pair.cycle();
+    fs::remove_dir_all(pair.standby()).unwrap();
+    let service = pair.service();
+    let marked = Some(Box::new(move || drop(take_lease(&service))) as Box<_>);
+    let (module, _) = module(&pair, Faults::default(), Faults { marked, ..Faults::default() });
+    let failure = module.run_cycle(&Context { force: true, ..pair.context() }).unwrap_err();
+    assert_eq!(failure.error.kind, ErrorKind::Fenced);
+    let pair = Pair { generation: take_lease(&pair.service()), ..pair };
+    pair.forced_cycle();
+    pair.assert_settled();
+}
+
 const CHILD_ROOT: &str = "CSB_TEST_KILLED_CYCLE_ROOT";
 const CHILD_GENERATION: &str = "CSB_TEST_KILLED_CYCLE_GENERATION";
 

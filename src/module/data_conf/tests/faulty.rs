@@ -30,6 +30,8 @@ pub(super) struct Faults {
     /// How many operations the process lives for; none for ever.
     pub(super) lives: Option<AtomicU32>,
     pub(super) seals_tried: AtomicU32,
+    /// What happens as soon as the store has got its marker.
+    pub(super) marked: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 pub(super) struct Faulty {
@@ -143,7 +145,9 @@ impl ContentStore for Faulty {
     }
     fn mark(&self, marker: &Marker) -> Result<()> {
         self.faults.operate()?;
-        self.inner.mark(marker)
+        self.inner.mark(marker)?;
+        self.faults.marked.iter().for_each(|happens| happens());
+        Ok(())
     }
     fn unmark(&self, dry_run: bool) -> Result<Vec<Trace>> {
         self.faults.operate()?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::faulty::Faults;
 use super::*;
 
 /// One change to the source. Numbers choose among the names there are, so that changes meet.
@@ -32,6 +33,19 @@ enum Change {
         path: usize,
         mode: u32,
     },
+    /// A modification time, in seconds since 1970.
+    Touch {
+        path: usize,
+        time: u64,
+    },
+    /// A file where a folder was, or the other way round.
+    Retype {
+        path: usize,
+    },
+    /// Somebody writes to the standby copy.
+    ByOthers {
+        path: usize,
+    },
     /// The source loses this, and the standby gives it back.
     CarryBack {
         path: usize,
@@ -41,6 +55,14 @@ enum Change {
     Cancelled {
         after: u64,
     },
+    /// A cycle whose process dies after so many operations at the standby.
+    Killed {
+        lives: u32,
+    },
+    /// The service database is lost.
+    LostIndex,
+    /// The source's marker is lost, and comes back.
+    LostMarker,
 }
 
 fn paths() -> Vec<PathBuf> {
@@ -65,9 +87,15 @@ fn change() -> impl Strategy<Value = Change> {
         2 => path().prop_map(|path| Change::MakeFolder { path }),
         2 => (path(), path()).prop_map(|(from, to)| Change::Rename { from, to }),
         1 => (path(), 0..0o100u32).prop_map(|(path, mode)| Change::Mode { path, mode: 0o700 | mode }),
+        1 => (path(), 0..2_000_000_000u64).prop_map(|(path, time)| Change::Touch { path, time }),
+        2 => path().prop_map(|path| Change::Retype { path }),
+        2 => path().prop_map(|path| Change::ByOthers { path }),
         1 => path().prop_map(|path| Change::CarryBack { path }),
         3 => Just(Change::Cycle),
         1 => (0..6u64).prop_map(|after| Change::Cancelled { after }),
+        2 => (0..40u32).prop_map(|lives| Change::Killed { lives }),
+        1 => Just(Change::LostIndex),
+        1 => Just(Change::LostMarker),
     ]
 }
 
@@ -77,6 +105,9 @@ type Model = BTreeMap<PathBuf, Option<Vec<u8>>>;
 struct World {
     pair: Pair,
     model: Model,
+    /// What others wrote to the standby copy and nobody overwrote but this product.
+    by_others: BTreeMap<PathBuf, String>,
+    written_by_others: u32,
 }
 
 impl World {
@@ -113,6 +144,38 @@ impl World {
                 self.remove(&paths[path]);
                 self.pair.module().carry_back(&self.pair.context()).unwrap();
                 self.model = before;
+                assert!(self.cycle().moved.is_nothing());
+            }
+            Change::Touch { path, time } => {
+                if let Some(Some(_)) = self.model.get(&paths[path]) {
+                    set_mtime(&source.join(&paths[path]), SystemTime::UNIX_EPOCH + seconds(time));
+                }
+            }
+            Change::Retype { path } => self.retype(&paths[path]),
+            Change::ByOthers { path } => {
+                let file = self.pair.standby().join(&paths[path]);
+                if file.is_file() {
+                    self.written_by_others += 1;
+                    let content = format!("by others: {}", self.written_by_others);
+                    fs::write(file, &content).unwrap();
+                    self.by_others.insert(paths[path].clone(), content);
+                }
+            }
+            Change::Killed { lives } => {
+                let dying = Faults { lives: Some(lives.into()), ..Faults::default() };
+                let (module, _) = faulty::module(&self.pair, Faults::default(), dying);
+                let _ = module.run_cycle(&Context { force: true, ..self.pair.context() });
+            }
+            Change::LostIndex => {
+                self.pair.lose_index();
+                // Without the index nobody can tell what is whose.
+                self.by_others.clear();
+            }
+            Change::LostMarker => {
+                self.settle();
+                fs::remove_file(source.join(".csb/store.json")).unwrap();
+                self.assert_unrecognised_source_is_refused();
+                self.pair.module().carry_back(&self.pair.context()).unwrap();
                 assert!(self.cycle().moved.is_nothing());
             }
             Change::Cycle => self.settle(),
@@ -162,6 +225,25 @@ impl World {
         }));
     }
 
+    fn retype(&mut self, path: &Path) {
+        let Some(content) = self.model.get(path).cloned() else { return };
+        self.remove(path);
+        let file = self.pair.source().join(path);
+        match content {
+            Some(_) => fs::create_dir(file).unwrap(),
+            None => fs::write(file, "a file now").unwrap(),
+        }
+        self.model.insert(path.to_owned(), content.is_none().then(|| b"a file now".to_vec()));
+    }
+
+    /// Whatever is forced, nothing is concluded from a source that nobody can recognise.
+    fn assert_unrecognised_source_is_refused(&self) {
+        let before = tree(&self.pair.standby());
+        let failure = self.pair.module().run_cycle(&Context { force: true, ..self.pair.context() });
+        assert_eq!(failure.unwrap_err().error.kind, ErrorKind::ContentStoreUnmounted);
+        assert_eq!(tree(&self.pair.standby()), before);
+    }
+
     fn cycle(&self) -> CycleOutcome {
         let outcome = self.pair.forced_cycle();
         assert!(outcome.quarantined.is_empty(), "{outcome:?}");
@@ -169,8 +251,17 @@ impl World {
     }
 
     /// A quiet cycle: source, standby and model are the same, and another one moves nothing.
-    fn settle(&self) {
+    fn settle(&mut self) {
         self.cycle();
+        if !self.by_others.is_empty() {
+            // Only reading tells what others did to files that the source has not changed.
+            let verify = Context { force: true, verify: true, ..self.pair.context() };
+            self.pair.module().run_cycle(&verify).unwrap();
+            let kept = contents_below(&self.pair.standby().join(".csb/conflicts"));
+            for (path, content) in std::mem::take(&mut self.by_others) {
+                assert!(kept.contains(content.as_bytes()), "{} by others was not kept", path.display());
+            }
+        }
         let standby = tree(&self.pair.standby());
         let contents: Model =
             standby.iter().map(|(path, (content, ..))| (path.clone(), content.clone())).collect();
@@ -179,6 +270,11 @@ impl World {
         assert!(self.cycle().moved.is_nothing());
         assert_eq!(self.pair.observe().pending_items, 0);
     }
+}
+
+/// The contents of all files in a folder and below.
+fn contents_below(folder: &Path) -> std::collections::BTreeSet<Vec<u8>> {
+    tree(folder).into_values().filter_map(|(content, ..)| content).collect()
 }
 
 /// 64 cases, unless `PROPTEST_CASES` says otherwise.
@@ -194,7 +290,8 @@ proptest! {
     fn a_quiet_cycle_makes_both_equal_and_a_further_one_moves_nothing(
         changes in prop::collection::vec(change(), 1..40)
     ) {
-        let mut world = World { pair: Pair::new(), model: Model::new() };
+        let mut world =
+            World { pair: Pair::new(), model: Model::new(), by_others: BTreeMap::new(), written_by_others: 0 };
         for change in changes {
             world.apply(change);
         }
