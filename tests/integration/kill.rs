@@ -15,6 +15,8 @@ use serde_json::json;
 
 use crate::support::*;
 
+mod content;
+
 const KILLS: u32 = 50;
 /// What the amounts of all accounts come to, at every moment that the server committed.
 const TOTAL: i64 = 300 * 100;

@@ -472,8 +472,9 @@ impl Child {
     pub fn kill_and_tell(mut self) -> String {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        let last =
-            self.lines.map_while(std::io::Result::ok).last().unwrap_or_else(|| "nothing more".to_owned());
+        let mut said: Vec<String> = self.lines.map_while(std::io::Result::ok).collect();
+        assert!(!said.iter().any(|line| line.starts_with("Failed")), "it failed by itself: {said:#?}");
+        let last = said.pop().unwrap_or_else(|| "nothing more".to_owned());
         // Job ids would make each of them another one.
         last.split(' ').filter(|word| uuid::Uuid::parse_str(word).is_err()).collect::<Vec<_>>().join(" ")
     }

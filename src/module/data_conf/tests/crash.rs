@@ -124,7 +124,10 @@ fn a_refill_that_is_overtaken_leaves_no_marker_that_nobody_knows() {
     pair.cycle();
     fs::remove_dir_all(pair.standby()).unwrap();
     let service = pair.service();
-    let marked = Some(Box::new(move || drop(take_lease(&service))) as Box<_>);
+    let overtake = move || {
+        take_lease(&service);
+    };
+    let marked = Some(Box::new(overtake) as Box<_>);
     let (module, _) = module(&pair, Faults::default(), Faults { marked, ..Faults::default() });
     let failure = module.run_cycle(&Context { force: true, ..pair.context() }).unwrap_err();
     assert_eq!(failure.error.kind, ErrorKind::Fenced);
