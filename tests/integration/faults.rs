@@ -1,3 +1,4 @@
-//! Faults of the machine below a job on the user store: each has its own error, and nothing is lost.
+//! Faults of the machine below a job: each has its own error, and nothing is lost.
 
 mod calls;
+mod content;
