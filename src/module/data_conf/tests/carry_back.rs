@@ -48,6 +48,19 @@ fn one_file_comes_back_and_existing_ones_stay() {
 }
 
 #[test]
+fn one_folder_comes_back_with_everything_in_it() {
+    let pair = filled();
+    let before = tree(&pair.source());
+    fs::remove_dir_all(pair.source().join("folder0")).unwrap();
+    fs::remove_dir(pair.source().join("empty")).unwrap();
+    assert_eq!(count(&pair).0, 12);
+    assert_eq!(back(&pair).moved.items_written, 12);
+    assert_eq!(tree(&pair.source()), before);
+    assert!(pair.cycle().moved.is_nothing());
+    pair.assert_settled();
+}
+
+#[test]
 fn the_whole_store_comes_back_with_its_marker() {
     let pair = filled();
     let before = tree(&pair.source());

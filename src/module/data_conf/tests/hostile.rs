@@ -44,10 +44,24 @@ fn deep_trees_travel() {
         rustix::fs::mkdirat(&folder, &name, 0o755.into()).unwrap();
         folder = rustix::fs::openat(&folder, &name, FOLDER, rustix::fs::Mode::empty()).unwrap();
     }
-    drop(folder);
-    assert_eq!(pair.cycle().moved.items_written, 200);
+    let file = rustix::fs::openat(&folder, "f", CREATE, 0o644.into()).unwrap();
+    rustix::io::write(&file, b"deep below").unwrap();
+    assert_eq!(pair.cycle().moved.items_written, 201);
+    let mut folder = rustix::fs::open(pair.standby(), FOLDER, rustix::fs::Mode::empty()).unwrap();
+    for _ in 0..200 {
+        folder = rustix::fs::openat(&folder, "d".repeat(40), FOLDER, rustix::fs::Mode::empty()).unwrap();
+    }
+    let copy = rustix::fs::openat(&folder, "f", rustix::fs::OFlags::RDONLY, 0.into()).unwrap();
+    let mut content = String::new();
+    std::io::Read::read_to_string(&mut fs::File::from(copy), &mut content).unwrap();
+    assert_eq!(content, "deep below");
     assert!(pair.cycle().moved.is_nothing());
+    fs::remove_dir_all(pair.source().join("d".repeat(40))).unwrap();
+    assert_eq!(pair.forced_cycle().moved.items_deleted, 201);
+    pair.assert_settled();
 }
+
+const CREATE: rustix::fs::OFlags = rustix::fs::OFlags::WRONLY.union(rustix::fs::OFlags::CREATE);
 
 const FOLDER: rustix::fs::OFlags = rustix::fs::OFlags::DIRECTORY;
 
@@ -70,6 +84,24 @@ fn links_pipes_and_sockets_are_quarantined_and_the_rest_goes_on() {
     assert!(outcome.quarantined.iter().all(|item| !item.reason.is_empty() && !item.advice.is_empty()));
     assert!(outcome.quarantined[0].reason.contains("symbolic link"));
     assert_eq!(tree(&pair.standby()).into_keys().collect::<Vec<_>>(), [PathBuf::from("plain")]);
+    pair.assert_settled();
+}
+
+#[test]
+fn devices_are_quarantined_and_not_opened() {
+    let pair = Pair::new();
+    pair.write("plain", "1");
+    // Opening the terminal of nobody would fail, and rewinding a tape would be worse.
+    let (terminal, kind) = (rustix::fs::makedev(5, 0), rustix::fs::FileType::CharacterDevice);
+    let made =
+        rustix::fs::mknodat(rustix::fs::CWD, pair.source().join("device"), kind, 0o644.into(), terminal);
+    if made.is_err() {
+        return eprintln!("skipped: only root makes devices");
+    }
+    let outcome = pair.cycle();
+    assert_eq!(outcome.quarantined.len(), 1);
+    assert_eq!(outcome.quarantined[0].item, "device");
+    assert!(outcome.quarantined[0].reason.contains("It is a device"), "{outcome:#?}");
     pair.assert_settled();
 }
 
