@@ -132,8 +132,8 @@ impl DataConf {
         Ok(store_id)
     }
 
-    /// The index was lost, the standby was not. Its names are remembered, so that what the source no longer has is
-    /// deleted; its content is copied again.
+    /// The index was lost, the standby was not. What is there is remembered, so that what the source no longer has is
+    /// deleted, and what both seem to have is read instead of copied.
     fn held_by_standby(&self, context: &Context) -> Result<Vec<(ContentPath, ObjectMeta)>> {
         let mut held = Vec::new();
         let mut next = vec![ContentPath::root()];

@@ -138,7 +138,8 @@ impl Walk<'_, '_> {
         {
             self.delete(folder, name, object, true)?;
         }
-        let known = known.filter(|known| known.meta.kind == meta.kind && known.settled);
+        let known =
+            known.filter(|known| known.meta.kind == meta.kind && (known.settled || was_found(&meta, known)));
         let difference = match known {
             None => Difference::Write { meta, replaces: replaced.map(|known| known.meta.kind) },
             Some(known) => match compare(&meta, known) {
@@ -177,12 +178,15 @@ impl Walk<'_, '_> {
     }
 }
 
-/// How an object differs from the settled version of the same kind that the standby holds.
+/// How an object differs from the version of the same kind that the standby holds.
 fn compare(meta: &ObjectMeta, known: IndexedObject) -> Option<Difference> {
     let write = Difference::Write { meta: *meta, replaces: None };
     if meta.kind == ObjectKind::Folder {
         // A folder's times change with every name in it, and names are compared one by one.
         return (meta.mode != known.meta.mode).then_some(write);
+    }
+    if !known.settled {
+        return Some(Difference::Compare { meta: *meta, known, is_real: true });
     }
     if meta.is_same_version(&known.meta) {
         let compare = Difference::Compare { meta: *meta, known, is_real: false };
@@ -194,6 +198,12 @@ fn compare(meta: &ObjectMeta, known: IndexedObject) -> Option<Difference> {
         return Some(Difference::Compare { meta: *meta, known, is_real: true });
     }
     Some(write)
+}
+
+/// Whether the standby seems to hold this version of a file, though the index that knew it was lost.
+fn was_found(meta: &ObjectMeta, known: &IndexedObject) -> bool {
+    let is_alike = (meta.size, meta.mtime_ns) == (known.meta.size, known.meta.mtime_ns);
+    meta.kind == ObjectKind::File && known.hash.is_none() && is_alike
 }
 
 /// Whether a file was changed so shortly before it was compared that a later change may have left equal times.

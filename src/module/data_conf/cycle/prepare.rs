@@ -38,7 +38,7 @@ pub(super) enum Action<'a> {
 
 enum Comparison<'a> {
     /// The standby holds this content; what is left to do.
-    Equal(Option<(ObjectMeta, Action<'a>)>),
+    Equal(Option<(ObjectMeta, Option<[u8; 32]>, Action<'a>)>),
     /// It holds another one.
     Different,
 }
@@ -122,7 +122,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
             Work::FolderForFile => (self.folder(&path)?, None, Action::Folder { in_place_of_file: true }),
             Work::Compare(known) => match self.compare(&path, known)? {
                 Comparison::Equal(None) => return Ok(None),
-                Comparison::Equal(Some((meta, action))) => (meta, known.hash, action),
+                Comparison::Equal(Some(done)) => done,
                 Comparison::Different => self.stage(&path)?,
             },
             Work::Copy => self.stage(&path)?,
@@ -142,17 +142,34 @@ impl<'a, 'c> Preparer<'a, 'c> {
         if meta.kind == ObjectKind::Folder { Ok(meta) } else { Err(ObjectError::Gone) }
     }
 
+    /// The content that the standby holds, where the index was lost that knew it.
+    fn held(&self, path: &ContentPath) -> ObjectResult<Option<[u8; 32]>> {
+        let standby = self.module.standby.as_ref();
+        match Copier::new(standby, standby, self.context).hash(path, self.meter) {
+            Ok((meta, hash)) => {
+                self.meter.take_back(meta.size);
+                Ok(Some(hash))
+            }
+            Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
     fn compare(&mut self, path: &ContentPath, known: &IndexedObject) -> ObjectResult<Comparison<'a>> {
         let (meta, hash) = self.copier.hash(path, self.meter)?;
-        if known.hash != Some(hash) {
+        let held = match known.hash {
+            None => self.held(path)?,
+            known => known,
+        };
+        if held != Some(hash) {
             self.meter.take_back(meta.size);
             return Ok(Comparison::Different);
         }
         if meta.attributes() != known.meta.attributes() {
-            return Ok(Comparison::Equal(Some((meta, Action::Attributes(meta.attributes())))));
+            return Ok(Comparison::Equal(Some((meta, held, Action::Attributes(meta.attributes())))));
         }
         // As long as it is young it is compared in every cycle, whatever the index says.
         let nothing_new = meta.is_same_version(&known.meta) && is_young(&meta, self.scan_ns);
-        Ok(Comparison::Equal((!nothing_new).then_some((meta, Action::Remember))))
+        Ok(Comparison::Equal((!nothing_new).then_some((meta, held, Action::Remember))))
     }
 }
