@@ -1,6 +1,6 @@
 //! Holding the right to write while a job runs, and hearing from other processes that it should stop.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +19,28 @@ const LEASE_POLL: Duration = Duration::from_millis(250);
 /// How long a lease is waited for at least that an ended job of this process is about to give back.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
 
+/// A lease that this job holds, with the open database that it is kept in: opening that costs more than the few rows
+/// that a job writes there.
+#[derive(Clone)]
+pub(super) struct Held {
+    pub(super) lease: Lease,
+    store: Arc<Mutex<ServiceStore>>,
+}
+
+impl Held {
+    /// Works on the database, on a thread where that is allowed.
+    pub(super) async fn with_store<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut ServiceStore, &Lease) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let Held { lease, store } = self.clone();
+        blocking(move || work(&mut store.lock().unwrap_or_else(PoisonError::into_inner), &lease)).await
+    }
+}
+
 /// The leases of one job, renewed by a task of their own until they are given back.
 pub(super) struct Leases {
-    held: Arc<Mutex<Vec<(PathBuf, Lease)>>>,
+    held: Arc<Mutex<Vec<Held>>>,
     keeper: tokio::task::JoinHandle<()>,
 }
 
@@ -41,12 +60,17 @@ impl Leases {
         job: &Job,
         environment: &Environment,
         patience: Duration,
-    ) -> Result<Lease> {
+    ) -> Result<Held> {
         let started = environment.clock.monotonic();
         loop {
             let (path, name, owner, id, now) =
                 (store.to_owned(), pool.clone(), environment.owner.clone(), job.id, environment.clock.now());
-            let taken = blocking(move || ServiceStore::open(&path)?.acquire(&name, &owner, id, now)).await;
+            let taken = blocking(move || {
+                let mut store = ServiceStore::open(&path)?;
+                let lease = store.acquire(&name, &owner, id, now)?;
+                Ok(Held { lease, store: Arc::new(Mutex::new(store)) })
+            })
+            .await;
             match taken {
                 Err(error)
                     if error.kind == ErrorKind::Conflict
@@ -60,9 +84,9 @@ impl Leases {
                     pause(job, environment, LEASE_POLL).await?;
                 }
                 Err(error) => return Err(error),
-                Ok(lease) => {
-                    self.lock().push((store.to_owned(), lease.clone()));
-                    return Ok(lease);
+                Ok(held) => {
+                    self.lock().push(held.clone());
+                    return Ok(held);
                 }
             }
         }
@@ -84,18 +108,18 @@ impl Leases {
     async fn release(self) {
         self.keeper.abort();
         let held = std::mem::take(&mut *self.lock());
-        for (store, lease) in held {
+        for held in held {
             // Where giving back fails the lease runs out by itself.
-            let _ = blocking(move || ServiceStore::open(&store)?.release(&lease)).await;
+            let _ = held.with_store(ServiceStore::release).await;
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(PathBuf, Lease)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn keep(job: Arc<Job>, environment: Arc<Environment>, held: Arc<Mutex<Vec<(PathBuf, Lease)>>>) {
+async fn keep(job: Arc<Job>, environment: Arc<Environment>, held: Arc<Mutex<Vec<Held>>>) {
     let mut renewed = environment.clock.monotonic();
     loop {
         environment.clock.sleep(CANCEL_POLL).await;
@@ -107,9 +131,9 @@ async fn keep(job: Arc<Job>, environment: Arc<Environment>, held: Arc<Mutex<Vec<
         }
         renewed = environment.clock.monotonic();
         let leases = held.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for (store, lease) in leases {
+        for held in leases {
             let now = environment.clock.now();
-            let renewal = blocking(move || ServiceStore::open(&store)?.renew(&lease, now)).await;
+            let renewal = held.with_store(move |store, lease| store.renew(lease, now)).await;
             if renewal.is_err_and(|error| error.kind == ErrorKind::Fenced) {
                 // The stores refuse this job from now on; it need not try.
                 job.cancel.cancel();

@@ -46,17 +46,20 @@ impl Records {
         self.folder.join(format!("{id}.cancel"))
     }
 
-    /// Writes a record, durably.
+    /// Writes a record; durably where the job has ended. That of a job that runs says what to think of it should its
+    /// process die, and has nothing to say of one that was young when the power went.
     ///
     /// # Errors
     /// When the folder cannot be written.
     pub fn write(&self, record: &JobRecord) -> Result<()> {
         let text = serde_json::to_vec(record).map_err(|cause| damaged(&self.folder).caused_by(&cause))?;
-        files::replace(&self.path(record.report.job_id), &text)?;
-        if record.ended {
-            // A leftover request to cancel means nothing once the job has ended.
-            let _ = std::fs::remove_file(self.cancel_path(record.report.job_id));
+        let path = self.path(record.report.job_id);
+        if !record.ended {
+            return files::replace_for_now(&path, &text);
         }
+        files::replace(&path, &text)?;
+        // A leftover request to cancel means nothing once the job has ended.
+        let _ = std::fs::remove_file(self.cancel_path(record.report.job_id));
         Ok(())
     }
 
@@ -90,12 +93,18 @@ impl Records {
         Ok(records)
     }
 
-    /// Ends the jobs of dead processes, removes what they left half-written, and forgets the oldest records.
+    /// Ends the jobs of dead processes, removes what they or a power cut left half-written, and forgets the oldest
+    /// records.
     ///
     /// # Errors
     /// When the folder exists and cannot be listed.
     pub fn tidy(&self, now: Timestamp) -> Result<()> {
         files::sweep(&self.folder);
+        for path in self.ids()?.into_iter().map(|id| self.path(id)) {
+            if std::fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
         for record in self.list(now)?.into_iter().filter(|record| record.ended).skip(KEPT) {
             // Another process may have been faster.
             let _ = std::fs::remove_file(self.path(record.report.job_id));

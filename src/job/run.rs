@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Job;
 use super::events::EventKind;
-use super::lease::{Leases, pause};
+use super::lease::{Held, Leases, pause};
 use super::patience::StoreWork;
 use super::record::{JobRecord, Records, interrupted};
 use super::request::{Awaited, Operation};
@@ -77,8 +77,8 @@ struct Run {
     retries: u32,
     began: Duration,
     stores: StoreWork,
-    lease: Option<Lease>,
-    partner_lease: Option<Lease>,
+    lease: Option<Held>,
+    partner_lease: Option<Held>,
 }
 
 impl Run {
@@ -161,7 +161,7 @@ impl Run {
                 self.operation.wait_for_lease,
             )
             .await?;
-        self.mend_predecessor(&lease);
+        self.mend_predecessor(&lease.lease);
         self.lease = Some(lease);
         self.look_at_all().await?;
         if let Some(awaited) = self.operation.awaited {

@@ -48,6 +48,9 @@ pub(super) struct Target {
     warnings: Vec<String>,
     pub(super) errors: Vec<Error>,
     skipped: bool,
+    /// Whether the look at a partner's stores found all there: then its lease, which its own job may hold, is not
+    /// needed, and nothing is written.
+    pub(super) nothing_lost: bool,
     pub(super) spent: Duration,
     /// What the last cycle says is left; then the stores need not be compared again.
     pub(super) left: Option<Observation>,
@@ -76,6 +79,7 @@ impl Target {
             warnings: Vec::new(),
             errors: Vec::new(),
             skipped: false,
+            nothing_lost: false,
             spent: Duration::ZERO,
             left: None,
         }

@@ -15,17 +15,32 @@ const SUFFIX: &str = ".tmp";
 /// # Errors
 /// `DiskFull`, `AccessDenied`, `Io`; the old file is then untouched.
 pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    write(path, content, true)
+}
+
+/// As [`replace`], without waiting for the disk: a process that dies does no harm, but a power cut in the next seconds
+/// may leave the file missing or empty.
+///
+/// # Errors
+/// As for [`replace`].
+pub fn replace_for_now(path: &Path, content: &[u8]) -> Result<()> {
+    write(path, content, false)
+}
+
+fn write(path: &Path, content: &[u8], durably: bool) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
-    let written = match write_beside(path, folder, content) {
+    let written = match write_beside(path, folder, content, durably) {
         // Somebody swept it in the moment before it was locked.
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => write_beside(path, folder, content),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+            write_beside(path, folder, content, durably)
+        }
         written => written,
     };
     written.map_err(|cause| Error::io("write", path, &cause))
 }
 
-fn write_beside(path: &Path, folder: &Path, content: &[u8]) -> std::io::Result<()> {
+fn write_beside(path: &Path, folder: &Path, content: &[u8], durably: bool) -> std::io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}{SUFFIX}", Uuid::new_v4()));
     let beside = PathBuf::from(name);
@@ -34,9 +49,9 @@ fn write_beside(path: &Path, folder: &Path, content: &[u8]) -> std::io::Result<(
     let _ = file.lock();
     let written = file
         .write_all(content)
-        .and_then(|()| file.sync_all())
+        .and_then(|()| if durably { file.sync_all() } else { Ok(()) })
         .and_then(|()| std::fs::rename(&beside, path))
-        .and_then(|()| File::open(folder)?.sync_all());
+        .and_then(|()| if durably { File::open(folder)?.sync_all() } else { Ok(()) });
     if written.is_err() {
         // Nothing can be done about a leftover that cannot be removed either.
         let _ = std::fs::remove_file(&beside);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 
-use super::{AWAIT_STEP, Run, blocking};
+use super::{AWAIT_STEP, Run};
 use crate::error::ErrorKind;
 use crate::job::events::EventKind;
 use crate::job::lease::{Leases, pause};
@@ -13,7 +13,7 @@ use crate::job::progress::{Activity, StepObserver};
 use crate::module::{Context, CycleFailure, CycleResult, Observation};
 use crate::report::{Outcome, Purpose};
 use crate::store::Generation;
-use crate::store::service::{ServiceStore, StoredState};
+use crate::store::service::StoredState;
 
 impl Run {
     pub(super) async fn look(&mut self, index: usize) {
@@ -34,7 +34,12 @@ impl Run {
         });
         let seen = looking.await;
         match seen {
-            Ok((items, bytes, seen)) => self.seen(index, items, bytes, seen.as_ref()),
+            Ok((items, bytes, seen)) => {
+                self.seen(index, items, bytes, seen.as_ref());
+                if let Some(row) = self.rows.get_mut(index) {
+                    row.nothing_lost = purpose == Purpose::CarryBack && items == 0 && seen.is_some();
+                }
+            }
             // A state that cannot be seen now may be seen when the step runs: only then it is an error of the module.
             Err(_) if !self.operation.what_if => {}
             Err(error) => {
@@ -70,6 +75,8 @@ impl Run {
         let (step, started) = self.step_started(&id, &title, Some(module));
         let details = if let Some(reason) = row.not_applicable.clone() {
             vec![reason]
+        } else if row.nothing_lost {
+            vec!["Nothing was lost.".to_owned()]
         } else if purpose == Purpose::CarryBack && !self.take_partner_lease(index, leases).await {
             Vec::new()
         } else {
@@ -96,7 +103,7 @@ impl Run {
             .await;
         match taken {
             Ok(lease) => {
-                self.mend_predecessor(&lease);
+                self.mend_predecessor(&lease.lease);
                 self.partner_lease = Some(lease);
                 true
             }
@@ -184,7 +191,7 @@ impl Run {
             Purpose::CarryBack => &self.partner_lease,
         };
         Context {
-            generation: lease.as_ref().map_or(Generation(0), |lease| lease.generation),
+            generation: lease.as_ref().map_or(Generation(0), |held| held.lease.generation),
             cancel: self.job.cancel.clone(),
             observer: Arc::new(StepObserver {
                 job: Arc::clone(&self.job),
@@ -202,7 +209,7 @@ impl Run {
 
     /// Looks at a module after it ran, tells what changed, and remembers it for status queries.
     pub(super) async fn look_again(&mut self, index: usize) {
-        let Some(row) = self.rows.get(index) else { return };
+        let Some(row) = self.rows.get(index).filter(|row| !row.nothing_lost) else { return };
         let before = row.state().clone();
         if row.errors.is_empty() {
             // After a cancellation the stores are not walked again: the host is waiting for the end.
@@ -239,11 +246,11 @@ impl Run {
 
     async fn remember(&self, index: usize) {
         let Some(row) = self.rows.get(index) else { return };
-        let (lease, store) = match row.purpose {
-            Purpose::Copy => (&self.lease, &self.targets.service_store),
-            Purpose::CarryBack => (&self.partner_lease, &self.targets.partner_service_store),
+        let held = match row.purpose {
+            Purpose::Copy => &self.lease,
+            Purpose::CarryBack => &self.partner_lease,
         };
-        let Some(lease) = lease.clone() else { return };
+        let Some(held) = held else { return };
         let now = self.environment.clock.now();
         let succeeded = row.errors.is_empty() && row.not_applicable.is_none() && row.purpose == Purpose::Copy;
         let stored = StoredState {
@@ -257,8 +264,8 @@ impl Run {
             observed_at: now,
             last_success: succeeded.then_some(now),
         };
-        let (store, module) = (store.clone(), row.name());
-        let kept = blocking(move || ServiceStore::open(&store)?.set_state(&lease, module, &stored)).await;
+        let module = row.name();
+        let kept = held.with_store(move |store, lease| store.set_state(lease, module, &stored)).await;
         if let Err(error) = kept {
             let message = format!("The state could not be kept for status queries. {error}");
             self.tell(EventKind::Warning { module: Some(module.to_owned()), message });

@@ -57,8 +57,13 @@ fn a_job_whose_share_hangs_is_cancelled_at_once_and_keeps_its_lease_until_the_sh
         assert_eq!(refused.error().context["jobId"], ended.report.job_id.to_string());
 
         drop(hung);
-        let unmounted = std::process::Command::new("umount").arg(deployment.path(share)).status().unwrap();
-        assert!(unmounted.success());
+        // The thread that wakes up needs a moment to let go of the folder.
+        let unmount = || std::process::Command::new("umount").arg(deployment.path(share)).status().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !unmount().success() {
+            assert!(Instant::now() < deadline, "{share} stays busy");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         run_backup(&other, with_pool(ATL, json!({ "waitForLeaseMs": 60_000 }))).expect(Outcome::Succeeded);
         deployment.assert_copies_equal("atl", "chi");
     }

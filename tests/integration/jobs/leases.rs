@@ -90,7 +90,9 @@ fn waiting_for_a_lease_ends_in_a_conflict_when_it_was_long_enough() {
 #[test]
 fn a_sync_leaves_a_partner_alone_whose_own_job_is_running() {
     let deployment = Deployment::new();
-    let (handle, server) = held(&deployment);
+    let (handle, server) = held_again(&deployment);
+    let lost = deployment.path("atl/share/conference-001");
+    std::fs::remove_dir_all(&lost).unwrap();
     // It carries back to Atlanta what Atlanta lost, for which it needs Atlanta's lease.
     let other = deployment.another();
     let request = serde_json::from_value(with_pool(CHI, json!({ "retryCount": 0 }))).unwrap();
@@ -98,6 +100,19 @@ fn a_sync_leaves_a_partner_alone_whose_own_job_is_running() {
     let sync = ended(&other, sync).expect(Outcome::SucceededWithWarnings);
     let row = sync.given_back(DATA_CONF);
     assert!(row.warnings[0].contains("already running"), "{row:#?}");
+    assert!(!lost.exists());
+    server.execute_batch("COMMIT").unwrap();
+    ended(&deployment.service, handle).expect(Outcome::Succeeded);
+}
+
+#[test]
+fn a_sync_needs_no_lease_of_a_partner_that_lost_nothing() {
+    let deployment = Deployment::new();
+    let (handle, server) = held_again(&deployment);
+    let other = deployment.another();
+    let request = serde_json::from_value(with_pool(CHI, json!({ "retryCount": 0 }))).unwrap();
+    let sync = other.start_sync(request).unwrap();
+    ended(&other, sync).expect(Outcome::Succeeded);
     server.execute_batch("COMMIT").unwrap();
     ended(&deployment.service, handle).expect(Outcome::Succeeded);
 }
@@ -126,6 +141,13 @@ fn an_owner_that_lost_its_lease_to_the_clock_is_fenced_and_nothing_is_lost() {
 
 fn server_of(deployment: &Deployment) -> Connection {
     server(&deployment.path("chi/standby/atl.sqlite"))
+}
+
+/// As [`held`], for a pair that has a copy already.
+fn held_again(deployment: &Deployment) -> (u64, Connection) {
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    deployment.server("atl").execute_batch("UPDATE users SET display_name = 'changed'").unwrap();
+    held(deployment)
 }
 
 /// A child that holds the lease and waits for the user store's lock.

@@ -71,3 +71,14 @@ fn a_record_that_is_damaged_hides_no_other() {
     let error = ask(&service, json!({ "request": "getJob", "jobId": id })).unwrap_err();
     assert!(error.message.contains("damaged"), "{error:#?}");
 }
+
+#[test]
+fn what_a_power_cut_left_of_a_record_is_removed() {
+    let deployment = Deployment::new();
+    let ended = deployment.backup(json!({})).expect(Outcome::Succeeded);
+    let empty = deployment.path(&format!("jobs/{}.json", uuid::Uuid::new_v4()));
+    std::fs::write(&empty, "").unwrap();
+    let service = deployment.another();
+    assert!(!std::path::Path::new(&empty).exists());
+    ask(&service, json!({ "request": "getReport", "jobId": ended.report.job_id })).unwrap();
+}
