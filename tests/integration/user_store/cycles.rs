@@ -89,3 +89,27 @@ fn a_locked_database_is_busy_with_advice() {
     assert_eq!(error.kind, ErrorKind::StoreBusy);
     assert!(error.retryable && !error.advice.is_empty());
 }
+
+#[test]
+fn rows_whose_keys_are_equal_but_not_alike_are_told_apart_where_they_are_updated_in_place() {
+    let pair = Pair::new(
+        "CREATE TABLE folded (name TEXT COLLATE NOCASE PRIMARY KEY, note);
+         CREATE TABLE numbers (k PRIMARY KEY, note);
+         CREATE TABLE empty (k TEXT PRIMARY KEY, note);
+         INSERT INTO folded VALUES ('anna', 'a'), ('bert', 'b');
+         INSERT INTO numbers VALUES (1, 'a'), (2.0, 'b'), ('3', 'c');
+         INSERT INTO empty VALUES (NULL, 'a'), (NULL, 'b'), ('c', 'c');",
+    );
+    pair.synchronize_and_compare();
+    pair.server
+        .execute_batch(
+            "UPDATE folded SET name = 'ANNA', note = 'A' WHERE name = 'anna';
+             UPDATE numbers SET k = 1.0, note = 'A' WHERE k = 1;
+             UPDATE numbers SET k = 2 WHERE k = 2;
+             UPDATE numbers SET note = 'C' WHERE k = '3';
+             UPDATE empty SET note = note || '!'; DELETE FROM empty WHERE note = 'a!';",
+        )
+        .unwrap();
+    let outcome = pair.synchronize_and_compare();
+    assert_eq!(outcome.moved.items_deleted, 1, "{:?}", outcome.moved);
+}

@@ -25,6 +25,10 @@ use crate::topology::UserStoreConfig;
 /// How often a run begins again because the server changed its schema meanwhile.
 const SCHEMA_ATTEMPTS: u32 = 5;
 
+/// How much of the standby is held in memory while changes are written to it, as SQLite counts KiB. What does not fit is
+/// written, and the journal synced, before the transaction ends.
+const STANDBY_CACHE_KIB: i64 = -32 * 1024;
+
 /// How long a look at the stores waits for a lock: whoever asks would rather know that they are busy.
 const OBSERVE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -207,6 +211,7 @@ impl Run<'_> {
         if self.is_idle(&connection, standby, cursor)? {
             return Ok(None);
         }
+        connection.pragma_update(None, "cache_size", STANDBY_CACHE_KIB).map_err(failed)?;
         let transaction = patiently(standby, "write the standby copy", self.work, || {
             Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)
         })?;

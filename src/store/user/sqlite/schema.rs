@@ -33,6 +33,8 @@ pub(super) struct Table {
     pub(super) key: Vec<String>,
     /// Columns of the key whose collation takes different text for equal.
     pub(super) folded: Vec<String>,
+    /// Whether no two rows share a key, but for keys that hold a NULL.
+    pub(super) is_unique: bool,
     /// By what rows are walked in ranges.
     pub(super) order: Order,
     /// In what ways a row may replace another one than that of its key.
@@ -282,9 +284,10 @@ impl Reader<'_> {
         }
         let rowid = rowid.filter(|_| alias.is_none());
         let (conflicts, unwatched) = conflicts(&Shape { table: name, columns, unique, key: &key, rowid });
+        let is_unique = is_unique(&key, columns, unique);
         let columns =
             columns.iter().filter(|column| !column.generated).map(|column| column.name.clone()).collect();
-        Ok((Table { name: name.to_owned(), columns, key, folded, order, conflicts }, unwatched))
+        Ok((Table { name: name.to_owned(), columns, key, folded, is_unique, order, conflicts }, unwatched))
     }
 
     /// The columns of a primary key's index as SQL that compares as the index does.
@@ -301,6 +304,16 @@ impl Reader<'_> {
         }
         Ok(terms)
     }
+}
+
+/// Whether a table keeps rows from sharing a key.
+fn is_unique(key: &[String], columns: &[Column], unique: &[UniqueIndex]) -> bool {
+    let mut primary = columns.iter().filter(|column| column.primary_key > 0).peekable();
+    let is_primary = primary.peek().is_some() && primary.all(|column| key.contains(&column.name));
+    let is_key = |index: &UniqueIndex| {
+        !index.partial && index.columns.iter().map(|(name, _)| name.as_ref()).eq(key.iter().map(Some))
+    };
+    is_primary || unique.iter().any(is_key)
 }
 
 /// Whether a table name fits a pattern in which `*` stands for any characters.

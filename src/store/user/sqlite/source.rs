@@ -1,10 +1,11 @@
 //! Reading the active copy, in slices so short that the server's writers hardly notice.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ToSql, Transaction, params_from_iter};
+use rusqlite::{CachedStatement, Connection, Transaction, params_from_iter};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -31,6 +32,9 @@ pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct TableBatch {
     pub(super) keys: Vec<Row>,
+    /// How many rows each of the keys has.
+    pub(super) counts: Vec<usize>,
+    /// In the order of their keys.
     pub(super) rows: Vec<Row>,
 }
 
@@ -82,6 +86,7 @@ impl Source<'_> {
             let mut rows = log.query([after])?;
             let mut slice = Slice { end: after, exhausted: true, ..Slice::default() };
             let mut seen: HashSet<(i64, Row)> = HashSet::new();
+            let mut readers: BTreeMap<i64, (KeyReader<'_>, TableBatch)> = BTreeMap::new();
             while let Some(row) = rows.next()? {
                 let full = slice.changes >= BATCH_CHANGES || slice.bytes >= SLICE_BYTES;
                 if full || (slice.changes > 0 && started.elapsed() >= SLICE_TIME) {
@@ -101,13 +106,20 @@ impl Source<'_> {
                 }
                 let key = (0..table.key.len()).map(|i| row.get(3 + i)).collect::<rusqlite::Result<Row>>()?;
                 if seen.insert((number, key.clone())) {
-                    let batch = slice.tables.entry(table.name.clone()).or_default();
-                    slice.bytes += read_key(transaction, table, key, batch)?;
+                    let (reader, batch) = match readers.entry(number) {
+                        Entry::Occupied(entry) => entry.into_mut(),
+                        Entry::Vacant(entry) => {
+                            entry.insert((KeyReader::new(transaction, table)?, TableBatch::default()))
+                        }
+                    };
+                    slice.bytes += reader.read(key, batch)?;
                 }
             }
             if slice.exhausted {
                 slice.sequences = sequences::read(transaction, &self.capture.schema.objects)?;
             }
+            let batches = readers.into_values().map(|(reader, batch)| (reader.table.name.clone(), batch));
+            slice.tables = batches.collect();
             Ok(slice)
         })
     }
@@ -123,8 +135,9 @@ impl Source<'_> {
     pub(super) fn rows_of(&self, table: &Table, keys: &[Row], work: &Work<'_>) -> Result<TableBatch> {
         self.snapshot(work, |transaction| {
             let mut batch = TableBatch::default();
+            let mut reader = KeyReader::new(transaction, table)?;
             for key in keys {
-                read_key(transaction, table, key.clone(), &mut batch)?;
+                reader.read(key.clone(), &mut batch)?;
             }
             Ok(batch)
         })
@@ -286,23 +299,32 @@ pub(super) fn while_busy<R>(
     }
 }
 
-/// Reads the rows of one key into a batch; their size in bytes.
-fn read_key(
-    connection: &Connection,
-    table: &Table,
-    key: Row,
-    batch: &mut TableBatch,
-) -> rusqlite::Result<u64> {
-    let mut statement = connection.prepare_cached(&key_query(table))?;
-    let mut found = statement.query(params_from_iter(key.iter().map(|value| value as &dyn ToSql)))?;
-    let mut bytes = 0;
-    while let Some(row) = found.next()? {
-        let values = (0..table.columns.len()).map(|i| row.get(i)).collect::<rusqlite::Result<Row>>()?;
-        bytes += values.iter().map(Datum::size).sum::<u64>();
-        batch.rows.push(values);
+/// Reads the rows of keys of one table.
+struct KeyReader<'c> {
+    table: &'c Table,
+    statement: CachedStatement<'c>,
+}
+
+impl<'c> KeyReader<'c> {
+    fn new(connection: &'c Connection, table: &'c Table) -> rusqlite::Result<Self> {
+        Ok(KeyReader { table, statement: connection.prepare_cached(&key_query(table))? })
     }
-    batch.keys.push(key);
-    Ok(bytes)
+
+    /// Reads the rows of one key into a batch; their size in bytes.
+    fn read(&mut self, key: Row, batch: &mut TableBatch) -> rusqlite::Result<u64> {
+        let before = batch.rows.len();
+        let mut found = self.statement.query(params_from_iter(&key))?;
+        let mut bytes = 0;
+        while let Some(row) = found.next()? {
+            let values =
+                (0..self.table.columns.len()).map(|i| row.get(i)).collect::<rusqlite::Result<Row>>()?;
+            bytes += values.iter().map(Datum::size).sum::<u64>();
+            batch.rows.push(values);
+        }
+        batch.keys.push(key);
+        batch.counts.push(batch.rows.len() - before);
+        Ok(bytes)
+    }
 }
 
 fn key_query(table: &Table) -> String {
