@@ -15,7 +15,7 @@ RCLONE_COPY, RCLONE_SYNC = "rclone copy", "rclone sync"
 
 def peer_command(peer, share, copy):
     """What makes `copy` equal to `share`."""
-    rclone = ("--metadata", "--exclude", "/.csb/**", share, copy)
+    rclone = ("-q", "--metadata", "--exclude", "/.csb/**", share, copy)
     rsync = ("--delete", "--exclude=/.csb", f"{share}/", f"{copy}/")
     return {
         CP: ("cp", "-a", share, copy),
