@@ -137,3 +137,26 @@ fn a_unique_index_over_columns_that_are_never_null_is_a_key() {
         pair.synchronize_and_compare();
     }
 }
+
+#[test]
+fn a_key_that_moves_under_another_name_of_the_rowid_or_with_what_it_is_generated_from_is_noticed() {
+    let pair = Pair::configured(
+        "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT);
+         CREATE TABLE notes (name TEXT, folded TEXT AS (lower(name)) STORED, note TEXT);
+         INSERT INTO users VALUES (1, 'anna'), (2, 'bert'), (3, 'carl');
+         INSERT INTO notes (name, note) VALUES ('Anna', 'a'), ('Bert', 'b');",
+        |config| {
+            config.keys.insert("notes".to_owned(), vec!["folded".to_owned()]);
+        },
+    );
+    pair.synchronize_and_compare();
+    pair.server
+        .execute_batch(
+            "UPDATE users SET rowid = 11 WHERE name = 'anna';
+             UPDATE users SET oid = 12 WHERE name = 'bert';
+             UPDATE users SET id = 13 WHERE name = 'carl';
+             UPDATE notes SET name = 'Carl' WHERE name = 'Anna';",
+        )
+        .unwrap();
+    pair.synchronize_and_compare();
+}

@@ -85,6 +85,15 @@ fn drop_trigger(connection: &Connection, name: &str) -> rusqlite::Result<()> {
     connection.execute_batch(&format!("DROP TRIGGER {}", quote(name)))
 }
 
+/// The columns that a statement names that changes a key: those of the key and, because an integer key is the rowid, all
+/// names of that. None where a column of the key is generated from others.
+fn of_key(table: &Table) -> String {
+    if !table.key.iter().all(|column| table.columns.contains(column)) {
+        return String::new();
+    }
+    format!(" OF {}, rowid, _rowid_, oid", column_list(&table.key, ""))
+}
+
 /// The triggers of one table, by name.
 pub(super) fn triggers(table: &Table, number: i64) -> BTreeMap<String, String> {
     let target = quote(&table.name);
@@ -92,7 +101,8 @@ pub(super) fn triggers(table: &Table, number: i64) -> BTreeMap<String, String> {
         "INSERT INTO csb_change (table_number, at_ms, {})",
         (0..table.key.len()).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ")
     );
-    let values = |row: &str| format!("SELECT {number}, {NOW_MS}, {}", column_list(&table.key, row));
+    let row = |row: &str| format!("{number}, {NOW_MS}, {}", column_list(&table.key, row));
+    let values = |of: &str| format!("VALUES ({})", row(of));
     let mut all = BTreeMap::new();
     let mut add = |suffix: &str, event: &str, when: &str, body: String| {
         let name = format!("{PREFIX}{number}_{suffix}");
@@ -111,14 +121,11 @@ pub(super) fn triggers(table: &Table, number: i64) -> BTreeMap<String, String> {
     };
     add("insert", "AFTER INSERT", "", format!("{into} {}", values("NEW.")));
     add("delete", "AFTER DELETE", "", format!("{into} {}", values("OLD.")));
-    let changed = compare("IS NOT", "NEW.", " OR ");
-    add(
-        "update",
-        "AFTER UPDATE",
-        "",
-        format!("{into} {}; {into} {} WHERE {changed}", values("NEW."), values("OLD.")),
-    );
-    let log = |condition: &str| format!("{into} {} FROM {target} WHERE {condition}", values(""));
+    add("update", "AFTER UPDATE", "", format!("{into} {}", values("NEW.")));
+    // A trigger of its own, which statements that name no column of the key do not even compile.
+    let changed = format!("WHEN {} ", compare("IS NOT", "NEW.", " OR "));
+    add("move", &format!("AFTER UPDATE{}", of_key(table)), &changed, format!("{into} {}", values("OLD.")));
+    let log = |condition: &str| format!("{into} SELECT {} FROM {target} WHERE {condition}", row(""));
     if !table.conflicts.is_empty() {
         let body: Vec<String> = table.conflicts.iter().map(|conflict| log(&conflict.condition)).collect();
         add("replace_insert", "BEFORE INSERT", "", body.join("; "));
