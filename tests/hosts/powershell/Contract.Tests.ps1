@@ -258,7 +258,7 @@ Describe 'Languages' {
 foreach (`$culture in 'it-IT', 'it-CH', 'it', 'de-DE', 'en-GB', '') {
     [cultureinfo]::CurrentUICulture = `$culture
     Import-Module '$Manifest' -Force
-    try { Get-CsPool } catch { "`$culture`: `$(`$_.Exception.Message)" }
+    try { Get-CsPool } catch { '{0}: {1}' -f `$culture, `$_.Exception.Message }
 }
 "@ -Environment @{ CSBACKUP_DEPLOYMENT = '' }
         $italian = 'Nessuna distribuzione è connessa.'
