@@ -1,6 +1,8 @@
 //! The contract of a user store pair, on SQLite.
 
 mod cycles;
+mod first_copy;
+mod interrupted;
 mod keys;
 mod replace;
 mod schema;

@@ -8,18 +8,23 @@ mod conflicts;
 mod datum;
 mod first_copy;
 mod fresh;
+mod image;
 mod import;
 mod index_sql;
 mod keys;
+mod pages;
 mod pair;
 mod reserved;
 mod restore;
+mod rows;
 mod schema;
 mod sequences;
 mod source;
 mod standby;
 mod traces;
 mod triggers;
+mod visit;
+mod write_behind;
 
 pub use pair::SqlitePair;
 

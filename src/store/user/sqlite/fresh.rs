@@ -6,7 +6,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::source::patiently;
 use super::{capture, standby};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::Generation;
 use crate::store::sqlite::sqlite_error;
 use crate::store::user::Work;
@@ -16,24 +16,61 @@ use crate::store::user::Work;
 const FRESH: &str = ".csb-new-";
 
 /// Where a new copy grows until it is complete. What owners before this one left unfinished is removed.
+///
+/// # Errors
+/// `Fenced` where a newer owner has begun a copy of its own.
 pub(super) fn begin_fresh(place: &Path, generation: Generation) -> Result<PathBuf> {
+    for (_, unfinished) in unfinished(place, generation)? {
+        remove_file(&unfinished)?;
+    }
+    Ok(fresh_path(place, generation))
+}
+
+/// The name of an owner's new copy.
+pub(super) fn fresh_path(place: &Path, generation: Generation) -> PathBuf {
+    with_suffix(place, &format!("{FRESH}{}", generation.0))
+}
+
+/// What this owner and those before it left unfinished, with their journals, the newest first.
+///
+/// # Errors
+/// `Fenced` where a newer owner has begun a copy of its own.
+pub(super) fn unfinished(place: &Path, generation: Generation) -> Result<Vec<(Generation, PathBuf)>> {
+    let found = all_unfinished(place)?;
+    match found.first() {
+        Some((newest, path)) if *newest > generation => Err(Error::new(
+            ErrorKind::Fenced,
+            format!("A newer owner makes a new copy of its own, {}.", path.display()),
+            "Nothing is lost: that owner goes on. Look at it with Get-CsBackupJob; if there is none, remove that file.",
+        )
+        .at("path", path.display())),
+        _ => Ok(found),
+    }
+}
+
+/// Every unfinished copy for a place, whoever makes it, with its journal, the newest first.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub(super) fn all_unfinished(place: &Path) -> Result<Vec<(Generation, PathBuf)>> {
     let folder = place.parent().unwrap_or(Path::new("."));
     let prefix = with_suffix(Path::new(place.file_name().unwrap_or_default()), FRESH);
     let entries = match std::fs::read_dir(folder) {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => None,
         entries => Some(entries.map_err(|cause| Error::io("list", folder, &cause))?),
     };
-    for entry in entries.into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let number = name.to_str().zip(prefix.to_str()).and_then(|(name, prefix)| {
-            let rest = name.strip_prefix(prefix)?;
-            rest.split('-').next()?.parse::<i64>().ok()
-        });
-        if number.is_some_and(|number| number <= generation.0) {
-            remove_file(&entry.path())?;
-        }
-    }
-    Ok(with_suffix(place, &format!("{FRESH}{}", generation.0)))
+    let mut found: Vec<(Generation, PathBuf)> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let rest = name.to_str()?.strip_prefix(prefix.to_str()?)?;
+            Some((Generation(rest.split('-').next()?.parse().ok()?), entry.path()))
+        })
+        .collect();
+    found.sort_by(|(one, path), (other, other_path)| other.cmp(one).then_with(|| path.cmp(other_path)));
+    Ok(found)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -42,7 +79,8 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn remove_file(file: &Path) -> Result<()> {
+/// Removes a file, if it is there.
+pub(super) fn remove_file(file: &Path) -> Result<()> {
     match std::fs::remove_file(file) {
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", file, &cause)),
         _ => Ok(()),
@@ -52,7 +90,15 @@ fn remove_file(file: &Path) -> Result<()> {
 /// Puts a complete database at its place, durably; what lay there is kept under the name that is returned. While the
 /// place is swapped, the old database is locked, so that no other owner writes to it unnoticed.
 pub(super) fn publish(fresh: &Path, place: &Path, work: &Work<'_>) -> Result<Option<PathBuf>> {
+    let unfinished = unfinished(place, work.generation)?;
+    if !fresh.exists() {
+        return Err(taken_over(place));
+    }
     sync_file(fresh)?;
+    // SQLite does not say when it cannot remove a file of its own beside a database.
+    for (_, beside) in unfinished.iter().filter(|(_, path)| path != fresh) {
+        remove_file(beside)?;
+    }
     let mut aside = None;
     if place.exists() {
         let old = Connection::open_with_flags(place, OpenFlags::SQLITE_OPEN_READ_WRITE)
@@ -65,15 +111,35 @@ pub(super) fn publish(fresh: &Path, place: &Path, work: &Work<'_>) -> Result<Opt
         }
         let kept = with_suffix(place, &format!(".superseded-{}", work.now.as_millisecond()));
         std::fs::rename(place, &kept).map_err(|cause| Error::io("set aside", place, &cause))?;
-        std::fs::rename(fresh, place).map_err(|cause| Error::io("publish", place, &cause))?;
+        if let Err(error) = rename_fresh(fresh, place) {
+            std::fs::rename(&kept, place).map_err(|cause| Error::io("put back", place, &cause))?;
+            return Err(error);
+        }
         aside = Some(kept);
     } else {
-        std::fs::rename(fresh, place).map_err(|cause| Error::io("publish", place, &cause))?;
+        rename_fresh(fresh, place)?;
     }
     if let Some(folder) = place.parent() {
         sync_file(folder)?;
     }
     Ok(aside)
+}
+
+fn rename_fresh(fresh: &Path, place: &Path) -> Result<()> {
+    std::fs::rename(fresh, place).map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::NotFound => taken_over(place),
+        _ => Error::io("publish", place, &cause),
+    })
+}
+
+/// What an owner is told whose new copy is gone.
+pub(super) fn taken_over(place: &Path) -> Error {
+    Error::new(
+        ErrorKind::Fenced,
+        format!("A newer owner has taken over the new copy for {}.", place.display()),
+        "Nothing is lost: that owner goes on. Look at it with Get-CsBackupJob.",
+    )
+    .at("path", place.display())
 }
 
 fn sync_file(path: &Path) -> Result<()> {

@@ -245,13 +245,7 @@ impl Run<'_> {
         confirmed: Option<&Cursor>,
     ) -> Result<Cursor> {
         let wanted = self.source.objects(self.work)?;
-        let mut import = Import {
-            connection: destination,
-            path,
-            moved: std::mem::take(&mut self.outcome.moved),
-            quarantined: std::mem::take(&mut self.outcome.quarantined),
-            schema_differs: false,
-        };
+        let mut import = self.begin_import(destination, path);
         let mut whole = import.align_tables(&wanted)?;
         self.copy_whole(&mut import, &whole)?;
         import.create_rest(&wanted)?;
@@ -298,9 +292,24 @@ impl Run<'_> {
         if replayed > 0 {
             self.outcome.details.push(format!("Replayed {replayed} changes up to position {position}."));
         }
+        self.end_import(import);
+        Ok(cursor)
+    }
+
+    /// An import that goes on counting what the run did.
+    pub(super) fn begin_import<'i>(&mut self, destination: &'i Connection, path: &'i Path) -> Import<'i> {
+        Import {
+            connection: destination,
+            path,
+            moved: std::mem::take(&mut self.outcome.moved),
+            quarantined: std::mem::take(&mut self.outcome.quarantined),
+            schema_differs: false,
+        }
+    }
+
+    pub(super) fn end_import(&mut self, import: Import<'_>) {
         self.outcome.moved = import.moved;
         self.outcome.quarantined = import.quarantined;
-        Ok(cursor)
     }
 
     fn copy_whole(&mut self, import: &mut Import<'_>, names: &BTreeSet<String>) -> Result<()> {

@@ -4,8 +4,17 @@ use rusqlite::Connection;
 
 use crate::error::{Error, ErrorKind};
 
-const TABLES: [&str; 7] =
-    ["csb_store", "csb_table", "csb_change", "csb_barrier", "csb_standby", "csb_quarantine", "csb_former"];
+const TABLES: [&str; 9] = [
+    "csb_store",
+    "csb_table",
+    "csb_change",
+    "csb_barrier",
+    "csb_standby",
+    "csb_quarantine",
+    "csb_former",
+    "csb_copy",
+    "csb_copy_after",
+];
 
 /// Whether an object with our prefix was made by this product.
 pub(super) fn is_ours(kind: &str, name: &str) -> bool {

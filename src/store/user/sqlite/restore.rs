@@ -1,23 +1,19 @@
 //! Giving a lost user store back from the standby copy.
 
-use std::path::Path;
-
-use rusqlite::ErrorCode;
-use rusqlite::backup::{Backup, StepResult};
+use rusqlite::Connection;
 
 use super::capture;
 use super::fresh::{begin_fresh, publish};
+use super::pages::{self, Copied, copy_pages};
 use super::pair::SqlitePair;
 use super::schema::objects;
 use super::source::row_count;
 use super::standby::{self, Found};
+use super::write_behind::WriteBehind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Progress;
 use crate::store::sqlite::{Access, open, sqlite_error};
 use crate::store::user::{PairOutcome, Work};
-
-/// Pages a step of the copy takes: short enough to be cancelled at once.
-const PAGES_PER_STEP: i32 = 1_000;
 
 /// Whether the active copy is gone, or is a database without a single table, while the standby holds a copy. How many
 /// rows the copy has, roughly.
@@ -42,7 +38,7 @@ pub(super) fn lost(pair: &SqlitePair) -> Result<Option<u64>> {
 pub(super) fn restore(pair: &SqlitePair, work: &Work<'_>) -> Result<PairOutcome> {
     let Some(rows) = lost(pair)? else { return Ok(PairOutcome::default()) };
     let Found::Copy(cursor) = standby::examine(&pair.standby)? else { return Ok(PairOutcome::default()) };
-    if !pair.source.parent().is_some_and(Path::is_dir) {
+    if !pair.source.parent().is_some_and(std::path::Path::is_dir) {
         return Err(Error::new(
             ErrorKind::StoreUnavailable,
             format!("The folder of the user store {} does not exist.", pair.source.display()),
@@ -53,9 +49,9 @@ pub(super) fn restore(pair: &SqlitePair, work: &Work<'_>) -> Result<PairOutcome>
     let fresh = begin_fresh(&pair.source, work.generation)?;
     let failed = |cause| sqlite_error("write the restored user store", &fresh, &cause);
     {
+        let mut file = WriteBehind::create(&fresh)?;
         let mut connection = open(&fresh, Access::Create)?;
-        let copy = open(&pair.standby, Access::Read)?;
-        copy_pages((&copy, &pair.standby), (&mut connection, &fresh), rows, work)?;
+        copy_back(pair, &mut connection, &mut file, rows, work)?;
         let transaction = connection.transaction().map_err(failed)?;
         standby::drop_fence(&transaction)
             .and_then(|()| transaction.execute_batch("DROP TABLE csb_standby; DROP TABLE csb_quarantine"))
@@ -77,34 +73,37 @@ pub(super) fn restore(pair: &SqlitePair, work: &Work<'_>) -> Result<PairOutcome>
     Ok(outcome)
 }
 
-fn copy_pages(
-    (from, standby): (&rusqlite::Connection, &Path),
-    (to, fresh): (&mut rusqlite::Connection, &Path),
+/// Copies the standby's pages; nobody writes to it while its pool's lease is held.
+fn copy_back(
+    pair: &SqlitePair,
+    to: &mut Connection,
+    file: &mut WriteBehind,
     rows: u64,
     work: &Work<'_>,
 ) -> Result<()> {
-    // What is damaged can only be what is read.
-    let failed = |cause: rusqlite::Error| match cause.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => sqlite_error("read", standby, &cause),
-        _ => sqlite_error("write the restored user store", fresh, &cause),
-    };
-    let page_size: u32 = from.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(failed)?;
-    let backup = Backup::new(from, to).map_err(failed)?;
-    loop {
-        work.check()?;
-        let step = backup.step(PAGES_PER_STEP).map_err(failed)?;
-        let progress = backup.progress();
-        let done = u64::try_from(progress.pagecount - progress.remaining).unwrap_or(0);
-        let pages = u64::try_from(progress.pagecount).unwrap_or(1).max(1);
+    let copy = open(&pair.standby, Access::Read)?;
+    let page_size: u32 = copy
+        .pragma_query_value(None, "page_size", |row| row.get(0))
+        .map_err(|cause| sqlite_error("read", &pair.standby, &cause))?;
+    let from = pages::From { connection: &copy, path: &pair.standby };
+    let copied = copy_pages(&from, to, file, work, &mut |pages| {
         (work.progress)(Progress {
             activity: "Giving back the user store",
-            items_done: rows * done / pages,
+            items_done: rows * pages.done / pages.of.max(1),
             items_total: Some(rows),
-            bytes_done: done * u64::from(page_size),
-            bytes_total: Some(pages * u64::from(page_size)),
+            bytes_done: pages.done * u64::from(page_size),
+            bytes_total: Some(pages.of * u64::from(page_size)),
         });
-        if step == StepResult::Done {
-            return Ok(());
-        }
+        true
+    })?;
+    match copied {
+        Copied::Complete => Ok(()),
+        Copied::Unreadable(error) => Err(error),
+        Copied::GivenUp => Err(Error::new(
+            ErrorKind::StoreBusy,
+            format!("Somebody writes to {} while it is copied.", pair.standby.display()),
+            "Find out who writes to the standby copy, then run the command again.",
+        )
+        .at("path", pair.standby.display())),
     }
 }

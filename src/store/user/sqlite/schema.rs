@@ -23,6 +23,13 @@ pub(super) struct SchemaObject {
     pub(super) sql: String,
 }
 
+impl SchemaObject {
+    /// Whether it is a table that an extension of SQLite keeps.
+    pub(super) fn is_virtual(&self) -> bool {
+        self.sql.trim_start().to_ascii_uppercase().starts_with("CREATE VIRTUAL")
+    }
+}
+
 /// A table whose rows are copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Table {
@@ -93,6 +100,8 @@ pub(super) struct Schema {
     pub(super) tables: Vec<Table>,
     /// All of the server's own objects.
     pub(super) objects: Vec<SchemaObject>,
+    /// Names of tables that the topology leaves out: they are copied empty.
+    pub(super) excluded: Vec<String>,
     /// Tables whose rows are not copied although nobody excluded them, with the reason.
     pub(super) skipped: Vec<(String, String)>,
     /// What an administrator should know about the schema.
@@ -174,11 +183,13 @@ impl Reader<'_> {
                 kinds.insert(name, kind);
             }
         }
-        let mut schema = Schema { tables: vec![], objects, skipped: vec![], warnings: vec![], version };
+        let mut schema =
+            Schema { tables: vec![], objects, excluded: vec![], skipped: vec![], warnings: vec![], version };
         let mut without_key = Vec::new();
         for object in schema.objects.iter().filter(|object| object.kind == "table") {
             let name = &object.name;
             if self.config.exclude.iter().any(|pattern| matches_pattern(pattern, name)) {
+                schema.excluded.push(name.clone());
                 continue;
             }
             let (kind, without_rowid) = kinds.get(name).cloned().unwrap_or_default();

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
 use super::PREFIX;
+use super::fresh::{all_unfinished, remove_file};
 use super::pair::SqlitePair;
 use super::reserved::is_ours;
 use super::source::{LOCK_PATIENCE, while_busy};
@@ -21,6 +22,16 @@ pub(super) fn remove(pair: &SqlitePair, dry_run: bool) -> Result<Vec<Trace>> {
     };
     let mut removed = patiently(&pair.source, |_| Ok(()))?;
     removed.extend(patiently(&pair.standby, standby::mark_as_former)?);
+    for place in [&pair.source, &pair.standby] {
+        for (_, unfinished) in all_unfinished(place)? {
+            if !dry_run {
+                remove_file(&unfinished)?;
+            }
+            let name = unfinished.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let store = format!("sqlite:{}", place.display());
+            removed.push(Trace { store, kind: "temporaryFile".to_owned(), name });
+        }
+    }
     Ok(removed)
 }
 

@@ -1,0 +1,320 @@
+//! The first copy row by row, in pieces, so that one that was interrupted goes on where it stood.
+//!
+//! Pieces are committed without waiting for the device: a killed process loses nothing, a machine that lost its power
+//! everything, so a copy is only continued in the boot that it was begun in. What a piece holds was made durable at
+//! the source before, so that it never holds what a power cut takes from the source.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::capture;
+use super::datum::Datum;
+use super::fresh::{fresh_path, remove_file, taken_over, unfinished};
+use super::schema::Table;
+use super::source::{LOCK_PATIENCE, RangePosition, Source, while_busy};
+use crate::error::{Error, Result};
+use crate::store::Generation;
+use crate::store::sqlite::{Access, begin_write, open, quote, sqlite_error};
+use crate::store::user::Work;
+
+/// How long a piece takes at most, and how much it holds: what a killed job copies again.
+const PIECE_TIME: Duration = Duration::from_secs(2);
+const PIECE_BYTES: u64 = 64 << 20;
+
+const TABLES: &str = "
+CREATE TABLE csb_copy (id INTEGER PRIMARY KEY CHECK (id = 1), source_id TEXT NOT NULL, schema_version INTEGER NOT NULL,
+    start INTEGER NOT NULL, token TEXT NOT NULL, boot TEXT NOT NULL, generation INTEGER NOT NULL, table_name TEXT,
+    rows INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE csb_copy_after (number INTEGER PRIMARY KEY, value);
+";
+
+/// Where a copy row by row stands.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The table whose rows are copied; none when all are.
+    pub(super) table: Option<String>,
+    /// After which row of it.
+    pub(super) after: RangePosition,
+}
+
+/// A copy under way, in a database that nobody knows yet.
+pub(super) struct RowCopy<'a> {
+    /// Within the transaction of a piece.
+    pub(super) connection: &'a Connection,
+    pub(super) path: &'a Path,
+    generation: Generation,
+    /// The last position of the log before the first row was read.
+    pub(super) start: i64,
+    /// How far the rows that were inserted reach.
+    pub(super) place: Place,
+    /// How many rows were inserted, by all owners.
+    pub(super) rows: u64,
+    began: Instant,
+    bytes: u64,
+}
+
+impl<'a> RowCopy<'a> {
+    /// Begins a copy in a new database that has its tables.
+    ///
+    /// # Errors
+    /// Failures of either database.
+    pub(super) fn begin(
+        connection: &'a Connection,
+        path: &'a Path,
+        source: &Source<'_>,
+        work: &Work<'_>,
+    ) -> Result<Self> {
+        let failed = |cause| sqlite_error("write the new standby copy", path, &cause);
+        let start = source.last_position(work)?;
+        let token = source.barrier(start, None, work)?;
+        connection.execute_batch(TABLES).map_err(failed)?;
+        connection
+            .execute(
+                "INSERT INTO csb_copy (id, source_id, schema_version, start, token, boot, generation, table_name)
+                 VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![
+                    source.capture.store_id.to_string(),
+                    source.capture.schema.version,
+                    start,
+                    token.to_string(),
+                    boot().unwrap_or_default(),
+                    work.generation.0,
+                    source.capture.schema.tables.first().map(|table| &table.name),
+                ],
+            )
+            .map_err(failed)?;
+        RowCopy::go_on(connection, path, work)
+    }
+
+    /// Goes on with a copy that is this owner's own.
+    ///
+    /// # Errors
+    /// `Fenced`, failures of the database.
+    pub(super) fn go_on(connection: &'a Connection, path: &'a Path, work: &Work<'_>) -> Result<Self> {
+        let failed = |cause| sqlite_error("read the new standby copy", path, &cause);
+        let mut copy = RowCopy {
+            connection,
+            path,
+            generation: work.generation,
+            start: 0,
+            place: Place { table: None, after: None },
+            rows: 0,
+            began: Instant::now(),
+            bytes: 0,
+        };
+        copy.begin_piece()?;
+        let (start, table, rows) = connection
+            .query_row("SELECT start, table_name, rows FROM csb_copy", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?))
+            })
+            .map_err(failed)?;
+        let after: Vec<Datum> = connection
+            .prepare("SELECT value FROM csb_copy_after ORDER BY number")
+            .and_then(|mut values| values.query_map([], |row| row.get(0))?.collect())
+            .map_err(failed)?;
+        let place = Place { table, after: (!after.is_empty()).then_some(after) };
+        Ok(RowCopy { start, place, rows: rows.unsigned_abs(), ..copy })
+    }
+
+    /// Counts rows that were inserted.
+    pub(super) fn inserted(&mut self, rows: u64, bytes: u64) {
+        self.rows += rows;
+        self.bytes += bytes;
+    }
+
+    /// Drops a table of which not everything can be read.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn leave_out(&mut self, table: &Table) -> Result<()> {
+        self.write(&format!("DROP TABLE {}", quote(&table.name)))
+    }
+
+    /// Notes how far the inserted rows reach, and commits a piece when it is large enough.
+    ///
+    /// # Errors
+    /// `Fenced`, failures of either database.
+    pub(super) fn reached(&mut self, place: Place, source: &Source<'_>, work: &Work<'_>) -> Result<()> {
+        self.place = place;
+        if self.bytes >= PIECE_BYTES || self.began.elapsed() >= PIECE_TIME {
+            let token = source.barrier(self.start, None, work)?;
+            self.commit_piece(token)?;
+            self.begin_piece()?;
+        }
+        Ok(())
+    }
+
+    /// Commits what there is, in a moment or not at all, for a job that was cancelled.
+    pub(super) fn keep(&mut self, source: &Source<'_>) {
+        let barrier = || -> rusqlite::Result<Uuid> {
+            let transaction = begin_write(source.connection)?;
+            let token = capture::write_barrier(&transaction, self.start)?;
+            transaction.commit()?;
+            Ok(token)
+        };
+        // Without it, the next job goes on from the piece before.
+        if let Ok(token) = barrier() {
+            let _ = self.commit_piece(token);
+        }
+    }
+
+    /// Commits the last piece: what follows is one transaction of somebody else's.
+    ///
+    /// # Errors
+    /// Failures of either database.
+    pub(super) fn end(&mut self, source: &Source<'_>, work: &Work<'_>) -> Result<()> {
+        let token = source.barrier(self.start, None, work)?;
+        self.commit_piece(token)
+    }
+
+    fn begin_piece(&mut self) -> Result<()> {
+        self.write("BEGIN EXCLUSIVE")?;
+        self.began = Instant::now();
+        self.bytes = 0;
+        check_owner(self.connection, self.path, self.generation)
+    }
+
+    fn commit_piece(&mut self, token: Uuid) -> Result<()> {
+        let write = || -> rusqlite::Result<()> {
+            self.connection.execute(
+                "UPDATE csb_copy SET token = ?1, table_name = ?2, rows = ?3",
+                params![token.to_string(), self.place.table, i64::try_from(self.rows).unwrap_or(i64::MAX)],
+            )?;
+            self.connection.execute("DELETE FROM csb_copy_after", [])?;
+            let mut insert =
+                self.connection.prepare_cached("INSERT INTO csb_copy_after (value) VALUES (?1)")?;
+            for value in self.place.after.iter().flatten() {
+                insert.execute([value])?;
+            }
+            self.connection.execute_batch("COMMIT")
+        };
+        write().map_err(|cause| sqlite_error("write the new standby copy", self.path, &cause))
+    }
+
+    fn write(&self, sql: &str) -> Result<()> {
+        self.connection
+            .execute_batch(sql)
+            .map_err(|cause| sqlite_error("write the new standby copy", self.path, &cause))
+    }
+}
+
+/// Refuses an owner whose unfinished copy a newer one goes on with.
+///
+/// # Errors
+/// `Fenced`.
+pub(super) fn check_owner(connection: &Connection, path: &Path, generation: Generation) -> Result<()> {
+    let owner: i64 = connection
+        .query_row("SELECT generation FROM csb_copy", [], |row| row.get(0))
+        .map_err(|cause| sqlite_error("read", path, &cause))?;
+    if owner == generation.0 { Ok(()) } else { Err(taken_over(path)) }
+}
+
+/// Ends a copy row by row, in the transaction that makes it whole; an image has nothing to end.
+///
+/// # Errors
+/// `Fenced`, failures of the database.
+pub(super) fn finish(connection: &Connection, path: &Path, generation: Generation) -> Result<()> {
+    if !capture::has_table(connection, "csb_copy").map_err(|cause| sqlite_error("read", path, &cause))? {
+        return Ok(());
+    }
+    check_owner(connection, path, generation)?;
+    connection
+        .execute_batch("DROP TABLE csb_copy; DROP TABLE csb_copy_after")
+        .map_err(|cause| sqlite_error("write the new standby copy", path, &cause))
+}
+
+/// Takes over, under this owner's name, what an owner before it left, or it itself in an earlier attempt. None where
+/// there is nothing, or nothing that fits the source any more.
+///
+/// # Errors
+/// `Fenced`, failures of the source, `Cancelled`.
+pub(super) fn adopt(place: &Path, source: &Source<'_>, work: &Work<'_>) -> Result<Option<PathBuf>> {
+    let own = fresh_path(place, work.generation);
+    let left = unfinished(place, work.generation)?;
+    for (generation, path) in &left {
+        if *path != fresh_path(place, *generation) || !claim(path, source, work)? {
+            continue;
+        }
+        for (_, other) in left.iter().filter(|(_, other)| other != path) {
+            remove_file(other)?;
+        }
+        std::fs::rename(path, &own).map_err(|cause| Error::io("take over", path, &cause))?;
+        return Ok(Some(own));
+    }
+    Ok(None)
+}
+
+/// Writes the owner's generation into an unfinished copy, if it is one that fits the source and nobody writes to it.
+fn claim(path: &Path, source: &Source<'_>, work: &Work<'_>) -> Result<bool> {
+    let Ok(connection) = open(path, Access::Write) else { return Ok(false) };
+    let Ok(found) = read_claimed(&connection) else { return Ok(false) };
+    let Some((transaction, begun)) = found else { return Ok(false) };
+    let fits = while_busy(work.cancel, LOCK_PATIENCE, || begun.fits(source))?;
+    if !fits {
+        return Ok(false);
+    }
+    let claimed = transaction
+        .execute("UPDATE csb_copy SET generation = ?1", [work.generation.0])
+        .and_then(|_| transaction.commit());
+    Ok(claimed.is_ok())
+}
+
+fn read_claimed(connection: &Connection) -> rusqlite::Result<Option<(Transaction<'_>, Begun)>> {
+    connection.pragma_update(None, "synchronous", "OFF")?;
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Exclusive)?;
+    if !capture::has_table(&transaction, "csb_copy")? {
+        return Ok(None);
+    }
+    let begun = transaction
+        .query_row("SELECT source_id, schema_version, start, token, boot FROM csb_copy", [], |row| {
+            Ok(Begun {
+                source_id: row.get(0)?,
+                schema_version: row.get(1)?,
+                start: row.get(2)?,
+                token: row.get(3)?,
+                boot: row.get(4)?,
+            })
+        })
+        .optional()?;
+    Ok(begun.map(|begun| (transaction, begun)))
+}
+
+/// What an unfinished copy was begun from.
+struct Begun {
+    source_id: String,
+    schema_version: i64,
+    start: i64,
+    token: String,
+    boot: String,
+}
+
+impl Begun {
+    /// Whether the source is the one, with the same tables in the same order of rows, in a later state, and its log still
+    /// has everything since the beginning.
+    fn fits(&self, source: &Source<'_>) -> Result<bool> {
+        if self.source_id != source.capture.store_id.to_string()
+            || self.schema_version != source.capture.schema.version
+            || Some(&self.boot) != boot().as_ref()
+        {
+            return Ok(false);
+        }
+        let Ok(token) = Uuid::parse_str(&self.token) else { return Ok(false) };
+        let look = || -> rusqlite::Result<bool> {
+            let log_is_whole = match capture::first_position(source.connection)? {
+                Some(first) => first <= self.start + 1,
+                None => capture::last_position(source.connection)? == self.start,
+            };
+            Ok(log_is_whole && capture::knows_token(source.connection, token)?)
+        };
+        look().map_err(|cause| sqlite_error("read", source.path, &cause))
+    }
+}
+
+/// What tells the time since the machine was started from the time before; none where the system does not say.
+fn boot() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
