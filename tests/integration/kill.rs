@@ -1,5 +1,6 @@
 //! A backup that is killed at any point, while servers write, loses nothing and leaves nothing behind.
 
+mod content;
 mod users;
 
 use std::collections::BTreeMap;
@@ -14,8 +15,6 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use crate::support::*;
-
-mod content;
 
 const KILLS: u32 = 50;
 /// What the amounts of all accounts come to, at every moment that the server committed.
