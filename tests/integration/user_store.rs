@@ -30,11 +30,11 @@ pub struct Pair {
 }
 
 impl Pair {
-    fn new(schema: &str) -> Self {
+    pub fn new(schema: &str) -> Self {
         Self::configured(schema, |_| {})
     }
 
-    fn configured(schema: &str, configure: impl FnOnce(&mut UserStoreConfig)) -> Self {
+    pub fn configured(schema: &str, configure: impl FnOnce(&mut UserStoreConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("users.sqlite");
         let server = Connection::open(&source).unwrap();
@@ -47,26 +47,33 @@ impl Pair {
         Pair { folder, server, pair }
     }
 
-    fn source(&self) -> PathBuf {
+    pub fn source(&self) -> PathBuf {
         self.folder.path().join("users.sqlite")
     }
 
-    fn standby(&self) -> PathBuf {
+    pub fn standby(&self) -> PathBuf {
         self.folder.path().join("standby.sqlite")
     }
 
-    fn synchronize(&self) -> Result<PairOutcome> {
+    pub fn synchronize(&self) -> Result<PairOutcome> {
         self.synchronize_as(1)
     }
 
-    fn synchronize_as(&self, generation: i64) -> Result<PairOutcome> {
+    pub fn synchronize_as(&self, generation: i64) -> Result<PairOutcome> {
         let cancel = CancellationToken::new();
         self.pair.synchronize(&work(&cancel, generation))
     }
 
+    /// Does something to the user store's file while its server is down.
+    pub fn with_server_stopped(&mut self, change: impl FnOnce(&Path)) {
+        self.server = Connection::open_in_memory().unwrap();
+        change(&self.source());
+        self.server = Connection::open(self.source()).unwrap();
+    }
+
     /// Synchronizes and compares the schema and every row of every table.
     #[track_caller]
-    fn synchronize_and_compare(&self) -> PairOutcome {
+    pub fn synchronize_and_compare(&self) -> PairOutcome {
         let outcome = self.synchronize().unwrap();
         assert_eq!(schema(&self.source()), schema(&self.standby()));
         assert_eq!(dump(&self.source()), dump(&self.standby()));
@@ -74,7 +81,7 @@ impl Pair {
     }
 }
 
-fn work(cancel: &CancellationToken, generation: i64) -> Work<'_> {
+pub fn work(cancel: &CancellationToken, generation: i64) -> Work<'_> {
     Work {
         generation: Generation(generation),
         verify: false,

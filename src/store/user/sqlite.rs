@@ -5,6 +5,7 @@
 
 mod capture;
 mod conflicts;
+mod damage;
 mod datum;
 mod first_copy;
 mod fresh;
@@ -17,6 +18,7 @@ mod pair;
 mod reserved;
 mod restore;
 mod rows;
+mod salvage;
 mod schema;
 mod sequences;
 mod source;

@@ -10,7 +10,7 @@ use super::import::Import;
 use super::pair::Run;
 use super::rows::{self, Place, RowCopy};
 use super::schema::Table;
-use super::source::{Source, patiently};
+use super::source::{Direction, Ending, Source, Span, Stretch, patiently};
 use super::write_behind::WriteBehind;
 use super::{image, standby};
 use crate::error::{ErrorKind, Result};
@@ -164,19 +164,19 @@ fn fill_table(
 ) -> Result<()> {
     loop {
         work.check()?;
-        let (rows, next) = match source.range(table, &copy.place.after, work) {
-            Err(error) if matches!(error.kind, ErrorKind::Corrupt | ErrorKind::Io) => {
-                return copy.leave_out(table);
-            }
-            range => range?,
+        let rest = Span { after: copy.place.after.clone(), ..Span::default() };
+        let stretch = match source.stretch(table, &rest, Direction::Up, work) {
+            Ok(Stretch { ending: Ending::Damaged, .. }) => return copy.leave_out(table),
+            Err(error) if error.kind == ErrorKind::Io => return copy.leave_out(table),
+            stretch => stretch?,
         };
         let bytes = import.moved.bytes;
-        import.insert(table, &rows)?;
-        import.moved.batches += u64::from(!rows.is_empty());
-        copy.inserted(rows.len() as u64, import.moved.bytes - bytes);
-        let is_last = next.is_none();
+        import.insert(table, &stretch.rows)?;
+        import.moved.batches += u64::from(!stretch.rows.is_empty());
+        copy.inserted(stretch.rows.len() as u64, import.moved.bytes - bytes);
+        let is_last = stretch.ending == Ending::Complete;
         if !is_last {
-            copy.reached(Place { table: Some(table.name.clone()), after: next }, source, work)?;
+            copy.reached(Place { table: Some(table.name.clone()), after: stretch.last }, source, work)?;
         }
         (work.progress)(Progress {
             activity: "Copying tables",

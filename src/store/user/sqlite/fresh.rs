@@ -100,23 +100,27 @@ pub(super) fn publish(fresh: &Path, place: &Path, work: &Work<'_>) -> Result<Opt
         remove_file(beside)?;
     }
     let mut aside = None;
+    let kept = with_suffix(place, &format!(".superseded-{}", work.now.as_millisecond()));
     if place.exists() {
         let old = Connection::open_with_flags(place, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .map_err(|cause| sqlite_error("open", place, &cause))?;
         let lock = patiently(place, "lock", work, || {
             Transaction::new_unchecked(&old, TransactionBehavior::Exclusive)
-        })?;
-        if capture::has_table(&lock, "csb_standby").map_err(|cause| sqlite_error("read", place, &cause))? {
-            standby::check_generation(&lock, place, work.generation)?;
+        });
+        match lock.as_ref().map_err(Error::clone).and_then(|lock| check_owner(lock, place, work)) {
+            // Nobody can write to what is damaged, nor say who wrote to it last.
+            Err(error) if error.kind == ErrorKind::Corrupt => {}
+            checked => checked?,
         }
-        let kept = with_suffix(place, &format!(".superseded-{}", work.now.as_millisecond()));
         std::fs::rename(place, &kept).map_err(|cause| Error::io("set aside", place, &cause))?;
+        set_logs_aside(place, &kept)?;
         if let Err(error) = rename_fresh(fresh, place) {
             std::fs::rename(&kept, place).map_err(|cause| Error::io("put back", place, &cause))?;
             return Err(error);
         }
         aside = Some(kept);
     } else {
+        set_logs_aside(place, &kept)?;
         rename_fresh(fresh, place)?;
     }
     if let Some(folder) = place.parent() {
@@ -140,6 +144,27 @@ pub(super) fn taken_over(place: &Path) -> Error {
         "Nothing is lost: that owner goes on. Look at it with Get-CsBackupJob.",
     )
     .at("path", place.display())
+}
+
+fn check_owner(old: &Connection, place: &Path, work: &Work<'_>) -> Result<()> {
+    if capture::has_table(old, "csb_standby").map_err(|cause| sqlite_error("read", place, &cause))? {
+        standby::check_generation(old, place, work.generation)?;
+    }
+    Ok(())
+}
+
+/// What lies beside a place and belongs to the database that lay there: SQLite would apply it to the new one.
+fn set_logs_aside(place: &Path, kept: &Path) -> Result<()> {
+    for suffix in ["-wal", "-journal"] {
+        let log = with_suffix(place, suffix);
+        match std::fs::rename(&log, with_suffix(kept, suffix)) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("set aside", &log, &cause));
+            }
+            _ => {}
+        }
+    }
+    remove_file(&with_suffix(place, "-shm"))
 }
 
 fn sync_file(path: &Path) -> Result<()> {

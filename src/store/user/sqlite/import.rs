@@ -6,12 +6,22 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode, params_from_iter};
 
 use super::datum::{Datum, Row};
+use super::salvage;
 use super::schema::{SchemaObject, Table, column_list, objects};
-use super::source::{TableBatch, key_condition};
+use super::source::{Span, TableBatch, key_condition, values_of};
 use super::{sequences, standby};
 use crate::error::Result;
 use crate::report::{Moved, QuarantinedItem};
 use crate::store::sqlite::{quote, sqlite_error};
+
+/// What to do about a damaged user store.
+const DAMAGE_ADVICE: &str = "Check the user store with `PRAGMA integrity_check` and repair it, for instance with `REINDEX` or `.recover` of sqlite3, or from the standby copy. What the standby copy holds of it stays there; it is copied again by every job.";
+
+/// Where an import stood before a table was tried.
+pub(super) struct Tried {
+    moved: Moved,
+    quarantined: usize,
+}
 
 /// An import under way.
 pub(super) struct Import<'a> {
@@ -21,6 +31,8 @@ pub(super) struct Import<'a> {
     pub(super) quarantined: Vec<QuarantinedItem>,
     /// Whether [`Import::align_tables`] found a schema that is not the source's.
     pub(super) schema_differs: bool,
+    /// Tables that could not be read whole.
+    pub(super) damaged: BTreeSet<String>,
 }
 
 impl Import<'_> {
@@ -89,8 +101,7 @@ impl Import<'_> {
         self.run(|connection, moved| {
             moved.items_deleted +=
                 connection.execute(&format!("DELETE FROM {}", quote(&table.name)), [])? as u64;
-            connection.execute("DELETE FROM csb_quarantine WHERE table_name = ?1", [&table.name])?;
-            Ok(())
+            standby::forget_quarantined(connection, table)
         })
     }
 
@@ -113,23 +124,20 @@ impl Import<'_> {
                         moved.bytes += row.iter().map(Datum::size).sum::<u64>();
                     }
                     Err(cause) if is_refused(&cause) => {
-                        refused.push((key_of(table, row), cause.to_string()));
+                        refused.push((values_of(table, row, &table.key), cause.to_string()));
                     }
                     Err(cause) => return Err(cause),
                 }
             }
-            for (key, reason) in &refused {
-                standby::quarantine(connection, table, key, reason)?;
-            }
             Ok(())
         })?;
         for (key, reason) in refused {
-            let key: Vec<String> = key.iter().map(Datum::display).collect();
-            self.quarantined.push(QuarantinedItem {
-                item: format!("{} ({})", table.name, key.join(", ")),
-                reason,
-                advice: "Correct the row at the pool; it is copied by the next job.".to_owned(),
-            });
+            self.quarantine(
+                table,
+                &key,
+                &reason,
+                "Correct the row at the pool; it is copied by the next job.",
+            )?;
         }
         Ok(())
     }
@@ -188,6 +196,115 @@ impl Import<'_> {
         let written = self.moved.items_written;
         self.insert(table, inserted)?;
         self.moved.items_deleted += deleted.saturating_sub(self.moved.items_written - written);
+        if self.damaged.contains(&table.name) {
+            // It is copied again whole, and its gaps are named.
+            return Ok(());
+        }
+        for key in &batch.unreadable {
+            self.quarantine(table, key, "its page in the user store is damaged", DAMAGE_ADVICE)?;
+        }
+        Ok(())
+    }
+
+    /// Remembers and names a key whose rows could not be copied; what the standby holds of it stays.
+    fn quarantine(&mut self, table: &Table, key: &Row, reason: &str, advice: &str) -> Result<()> {
+        self.run(|connection, _| standby::quarantine(connection, table, key, reason))?;
+        let key: Vec<String> = key.iter().map(Datum::display).collect();
+        self.quarantined.push(QuarantinedItem {
+            item: format!("{} ({})", table.name, key.join(", ")),
+            reason: reason.to_owned(),
+            advice: advice.to_owned(),
+        });
+        Ok(())
+    }
+
+    /// Remembers and names what could not be read of a table, which the next job copies again.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn mark_damaged(&mut self, table: &Table, gaps: &[Span]) -> Result<()> {
+        self.run(|connection, _| standby::mark_damaged(connection, table))?;
+        self.damaged.insert(table.name.clone());
+        self.quarantined.extend(gaps.iter().map(|gap| QuarantinedItem {
+            item: salvage::gap_name(table, gap),
+            reason: "pages of the user store are damaged".to_owned(),
+            advice: DAMAGE_ADVICE.to_owned(),
+        }));
+        Ok(())
+    }
+
+    /// Whether the copy holds any row of a table.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn has_rows(&mut self, table: &Table) -> Result<bool> {
+        let mut found = false;
+        self.run(|connection, _| {
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM {})", quote(&table.name));
+            found = connection.query_row(&sql, [], |row| row.get(0))?;
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Begins to write a table whose source may turn out to be damaged.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn try_table(&mut self) -> Result<Tried> {
+        self.run(|connection, _| connection.execute_batch("SAVEPOINT csb_table"))?;
+        Ok(Tried { moved: self.moved.clone(), quarantined: self.quarantined.len() })
+    }
+
+    /// Keeps what was written since [`Import::try_table`].
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn keep(&mut self) -> Result<()> {
+        self.run(|connection, _| connection.execute_batch("RELEASE csb_table"))
+    }
+
+    /// Takes back what was written to a table since [`Import::try_table`], and prepares to add rows with
+    /// [`Import::merge`]. Keys of it that could not be read before are part of what is named then.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn take_back(&mut self, tried: Tried, table: &Table) -> Result<()> {
+        self.moved = tried.moved;
+        self.quarantined.truncate(tried.quarantined);
+        let of_table = format!("{} (", table.name);
+        self.quarantined.retain(|item| !item.item.starts_with(&of_table));
+        self.run(|connection, _| {
+            connection.execute_batch(
+                "ROLLBACK TO csb_table; RELEASE csb_table; DROP TABLE IF EXISTS temp.csb_merged;
+                 CREATE TEMP TABLE csb_merged (key BLOB PRIMARY KEY) WITHOUT ROWID",
+            )?;
+            standby::forget_quarantined(connection, table)
+        })
+    }
+
+    /// Adds rows to what a table holds. The first of a key replaces all that the copy has of it; later ones are added,
+    /// as a key may be shared.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn merge(&mut self, table: &Table, rows: &[Row]) -> Result<()> {
+        let written = self.moved.items_written;
+        let mut deleted = 0;
+        self.run(|connection, _| {
+            let mut first = connection.prepare_cached("INSERT OR IGNORE INTO temp.csb_merged VALUES (?1)")?;
+            let sql = format!("DELETE FROM {} WHERE {}", quote(&table.name), key_condition(table));
+            let mut delete = connection.prepare_cached(&sql)?;
+            for row in rows {
+                let key = values_of(table, row, &table.key);
+                if table.is_unique || first.execute([fingerprint(&key).as_slice()])? == 1 {
+                    deleted += delete.execute(params_from_iter(&key))? as u64;
+                }
+            }
+            Ok(())
+        })?;
+        self.insert(table, rows)?;
+        self.moved.items_deleted += deleted.saturating_sub(self.moved.items_written - written);
         Ok(())
     }
 
@@ -233,10 +350,18 @@ fn insert_query(table: &Table) -> String {
     )
 }
 
-fn key_of(table: &Table, row: &Row) -> Row {
-    let value = |column: &String| {
-        let index = table.columns.iter().position(|name| name == column)?;
-        row.get(index).cloned()
-    };
-    table.key.iter().map(|column| value(column).unwrap_or(Datum::Null)).collect()
+/// What tells keys apart in little space.
+fn fingerprint(key: &Row) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for value in key {
+        let (class, bytes): (u8, &[u8]) = match value {
+            Datum::Null => (0, &[]),
+            Datum::Integer(number) => (1, &number.to_be_bytes()),
+            Datum::Real(number) => (2, &number.to_be_bytes()),
+            Datum::Text(bytes) => (3, bytes),
+            Datum::Blob(bytes) => (4, bytes),
+        };
+        hasher.update(&[class]).update(&(bytes.len() as u64).to_be_bytes()).update(bytes);
+    }
+    *hasher.finalize().as_bytes()
 }

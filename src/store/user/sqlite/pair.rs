@@ -1,5 +1,6 @@
 //! One run over a pair: install, copy or continue, catch up to a consistent point, commit, prune.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,10 +10,12 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::capture::{self, Capture};
+use super::damage::{self, Copying, DAMAGED};
 use super::import::Import;
 use super::schema::{Schema, objects};
 use super::source::{
-    BATCH_CHANGES, LOCK_PATIENCE, Source, is_schema_change, patiently, row_count, while_busy,
+    BATCH_CHANGES, LOCK_PATIENCE, Source, is_log_damage, is_schema_change, of_the_log, patiently, row_count,
+    while_busy,
 };
 use super::standby::{self, Found};
 use super::{restore, sequences, traces};
@@ -73,6 +76,7 @@ impl SqlitePair {
         let cursor = match standby::examine(&self.standby)? {
             Found::Missing => return Ok(Err(None)),
             Found::Former => return Ok(Err(None)),
+            Found::Damaged => return Ok(Err(Some(DAMAGED.to_owned()))),
             Found::Foreign => return Err(self.foreign_standby()),
             Found::Copy(cursor) => cursor,
         };
@@ -80,7 +84,8 @@ impl SqlitePair {
             return Ok(Err(Some("was copied from another user store".to_owned())));
         }
         let failed = |cause| sqlite_error("read", &self.source, &cause);
-        let behind = capture::last_position(source).map_err(failed)? < cursor.position;
+        let last = capture::last_position(source).map_err(|cause| of_the_log(failed(cause)))?;
+        let behind = last < cursor.position;
         if behind || !capture::knows_token(source, cursor.token).map_err(failed)? {
             return Ok(Err(Some(
                 "is newer than the user store, which was restored to an earlier state".to_owned(),
@@ -121,21 +126,26 @@ impl SqlitePair {
         })
     }
 
+    fn is_standby_damage(&self, error: &Error) -> bool {
+        error.kind == ErrorKind::Corrupt
+            && error.context.get("path").is_some_and(|path| Path::new(path) == self.standby)
+    }
+
     fn foreign_standby(&self) -> Error {
         Error::new(
             ErrorKind::ForeignContent,
             format!(
-                "{} is to become a standby copy, but is a database of somebody else.",
+                "{} is to become a standby copy, but is not one of this product's.",
                 self.standby.display()
             ),
-            "Move that database away, or name another place as standby.user_store in the topology.",
+            "Move that file away, or name another place as standby.user_store in the topology.",
         )
         .at("path", self.standby.display())
     }
 
     fn run_once(&self, connection: &mut Connection, work: &Work<'_>) -> Result<PairOutcome> {
         let capture = while_busy(work.cancel, LOCK_PATIENCE, || {
-            capture::install(connection, &self.source, &self.config, work.now)
+            capture::install(connection, &self.source, &self.config, work.now).map_err(of_the_log)
         })?;
         let start = while_busy(work.cancel, LOCK_PATIENCE, || self.starting_point(connection, &capture))?;
         let source = Source { connection, path: &self.source, capture: &capture };
@@ -143,8 +153,15 @@ impl SqlitePair {
             Run { source: &source, work, outcome: PairOutcome::default(), max_batches: self.max_batches };
         run.outcome.details.extend(capture.details.iter().cloned());
         run.outcome.warnings.extend(capture.schema.warnings.iter().cloned());
+        let outcome = run.outcome.clone();
         let cursor = match start {
-            Ok(cursor) => run.go_on(&self.standby, &cursor)?,
+            Ok(cursor) => match run.go_on(&self.standby, &cursor) {
+                Err(error) if self.is_standby_damage(&error) => {
+                    run.outcome = outcome;
+                    Some(run.copy_anew(&self.standby, Some(DAMAGED.to_owned()))?)
+                }
+                done => done?,
+            },
             Err(reason) => Some(run.copy_anew(&self.standby, reason)?),
         };
         if let Some(cursor) = cursor {
@@ -173,11 +190,21 @@ impl UserStorePair for SqlitePair {
         self.require_source()?;
         let mut connection = while_busy(work.cancel, LOCK_PATIENCE, || open(&self.source, Access::Write))?;
         let mut attempt = 1;
+        let mut renewed = None;
         loop {
             work.check()?;
             match self.run_once(&mut connection, work) {
                 Err(error) if is_schema_change(&error) && attempt < SCHEMA_ATTEMPTS => attempt += 1,
-                done => return done,
+                Err(error) if is_log_damage(&error) && renewed.is_none() => {
+                    // Where that is not possible the damage is worse than that of the log.
+                    let done = damage::renew_log(&connection, &self.source, work).map_err(|_| error)?;
+                    renewed = Some(done);
+                }
+                Ok(mut outcome) => {
+                    outcome.warnings.extend(renewed);
+                    return Ok(outcome);
+                }
+                failed => return failed,
             }
         }
     }
@@ -244,9 +271,11 @@ impl Run<'_> {
         start: i64,
         confirmed: Option<&Cursor>,
     ) -> Result<Cursor> {
+        let failed = |cause| sqlite_error("write the standby copy", path, &cause);
         let wanted = self.source.objects(self.work)?;
         let mut import = self.begin_import(destination, path);
         let mut whole = import.align_tables(&wanted)?;
+        whole.extend(standby::take_damaged(destination).map_err(failed)?);
         self.copy_whole(&mut import, &whole)?;
         import.create_rest(&wanted)?;
         self.retry_quarantined(&mut import, path)?;
@@ -254,6 +283,7 @@ impl Run<'_> {
         let mut position = start;
         let mut replayed = 0;
         let mut chased = 0;
+        let mut unindexed = BTreeSet::new();
         loop {
             let slice = self.source.changes(position, self.work)?;
             for (name, batch) in &slice.tables {
@@ -262,7 +292,9 @@ impl Run<'_> {
                 }
             }
             whole = slice.whole.iter().filter(|name| !whole.contains(*name)).cloned().collect();
+            whole.extend(slice.unindexed.iter().cloned());
             self.copy_whole(&mut import, &whole)?;
+            unindexed.extend(slice.unindexed);
             position = slice.end;
             replayed += slice.changes;
             if slice.changes > 0 {
@@ -287,11 +319,11 @@ impl Run<'_> {
         }
         let token = self.source.barrier(position, confirmed, self.work)?;
         let cursor = Cursor { store_id: self.source.capture.store_id, position, token };
-        standby::set_cursor(destination, &cursor, self.work.generation)
-            .map_err(|cause| sqlite_error("write the standby copy", path, &cause))?;
+        standby::set_cursor(destination, &cursor, self.work.generation).map_err(failed)?;
         if replayed > 0 {
             self.outcome.details.push(format!("Replayed {replayed} changes up to position {position}."));
         }
+        self.outcome.warnings.extend(unindexed.iter().map(|table| damage::unindexed_warning(table)));
         self.end_import(import);
         Ok(cursor)
     }
@@ -304,6 +336,7 @@ impl Run<'_> {
             moved: std::mem::take(&mut self.outcome.moved),
             quarantined: std::mem::take(&mut self.outcome.quarantined),
             schema_differs: false,
+            damaged: BTreeSet::new(),
         }
     }
 
@@ -317,41 +350,28 @@ impl Run<'_> {
         let mut done = 0;
         let schema = &self.source.capture.schema;
         for table in schema.tables.iter().filter(|table| names.contains(&table.name)) {
-            import.clear(table)?;
-            let before = done;
-            let mut after = None;
-            loop {
-                self.work.check()?;
-                let (rows, next) = self.source.range(table, &after, self.work)?;
-                import.insert(table, &rows)?;
-                import.moved.batches += u64::from(!rows.is_empty());
-                done += rows.len() as u64;
-                (self.work.progress)(Progress {
-                    activity: "Copying tables",
-                    items_done: done,
-                    items_total: total,
-                    bytes_done: import.moved.bytes,
-                    ..Progress::default()
-                });
-                if next.is_none() {
-                    break;
-                }
-                after = next;
-            }
-            self.outcome.details.push(format!("Copied {} rows of table {}.", done - before, table.name));
+            let copied =
+                Copying { source: self.source, work: self.work, table, done: Cell::new(done), total }
+                    .into(import)?;
+            self.outcome.details.push(format!("Copied {} rows of table {}.", copied - done, table.name));
+            done = copied;
         }
         Ok(())
     }
 
-    fn retry_quarantined(&self, import: &mut Import<'_>, path: &Path) -> Result<()> {
+    fn retry_quarantined(&mut self, import: &mut Import<'_>, path: &Path) -> Result<()> {
         let failed = |cause| sqlite_error("write the standby copy", path, &cause);
         if !standby::has_quarantined(import.connection).map_err(failed)? {
             return Ok(());
         }
         for table in &self.source.capture.schema.tables {
             let keys = standby::take_quarantined(import.connection, table).map_err(failed)?;
-            if !keys.is_empty() {
-                import.replace(table, &self.source.rows_of(table, &keys, self.work)?)?;
+            if keys.is_empty() {
+                continue;
+            }
+            match self.source.rows_of(table, &keys, self.work)? {
+                Some(batch) => import.replace(table, &batch)?,
+                None => self.copy_whole(import, &BTreeSet::from([table.name.clone()]))?,
             }
         }
         Ok(())

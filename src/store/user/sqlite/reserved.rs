@@ -4,13 +4,14 @@ use rusqlite::Connection;
 
 use crate::error::{Error, ErrorKind};
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "csb_store",
     "csb_table",
     "csb_change",
     "csb_barrier",
     "csb_standby",
     "csb_quarantine",
+    "csb_damaged",
     "csb_former",
     "csb_copy",
     "csb_copy_after",
@@ -19,7 +20,7 @@ const TABLES: [&str; 9] = [
 /// Whether an object with our prefix was made by this product.
 pub(super) fn is_ours(kind: &str, name: &str) -> bool {
     match kind {
-        "table" => TABLES.contains(&name),
+        "table" => TABLES.contains(&name) || name.starts_with("csb_damaged_"),
         "trigger" => name.starts_with("csb_t") || name.starts_with("csb_fence_"),
         _ => false,
     }

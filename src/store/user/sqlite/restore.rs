@@ -1,5 +1,7 @@
 //! Giving a lost user store back from the standby copy.
 
+use std::path::Path;
+
 use rusqlite::Connection;
 
 use super::capture;
@@ -18,7 +20,13 @@ use crate::store::user::{PairOutcome, Work};
 /// Whether the active copy is gone, or is a database without a single table, while the standby holds a copy. How many
 /// rows the copy has, roughly.
 pub(super) fn lost(pair: &SqlitePair) -> Result<Option<u64>> {
-    let Found::Copy(_) = standby::examine(&pair.standby)? else { return Ok(None) };
+    match standby::examine(&pair.standby)? {
+        Found::Copy(_) => {}
+        Found::Damaged if !pair.source.exists() => {
+            return Err(damaged(&pair.standby, "its schema cannot be read"));
+        }
+        _ => return Ok(None),
+    }
     if pair.source.exists() {
         let source = open(&pair.source, Access::Read)?;
         let tables = objects(&source).map_err(|cause| sqlite_error("read", &pair.source, &cause))?;
@@ -52,9 +60,14 @@ pub(super) fn restore(pair: &SqlitePair, work: &Work<'_>) -> Result<PairOutcome>
         let mut file = WriteBehind::create(&fresh)?;
         let mut connection = open(&fresh, Access::Create)?;
         copy_back(pair, &mut connection, &mut file, rows, work)?;
+        check_pages(&connection, &fresh, &pair.standby)?;
         let transaction = connection.transaction().map_err(failed)?;
         standby::drop_fence(&transaction)
-            .and_then(|()| transaction.execute_batch("DROP TABLE csb_standby; DROP TABLE csb_quarantine"))
+            .and_then(|()| {
+                transaction.execute_batch(
+                    "DROP TABLE csb_standby; DROP TABLE csb_quarantine; DROP TABLE csb_damaged",
+                )
+            })
             .and_then(|()| {
                 capture::create_after(&transaction, cursor.store_id, cursor.position, cursor.token)
             })
@@ -106,4 +119,24 @@ fn copy_back(
         )
         .at("path", pair.standby.display())),
     }
+}
+
+/// Pages are copied as they are: whether the standby copy is damaged shows only when they are read as tables.
+fn check_pages(fresh: &Connection, path: &Path, standby: &Path) -> Result<()> {
+    let found: String = fresh
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|cause| sqlite_error("check", path, &cause))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    Err(damaged(standby, &found))
+}
+
+fn damaged(standby: &Path, how: &str) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("The standby copy {} is damaged, so the user store is not made from it: {how}.", standby.display()),
+        "Take what can be read from it with `.recover` of sqlite3, or put an earlier copy (.superseded-…) in its place, then run the command again.",
+    )
+    .at("path", standby.display())
 }

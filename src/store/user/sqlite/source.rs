@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rusqlite::{CachedStatement, Connection, Transaction, params_from_iter};
+use rusqlite::{CachedStatement, Connection, ErrorCode, Transaction, params_from_iter};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -25,6 +25,8 @@ const SLICE_BYTES: u64 = 8 << 20;
 pub(super) const BATCH_CHANGES: u64 = 10_000;
 /// How many log rows one transaction removes.
 const PRUNE_PIECE: i64 = 5_000;
+/// The table of the change log.
+pub(super) const LOG: &str = "csb_change";
 /// How long another program's lock on the server's database is waited for.
 pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -36,6 +38,8 @@ pub(super) struct TableBatch {
     pub(super) counts: Vec<usize>,
     /// In the order of their keys.
     pub(super) rows: Vec<Row>,
+    /// Keys whose rows lie on damaged pages.
+    pub(super) unreadable: Vec<Row>,
 }
 
 /// A bounded piece of the change log, with the current rows of its keys.
@@ -53,11 +57,57 @@ pub(super) struct Slice {
     pub(super) whole: BTreeSet<String>,
     /// What AUTOINCREMENT had given out; only where the slice is exhausted.
     pub(super) sequences: Vec<Row>,
+    /// Tables that have to be copied whole because their rows cannot be found by their keys: an index is damaged.
+    pub(super) unindexed: BTreeSet<String>,
     pub(super) bytes: u64,
 }
 
-/// Where a walk through a table's rows stands.
+/// Where a walk through a table's rows stands; none at an end of the table.
 pub(super) type RangePosition = Option<Row>;
+
+/// A part of a table in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) after: RangePosition,
+    /// Whether a row at `after` is part of it.
+    pub(super) inclusive: bool,
+    pub(super) before: RangePosition,
+}
+
+/// Which way a table is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Up,
+    Down,
+}
+
+/// Why a stretch of rows ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The next row, if there is one, lies on a damaged page.
+    #[default]
+    Damaged,
+    /// It is as long as one read transaction allows.
+    Full,
+    /// There are no more rows.
+    Complete,
+}
+
+/// Some rows of a table that follow each other.
+#[derive(Debug, Default)]
+pub(super) struct Stretch {
+    pub(super) rows: Vec<Row>,
+    /// The position of the row that was read first.
+    pub(super) first: RangePosition,
+    /// The position of the row that was read last.
+    pub(super) last: RangePosition,
+    pub(super) ending: Ending,
+}
+
+/// Whether a failure is a damaged page, around which the rest of the database may be read.
+pub(super) fn is_damage(cause: &rusqlite::Error) -> bool {
+    cause.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+}
 
 /// The active copy, opened for export.
 pub(super) struct Source<'a> {
@@ -105,14 +155,17 @@ impl Source<'_> {
                     continue;
                 }
                 let key = (0..table.key.len()).map(|i| row.get(3 + i)).collect::<rusqlite::Result<Row>>()?;
-                if seen.insert((number, key.clone())) {
+                if seen.insert((number, key.clone())) && !slice.unindexed.contains(&table.name) {
                     let (reader, batch) = match readers.entry(number) {
                         Entry::Occupied(entry) => entry.into_mut(),
                         Entry::Vacant(entry) => {
                             entry.insert((KeyReader::new(transaction, table)?, TableBatch::default()))
                         }
                     };
-                    slice.bytes += reader.read(key, batch)?;
+                    match reader.read(key, batch)? {
+                        Some(bytes) => slice.bytes += bytes,
+                        None => drop(slice.unindexed.insert(table.name.clone())),
+                    }
                 }
             }
             if slice.exhausted {
@@ -120,58 +173,85 @@ impl Source<'_> {
             }
             let batches = readers.into_values().map(|(reader, batch)| (reader.table.name.clone(), batch));
             slice.tables = batches.collect();
+            for name in &slice.unindexed {
+                slice.tables.remove(name);
+            }
             Ok(slice)
         })
+        .map_err(of_the_log)
     }
 
     fn table_of(&self, number: i64) -> Option<&Table> {
         self.capture.tables.get(&number).and_then(|name| self.capture.schema.table(name))
     }
 
-    /// The current rows of some keys, for keys that could not be copied before.
+    /// The current rows of some keys, for keys that could not be copied before; none where only reading the whole table
+    /// finds them, because an index is damaged.
     ///
     /// # Errors
     /// As for [`Source::changes`].
-    pub(super) fn rows_of(&self, table: &Table, keys: &[Row], work: &Work<'_>) -> Result<TableBatch> {
+    pub(super) fn rows_of(&self, table: &Table, keys: &[Row], work: &Work<'_>) -> Result<Option<TableBatch>> {
         self.snapshot(work, |transaction| {
             let mut batch = TableBatch::default();
             let mut reader = KeyReader::new(transaction, table)?;
             for key in keys {
-                reader.read(key.clone(), &mut batch)?;
+                if reader.read(key.clone(), &mut batch)?.is_none() {
+                    return Ok(None);
+                }
             }
-            Ok(batch)
+            Ok(Some(batch))
         })
     }
 
-    /// Some rows of a table in its own order, from a position on; the position to go on from, or none at its end.
+    /// Some rows of a table in its own order, from the one end of a span or the other.
     ///
     /// # Errors
-    /// As for [`Source::changes`].
-    pub(super) fn range(
+    /// As for [`Source::changes`]; damage ends a stretch instead.
+    pub(super) fn stretch(
         &self,
         table: &Table,
-        after: &RangePosition,
+        span: &Span,
+        direction: Direction,
         work: &Work<'_>,
-    ) -> Result<(Vec<Row>, RangePosition)> {
+    ) -> Result<Stretch> {
         self.snapshot(work, |transaction| {
             let started = Instant::now();
-            let mut statement = transaction.prepare_cached(&range_query(table, after.is_some()))?;
-            let mut found = statement.query(params_from_iter(after.iter().flatten()))?;
+            let query = range_query(table, span, direction);
+            let mut stretch = Stretch::default();
+            let mut statement = match transaction.prepare_cached(&query) {
+                Err(cause) if is_damage(&cause) => return Ok(stretch),
+                prepared => prepared?,
+            };
+            let mut found =
+                statement.query(params_from_iter(span.after.iter().chain(&span.before).flatten()))?;
             let order_width = table.order.terms().len();
-            let (mut rows, mut bytes) = (Vec::new(), 0);
-            while let Some(row) = found.next()? {
+            let (mut bytes, mut last) = (0, Row::new());
+            stretch.ending = loop {
+                let row = match found.next() {
+                    Ok(Some(row)) => row,
+                    Ok(None) => break Ending::Complete,
+                    Err(cause) if is_damage(&cause) => break Ending::Damaged,
+                    Err(cause) => return Err(cause),
+                };
+                last.clear();
+                for i in 0..order_width {
+                    last.push(row.get(i)?);
+                }
+                if stretch.first.is_none() {
+                    stretch.first = Some(last.clone());
+                }
                 let values = (0..table.columns.len())
                     .map(|i| row.get(order_width + i))
                     .collect::<rusqlite::Result<Row>>()?;
                 bytes += values.iter().map(Datum::size).sum::<u64>();
-                rows.push(values);
+                stretch.rows.push(values);
                 let full = bytes >= SLICE_BYTES || started.elapsed() >= SLICE_TIME;
                 if full && order_width > 0 {
-                    let position = (0..order_width).map(|i| row.get(i)).collect::<rusqlite::Result<Row>>()?;
-                    return Ok((rows, Some(position)));
+                    break Ending::Full;
                 }
-            }
-            Ok((rows, None))
+            };
+            stretch.last = (!stretch.rows.is_empty() && order_width > 0).then_some(last);
+            Ok(stretch)
         })
     }
 
@@ -197,7 +277,11 @@ impl Source<'_> {
     /// As for [`Source::changes`].
     pub(super) fn row_estimate(&self, tables: &BTreeSet<String>, work: &Work<'_>) -> Result<Option<u64>> {
         self.snapshot(work, |transaction| {
-            row_estimate(transaction, self.capture.schema.tables.iter().filter(|t| tables.contains(&t.name)))
+            let tables = self.capture.schema.tables.iter().filter(|t| tables.contains(&t.name));
+            match row_estimate(transaction, tables) {
+                Err(cause) if is_damage(&cause) => Ok(None),
+                estimated => estimated,
+            }
         })
     }
 
@@ -206,7 +290,7 @@ impl Source<'_> {
     /// # Errors
     /// As for [`Source::changes`].
     pub(super) fn last_position(&self, work: &Work<'_>) -> Result<i64> {
-        self.snapshot(work, |transaction| capture::last_position(transaction))
+        self.snapshot(work, |transaction| capture::last_position(transaction)).map_err(of_the_log)
     }
 
     /// Runs one short read transaction, and again where the server's lock was in the way.
@@ -248,6 +332,7 @@ impl Source<'_> {
             transaction.commit()?;
             Ok(token)
         })
+        .map_err(of_the_log)
     }
 
     /// Shortens a log that has grown long, in pieces so small that the server hardly notices; a short one waits for
@@ -258,7 +343,8 @@ impl Source<'_> {
     pub(super) fn prune(&self, confirmed: &Cursor, work: &Work<'_>) -> Result<()> {
         loop {
             work.check()?;
-            let first = patiently(self.path, "read", work, || capture::first_position(self.connection))?;
+            let first = patiently(self.path, "read", work, || capture::first_position(self.connection))
+                .map_err(of_the_log)?;
             if first.is_none_or(|first| confirmed.position.saturating_sub(first) < PRUNE_PIECE) {
                 return Ok(());
             }
@@ -266,7 +352,8 @@ impl Source<'_> {
                 let transaction = begin_write(self.connection)?;
                 capture::forget_confirmed(&transaction, confirmed, PRUNE_PIECE)?;
                 transaction.commit()
-            })?;
+            })
+            .map_err(of_the_log)?;
         }
     }
 }
@@ -302,29 +389,66 @@ pub(super) fn while_busy<R>(
 /// Reads the rows of keys of one table.
 struct KeyReader<'c> {
     table: &'c Table,
+    connection: &'c Connection,
     statement: CachedStatement<'c>,
 }
 
 impl<'c> KeyReader<'c> {
     fn new(connection: &'c Connection, table: &'c Table) -> rusqlite::Result<Self> {
-        Ok(KeyReader { table, statement: connection.prepare_cached(&key_query(table))? })
+        Ok(KeyReader { table, connection, statement: connection.prepare_cached(&key_query(table))? })
     }
 
-    /// Reads the rows of one key into a batch; their size in bytes.
-    fn read(&mut self, key: Row, batch: &mut TableBatch) -> rusqlite::Result<u64> {
+    /// Reads the rows of one key into a batch; their size in bytes. None where an index that leads to them is damaged.
+    fn read(&mut self, key: Row, batch: &mut TableBatch) -> rusqlite::Result<Option<u64>> {
         let before = batch.rows.len();
-        let mut found = self.statement.query(params_from_iter(&key))?;
+        match self.read_rows(&key, &mut batch.rows) {
+            Ok(bytes) => {
+                batch.keys.push(key);
+                batch.counts.push(batch.rows.len() - before);
+                Ok(Some(bytes))
+            }
+            Err(cause) if is_damage(&cause) => {
+                batch.rows.truncate(before);
+                if !is_found_directly(self.connection, self.table)? {
+                    return Ok(None);
+                }
+                batch.unreadable.push(key);
+                Ok(Some(0))
+            }
+            Err(cause) => Err(cause),
+        }
+    }
+
+    fn read_rows(&mut self, key: &Row, rows: &mut Vec<Row>) -> rusqlite::Result<u64> {
+        let mut found = self.statement.query(params_from_iter(key))?;
         let mut bytes = 0;
         while let Some(row) = found.next()? {
             let values =
                 (0..self.table.columns.len()).map(|i| row.get(i)).collect::<rusqlite::Result<Row>>()?;
             bytes += values.iter().map(Datum::size).sum::<u64>();
-            batch.rows.push(values);
+            rows.push(values);
         }
-        batch.keys.push(key);
-        batch.counts.push(batch.rows.len() - before);
         Ok(bytes)
     }
+}
+
+/// Whether a key is looked up in the table itself, so that damage on the way is damage of the table.
+fn is_found_directly(connection: &Connection, table: &Table) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", key_query(table)))?;
+    let key = table.key.iter().map(|_| Datum::Null);
+    let plan: Vec<String> =
+        statement.query_map(params_from_iter(key), |row| row.get(3))?.collect::<rusqlite::Result<_>>()?;
+    Ok(plan.iter().all(|step| step.contains("PRIMARY KEY")))
+}
+
+/// Damage that is met while the log is installed, read or shortened is the log's.
+pub(super) fn of_the_log(error: Error) -> Error {
+    if error.kind == ErrorKind::Corrupt { error.at("table", LOG) } else { error }
+}
+
+/// Whether a failure is damage of the change log, which is then begun anew.
+pub(super) fn is_log_damage(error: &Error) -> bool {
+    error.kind == ErrorKind::Corrupt && error.context.get("table").is_some_and(|table| table == LOG)
 }
 
 fn key_query(table: &Table) -> String {
@@ -351,20 +475,41 @@ pub(super) fn key_condition(table: &Table) -> String {
     terms.collect::<Vec<_>>().join(" AND ")
 }
 
-fn range_query(table: &Table, goes_on: bool) -> String {
+/// Some columns of a row.
+pub(super) fn values_of(table: &Table, values: &Row, columns: &[String]) -> Row {
+    let value = |column: &String| {
+        let index = table.columns.iter().position(|name| name == column)?;
+        values.get(index).cloned()
+    };
+    columns.iter().map(|column| value(column).unwrap_or(Datum::Null)).collect()
+}
+
+/// A row's place in the order, and its columns. `NOT INDEXED`, because an index may be damaged where the table is not.
+fn range_query(table: &Table, span: &Span, direction: Direction) -> String {
     let terms = table.order.terms();
     let (name, columns) = (quote(&table.name), column_list(&table.columns, ""));
     if terms.is_empty() {
-        return format!("SELECT {columns} FROM {name}");
+        return format!("SELECT {columns} FROM {name} NOT INDEXED");
     }
     let order = terms.join(", ");
-    let condition = if goes_on {
-        let marks = (1..=terms.len()).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
-        format!("WHERE ({order}) > ({marks})")
-    } else {
-        String::new()
+    let sorted = match direction {
+        Direction::Up => order.clone(),
+        Direction::Down => terms.join(" DESC, ") + " DESC",
     };
-    format!("SELECT {order}, {columns} FROM {name} {condition} ORDER BY {order}")
+    let mut marks = (1..).map(|i| format!("?{i}"));
+    let mut bound = |comparison: &str| {
+        let marks: Vec<String> = marks.by_ref().take(terms.len()).collect();
+        format!("({order}) {comparison} ({})", marks.join(", "))
+    };
+    let mut bounds = Vec::new();
+    if span.after.is_some() {
+        bounds.push(bound(if span.inclusive { ">=" } else { ">" }));
+    }
+    if span.before.is_some() {
+        bounds.push(bound("<"));
+    }
+    let condition = if bounds.is_empty() { String::new() } else { format!("WHERE {}", bounds.join(" AND ")) };
+    format!("SELECT {order}, {columns} FROM {name} NOT INDEXED {condition} ORDER BY {sorted}")
 }
 
 /// Roughly how many rows some tables have, cheaply: the span of rowids, or a count where there are none. Nothing where

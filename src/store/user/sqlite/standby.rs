@@ -1,8 +1,9 @@
 //! The standby copy: what it was copied from and how far, and the fence that keeps everybody else from writing.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::capture::has_table;
@@ -17,6 +18,7 @@ const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS csb_standby (id INTEGER PRIMARY KEY CHECK (id = 1), source_id TEXT NOT NULL,
     position INTEGER NOT NULL, token TEXT NOT NULL, generation INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS csb_quarantine (table_name TEXT NOT NULL, k0, k1, k2, k3, k4, k5, k6, k7, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS csb_damaged (table_name TEXT PRIMARY KEY NOT NULL);
 ";
 
 /// The table that a former copy keeps.
@@ -33,14 +35,16 @@ pub(super) enum Found {
     Copy(Cursor),
     /// A former copy of ours, or a database without a table: it is set aside when a new copy is made.
     Former,
-    /// A database that is not a copy of ours: it is left alone.
+    /// A database that is so damaged that it cannot be said what it is: it is set aside when a new copy is made.
+    Damaged,
+    /// Something that is not a copy of ours: it is left alone.
     Foreign,
 }
 
 /// Looks at the standby's place.
 ///
 /// # Errors
-/// When something is there and cannot be read as a database.
+/// When something is there and cannot be read.
 pub(super) fn examine(path: &Path) -> Result<Found> {
     if !path.exists() {
         return Ok(Found::Missing);
@@ -53,7 +57,11 @@ pub(super) fn examine(path: &Path) -> Result<Found> {
             None => Found::Foreign,
         })
     };
-    look().map_err(|cause| sqlite_error("read", path, &cause))
+    match look() {
+        Err(cause) if cause.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => Ok(Found::Damaged),
+        Err(cause) if cause.sqlite_error_code() == Some(ErrorCode::NotADatabase) => Ok(Found::Foreign),
+        found => found.map_err(|cause| sqlite_error("read", path, &cause)),
+    }
 }
 
 /// Leaves a note that this was a copy of ours, after every other trace was removed: a later backup of the pool may
@@ -166,7 +174,32 @@ pub(super) fn take_quarantined(connection: &Connection, table: &Table) -> rusqli
 
 /// Whether anything is in quarantine.
 pub(super) fn has_quarantined(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("SELECT EXISTS (SELECT 1 FROM csb_quarantine)", [], |row| row.get(0))
+    connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM csb_quarantine) OR EXISTS (SELECT 1 FROM csb_damaged)",
+        [],
+        |row| row.get(0),
+    )
+}
+
+/// Remembers that a table could not be read whole at the source.
+pub(super) fn mark_damaged(connection: &Connection, table: &Table) -> rusqlite::Result<()> {
+    connection.execute("INSERT OR IGNORE INTO csb_damaged (table_name) VALUES (?1)", [&table.name])?;
+    Ok(())
+}
+
+/// Takes the tables out of the list that could not be read whole when they were copied last, to be tried again.
+pub(super) fn take_damaged(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
+    let mut statement = connection.prepare("SELECT table_name FROM csb_damaged")?;
+    let names = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    connection.execute("DELETE FROM csb_damaged", [])?;
+    Ok(names)
+}
+
+/// Forgets what could not be copied of a table, which is copied whole now.
+pub(super) fn forget_quarantined(connection: &Connection, table: &Table) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM csb_quarantine WHERE table_name = ?1", [&table.name])?;
+    connection.execute("DELETE FROM csb_damaged WHERE table_name = ?1", [&table.name])?;
+    Ok(())
 }
 
 /// Remembers a key that could not be copied.
