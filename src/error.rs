@@ -123,6 +123,8 @@ error_kinds! {
     UnsafeSqlite = 42;
     /// The process was forked from one that had a service open.
     Forked = 43;
+    /// A database file was replaced by another one while a job had it open.
+    StoreReplaced = 44, retryable;
 }
 
 impl fmt::Display for ErrorKind {

@@ -4,15 +4,19 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::patience::{Leaving, StoreWork};
 use super::run::Environment;
 use super::{Job, run::blocking};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::service::{LEASE_DURATION, Lease, ServiceStore};
+use crate::store::service::{LEASE_DURATION, Lease, PATIENCE, ServiceStore};
 use crate::topology::PoolFqdn;
 
 /// How often a request of another process to cancel is looked for.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
+/// How long one attempt waits for a lock on the service's own database.
+const LOCK_POLL: Duration = Duration::from_millis(20);
 /// How often a lease that somebody else holds is tried again while waiting for it.
 const LEASE_POLL: Duration = Duration::from_millis(250);
 
@@ -28,13 +32,15 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Works on the database, on a thread where that is allowed.
+    /// Works on the database, see [`while_locked`].
     pub(super) async fn with_store<R: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut ServiceStore, &Lease) -> Result<R> + Send + 'static,
+        cancel: Option<&CancellationToken>,
+        work: impl Fn(&mut ServiceStore, &Lease) -> Result<R> + Clone + Send + 'static,
     ) -> Result<R> {
         let Held { lease, store } = self.clone();
-        blocking(move || work(&mut store.lock().unwrap_or_else(PoisonError::into_inner), &lease)).await
+        let attempt = move || work(&mut store.lock().unwrap_or_else(PoisonError::into_inner), &lease);
+        while_locked(cancel, attempt).await
     }
 }
 
@@ -65,12 +71,12 @@ impl Leases {
         loop {
             let (path, name, owner, id, now) =
                 (store.to_owned(), pool.clone(), environment.owner.clone(), job.id, environment.clock.now());
-            let taken = blocking(move || {
-                let mut store = ServiceStore::open(&path)?;
+            let take = move || {
+                let mut store = ServiceStore::open_within(&path, LOCK_POLL)?;
                 let lease = store.acquire(&name, &owner, id, now)?;
                 Ok(Held { lease, store: Arc::new(Mutex::new(store)) })
-            })
-            .await;
+            };
+            let taken = while_locked(Some(&job.cancel), take).await;
             match taken {
                 Err(error)
                     if error.kind == ErrorKind::Conflict
@@ -82,6 +88,9 @@ impl Leases {
                             } =>
                 {
                     pause(job, environment, LEASE_POLL).await?;
+                }
+                Err(error) if error.kind == ErrorKind::StoreBusy && job.cancel.is_cancelled() => {
+                    return Err(Error::cancelled());
                 }
                 Err(error) => return Err(error),
                 Ok(held) => {
@@ -95,22 +104,31 @@ impl Leases {
     /// Gives all leases back, once nothing works on the stores any more: a thread that a store lets hang may write
     /// when it wakes, so that the lease is held, and renewed, until it has ended. Nobody waits for that.
     pub(super) async fn release_after(self, job: &Arc<Job>, work: &StoreWork) {
-        let Some(ended) = work.ended_later() else { return self.release().await };
+        let Some(ended) = work.ended_later() else { return self.release(job).await };
         let leaving = Leaving::enter(job.id);
+        let job = Arc::clone(job);
         tokio::spawn(async move {
             ended.await;
-            self.release().await;
+            self.release(&job).await;
             drop(leaving);
         });
     }
 
-    /// One that was taken over meanwhile is not ours to give.
-    async fn release(self) {
+    /// One that was taken over meanwhile is not ours to give. A cancelled job does not wait for a lock on the service's
+    /// database: it gives the lease back when it can.
+    async fn release(self, job: &Job) {
         self.keeper.abort();
         let held = std::mem::take(&mut *self.lock());
         for held in held {
-            // Where giving back fails the lease runs out by itself.
-            let _ = held.with_store(ServiceStore::release).await;
+            let given = held.with_store(Some(&job.cancel), ServiceStore::release).await;
+            // Where giving back fails otherwise the lease runs out by itself.
+            if given.is_err_and(|error| error.kind == ErrorKind::StoreBusy) && job.cancel.is_cancelled() {
+                let leaving = Leaving::enter(job.id);
+                tokio::spawn(async move {
+                    let _ = held.with_store(None, ServiceStore::release).await;
+                    drop(leaving);
+                });
+            }
         }
     }
 
@@ -133,11 +151,28 @@ async fn keep(job: Arc<Job>, environment: Arc<Environment>, held: Arc<Mutex<Vec<
         let leases = held.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for held in leases {
             let now = environment.clock.now();
-            let renewal = held.with_store(move |store, lease| store.renew(lease, now)).await;
+            let renewal = held.with_store(None, move |store, lease| store.renew(lease, now)).await;
             if renewal.is_err_and(|error| error.kind == ErrorKind::Fenced) {
                 // The stores refuse this job from now on; it need not try.
                 job.cancel.cancel();
             }
+        }
+    }
+}
+
+/// Work on the service's own database, on a thread where that is allowed. Another process may have locked it: it is tried
+/// again for as long as that is waited for, but only once more when the job is cancelled.
+async fn while_locked<R: Send + 'static>(
+    cancel: Option<&CancellationToken>,
+    attempt: impl Fn() -> Result<R> + Clone + Send + 'static,
+) -> Result<R> {
+    let started = std::time::Instant::now();
+    loop {
+        let cancelled = cancel.is_some_and(CancellationToken::is_cancelled);
+        match blocking(attempt.clone()).await {
+            Err(error)
+                if error.kind == ErrorKind::StoreBusy && !cancelled && started.elapsed() < PATIENCE => {}
+            done => return done,
         }
     }
 }

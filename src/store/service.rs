@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::ModuleState;
 use crate::store::Generation;
-use crate::store::sqlite::{open_own, sqlite_error};
+use crate::store::sqlite::{open_own_within, sqlite_error};
 use crate::topology::PoolFqdn;
 
 mod owner;
@@ -27,6 +27,9 @@ const LOG_PAGES: u32 = 200;
 
 /// How long a lease lasts without being renewed. Its holder renews it three times in that time.
 pub const LEASE_DURATION: Duration = Duration::from_secs(30);
+
+/// How long another process may keep the database locked.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS csb_lease (
@@ -102,9 +105,17 @@ impl ServiceStore {
     /// # Errors
     /// When it cannot be opened or written.
     pub fn open(path: &Path) -> Result<Self> {
-        let connection = open_own(path)?;
+        Self::open_within(path, PATIENCE)
+    }
+
+    /// As [`ServiceStore::open`], for whoever tries again by himself: no call waits longer than this for a lock.
+    ///
+    /// # Errors
+    /// As for [`ServiceStore::open`]; `StoreBusy`.
+    pub fn open_within(path: &Path, patience: Duration) -> Result<Self> {
+        let connection = open_own_within(path, patience)?;
         connection
-            .busy_timeout(Duration::from_secs(5))
+            .busy_timeout(patience)
             .and_then(|()| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true))
             .and_then(|_| connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES))
             .and_then(|()| connection.pragma_update(None, "synchronous", "NORMAL"))

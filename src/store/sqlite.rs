@@ -9,6 +9,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 
 use crate::error::{Error, ErrorKind, Result};
 
+mod file;
+pub use file::OpenedFile;
+
 /// SQLite 3.51.3 is the first without the race between a checkpoint and a write that loses committed pages
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const OLDEST_SAFE_VERSION: i32 = 3_051_003;
@@ -92,6 +95,14 @@ pub fn open(path: &Path, access: Access) -> Result<Connection> {
 /// # Errors
 /// As for [`open`].
 pub fn open_own(path: &Path) -> Result<Connection> {
+    open_own_within(path, OWN_PATIENCE)
+}
+
+/// As [`open_own`], with another limit for how long it waits.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_own_within(path: &Path, patience: Duration) -> Result<Connection> {
     let started = Instant::now();
     loop {
         let opened = open(path, Access::Create).and_then(|connection| {
@@ -103,7 +114,7 @@ pub fn open_own(path: &Path) -> Result<Connection> {
         match opened {
             // Two that make a new database WAL at the same moment would wait for each other for ever: SQLite refuses
             // one of them at once, whatever its busy handler says.
-            Err(error) if error.kind == ErrorKind::StoreBusy && started.elapsed() < OWN_PATIENCE => {
+            Err(error) if error.kind == ErrorKind::StoreBusy && started.elapsed() < patience => {
                 std::thread::sleep(Duration::from_micros(fastrand::u64(500..3_000)));
             }
             done => return done,
@@ -145,11 +156,14 @@ pub fn sqlite_error(doing: &str, path: &Path, cause: &rusqlite::Error) -> Error 
     {
         return error.caused_by(cause);
     }
+    if cause.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_READONLY_DBMOVED)
+    {
+        return file::replaced(path).caused_by(cause);
+    }
     let (kind, advice) = match code {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
-            ErrorKind::StoreBusy,
-            "Another program holds a lock on this database; wait for it to finish, then run the command again.",
-        ),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            return busy(doing, path).caused_by(cause);
+        }
         Some(ErrorCode::OperationInterrupted) => return Error::cancelled(),
         Some(ErrorCode::DiskFull) => {
             (ErrorKind::DiskFull, "Free space on this file system, then run the command again.")
@@ -175,11 +189,29 @@ pub fn sqlite_error(doing: &str, path: &Path, cause: &rusqlite::Error) -> Error 
         .caused_by(cause)
 }
 
+fn busy(doing: &str, path: &Path) -> Error {
+    let holders = file::lock_holders(path).join(", ");
+    let who = if holders.is_empty() { "another program".to_owned() } else { holders };
+    Error::new(
+        ErrorKind::StoreBusy,
+        format!("Cannot {doing} the database {}: {who} holds a lock on it.", path.display()),
+        "Wait for that program to finish, or stop it, then run the command again.",
+    )
+    .at("path", path.display())
+}
+
 /// What the system itself said to this thread when SQLite failed. SQLite has no codes for a quota, a full disk where a
-/// file is synced or created, or a missing right to open one: all are failures of input and output to it.
+/// file is synced or created, or a missing right to open one: all are failures of input and output to it. And where it may
+/// not write a file it tries to read it, which fails in another way if there is none: so the rights are asked for.
 fn system_error(doing: &str, path: &Path) -> Option<Error> {
-    let error = Error::io(&format!("{doing} the database"), path, &std::io::Error::last_os_error());
-    matches!(error.kind, ErrorKind::DiskFull | ErrorKind::AccessDenied).then_some(error)
+    use rustix::fs::{Access as Right, access};
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let asked = [(folder, Right::WRITE_OK | Right::EXEC_OK), (path, Right::READ_OK | Right::WRITE_OK)];
+    let refused = asked.into_iter().filter_map(|(path, rights)| Some(access(path, rights).err()?.into()));
+    std::iter::once(std::io::Error::last_os_error())
+        .chain(refused)
+        .map(|cause| Error::io(&format!("{doing} the database"), path, &cause))
+        .find(|error| matches!(error.kind, ErrorKind::DiskFull | ErrorKind::AccessDenied))
 }
 
 /// An identifier, quoted for SQL.

@@ -3,3 +3,6 @@
 mod calls;
 mod content;
 mod damage;
+mod files;
+mod machine;
+mod rows;

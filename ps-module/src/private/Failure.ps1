@@ -53,7 +53,7 @@ $script:ErrorCategories = @{
     ReplicaInvalid = 'InvalidData'; ReportNotWritten = 'WriteError'; SafetyShareExceeded = 'LimitsExceeded'
     SelfPaired = 'InvalidData'; SharedStore = 'InvalidData'; ShutDown = 'InvalidOperation'; SourceTooBusy = 'ResourceBusy'
     StandbyInsideSource = 'InvalidData'; StateNotReached = 'OperationTimeout'; StoreBusy = 'ResourceBusy'
-    StoreUnavailable = 'ResourceUnavailable'; SyntaxError = 'ParserError'; UnknownBackupPool = 'InvalidData'
+    StoreReplaced = 'ResourceUnavailable'; StoreUnavailable = 'ResourceUnavailable'; SyntaxError = 'ParserError'; UnknownBackupPool = 'InvalidData'
     UnknownField = 'InvalidData'; UnknownJob = 'ObjectNotFound'; UnknownPool = 'ObjectNotFound'; UnknownRole = 'ObjectNotFound'
     UnsafeSqlite = 'NotInstalled'; UnsupportedStore = 'NotImplemented'; WaitTimedOut = 'OperationTimeout'
 }

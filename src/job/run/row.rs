@@ -13,7 +13,7 @@ use crate::job::progress::{Activity, StepObserver};
 use crate::module::{Context, CycleFailure, CycleResult, Observation};
 use crate::report::{Outcome, Purpose};
 use crate::store::Generation;
-use crate::store::service::StoredState;
+use crate::store::service::{Lease, ServiceStore, StoredState};
 
 impl Run {
     pub(super) async fn look(&mut self, index: usize) {
@@ -265,7 +265,8 @@ impl Run {
             last_success: succeeded.then_some(now),
         };
         let module = row.name();
-        let kept = held.with_store(move |store, lease| store.set_state(lease, module, &stored)).await;
+        let keep = move |store: &mut ServiceStore, lease: &Lease| store.set_state(lease, module, &stored);
+        let kept = held.with_store(Some(&self.job.cancel), keep).await;
         if let Err(error) = kept {
             let message = format!("The state could not be kept for status queries. {error}");
             self.tell(EventKind::Warning { module: Some(module.to_owned()), message });

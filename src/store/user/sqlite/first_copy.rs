@@ -103,6 +103,7 @@ impl Run<'_> {
             Transaction::new_unchecked(connection, TransactionBehavior::Exclusive).map_err(failed)?;
         rows::finish(&transaction, fresh, self.work.generation)?;
         let cursor = self.import(&transaction, fresh, start, None)?;
+        self.source.file.check()?;
         transaction.commit().map_err(failed)?;
         Ok(cursor)
     }

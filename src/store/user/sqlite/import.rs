@@ -314,10 +314,6 @@ impl Import<'_> {
     }
 }
 
-fn is_refused(cause: &rusqlite::Error) -> bool {
-    cause.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
-}
-
 /// Updates the row that has the key of a row; none where several rows may share a key. What a collation or arithmetic
 /// takes for equal but is not stored alike is another key here: such a row is found missing, and inserted in its place.
 fn update_query(table: &Table) -> Option<String> {
@@ -347,6 +343,16 @@ fn insert_query(table: &Table) -> String {
         "INSERT OR REPLACE INTO {} ({}) VALUES ({marks})",
         quote(&table.name),
         column_list(&table.columns, "")
+    )
+}
+
+/// Whether a failure concerns this row alone: a constraint, a type, a length, or an expression of an index that fails.
+fn is_refused(cause: &rusqlite::Error) -> bool {
+    matches!(
+        cause.sqlite_error_code(),
+        Some(
+            ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig | ErrorCode::Unknown
+        )
     )
 }
 

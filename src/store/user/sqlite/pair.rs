@@ -20,7 +20,7 @@ use super::source::{
 use super::standby::{self, Found};
 use super::{restore, sequences, traces};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::sqlite::{Access, open, sqlite_error};
+use crate::store::sqlite::{Access, OpenedFile, open, sqlite_error};
 use crate::store::user::{Cursor, PairObservation, PairOutcome, UserStorePair, Work};
 use crate::store::{Progress, Trace};
 use crate::topology::UserStoreConfig;
@@ -143,12 +143,17 @@ impl SqlitePair {
         .at("path", self.standby.display())
     }
 
-    fn run_once(&self, connection: &mut Connection, work: &Work<'_>) -> Result<PairOutcome> {
+    fn run_once(
+        &self,
+        connection: &mut Connection,
+        file: &OpenedFile,
+        work: &Work<'_>,
+    ) -> Result<PairOutcome> {
         let capture = while_busy(work.cancel, LOCK_PATIENCE, || {
             capture::install(connection, &self.source, &self.config, work.now).map_err(of_the_log)
         })?;
         let start = while_busy(work.cancel, LOCK_PATIENCE, || self.starting_point(connection, &capture))?;
-        let source = Source { connection, path: &self.source, capture: &capture };
+        let source = Source { connection, path: &self.source, file, capture: &capture };
         let mut run =
             Run { source: &source, work, outcome: PairOutcome::default(), max_batches: self.max_batches };
         run.outcome.details.extend(capture.details.iter().cloned());
@@ -188,12 +193,13 @@ impl UserStorePair for SqlitePair {
     fn synchronize(&self, work: &Work<'_>) -> Result<PairOutcome> {
         crate::failpoint::fail_point!("store.user.synchronize");
         self.require_source()?;
+        let file = OpenedFile::at(&self.source);
         let mut connection = while_busy(work.cancel, LOCK_PATIENCE, || open(&self.source, Access::Write))?;
         let mut attempt = 1;
         let mut renewed = None;
         loop {
             work.check()?;
-            match self.run_once(&mut connection, work) {
+            match self.run_once(&mut connection, &file, work) {
                 Err(error) if is_schema_change(&error) && attempt < SCHEMA_ATTEMPTS => attempt += 1,
                 Err(error) if is_log_damage(&error) && renewed.is_none() => {
                     // Where that is not possible the damage is worse than that of the log.
@@ -234,6 +240,7 @@ impl Run<'_> {
     /// Brings an existing copy up to the source; none where nothing had changed.
     fn go_on(&mut self, standby: &Path, cursor: &Cursor) -> Result<Option<Cursor>> {
         let failed = |cause| sqlite_error("write the standby copy", standby, &cause);
+        let file = OpenedFile::at(standby);
         let connection = while_busy(self.work.cancel, LOCK_PATIENCE, || open(standby, Access::Write))?;
         if self.is_idle(&connection, standby, cursor)? {
             return Ok(None);
@@ -244,6 +251,8 @@ impl Run<'_> {
         })?;
         standby::check_generation(&transaction, standby, self.work.generation)?;
         let cursor = self.import(&transaction, standby, cursor.position, Some(cursor))?;
+        self.source.file.check()?;
+        file.check()?;
         transaction.commit().map_err(failed)?;
         Ok(Some(cursor))
     }
@@ -272,13 +281,15 @@ impl Run<'_> {
         confirmed: Option<&Cursor>,
     ) -> Result<Cursor> {
         let failed = |cause| sqlite_error("write the standby copy", path, &cause);
+        // The standby is a copy, not a judge: a row that the server wrote without its CHECK constraints is copied.
+        destination.pragma_update(None, "ignore_check_constraints", true).map_err(failed)?;
         let wanted = self.source.objects(self.work)?;
         let mut import = self.begin_import(destination, path);
         let mut whole = import.align_tables(&wanted)?;
         whole.extend(standby::take_damaged(destination).map_err(failed)?);
+        self.retry_quarantined(&mut import, path, &whole)?;
         self.copy_whole(&mut import, &whole)?;
         import.create_rest(&wanted)?;
-        self.retry_quarantined(&mut import, path)?;
         let backlog_end = self.source.last_position(self.work)?;
         let mut position = start;
         let mut replayed = 0;
@@ -359,12 +370,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn retry_quarantined(&mut self, import: &mut Import<'_>, path: &Path) -> Result<()> {
+    /// Tries what could not be copied before, but for tables that are copied whole.
+    fn retry_quarantined(
+        &mut self,
+        import: &mut Import<'_>,
+        path: &Path,
+        whole: &BTreeSet<String>,
+    ) -> Result<()> {
         let failed = |cause| sqlite_error("write the standby copy", path, &cause);
         if !standby::has_quarantined(import.connection).map_err(failed)? {
             return Ok(());
         }
-        for table in &self.source.capture.schema.tables {
+        for table in self.source.capture.schema.tables.iter().filter(|table| !whole.contains(&table.name)) {
             let keys = standby::take_quarantined(import.connection, table).map_err(failed)?;
             if keys.is_empty() {
                 continue;

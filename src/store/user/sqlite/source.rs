@@ -14,7 +14,7 @@ use super::datum::{Datum, Row};
 use super::schema::{Order, SchemaObject, Table, column_list, objects, schema_version};
 use super::sequences;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::sqlite::{begin_write, quote, sqlite_error};
+use crate::store::sqlite::{OpenedFile, begin_write, quote, sqlite_error};
 use crate::store::user::{Cursor, Work};
 
 /// How long one read transaction may last: on a rollback journal it keeps the server from committing.
@@ -113,6 +113,7 @@ pub(super) fn is_damage(cause: &rusqlite::Error) -> bool {
 pub(super) struct Source<'a> {
     pub(super) connection: &'a Connection,
     pub(super) path: &'a Path,
+    pub(super) file: &'a OpenedFile,
     pub(super) capture: &'a Capture,
 }
 

@@ -1,0 +1,133 @@
+//! Files that are replaced or locked while a job works with them.
+
+use std::cell::Cell;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use cs_backup::error::{ErrorKind, Result};
+use cs_backup::report::Outcome;
+use cs_backup::store::user::{PairOutcome, UserStorePair};
+use rusqlite::Connection;
+use serde_json::json;
+
+use crate::support::*;
+use crate::user_store::{Pair, dump, work};
+
+const ROWS: &str =
+    "CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b')";
+
+/// Another database in a file's place, by renaming, as restoring scripts do; what was there is kept beside.
+fn replace(file: &Path) {
+    let other = file.with_extension("other");
+    Connection::open(&other)
+        .unwrap()
+        .execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT)")
+        .unwrap();
+    std::fs::rename(file, file.with_extension("old")).unwrap();
+    std::fs::rename(&other, file).unwrap();
+}
+
+fn restore(file: &Path) {
+    std::fs::rename(file.with_extension("old"), file).unwrap();
+}
+
+/// A run during which a file is replaced, when the first rows have been copied.
+fn synchronize_while_replacing(pair: &Pair, file: &Path) -> Result<PairOutcome> {
+    let cancel = Default::default();
+    let done = Cell::new(false);
+    let mut work = work(&cancel, 1);
+    let replacing = |_| {
+        if !done.replace(true) {
+            replace(file);
+        }
+    };
+    work.progress = &replacing;
+    let outcome = pair.pair.synchronize(&work);
+    assert!(done.get(), "nothing was copied: {outcome:#?}");
+    outcome
+}
+
+#[test]
+fn a_database_that_is_replaced_during_a_run_is_noticed_before_anything_is_committed() {
+    for first_copy in [true, false] {
+        let pair = Pair::new(ROWS);
+        if !first_copy {
+            pair.synchronize_and_compare();
+        }
+        pair.server.execute_batch("UPDATE t SET text = 'c' WHERE id = 2").unwrap();
+        let before = pair.standby().exists().then(|| dump(&pair.standby()));
+        let error = synchronize_while_replacing(&pair, &pair.source()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::StoreReplaced, "{error:#?}");
+        assert_eq!(error.context["path"], pair.source().to_str().unwrap());
+        assert_eq!(pair.standby().exists().then(|| dump(&pair.standby())), before);
+        restore(&pair.source());
+        pair.synchronize_and_compare();
+    }
+}
+
+#[test]
+fn a_standby_that_is_replaced_during_a_run_is_noticed_too() {
+    let pair = Pair::new(ROWS);
+    pair.synchronize_and_compare();
+    pair.server.execute_batch("DELETE FROM t WHERE id = 1").unwrap();
+    let error = synchronize_while_replacing(&pair, &pair.standby()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::StoreReplaced, "{error:#?}");
+    assert_eq!(error.context["path"], pair.standby().to_str().unwrap());
+    restore(&pair.standby());
+    pair.synchronize_and_compare();
+}
+
+#[test]
+fn a_lock_that_is_held_too_long_names_its_holder() {
+    for journal in ["DELETE", "WAL"] {
+        let pair = Pair::new(ROWS);
+        let _: String =
+            pair.server.query_row(&format!("PRAGMA journal_mode = {journal}"), [], |row| row.get(0)).unwrap();
+        pair.server.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let error = pair.synchronize().unwrap_err();
+        assert_eq!(error.kind, ErrorKind::StoreBusy);
+        assert!(error.message.contains("this process holds a lock"), "{}", error.message);
+        pair.server.execute_batch("COMMIT").unwrap();
+        pair.synchronize_and_compare();
+    }
+}
+
+#[test]
+fn a_job_that_waits_for_its_own_service_database_is_cancelled_at_once() {
+    let deployment = Deployment::new();
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    let other = server(&deployment.path("chi/standby/atl.service.sqlite"));
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let job = start_backup(&deployment.service, with_pool(ATL, json!({ "retryCount": 0 })));
+    // It waits for five seconds.
+    std::thread::sleep(Duration::from_millis(300));
+    let asked = Instant::now();
+    deployment.service.cancel(job).unwrap();
+    let ended = ended(&deployment.service, job).expect(Outcome::Cancelled);
+    eprintln!("the cancelled job ended after {:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(2), "{ended:#?}");
+    let busy = deployment.backup(json!({ "retryCount": 0 })).expect(Outcome::Failed);
+    assert_eq!(busy.error().kind, ErrorKind::StoreBusy, "{busy:#?}");
+    other.execute_batch("COMMIT").unwrap();
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    deployment.assert_copies_equal("atl", "chi");
+}
+
+#[test]
+fn a_clock_that_jumps_loses_nothing() {
+    let deployment = Deployment::new();
+    for hours in [1, -1, -1, 1] {
+        let now = jiff::Timestamp::now().as_millisecond();
+        deployment.server("atl").execute("UPDATE contacts SET added_ms = ?1 + ?2", [now, hours]).unwrap();
+        deployment.clock.jump_hours(hours);
+        let job = start_backup(&deployment.service, with_pool(ATL, json!({})));
+        // In the middle of it, or after it: the job must not care.
+        deployment.clock.jump_hours(-2 * hours);
+        let ended = ended(&deployment.service, job).expect(Outcome::Succeeded);
+        let row = ended.module(PRESENCE_FOCUS);
+        assert_eq!(row.after.pending_items, 0);
+        assert!(row.before.lag_ms.is_none_or(|lag| lag < 3 * 3_600_000), "{row:#?}");
+        deployment.assert_copies_equal("atl", "chi");
+        deployment.clock.jump_hours(hours);
+    }
+}
