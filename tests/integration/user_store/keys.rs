@@ -160,3 +160,15 @@ fn a_key_that_moves_under_another_name_of_the_rowid_or_with_what_it_is_generated
         .unwrap();
     pair.synchronize_and_compare();
 }
+
+/// The order in which a table is read goes by its index, not by the columns: a slice ends between these rows.
+#[test]
+fn a_primary_key_with_a_collation_of_its_own_is_walked_by_it() {
+    let pair = Pair::new(
+        "CREATE TABLE t (k TEXT COLLATE NOCASE, v, PRIMARY KEY (k COLLATE BINARY)) WITHOUT ROWID;
+         INSERT INTO t VALUES ('A', zeroblob(9000000)), ('a', zeroblob(9000000)), ('b', 1);",
+    );
+    pair.synchronize_and_compare();
+    pair.server.execute_batch("ALTER TABLE t ADD COLUMN w").unwrap();
+    pair.synchronize_and_compare();
+}

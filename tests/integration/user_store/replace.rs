@@ -4,20 +4,32 @@ use rusqlite::{Connection, StatementStatus};
 
 use super::Pair;
 
-/// Runs statements one by one and compares after each, as writers of every setting.
-fn after_each(schema: &str, statements: &[&str]) {
-    for recursive in ["OFF", "ON"] {
-        for foreign in ["OFF", "ON"] {
+/// Runs statements one by one and compares after each, as writers of every setting. Then again, each on a pair of its
+/// own, where `away` removes before the cycle what they wrote: at the standby, the row that replaces must not be what
+/// removes the replaced one.
+fn after_each(schema: &str, away: &str, statements: &[&str]) {
+    for (recursive, foreign) in [("OFF", "OFF"), ("OFF", "ON"), ("ON", "OFF"), ("ON", "ON")] {
+        let pair = || {
             let pair = Pair::new(schema);
             let settings =
                 format!("PRAGMA recursive_triggers = {recursive}; PRAGMA foreign_keys = {foreign};");
             pair.server.execute_batch(&settings).unwrap();
             assert!(pair.synchronize_and_compare().warnings.is_empty());
-            for statement in statements {
-                // A constraint may refuse it or roll it back.
-                let _ = pair.server.execute_batch(statement);
-                pair.synchronize_and_compare();
+            pair
+        };
+        // A constraint may refuse a statement or roll it back.
+        let together = pair();
+        for (number, statement) in statements.iter().enumerate() {
+            let _ = together.server.execute_batch(statement);
+            together.synchronize_and_compare();
+            let alone = pair();
+            for before in statements.iter().take(number) {
+                let _ = alone.server.execute_batch(before);
             }
+            alone.synchronize_and_compare();
+            let _ = alone.server.execute_batch(statement);
+            alone.server.execute_batch(away).unwrap();
+            alone.synchronize_and_compare();
         }
     }
 }
@@ -27,6 +39,7 @@ fn through_another_unique_constraint() {
     after_each(
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT UNIQUE, b, c, UNIQUE (b, c));
          INSERT INTO t VALUES (1, 'a', 1, 1), (2, 'b', 1, 2), (3, 'c', NULL, 2), (4, 'd', 4, 4);",
+        "DELETE FROM t WHERE id > 4",
         &[
             "INSERT OR REPLACE INTO t VALUES (7, 'a', 7, 7)",
             "REPLACE INTO t VALUES (8, 'x', '1', 2)",
@@ -42,6 +55,7 @@ fn through_a_constraint_that_replaces_by_itself() {
     after_each(
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT UNIQUE ON CONFLICT REPLACE);
          INSERT INTO t VALUES (1, 'a'), (2, 'b');",
+        "DELETE FROM t WHERE id = 5",
         &["INSERT INTO t VALUES (5, 'a')", "UPDATE t SET a = 'b' WHERE id = 5"],
     );
 }
@@ -51,6 +65,7 @@ fn with_every_other_conflict_clause() {
     after_each(
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT UNIQUE, n INTEGER NOT NULL DEFAULT 0);
          INSERT INTO t VALUES (1, 'a', 0), (2, 'b', 0), (3, 'c', 0);",
+        "DELETE FROM t WHERE id > 8",
         &[
             "INSERT INTO t VALUES (1, 'z', 1) ON CONFLICT (id) DO UPDATE SET a = 'y', n = n + 1",
             "INSERT INTO t VALUES (9, 'b', 1) ON CONFLICT (a) DO UPDATE SET id = 9",
@@ -72,6 +87,7 @@ fn through_a_partial_index() {
          CREATE UNIQUE INDEX one_active ON t (a) WHERE state = 'active' -- only one
          ;
          INSERT INTO t VALUES (1, 'a', 'active'), (2, 'a', 'gone'), (3, 'a', 'gone'), (4, 'b', 'active');",
+        "DELETE FROM t WHERE id IN (2, 5)",
         &[
             "REPLACE INTO t VALUES (5, 'a', 'active')",
             "UPDATE OR REPLACE t SET state = 'active' WHERE id = 2",
@@ -88,12 +104,14 @@ fn through_an_index_on_expressions() {
          CREATE UNIQUE INDEX by_affinity ON t ((n = '5'), (folded = 'X'), \"a b\" || ',') WHERE [a b] IS NOT NULL;
          CREATE UNIQUE INDEX by_parts ON t (substr(mail, instr(mail, '@') + 1) COLLATE NOCASE DESC, n) WHERE mail LIKE '%@%';
          INSERT INTO t VALUES (1, 'Anna@h', 5, 'x', 1), (2, 'bert@h', 6, 'y', 2), (3, NULL, 6, 'Y', 2.5);",
+        "DELETE FROM t WHERE id > 10",
         &[
             "REPLACE INTO t VALUES (11, 'ANNA@H', 1, NULL, NULL)",
             "REPLACE INTO t VALUES (12, NULL, 6, 'z', 2)",
             "REPLACE INTO t VALUES (13, 'other@H', 1, NULL, NULL)",
             "UPDATE OR REPLACE t SET mail = 'OTHER@h' WHERE id = 12",
-            "REPLACE INTO t VALUES (14, 'x', '5', 'X', '9'); REPLACE INTO t VALUES (15, 'y', 5, 'x', '9')",
+            "REPLACE INTO t VALUES (14, 'x', '5', 'X', '9')",
+            "REPLACE INTO t VALUES (15, 'y', '5', 'x', '9')",
         ],
     );
 }
@@ -104,6 +122,7 @@ fn through_a_generated_column() {
         "CREATE TABLE t (id INTEGER PRIMARY KEY, mail TEXT, n, folded AS (lower(mail)) UNIQUE, twice AS (n * 2) STORED);
          CREATE UNIQUE INDEX by_twice ON t (twice);
          INSERT INTO t (id, mail, n) VALUES (1, 'Anna', 1), (2, 'bert', 2), (3, NULL, NULL);",
+        "DELETE FROM t WHERE id > 10 OR id = 3",
         &[
             "REPLACE INTO t (id, mail, n) VALUES (11, 'ANNA', 5)",
             "UPDATE OR REPLACE t SET mail = 'Bert' WHERE id = 11",
@@ -121,6 +140,7 @@ fn through_a_collation_that_is_not_the_keys() {
          CREATE TABLE exact (k TEXT COLLATE NOCASE, v, PRIMARY KEY (k COLLATE BINARY)) WITHOUT ROWID;
          INSERT INTO folded VALUES ('a', 1), ('b', 2); INSERT INTO own SELECT * FROM folded;
          INSERT INTO exact VALUES ('a', 1), ('A', 2), ('b', 3);",
+        "DELETE FROM folded WHERE k = 'A'; DELETE FROM own WHERE v > 2; DELETE FROM exact WHERE v > 3",
         &[
             "REPLACE INTO folded VALUES ('A', 3); DELETE FROM folded WHERE k = 'A'",
             "REPLACE INTO own VALUES ('A', 3)",
@@ -137,6 +157,7 @@ fn through_a_rowid_that_the_server_names() {
     after_each(
         "CREATE TABLE t (name TEXT PRIMARY KEY, v); CREATE TABLE hidden (rowid TEXT PRIMARY KEY, oid);
          INSERT INTO t VALUES ('a', 1), ('b', 2), ('c', 3); INSERT INTO hidden VALUES ('a', 1), ('b', 2);",
+        "DELETE FROM t WHERE name > 'c'; DELETE FROM hidden WHERE rowid = 'x'",
         &[
             "REPLACE INTO t (rowid, name) VALUES (1, 'x')",
             "UPDATE OR REPLACE t SET rowid = 2 WHERE name = 'x'",
