@@ -17,7 +17,9 @@ pub mod index;
 mod object;
 mod path;
 
-pub use object::{Attributes, Entry, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Refusal};
+pub use object::{
+    Attributes, Entry, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Owner, Refusal,
+};
 pub use path::ContentPath;
 
 /// Which half of a pair a store is.
@@ -67,6 +69,15 @@ pub struct Trace {
     pub name: String,
 }
 
+/// Which version of a file is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Bytes.
+    pub size: u64,
+    /// What a copy of it keeps.
+    pub attributes: Attributes,
+}
+
 /// An open file of a store.
 pub trait ContentReader {
     /// What the store said when the file was opened.
@@ -77,6 +88,19 @@ pub trait ContentReader {
     /// # Errors
     /// When the file or the store cannot be read.
     fn read(&mut self, buffer: &mut [u8]) -> ObjectResult<usize>;
+
+    /// Passes over zeros that lie ahead and that the store does not hold, and says how many they are; 0 where it
+    /// holds what comes next, and at the end.
+    ///
+    /// # Errors
+    /// As for reading.
+    fn skip_hole(&mut self) -> ObjectResult<u64>;
+
+    /// The file's extended attributes; none from stores that have no such thing.
+    ///
+    /// # Errors
+    /// As for reading.
+    fn extended(&self) -> ObjectResult<Extended>;
 
     /// Whether the file is still the version that was opened.
     ///
@@ -92,6 +116,18 @@ pub trait StagedObject: Send {
     /// # Errors
     /// `Store` when nothing more can be written, for instance on a full disk.
     fn write(&mut self, bytes: &[u8]) -> ObjectResult<()>;
+
+    /// Appends so many zeros, without holding them where the store can do that.
+    ///
+    /// # Errors
+    /// As for writing.
+    fn skip(&mut self, count: u64) -> ObjectResult<()>;
+
+    /// Sets extended attributes, and says whether the store can hold them.
+    ///
+    /// # Errors
+    /// As for writing.
+    fn set_extended(&mut self, extended: &Extended) -> ObjectResult<bool>;
 
     /// Ends the content and sets the attributes. Durable after the next [`ContentStore::harden`].
     ///
@@ -164,7 +200,7 @@ pub trait ContentStore: Send + Sync {
     /// What is known about one object.
     ///
     /// # Errors
-    /// `Gone`, or `Refused` for what is neither file nor folder.
+    /// `Gone`, or `Refused` for what is neither file, folder nor link.
     fn stat(&self, path: &ContentPath) -> ObjectResult<ObjectMeta>;
 
     /// Opens a file.
@@ -173,11 +209,41 @@ pub trait ContentStore: Send + Sync {
     /// `Gone`; `Refused` for what is no file, what may not be read, and databases that must not be touched.
     fn read(&self, path: &ContentPath) -> ObjectResult<Box<dyn ContentReader + '_>>;
 
+    /// Where a link leads, as it says itself.
+    ///
+    /// # Errors
+    /// `Gone`; `Refused` for what is no link, and for links that lead or may lead out of the store.
+    fn read_link(&self, path: &ContentPath) -> ObjectResult<Box<[u8]>>;
+
+    /// The extended attributes of a folder; none from stores that have no such thing.
+    ///
+    /// # Errors
+    /// As for listing it.
+    fn folder_extended(&self, path: &ContentPath) -> ObjectResult<Extended>;
+
     /// Begins to write a file.
     ///
     /// # Errors
     /// When the store cannot be written.
     fn stage(&self) -> ObjectResult<Box<dyn StagedObject + '_>>;
+
+    /// Makes a link where nobody sees it. It has no content, and is sealed already.
+    ///
+    /// # Errors
+    /// `Refused` where the store cannot hold links.
+    fn stage_link(&self, target: &[u8], attributes: Attributes) -> ObjectResult<Box<dyn StagedObject + '_>>;
+
+    /// Gives the content of one of this store's files, if it is this version, to a new object without moving it
+    /// through this process: for files that were renamed. It is sealed already; the earlier name stays. None where the
+    /// store cannot do that, or holds another version there.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn stage_same(
+        &self,
+        path: &ContentPath,
+        version: Version,
+    ) -> ObjectResult<Option<Box<dyn StagedObject + '_>>>;
 
     /// Makes every object that was sealed before durable, so that it may be published; many at once are far cheaper
     /// than one after the other.
@@ -186,11 +252,18 @@ pub trait ContentStore: Send + Sync {
     /// When the device failed: every object that is still staged may be damaged, and must not be published.
     fn harden(&self) -> Result<()>;
 
-    /// Sets what a copy keeps besides the content.
+    /// Sets what a copy of a file or folder keeps besides the content. Durable after the next flush.
     ///
     /// # Errors
     /// `Gone`, or when the store cannot be written.
     fn set_attributes(&self, path: &ContentPath, attributes: Attributes) -> ObjectResult<()>;
+
+    /// Sets the extended attributes of a file or folder, and says whether the store can hold them. Durable after the
+    /// next flush.
+    ///
+    /// # Errors
+    /// As for [`ContentStore::set_attributes`].
+    fn set_extended(&self, path: &ContentPath, extended: &Extended) -> ObjectResult<bool>;
 
     /// Makes a folder, and those above it, or sets the mode of one that exists. Durable after the next flush.
     ///

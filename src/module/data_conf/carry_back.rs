@@ -11,7 +11,7 @@ use super::walk::{self, Difference, Walked, quarantined};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult};
 use crate::report::Moved;
-use crate::store::content::index::{ContentIndex, IndexedObject, IndexedPair};
+use crate::store::content::index::{ContentIndex, IndexedObject, IndexedPair, TIMES_UNKNOWN};
 use crate::store::content::{
     ContentPath, ObjectError, ObjectKind, ObjectResult, Presence, Refusal, StagedObject, StoreRole,
 };
@@ -129,7 +129,26 @@ impl<'a> Restore<'a> {
                 self.commit()?;
             }
         }
-        self.commit()
+        self.commit()?;
+        self.set_folder_times(lost)
+    }
+
+    /// Gives the folders their attributes back, last: every name that comes back changes their times.
+    fn set_folder_times(&mut self, lost: &[(ContentPath, IndexedObject)]) -> Result<()> {
+        let source = self.module.source.as_ref();
+        let mut held = Vec::new();
+        let folders = lost.iter().filter(|(_, known)| known.meta.kind == ObjectKind::Folder && known.settled);
+        for (path, known) in folders.filter(|(_, known)| known.meta.mtime_ns != TIMES_UNKNOWN) {
+            self.context.check()?;
+            let set = source.set_attributes(path, known.meta.attributes()).and_then(|()| source.stat(path));
+            match set {
+                Ok(meta) => held.push((path.clone(), IndexedObject { meta, ..*known })),
+                Err(ObjectError::Gone | ObjectError::Refused(_)) => {}
+                Err(ObjectError::Store(error)) => return Err(error),
+            }
+        }
+        source.flush()?;
+        self.index.settle(self.context.generation, &held, &[])
     }
 
     fn mark(&mut self, is_marked: bool, pair: &IndexedPair) -> Result<()> {
@@ -152,7 +171,7 @@ impl<'a> Restore<'a> {
             return Ok(Ready { path: path.clone(), object, staged: None });
         }
         let attributes = known.settled.then(|| known.meta.attributes());
-        let copied = self.copier.copy(path, attributes, &self.meter)?;
+        let copied = self.copier.copy(path, known.meta.kind, attributes, &self.meter)?;
         if known.settled && known.hash.is_some_and(|hash| hash != copied.hash) {
             return Err(ObjectError::Refused(damaged_copy()));
         }

@@ -12,10 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult, Observation};
 use crate::report::Moved;
 use crate::store::content::index::ContentIndex;
-use crate::store::content::{
-    ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Refusal,
-};
+use crate::store::content::{ContentPath, ObjectError, ObjectKind, ObjectMeta, Refusal};
 
+mod commit;
 mod conflict;
 mod prepare;
 mod safety;
@@ -41,7 +40,8 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let meter = Meter::begin(context, "Comparing files", None);
     let mut visit = |folder: &Arc<ContentPath>, name: &[u8], found: Difference| {
         before.difference(&found);
-        plan.add(folder, name, found);
+        let earlier = (indexed > 0).then(|| module.earlier_name(&index, folder, name, &found)).flatten();
+        plan.add(folder, name, found, earlier);
     };
     let walked = module.walk_source(&index, context, &mut |listed| meter.items(listed), &mut visit)?;
     meter.end();
@@ -58,22 +58,35 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         batch: Vec::new(),
         batch_bytes: 0,
         left: Tally::default(),
+        touched: BTreeSet::new(),
+        renamed: 0,
+        incomplete: 0,
         outcome: CycleOutcome { quarantined: walked.quarantined, warnings, ..CycleOutcome::default() },
     };
     let done = cycle.all(&plan, indexed);
-    let Cycle { index, mut outcome, left, .. } = cycle;
+    let Cycle { index, mut outcome, left, renamed, incomplete, .. } = cycle;
     meter.end();
     outcome.before = Some(before.observation(indexed > 0, module.batch_bytes));
     let after = left.observation(true, module.batch_bytes);
     outcome.after = Some(Observation { cursor: index.pair()?.and_then(|pair| cursor(&pair)), ..after });
-    outcome.details = details(walked.listed, swept, &outcome);
+    outcome.details = details(walked.listed, swept, renamed, &outcome);
+    if incomplete > 0 {
+        outcome.warnings.push(unkept(incomplete));
+    }
     match done {
         Ok(()) => Ok(outcome),
         Err(error) => Err(CycleFailure { error, done: Box::new(outcome) }),
     }
 }
 
-fn details(listed: u64, swept: u64, outcome: &CycleOutcome) -> Vec<String> {
+fn unkept(objects: u64) -> String {
+    format!(
+        "{objects} objects have extended attributes that the standby's file system cannot hold; they were copied \
+         without them."
+    )
+}
+
+fn details(listed: u64, swept: u64, renamed: u64, outcome: &CycleOutcome) -> Vec<String> {
     let moved = &outcome.moved;
     let mut lines = vec![format!(
         "Compared {listed} objects: {} written, {} deleted, {} not copied.",
@@ -81,6 +94,9 @@ fn details(listed: u64, swept: u64, outcome: &CycleOutcome) -> Vec<String> {
         moved.items_deleted,
         outcome.quarantined.len()
     )];
+    if renamed > 0 {
+        lines.push(format!("Renamed {renamed} files at the standby instead of copying them again."));
+    }
     if swept > 0 {
         lines.push(format!("Removed {swept} temporary files that an interrupted job had left."));
     }
@@ -105,6 +121,12 @@ struct Cycle<'a, 'm> {
     batch_bytes: u64,
     /// What could not be copied or deleted.
     left: Tally,
+    /// Folders in which names changed at the standby.
+    touched: BTreeSet<ContentPath>,
+    /// How many files only got another name.
+    renamed: u64,
+    /// How many objects have extended attributes that the standby cannot hold.
+    incomplete: u64,
     outcome: CycleOutcome,
 }
 
@@ -119,6 +141,7 @@ impl<'a> Cycle<'a, '_> {
         if self.context.verify {
             self.verify()?;
         }
+        self.set_folder_times()?;
         self.index.finish_scan(self.context.generation, self.context.clock.now())
     }
 
@@ -160,67 +183,6 @@ impl<'a> Cycle<'a, '_> {
         self.outcome.quarantined.push(quarantined(&path, refusal));
     }
 
-    /// Publishes a batch. What the index says beforehand lets the next cycle find every name that this one leaves
-    /// behind if the process dies, and refuses an older generation before anything is changed.
-    fn commit(&mut self) -> Result<()> {
-        self.batch_bytes = 0;
-        let batch = std::mem::take(&mut self.batch);
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.context.check()?;
-        self.module.standby.harden()?;
-        let generation = self.context.generation;
-        let is_changing = |ready: &&Ready<'_>| !matches!(ready.action, Action::Remember);
-        let mut foreign = BTreeSet::new();
-        for ready in batch.iter().filter(is_changing) {
-            self.find_foreign(&ready.path, ready.object.hash, &mut foreign)?;
-        }
-        let changing = batch.iter().filter(is_changing);
-        self.index.begin(
-            generation,
-            changing.map(|ready| (&ready.path, ready.object.meta.kind, ready.object.hash)),
-        )?;
-        let mut held = Vec::with_capacity(batch.len());
-        let mut moved = Moved::default();
-        let mut stopped = Ok(());
-        for ready in batch {
-            stopped = self.context.check();
-            if stopped.is_err() {
-                break;
-            }
-            let bytes = if matches!(ready.action, Action::Publish(_)) { ready.object.meta.size } else { 0 };
-            let written = u64::from(!matches!(ready.action, Action::Remember));
-            let kept = if foreign.contains(&ready.path) {
-                self.make_way(&ready.path, &ready.action)
-            } else {
-                Ok(())
-            };
-            let standby = self.module.standby.as_ref();
-            match kept.and_then(|()| publish(standby, &ready.path, &ready.object.meta, ready.action)) {
-                Ok(()) => {
-                    moved.items_written += written;
-                    moved.bytes = moved.bytes.saturating_add(bytes);
-                    held.push((ready.path, ready.object));
-                }
-                Err(ObjectError::Gone) => {}
-                Err(ObjectError::Refused(refusal)) => {
-                    self.left.object(&ready.object.meta);
-                    self.outcome.quarantined.push(quarantined(&ready.path, refusal));
-                }
-                Err(ObjectError::Store(error)) => {
-                    stopped = Err(error);
-                    break;
-                }
-            }
-        }
-        self.module.standby.flush()?;
-        self.index.settle(generation, &held, &[])?;
-        moved.batches = u64::from(!moved.is_nothing());
-        self.outcome.moved.add(&moved);
-        stopped
-    }
-
     fn delete(&mut self, deletions: &[Deletion]) -> Result<()> {
         let generation = self.context.generation;
         for batch in deletions.chunks(BATCH_ITEMS) {
@@ -256,6 +218,7 @@ impl<'a> Cycle<'a, '_> {
                         break;
                     }
                 }
+                self.touched.extend(path.split().map(|(folder, _)| folder));
                 removed.push(path.clone());
             }
             self.module.standby.flush()?;
@@ -264,25 +227,5 @@ impl<'a> Cycle<'a, '_> {
             stopped?;
         }
         Ok(())
-    }
-}
-
-fn publish(
-    standby: &dyn ContentStore,
-    path: &ContentPath,
-    meta: &ObjectMeta,
-    action: Action<'_>,
-) -> ObjectResult<()> {
-    match action {
-        Action::Remember => Ok(()),
-        Action::Attributes(attributes) => standby.set_attributes(path, attributes),
-        Action::Publish(staged) => staged.publish(path, true).map(|_| ()),
-        Action::Folder { in_place_of_file } => match standby.make_folder(path, meta.mode) {
-            Err(ObjectError::Refused(_)) if in_place_of_file => {
-                standby.remove(path, ObjectKind::File)?;
-                standby.make_folder(path, meta.mode)
-            }
-            made => made,
-        },
     }
 }

@@ -17,6 +17,7 @@ pub(super) struct Meter<'a> {
 struct State {
     progress: Progress,
     told_at: Option<Duration>,
+    is_watched: bool,
 }
 
 impl<'a> Meter<'a> {
@@ -28,9 +29,15 @@ impl<'a> Meter<'a> {
             bytes_total: totals.map(|(_, bytes)| bytes),
             ..Progress::default()
         };
-        let meter = Meter { context, state: Mutex::new(State { progress, told_at: None }) };
+        let meter = Meter { context, state: Mutex::new(State { progress, told_at: None, is_watched: true }) };
         meter.count(|_| {});
         meter
+    }
+
+    /// Counts what nobody is told about.
+    pub(super) fn unwatched(context: &'a Context) -> Self {
+        let state = State { progress: Progress::default(), told_at: None, is_watched: false };
+        Meter { context, state: Mutex::new(state) }
     }
 
     /// Sets how many items are done.
@@ -63,6 +70,9 @@ impl<'a> Meter<'a> {
     fn count(&self, count: impl FnOnce(&mut Progress)) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         count(&mut state.progress);
+        if !state.is_watched {
+            return;
+        }
         let now = self.context.clock.monotonic();
         if state.told_at.is_none_or(|told| now.saturating_sub(told) >= INTERVAL) {
             state.told_at = Some(now);

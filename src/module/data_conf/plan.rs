@@ -9,13 +9,17 @@ use crate::store::content::{ContentPath, ObjectKind, ObjectMeta};
 /// What to do with one object of the source.
 #[derive(Clone, Debug)]
 pub(super) enum Work {
-    /// Make the folder, or set its mode.
-    Folder,
+    /// Make the folder, or change what the standby is known to have of it.
+    Folder(Option<Box<IndexedObject>>),
     /// Make the folder in the place of a file.
     FolderForFile,
     /// Copy the file.
     Copy,
-    /// Read the file, and copy it if it is not what the standby holds.
+    /// The file was renamed, as it seems: give the copy of this name another one, if it has the same content.
+    Rename(Box<(ContentPath, IndexedObject)>),
+    /// Copy the link.
+    Link,
+    /// Read the file or link, and copy it if it is not what the standby holds.
     Compare(Box<IndexedObject>),
 }
 
@@ -34,7 +38,8 @@ impl Step {
     pub(super) fn is_real(&self, now: &ObjectMeta) -> bool {
         match &self.work {
             Work::Compare(known) => !now.is_same_version(&known.meta),
-            Work::Folder | Work::FolderForFile | Work::Copy => true,
+            Work::Folder(Some(known)) => now.mode != known.meta.mode || now.owner != known.meta.owner,
+            Work::Folder(None) | Work::FolderForFile | Work::Copy | Work::Rename(_) | Work::Link => true,
         }
     }
 
@@ -45,6 +50,7 @@ impl Step {
             // Whatever has its name there gives way, and is kept.
             ObjectKind::Folder => Work::FolderForFile,
             ObjectKind::File => Work::Copy,
+            ObjectKind::Link => Work::Link,
         };
         Some(Step { folder: Arc::new(folder), name: name.into(), size: meta.size, work })
     }
@@ -67,7 +73,7 @@ pub(super) struct Deletion {
 pub(super) struct Plan {
     /// Folders, each after the one that it is in.
     pub(super) folders: Vec<Step>,
-    /// Files to copy or compare.
+    /// Files and links to copy or compare.
     pub(super) files: Vec<Step>,
     /// What is in folders before these.
     pub(super) deletions: Vec<Deletion>,
@@ -76,16 +82,28 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Adds what one difference asks for.
-    pub(super) fn add(&mut self, folder: &Arc<ContentPath>, name: &[u8], difference: Difference) {
+    /// Adds what one difference asks for; a new file may have had another name.
+    pub(super) fn add(
+        &mut self,
+        folder: &Arc<ContentPath>,
+        name: &[u8],
+        difference: Difference,
+        earlier: Option<(ContentPath, IndexedObject)>,
+    ) {
+        let copy = || earlier.map_or(Work::Copy, |earlier| Work::Rename(Box::new(earlier)));
         let step = |size, work| Step { folder: folder.clone(), name: name.into(), size, work };
         match difference {
             Difference::Write { meta, replaces } => match (meta.kind, replaces) {
                 (ObjectKind::Folder, Some(_)) => self.folders.push(step(0, Work::FolderForFile)),
-                (ObjectKind::Folder, None) => self.folders.push(step(0, Work::Folder)),
-                (ObjectKind::File, Some(_)) => self.after_deletions.push(step(meta.size, Work::Copy)),
-                (ObjectKind::File, None) => self.files.push(step(meta.size, Work::Copy)),
+                (ObjectKind::Folder, None) => self.folders.push(step(0, Work::Folder(None))),
+                (ObjectKind::File, Some(_)) => self.after_deletions.push(step(meta.size, copy())),
+                (ObjectKind::File, None) => self.files.push(step(meta.size, copy())),
+                (ObjectKind::Link, Some(_)) => self.after_deletions.push(step(0, Work::Link)),
+                (ObjectKind::Link, None) => self.files.push(step(0, Work::Link)),
             },
+            Difference::Compare { meta, known, .. } if meta.kind == ObjectKind::Folder => {
+                self.folders.push(step(0, Work::Folder(Some(Box::new(known)))));
+            }
             Difference::Compare { meta, known, .. } => {
                 self.files.push(step(meta.size, Work::Compare(Box::new(known))));
             }

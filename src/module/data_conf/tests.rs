@@ -23,6 +23,7 @@ use crate::store::content::index::ContentIndex;
 use crate::store::service::{Owner, ServiceStore};
 use crate::topology::PoolFqdn;
 
+mod attributes;
 mod carry_back;
 mod conflicts;
 mod copying;
@@ -166,7 +167,7 @@ fn pool() -> PoolFqdn {
     PoolFqdn::parse("atl.example.com").unwrap()
 }
 
-/// What a copy has to keep: content (none for folders), modification time (of files) and mode.
+/// What a copy has to keep: content (none for folders, of links their target), modification time and mode.
 type Tree = BTreeMap<PathBuf, (Option<Vec<u8>>, i128, u32)>;
 
 fn tree(root: &Path) -> Tree {
@@ -179,11 +180,14 @@ fn tree(root: &Path) -> Tree {
                 continue;
             }
             let meta = fs::symlink_metadata(root.join(&path)).unwrap();
+            let mtime = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
             if meta.is_dir() {
                 next.push(path.clone());
-                found.insert(path, (None, 0, meta.mode() & 0o3777));
+                found.insert(path, (None, mtime, meta.mode() & 0o3777));
+            } else if meta.is_symlink() {
+                let target = fs::read_link(root.join(&path)).unwrap();
+                found.insert(path, (Some(target.as_os_str().as_bytes().to_vec()), mtime, 0));
             } else if meta.is_file() {
-                let mtime = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
                 let content = fs::read(root.join(&path)).unwrap();
                 found.insert(path, (Some(content), mtime, meta.mode() & 0o777));
             }

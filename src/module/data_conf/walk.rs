@@ -132,14 +132,15 @@ impl Walk<'_, '_> {
         meta: ObjectMeta,
         known: Option<IndexedObject>,
     ) -> Result<()> {
-        let replaced = known.filter(|known| known.meta.kind != meta.kind);
+        // Files and links take each other's place at once, folders do not.
+        let is_folder = |kind| kind == ObjectKind::Folder;
+        let replaced = known.filter(|known| is_folder(known.meta.kind) != is_folder(meta.kind));
         if let Some(object) = replaced
             && object.meta.kind == ObjectKind::Folder
         {
             self.delete(folder, name, object, true)?;
         }
-        let known =
-            known.filter(|known| known.meta.kind == meta.kind && (known.settled || was_found(&meta, known)));
+        let known = known.filter(|known| known.meta.kind == meta.kind);
         let difference = match known {
             None => Difference::Write { meta, replaces: replaced.map(|known| known.meta.kind) },
             Some(known) => match compare(&meta, known) {
@@ -178,32 +179,32 @@ impl Walk<'_, '_> {
     }
 }
 
-/// How an object differs from the version of the same kind that the standby holds.
+/// How an object differs from what the standby holds, which is of the same kind.
 fn compare(meta: &ObjectMeta, known: IndexedObject) -> Option<Difference> {
     let write = Difference::Write { meta: *meta, replaces: None };
+    let may_be_equal = meta.size == known.meta.size && meta.mtime_ns == known.meta.mtime_ns;
+    if !known.settled {
+        // What is there under this name is not known, but may be read: the index may have been lost.
+        let is_folder = meta.kind == ObjectKind::Folder;
+        let is_real = !is_folder || meta.mode != known.meta.mode;
+        let compare = Difference::Compare { meta: *meta, known, is_real };
+        return Some(if is_folder || may_be_equal { compare } else { write });
+    }
     if meta.kind == ObjectKind::Folder {
         // A folder's times change with every name in it, and names are compared one by one.
-        return (meta.mode != known.meta.mode).then_some(write);
-    }
-    if !known.settled {
-        return Some(Difference::Compare { meta: *meta, known, is_real: true });
+        let is_real = meta.mode != known.meta.mode || meta.owner != known.meta.owner;
+        let compare = Difference::Compare { meta: *meta, known, is_real };
+        return (is_real || !meta.is_same_version(&known.meta)).then_some(compare);
     }
     if meta.is_same_version(&known.meta) {
         let compare = Difference::Compare { meta: *meta, known, is_real: false };
         return is_young(meta, known.indexed_ns).then_some(compare);
     }
-    // Attributes were changed, or the file was restored: that is no reason to send it again.
-    let may_be_equal = meta.size == known.meta.size && meta.mtime_ns == known.meta.mtime_ns;
-    if may_be_equal && known.hash.is_some() {
+    // Attributes were changed, or the file was restored or touched: that is no reason to send it again.
+    if meta.size == known.meta.size && known.hash.is_some() {
         return Some(Difference::Compare { meta: *meta, known, is_real: true });
     }
     Some(write)
-}
-
-/// Whether the standby seems to hold this version of a file, though the index that knew it was lost.
-fn was_found(meta: &ObjectMeta, known: &IndexedObject) -> bool {
-    let is_alike = (meta.size, meta.mtime_ns) == (known.meta.size, known.meta.mtime_ns);
-    meta.kind == ObjectKind::File && known.hash.is_none() && is_alike
 }
 
 /// Whether a file was changed so shortly before it was compared that a later change may have left equal times.

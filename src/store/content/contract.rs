@@ -38,6 +38,13 @@ contract!(
         attributes_are_kept_and_changed,
         a_cancelled_listing_stops,
         staged_objects_are_swept,
+        what_was_hardened_is_published_and_what_was_not_is_as_well,
+        links_within_the_store_are_kept_and_others_refused,
+        links_and_files_replace_each_other,
+        extended_attributes_are_kept,
+        holes_are_kept,
+        a_renamed_file_needs_no_copy,
+        names_that_share_a_file_do_not_share_attributes,
         what_is_set_aside_is_no_content_and_stays,
     ]
 );
@@ -52,7 +59,14 @@ fn path(text: &str) -> ContentPath {
     ContentPath::from_bytes(text.as_bytes()).unwrap()
 }
 
-const ATTRIBUTES: Attributes = Attributes { mtime_ns: 1_600_000_000_123_456_789, mode: 0o640 };
+fn attributes() -> Attributes {
+    Attributes { mtime_ns: 1_600_000_000_123_456_789, mode: 0o640, owner: None }
+}
+
+/// Without the owner, which is whoever runs the tests.
+fn kept(meta: &ObjectMeta) -> Attributes {
+    Attributes { owner: None, ..meta.attributes() }
+}
 
 fn put(store: &dyn ContentStore, at: &str, content: &[u8]) -> bool {
     put_with(store, at, content, true)
@@ -61,7 +75,7 @@ fn put(store: &dyn ContentStore, at: &str, content: &[u8]) -> bool {
 fn put_with(store: &dyn ContentStore, at: &str, content: &[u8], replace: bool) -> bool {
     let mut staged = store.stage().unwrap();
     staged.write(content).unwrap();
-    staged.seal(ATTRIBUTES).unwrap();
+    staged.seal(attributes()).unwrap();
     let published = staged.publish(&path(at), replace).unwrap();
     store.flush().unwrap();
     published
@@ -122,7 +136,7 @@ fn what_was_published_is_listed_and_read(store: &dyn ContentStore) {
     assert_eq!(names(store, ""), ["deep", "empty"]);
     assert_eq!(names(store, "deep/er"), ["file"]);
     let meta = store.stat(&path("deep/er/file")).unwrap();
-    assert_eq!((meta.kind, meta.size, meta.attributes()), (ObjectKind::File, 400_000, ATTRIBUTES));
+    assert_eq!((meta.kind, meta.size, kept(&meta)), (ObjectKind::File, 400_000, attributes()));
     assert_eq!(store.list(&path("deep/er"), &CancellationToken::new()).unwrap()[0].object, Ok(meta));
 }
 
@@ -175,7 +189,7 @@ fn what_is_missing_is_gone(store: &dyn ContentStore) {
     assert!(matches!(store.read(&at), Err(ObjectError::Gone)));
     assert!(matches!(store.list(&at, &CancellationToken::new()), Err(ObjectError::Gone)));
     assert!(matches!(store.remove(&at, ObjectKind::File), Err(ObjectError::Gone)));
-    assert!(matches!(store.set_attributes(&at, ATTRIBUTES), Err(ObjectError::Gone)));
+    assert!(matches!(store.set_attributes(&at, attributes()), Err(ObjectError::Gone)));
 }
 
 fn a_file_and_a_folder_do_not_replace_each_other(store: &dyn ContentStore) {
@@ -186,7 +200,7 @@ fn a_file_and_a_folder_do_not_replace_each_other(store: &dyn ContentStore) {
     assert!(matches!(store.read(&path("folder")), Err(ObjectError::Refused(_))));
     assert!(matches!(store.remove(&path("file"), ObjectKind::Folder), Err(ObjectError::Refused(_))));
     let mut staged = store.stage().unwrap();
-    staged.seal(ATTRIBUTES).unwrap();
+    staged.seal(attributes()).unwrap();
     assert!(matches!(staged.publish(&path("folder"), true), Err(ObjectError::Refused(_))));
     assert_eq!(names(store, ""), ["file", "folder"]);
 }
@@ -194,9 +208,9 @@ fn a_file_and_a_folder_do_not_replace_each_other(store: &dyn ContentStore) {
 fn attributes_are_kept_and_changed(store: &dyn ContentStore) {
     store.create().unwrap();
     put(store, "f", b"1");
-    let before_1970 = Attributes { mtime_ns: -1, mode: 0o604 };
+    let before_1970 = Attributes { mtime_ns: -1, mode: 0o604, owner: None };
     store.set_attributes(&path("f"), before_1970).unwrap();
-    assert_eq!(store.stat(&path("f")).unwrap().attributes(), before_1970);
+    assert_eq!(kept(&store.stat(&path("f")).unwrap()), before_1970);
     assert_eq!(get(store, "f"), b"1");
 }
 
@@ -244,4 +258,153 @@ fn staged_objects_are_swept(store: &dyn ContentStore) {
     std::mem::forget(staged);
     assert_eq!(store.sweep().unwrap(), 1);
     assert_eq!(store.sweep().unwrap(), 0);
+}
+
+fn what_was_hardened_is_published_and_what_was_not_is_as_well(store: &dyn ContentStore) {
+    store.create().unwrap();
+    let mut staged = Vec::new();
+    for (number, content) in [&b"one"[..], b"two", b"three"].iter().enumerate() {
+        let mut object = store.stage().unwrap();
+        object.write(content).unwrap();
+        object.seal(attributes()).unwrap();
+        if number == 1 {
+            store.harden().unwrap();
+        }
+        staged.push(object);
+    }
+    for (object, name) in staged.into_iter().zip(["a", "b", "c"]) {
+        assert!(object.publish(&path(name), true).unwrap());
+    }
+    store.flush().unwrap();
+    assert_eq!(
+        (get(store, "a"), get(store, "b"), get(store, "c")),
+        (b"one".into(), b"two".into(), b"three".into())
+    );
+    let unsealed = store.stage().unwrap();
+    assert!(unsealed.publish(&path("d"), true).is_err(), "what is not complete is not published");
+}
+
+fn link(store: &dyn ContentStore, at: &str, target: &str) {
+    let staged = store.stage_link(target.as_bytes(), attributes()).unwrap();
+    assert!(staged.publish(&path(at), true).unwrap());
+    store.flush().unwrap();
+}
+
+fn listed(store: &dyn ContentStore, folder: &str) -> Vec<bool> {
+    let entries = store.list(&path(folder), &CancellationToken::new()).unwrap();
+    entries.iter().map(|entry| entry.object.is_ok()).collect()
+}
+
+fn links_within_the_store_are_kept_and_others_refused(store: &dyn ContentStore) {
+    store.create().unwrap();
+    put(store, "a/file", b"1");
+    link(store, "a/b", "../c/d");
+    assert_eq!(*store.read_link(&path("a/b")).unwrap(), *b"../c/d");
+    let meta = store.stat(&path("a/b")).unwrap();
+    assert_eq!((meta.kind, meta.size, meta.mtime_ns), (ObjectKind::Link, 0, attributes().mtime_ns));
+    assert!(matches!(store.read(&path("a/b")), Err(ObjectError::Refused(_))), "it is not followed");
+    assert!(matches!(store.read_link(&path("a/file")), Err(ObjectError::Refused(_))));
+    assert!(matches!(store.read_link(&path("a/none")), Err(ObjectError::Gone)));
+    link(store, "a/c", "/etc/hostname");
+    link(store, "a/d", "../../out");
+    assert_eq!(names(store, "a"), ["b", "c", "d", "file"]);
+    assert_eq!(listed(store, "a"), [true, false, false, true]);
+    for outside in ["a/c", "a/d"] {
+        assert!(matches!(store.read_link(&path(outside)), Err(ObjectError::Refused(_))));
+    }
+    store.remove(&path("a/b"), ObjectKind::Link).unwrap();
+    assert!(matches!(store.stat(&path("a/b")), Err(ObjectError::Gone)));
+}
+
+fn links_and_files_replace_each_other(store: &dyn ContentStore) {
+    store.create().unwrap();
+    put(store, "f", b"1");
+    link(store, "f", "g");
+    assert_eq!(*store.read_link(&path("f")).unwrap(), *b"g");
+    put(store, "f", b"2");
+    assert_eq!(get(store, "f"), b"2");
+}
+
+fn extended(name: &str, value: &[u8]) -> Extended {
+    Extended([(name.as_bytes().into(), value.into())].into())
+}
+
+fn extended_attributes_are_kept(store: &dyn ContentStore) {
+    store.create().unwrap();
+    let (first, second) = (extended("user.a", b"1"), extended("user.b", b""));
+    let mut staged = store.stage().unwrap();
+    let held = staged.set_extended(&first).unwrap();
+    staged.seal(Attributes { mode: 0o400, ..attributes() }).unwrap();
+    staged.publish(&path("f"), true).unwrap();
+    store.make_folder(&path("d"), 0o755).unwrap();
+    assert_eq!(store.set_extended(&path("d"), &first).unwrap(), held);
+    let expected = |given: &Extended| if held { given.clone() } else { Extended::default() };
+    assert_eq!(store.read(&path("f")).unwrap().extended().unwrap(), expected(&first));
+    assert_eq!(store.folder_extended(&path("d")).unwrap(), expected(&first));
+    for at in ["f", "d"] {
+        store.set_extended(&path(at), &second).unwrap();
+    }
+    store.flush().unwrap();
+    assert_eq!(store.read(&path("f")).unwrap().extended().unwrap(), expected(&second));
+    assert_eq!(store.folder_extended(&path("d")).unwrap(), expected(&second));
+    assert_eq!(store.stat(&path("f")).unwrap().mode, 0o400);
+    assert_ne!(first.digest(), second.digest());
+    assert_eq!(Extended::default().digest(), None);
+}
+
+fn holes_are_kept(store: &dyn ContentStore) {
+    store.create().unwrap();
+    let mut staged = store.stage().unwrap();
+    staged.skip(1 << 20).unwrap();
+    staged.write(b"middle").unwrap();
+    staged.skip(1 << 20).unwrap();
+    staged.seal(attributes()).unwrap();
+    staged.publish(&path("f"), true).unwrap();
+    let content = get(store, "f");
+    assert_eq!(content.len(), (2 << 20) + 6);
+    assert_eq!(&content[1 << 20..(1 << 20) + 6], b"middle");
+    assert!(content[..1 << 20].iter().chain(&content[(1 << 20) + 6..]).all(|byte| *byte == 0));
+    // A store may hold the zeros, but says nothing about them twice.
+    let mut reader = store.read(&path("f")).unwrap();
+    let (mut skipped, mut read, mut buffer) = (0, 0, vec![0; 64 << 10]);
+    loop {
+        skipped += reader.skip_hole().unwrap();
+        match reader.read(&mut buffer).unwrap() {
+            0 if reader.skip_hole().unwrap() == 0 => break,
+            count => read += count as u64,
+        }
+    }
+    assert_eq!(skipped + read, (2 << 20) + 6);
+}
+
+fn a_renamed_file_needs_no_copy(store: &dyn ContentStore) {
+    store.create().unwrap();
+    put(store, "old", b"content");
+    let version = |size| Version { size, attributes: attributes() };
+    assert!(store.stage_same(&path("none"), version(7)).unwrap().is_none());
+    assert!(store.stage_same(&path("old"), version(8)).unwrap().is_none(), "another version");
+    let other = Attributes { mode: 0o600, ..attributes() };
+    assert!(store.stage_same(&path("old"), Version { size: 7, attributes: other }).unwrap().is_none());
+    let Some(staged) = store.stage_same(&path("old"), version(7)).unwrap() else { return };
+    assert!(staged.publish(&path("deep/new"), true).unwrap());
+    store.remove(&path("old"), ObjectKind::File).unwrap();
+    store.flush().unwrap();
+    assert_eq!(get(store, "deep/new"), b"content");
+    drop(store.stage_same(&path("deep/new"), version(7)).unwrap());
+    assert_eq!(get(store, "deep/new"), b"content");
+    assert_eq!(store.sweep().unwrap(), 0);
+}
+
+fn names_that_share_a_file_do_not_share_attributes(store: &dyn ContentStore) {
+    store.create().unwrap();
+    put(store, "old", b"content");
+    let version = Version { size: 7, attributes: attributes() };
+    let Some(staged) = store.stage_same(&path("old"), version).unwrap() else { return };
+    staged.publish(&path("new"), true).unwrap();
+    let other = Attributes { mtime_ns: 5, mode: 0o600, owner: None };
+    store.set_attributes(&path("new"), other).unwrap();
+    store.flush().unwrap();
+    assert_eq!(kept(&store.stat(&path("old")).unwrap()), attributes());
+    assert_eq!(kept(&store.stat(&path("new")).unwrap()), other);
+    assert_eq!((get(store, "old"), get(store, "new")), (b"content".into(), b"content".into()));
 }

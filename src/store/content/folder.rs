@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -15,15 +16,17 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Attributes, ContentPath, ContentReader, ContentStore, Entry, Marker, ObjectError, ObjectKind, ObjectMeta,
-    ObjectResult, Presence, Refusal, StagedObject, Trace,
+    Attributes, ContentPath, ContentReader, ContentStore, Entry, Extended, Marker, ObjectError, ObjectKind,
+    ObjectMeta, ObjectResult, Owner, Presence, Refusal, StagedObject, Trace, Version,
 };
 use crate::error::{Error, Result};
 
 mod aside;
+mod attributes;
 mod durability;
 mod failure;
 mod handles;
+mod link;
 mod listing;
 mod protected;
 mod reader;
@@ -50,6 +53,8 @@ pub struct FolderStore {
     /// Folders in which names changed since the last flush.
     touched: Mutex<BTreeSet<ContentPath>>,
     durability: Durability,
+    /// Whether attributes were changed since the last flush that only a sync of the file system makes durable.
+    attributes_changed: AtomicBool,
 }
 
 impl FolderStore {
@@ -63,6 +68,7 @@ impl FolderStore {
             protected: Mutex::default(),
             touched: Mutex::default(),
             durability: Durability::default(),
+            attributes_changed: AtomicBool::new(false),
         }
     }
 
@@ -92,6 +98,26 @@ impl FolderStore {
             rustix::fs::syncfs(&*root)?;
         }
         Ok(whole)
+    }
+
+    /// Makes a change of attributes durable with the next flush, or at once.
+    fn durable_with_flush(&self, file: &OwnedFd) -> Result<(), Errno> {
+        if durability::is_synced_as_a_whole(file) {
+            self.attributes_changed.store(true, Ordering::SeqCst);
+            return Ok(());
+        }
+        rustix::fs::fsync(file)
+    }
+
+    /// Gives a name that shares its file with another one a file of its own, with these attributes.
+    fn separate(&self, path: &ContentPath, mut shared: File, attributes: Attributes) -> ObjectResult<()> {
+        let failed = |cause| writing(self, path, cause);
+        let extended = attributes::extended(&shared).map_err(failed)?;
+        let mut staged = Box::new(staged::StagedFile::create(self)?);
+        staged.take_all(&mut shared).map_err(failed)?;
+        staged.set_extended(&extended)?;
+        staged.seal(attributes)?;
+        staged.publish(path, true).map(|_| ())
     }
 
     /// The handle of the folder that an object is in, and the object's name there.
@@ -181,7 +207,7 @@ impl ContentStore for FolderStore {
 
     fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Vec<Entry>> {
         let handle = self.handles.folder(folder).map_err(|cause| reading(self, folder, cause))?;
-        listing::list(&handle, folder.is_root(), &self.protected(), cancel)?
+        listing::list(&handle, folder, &self.protected(), cancel)?
             .map_err(|cause| reading(self, folder, cause))
     }
 
@@ -202,8 +228,10 @@ impl ContentStore for FolderStore {
         // Looked at before it is opened: opening a pipe may block, and a database must not be opened at all.
         let stat = rustix::fs::statat(&*folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
         let meta = listing::known(&stat).map_err(ObjectError::Refused)?;
-        if meta.kind == ObjectKind::Folder {
-            return Err(failed(Errno::ISDIR));
+        match meta.kind {
+            ObjectKind::File => {}
+            ObjectKind::Folder => return Err(failed(Errno::ISDIR)),
+            ObjectKind::Link => return Err(failed(Errno::LOOP)),
         }
         if self.protected().is_database(&folder, name, &stat) {
             return Err(ObjectError::Refused(protected::refusal()));
@@ -213,9 +241,58 @@ impl ContentStore for FolderStore {
         Ok(Box::new(reader::FileReader::new(self, path.clone(), file)?))
     }
 
+    fn read_link(&self, path: &ContentPath) -> ObjectResult<Box<[u8]>> {
+        let failed = |cause| reading(self, path, cause);
+        let (folder, folder_path, name) = self.place(path).map_err(failed)?;
+        if !link::is_link(&folder, name).map_err(failed)? {
+            return Err(failed(Errno::NOTDIR));
+        }
+        link::target(&folder, &folder_path, name).map_err(failed)?.map_err(ObjectError::Refused)
+    }
+
+    fn folder_extended(&self, path: &ContentPath) -> ObjectResult<Extended> {
+        let handle = self.handles.folder(path).map_err(|cause| reading(self, path, cause))?;
+        attributes::extended(&*handle).map_err(|cause| reading(self, path, cause))
+    }
+
     fn stage(&self) -> ObjectResult<Box<dyn StagedObject + '_>> {
         crate::failpoint::fail_point!("store.content.stage");
         Ok(Box::new(staged::StagedFile::create(self)?))
+    }
+
+    fn stage_link(&self, target: &[u8], given: Attributes) -> ObjectResult<Box<dyn StagedObject + '_>> {
+        let staged = staged::StagedFile::link(self, target, given);
+        Ok(Box::new(staged.map_err(|cause| writing(self, &ContentPath::root(), cause))?))
+    }
+
+    fn stage_same(
+        &self,
+        path: &ContentPath,
+        version: Version,
+    ) -> ObjectResult<Option<Box<dyn StagedObject + '_>>> {
+        let failed = |cause| writing(self, path, cause);
+        let found = self.place(path).and_then(|(folder, _, name)| {
+            let stat = rustix::fs::statat(&*folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok((folder, name, stat))
+        });
+        let (folder, name, stat) = match found {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            found => found.map_err(failed)?,
+        };
+        let meta = listing::meta(&stat, ObjectKind::File);
+        let is_version = meta.kind == ObjectKind::File
+            && meta.size == version.size
+            && meta.mtime_ns == version.attributes.mtime_ns
+            && meta.mode == kept(meta.kind, version.attributes).mode;
+        if !is_version {
+            return Ok(None);
+        }
+        match staged::StagedFile::same(self, &folder, name) {
+            Ok(staged) => Ok(Some(Box::new(staged))),
+            // Full, or the file system knows no second names: then it has to be copied.
+            Err(Errno::PERM | Errno::NOTSUP | Errno::MLINK | Errno::NOSYS | Errno::NOENT) => Ok(None),
+            Err(cause) => Err(failed(cause)),
+        }
     }
 
     fn harden(&self) -> Result<()> {
@@ -228,7 +305,34 @@ impl ContentStore for FolderStore {
         let failed = |cause| writing(self, path, cause);
         let (folder, _, name) = self.place(path).map_err(failed)?;
         let file = handles::open_beneath(&folder, name, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
-        staged::set_attributes(&file, attributes).and_then(|()| rustix::fs::fsync(&file)).map_err(failed)
+        let stat = rustix::fs::fstat(&file).map_err(failed)?;
+        let meta = listing::known(&stat).map_err(ObjectError::Refused)?;
+        if meta.kind == ObjectKind::File && stat.st_nlink > 1 {
+            // A renamed file and its earlier name share everything until the latter is removed.
+            return self.separate(path, File::from(file), attributes);
+        }
+        attributes::set(&file, kept(meta.kind, attributes)).map_err(failed)?;
+        self.durable_with_flush(&file).map_err(failed)
+    }
+
+    fn set_extended(&self, path: &ContentPath, extended: &Extended) -> ObjectResult<bool> {
+        let failed = |cause| writing(self, path, cause);
+        let (folder, _, name) = self.place(path).map_err(failed)?;
+        let file = handles::open_beneath(&folder, name, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
+        let held = match attributes::set_extended(&file, extended) {
+            // Owners may be denied writing by the mode, which is theirs to change.
+            Err(Errno::ACCESS) => {
+                let mode = rustix::fs::fstat(&file).map_err(failed)?.st_mode & 0o7777;
+                rustix::fs::fchmod(&file, Mode::from_raw_mode(mode | 0o200)).map_err(failed)?;
+                let held = attributes::set_extended(&file, extended);
+                rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(failed)?;
+                held
+            }
+            held => held,
+        };
+        let held = held.map_err(failed)?;
+        self.durable_with_flush(&file).map_err(failed)?;
+        Ok(held)
     }
 
     fn make_folder(&self, path: &ContentPath, mode: u32) -> ObjectResult<()> {
@@ -240,7 +344,6 @@ impl ContentStore for FolderStore {
             Err(cause) => return Err(failed(cause)),
         }
         let made = self.handles.folder(path).map_err(failed)?;
-        // Whoever copies into the folder needs access to it, whatever the original allows its owner.
         rustix::fs::fchmod(&*made, Mode::from_raw_mode(mode | 0o700)).map_err(failed)?;
         self.touch(path.clone());
         Ok(())
@@ -250,7 +353,7 @@ impl ContentStore for FolderStore {
         let failed = |cause| writing(self, path, cause);
         let (folder, folder_path, name) = self.place(path).map_err(failed)?;
         let flags = match kind {
-            ObjectKind::File => AtFlags::empty(),
+            ObjectKind::File | ObjectKind::Link => AtFlags::empty(),
             ObjectKind::Folder => AtFlags::REMOVEDIR,
         };
         rustix::fs::unlinkat(&*folder, name, flags).map_err(failed)?;
@@ -265,7 +368,8 @@ impl ContentStore for FolderStore {
 
     fn flush(&self) -> Result<()> {
         let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
-        if touched.len() > FOLDERS_SYNCED_ONE_BY_ONE {
+        let attributes_changed = self.attributes_changed.swap(false, Ordering::SeqCst);
+        if attributes_changed || touched.len() > FOLDERS_SYNCED_ONE_BY_ONE {
             match self.sync_as_a_whole() {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
@@ -281,4 +385,14 @@ impl ContentStore for FolderStore {
         }
         Ok(())
     }
+}
+
+/// What the store needs itself: whoever gives a file back later has to read it, and whoever copies into a folder needs
+/// access to it, whatever the original allows its owner.
+fn kept(kind: ObjectKind, attributes: Attributes) -> Attributes {
+    let needed = match kind {
+        ObjectKind::File | ObjectKind::Link => 0o400,
+        ObjectKind::Folder => 0o700,
+    };
+    Attributes { mode: attributes.mode | needed, ..attributes }
 }

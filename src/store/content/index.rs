@@ -4,6 +4,7 @@
 //! *unsettled*: the standby may hold the earlier version, the new one, or none. Should the process die then, the next
 //! cycle knows every name that it may have left, and copies or deletes it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
-use super::{ContentPath, ObjectKind, ObjectMeta};
+use super::{ContentPath, ObjectKind, ObjectMeta, Owner};
 use crate::error::Result;
 use crate::store::Generation;
 use crate::store::service::check_generation;
@@ -30,30 +31,40 @@ CREATE TABLE IF NOT EXISTS csb_content_object (
     pool TEXT NOT NULL,
     folder BLOB NOT NULL,
     name BLOB NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('file', 'folder')),
+    kind TEXT NOT NULL CHECK (kind IN ('file', 'folder', 'link')),
     size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL,
     ctime_ns INTEGER NOT NULL,
     inode INTEGER NOT NULL,
     device INTEGER NOT NULL,
     mode INTEGER NOT NULL,
+    user INTEGER NOT NULL,
+    user_group INTEGER NOT NULL,
     blake3 BLOB CHECK (length(blake3) = 32),
+    extended BLOB CHECK (length(extended) = 32),
     indexed_ns INTEGER NOT NULL,
     settled INTEGER NOT NULL CHECK (settled IN (0, 1)),
     published BLOB CHECK (length(published) % 32 = 0),
     PRIMARY KEY (pool, folder, name)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS csb_content_inode ON csb_content_object (pool, inode) WHERE kind = 'file';
 ";
 
-const COLUMNS: &str = "kind, size, mtime_ns, ctime_ns, inode, device, mode, blake3, indexed_ns, settled";
+const COLUMNS: &str = "kind, size, mtime_ns, ctime_ns, inode, device, mode, user, user_group, blake3, extended, \
+                       indexed_ns, settled";
+
+/// Instead of a folder's modification time: the standby's folder has another one than the source's.
+pub const TIMES_UNKNOWN: i64 = i64::MIN;
 
 /// What the index knows about one object at the standby.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexedObject {
     /// The source's object, as it was when it was copied.
     pub meta: ObjectMeta,
-    /// The content's BLAKE3; none for folders and where it is not known.
+    /// The content's BLAKE3, of a link that of its target; none for folders and where it is not known.
     pub hash: Option<[u8; 32]>,
+    /// The digest of the extended attributes, if there are any.
+    pub extended: Option<[u8; 32]>,
     /// When it was compared, in nanoseconds since 1970 by the source's clock. A change that is not older than this
     /// by some margin may hide behind equal times.
     pub indexed_ns: i64,
@@ -173,8 +184,9 @@ impl ContentIndex {
                 [pool, &source_id.to_string(), &standby_id.to_string()],
             )?;
             held.iter().try_for_each(|(path, meta)| {
-                let found = IndexedObject { meta: *meta, hash: None, indexed_ns: 0, settled: false };
-                put(transaction, pool, path, &found)
+                let object =
+                    IndexedObject { meta: *meta, hash: None, extended: None, indexed_ns: 0, settled: false };
+                put(transaction, pool, path, &object)
             })
         })
     }
@@ -220,7 +232,7 @@ impl ContentIndex {
             self.connection
                 .prepare_cached(&sql)?
                 .query_map(params![self.pool.as_str(), folder.as_bytes()], |row| {
-                    Ok((row.get::<_, Vec<u8>>(10)?.into_boxed_slice(), object(row)?))
+                    Ok((row.get::<_, Vec<u8>>(13)?.into_boxed_slice(), object(row)?))
                 })?
                 .collect()
         };
@@ -246,6 +258,29 @@ impl ContentIndex {
         Ok(found)
     }
 
+    /// The settled files that were this inode when they were copied, of which the standby holds what it had then.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    #[allow(clippy::cast_possible_wrap)]
+    pub fn files_of_inode(&self, meta: &ObjectMeta) -> Result<Vec<(ContentPath, IndexedObject)>> {
+        let sql = format!(
+            "SELECT {COLUMNS}, folder, name FROM csb_content_object
+             WHERE pool = ?1 AND inode = ?2 AND device = ?3 AND kind = 'file' AND settled = 1 ORDER BY folder, name"
+        );
+        let read = || -> rusqlite::Result<Vec<_>> {
+            self.connection
+                .prepare_cached(&sql)?
+                .query_map(params![self.pool.as_str(), meta.inode as i64, meta.device as i64], |row| {
+                    let (folder, name): (Vec<u8>, Vec<u8>) = (row.get(13)?, row.get(14)?);
+                    let path = ContentPath::from_bytes(&folder).and_then(|folder| folder.join(&name));
+                    Ok((path.unwrap_or_default(), object(row)?))
+                })?
+                .collect()
+        };
+        read().map_err(self.failed("read"))
+    }
+
     /// Says that the standby is about to change at these paths, and to which content; none for folders and for what
     /// is deleted.
     ///
@@ -257,8 +292,12 @@ impl ContentIndex {
         paths: impl Iterator<Item = (&'a ContentPath, ObjectKind, Option<[u8; 32]>)>,
     ) -> Result<()> {
         self.write(generation, |transaction, pool| {
-            let mut paths = paths;
-            paths.try_for_each(|(path, kind, hash)| unsettle(transaction, pool, path, kind, hash))
+            let mut folders = BTreeSet::new();
+            for (path, kind, hash) in paths {
+                unsettle(transaction, pool, path, kind, hash)?;
+                folders.extend(path.split().map(|(folder, _)| folder));
+            }
+            folders.iter().try_for_each(|folder| forget_times(transaction, pool, folder))
         })
     }
 
@@ -275,7 +314,7 @@ impl ContentIndex {
             self.connection
                 .prepare_cached(&sql)?
                 .query_row(params![self.pool.as_str(), folder.as_bytes(), name], |row| {
-                    let published = row.get::<_, Option<Vec<u8>>>(10)?.unwrap_or_default();
+                    let published = row.get::<_, Option<Vec<u8>>>(13)?.unwrap_or_default();
                     let hashes = published.chunks_exact(32).filter_map(|hash| hash.try_into().ok());
                     Ok((object(row)?, hashes.collect()))
                 })
@@ -355,12 +394,23 @@ fn unsettle(
     transaction
         .prepare_cached(
             "INSERT INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode, device, mode,
-                 blake3, indexed_ns, settled, published)
-             VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, NULL, 0, 0, ?5)
+                 user, user_group, blake3, extended, indexed_ns, settled, published)
+             VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, 0, ?5)
              ON CONFLICT (pool, folder, name) DO UPDATE SET settled = 0,
                  published = CAST(coalesce(published, x'') || coalesce(excluded.published, x'') AS BLOB)",
         )?
         .execute(params![pool, folder.as_bytes(), name, kind_name(kind), hash])?;
+    Ok(())
+}
+
+/// A folder in which names change gets another modification time at the standby, until that of the source is set again.
+fn forget_times(transaction: &Transaction<'_>, pool: &str, folder: &ContentPath) -> rusqlite::Result<()> {
+    let Some((parent, name)) = folder.split() else { return Ok(()) };
+    transaction
+        .prepare_cached(
+            "UPDATE csb_content_object SET mtime_ns = ?4 WHERE pool = ?1 AND folder = ?2 AND name = ?3",
+        )?
+        .execute(params![pool, parent.as_bytes(), name, TIMES_UNKNOWN])?;
     Ok(())
 }
 
@@ -377,8 +427,8 @@ fn put(
     transaction
         .prepare_cached(
             "INSERT OR REPLACE INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode,
-                 device, mode, blake3, indexed_ns, settled)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                 device, mode, user, user_group, blake3, extended, indexed_ns, settled)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute(params![
             pool,
@@ -391,7 +441,10 @@ fn put(
             meta.inode as i64,
             meta.device as i64,
             meta.mode,
+            meta.owner.user,
+            meta.owner.group,
             object.hash,
+            object.extended,
             object.indexed_ns,
             object.settled,
         ])?;
@@ -400,20 +453,25 @@ fn put(
 
 #[allow(clippy::cast_sign_loss)]
 fn object(row: &Row<'_>) -> rusqlite::Result<IndexedObject> {
-    let kind: String = row.get(0)?;
     Ok(IndexedObject {
         meta: ObjectMeta {
-            kind: if kind == "folder" { ObjectKind::Folder } else { ObjectKind::File },
+            kind: match row.get_ref(0)?.as_str()? {
+                "folder" => ObjectKind::Folder,
+                "link" => ObjectKind::Link,
+                _ => ObjectKind::File,
+            },
             size: row.get::<_, i64>(1)? as u64,
             mtime_ns: row.get(2)?,
             ctime_ns: row.get(3)?,
             inode: row.get::<_, i64>(4)? as u64,
             device: row.get::<_, i64>(5)? as u64,
             mode: row.get(6)?,
+            owner: Owner { user: row.get(7)?, group: row.get(8)? },
         },
-        hash: row.get(7)?,
-        indexed_ns: row.get(8)?,
-        settled: row.get(9)?,
+        hash: row.get(9)?,
+        extended: row.get(10)?,
+        indexed_ns: row.get(11)?,
+        settled: row.get(12)?,
     })
 }
 
@@ -421,5 +479,6 @@ fn kind_name(kind: ObjectKind) -> &'static str {
     match kind {
         ObjectKind::File => "file",
         ObjectKind::Folder => "folder",
+        ObjectKind::Link => "link",
     }
 }

@@ -1,22 +1,26 @@
 //! What is said about one object of a content store.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Error, Result};
 
-/// What an object is. Everything else (links, pipes, sockets, devices) is refused by the stores.
+/// What an object is. Everything else (pipes, sockets, devices) is refused by the stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectKind {
     /// A file with content.
     File,
     /// A folder, which may be empty.
     Folder,
+    /// A symbolic link to something in the same store, which is kept as a link and never followed.
+    Link,
 }
 
 /// What a store says about an object without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObjectMeta {
-    /// File or folder.
+    /// File, folder or link.
     pub kind: ObjectKind,
-    /// Bytes; 0 for folders.
+    /// Bytes; 0 for folders and links.
     pub size: u64,
     /// When the content last changed, in nanoseconds since 1970; whoever writes a file may set it to anything.
     pub mtime_ns: i64,
@@ -26,8 +30,10 @@ pub struct ObjectMeta {
     pub inode: u64,
     /// The device.
     pub device: u64,
-    /// The permission bits that travel: `0o777` of files, `0o3777` of folders.
+    /// The permission bits that travel: `0o777` of files, `0o3777` of folders, none of links.
     pub mode: u32,
+    /// Whose it is.
+    pub owner: Owner,
 }
 
 impl ObjectMeta {
@@ -39,17 +45,46 @@ impl ObjectMeta {
 
     /// What a copy of the object keeps.
     pub fn attributes(&self) -> Attributes {
-        Attributes { mtime_ns: self.mtime_ns, mode: self.mode }
+        Attributes { mtime_ns: self.mtime_ns, mode: self.mode, owner: Some(self.owner) }
     }
 }
 
-/// What a copy keeps besides the content.
+/// Whose an object is, by the numbers that the store's host knows users and groups by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub user: u32,
+    /// The group.
+    pub group: u32,
+}
+
+/// What a copy keeps besides the content and the [`Extended`] attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes {
     /// Nanoseconds since 1970.
     pub mtime_ns: i64,
     /// Permission bits. A store keeps its own access: owners stay able to read files and to change folders.
     pub mode: u32,
+    /// Whose it is; none for whoever writes it. Kept only where the account may give files away, which root may.
+    pub owner: Option<Owner>,
+}
+
+/// Extended attributes of users: what programs attach to a file or folder, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extended(pub BTreeMap<Box<[u8]>, Box<[u8]>>);
+
+impl Extended {
+    /// A digest that tells whether something changed; none if there are none.
+    pub fn digest(&self) -> Option<[u8; 32]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut hasher = blake3::Hasher::new();
+        for part in self.0.iter().flat_map(|(name, value)| [name, value]) {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        Some(*hasher.finalize().as_bytes())
+    }
 }
 
 /// Why an operation on one object failed.

@@ -27,10 +27,10 @@ impl Cycle<'_, '_> {
             return Ok(false);
         }
         // It may only have been touched, or an interrupted batch may have published it.
-        let meter = Meter::begin(self.context, "Comparing files", None);
+        let meter = Meter::unwatched(self.context);
         let standby = self.module.standby.as_ref();
-        let hash = match Copier::new(standby, standby, self.context).hash(path, &meter) {
-            Ok((_, hash)) => hash,
+        let hash = match Copier::new(standby, standby, self.context).hash(path, ObjectKind::File, &meter) {
+            Ok(seen) => seen.hash,
             Err(ObjectError::Gone) => return Ok(false),
             Err(ObjectError::Refused(_)) => return Ok(true),
             Err(error) => return Err(error),
@@ -59,8 +59,10 @@ impl Cycle<'_, '_> {
     /// has to be copied first: the row stays unsettled, and the next cycle does that.
     pub(super) fn make_way(&mut self, path: &ContentPath, action: &Action<'_>) -> ObjectResult<()> {
         match action {
-            Action::Publish(_) | Action::Folder { in_place_of_file: true } => self.set_aside(path),
-            Action::Attributes(_) => Err(ObjectError::Gone),
+            Action::Publish(..) | Action::Rename(_) | Action::Folder { in_place_of_file: true, .. } => {
+                self.set_aside(path)
+            }
+            Action::Attributes { .. } => Err(ObjectError::Gone),
             Action::Folder { .. } | Action::Remember => Ok(()),
         }
     }

@@ -4,15 +4,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::super::DataConf;
-use super::super::copier::Copier;
+use super::super::copier::{Copied, Copier, Seen};
 use super::super::meter::Meter;
 use super::super::plan::{Step, Work};
 use super::super::walk::is_young;
 use crate::error::Result;
 use crate::module::Context;
-use crate::store::content::index::IndexedObject;
+use crate::store::content::index::{IndexedObject, TIMES_UNKNOWN};
 use crate::store::content::{
-    Attributes, ContentPath, ObjectError, ObjectKind, ObjectMeta, ObjectResult, StagedObject,
+    Attributes, ContentPath, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult, StagedObject,
 };
 
 /// How many prepared objects may wait to be taken. They hold no memory to speak of, but space at the standby.
@@ -23,24 +23,21 @@ pub(super) struct Ready<'a> {
     pub(super) path: ContentPath,
     pub(super) object: IndexedObject,
     pub(super) action: Action<'a>,
+    /// Whether the standby can hold its extended attributes.
+    pub(super) is_whole: bool,
 }
 
 pub(super) enum Action<'a> {
-    /// Publish the staged file.
-    Publish(Box<dyn StagedObject + 'a>),
-    /// Make the folder.
-    Folder { in_place_of_file: bool },
-    /// The content is equal, the attributes are not.
-    Attributes(Attributes),
+    /// Publish the staged file or link; so many bytes were sent for it.
+    Publish(Box<dyn StagedObject + 'a>, u64),
+    /// The content is what the standby holds under this name.
+    Rename(ContentPath),
+    /// Make the folder, and set its extended attributes where they are others.
+    Folder { in_place_of_file: bool, extended: Option<Extended>, is_real: bool },
+    /// The content is equal; set the rest, and the extended attributes where they are others.
+    Attributes { attributes: Attributes, extended: Option<Extended>, is_real: bool },
     /// Nothing but the index changes.
     Remember,
-}
-
-enum Comparison<'a> {
-    /// The standby holds this content; what is left to do.
-    Equal(Option<(ObjectMeta, Option<[u8; 32]>, Action<'a>)>),
-    /// It holds another one.
-    Different,
 }
 
 /// What became of a step: none if nothing is to be done after all.
@@ -117,59 +114,104 @@ impl<'a, 'c> Preparer<'a, 'c> {
 
     fn prepare(&mut self, step: &Step) -> Prepared<'a> {
         let path = step.path();
-        let (meta, hash, action) = match &step.work {
-            Work::Folder => (self.folder(&path)?, None, Action::Folder { in_place_of_file: false }),
-            Work::FolderForFile => (self.folder(&path)?, None, Action::Folder { in_place_of_file: true }),
-            Work::Compare(known) => match self.compare(&path, known)? {
-                Comparison::Equal(None) => return Ok(None),
-                Comparison::Equal(Some(done)) => done,
-                Comparison::Different => self.stage(&path)?,
-            },
-            Work::Copy => self.stage(&path)?,
+        match &step.work {
+            Work::Folder(known) => self.folder(path, known.as_deref(), false).map(Some),
+            Work::FolderForFile => self.folder(path, None, true).map(Some),
+            Work::Compare(known) => self.compare(path, known),
+            Work::Copy => self.stage(path, ObjectKind::File).map(Some),
+            Work::Rename(earlier) => self.rename(path, earlier).map(Some),
+            Work::Link => self.stage(path, ObjectKind::Link).map(Some),
+        }
+    }
+
+    fn ready(&self, path: ContentPath, seen: &Seen, action: Action<'a>) -> Ready<'a> {
+        let (hash, extended) = (Some(seen.hash), seen.extended.digest());
+        let object =
+            IndexedObject { meta: seen.meta, hash, extended, indexed_ns: self.scan_ns, settled: true };
+        Ready { path, object, action, is_whole: true }
+    }
+
+    fn stage(&mut self, path: ContentPath, kind: ObjectKind) -> ObjectResult<Ready<'a>> {
+        let Copied { staged, meta, hash, extended, is_whole } =
+            self.copier.copy(&path, kind, None, self.meter)?;
+        let action = Action::Publish(staged, meta.size);
+        Ok(Ready { is_whole, ..self.ready(path, &Seen { meta, hash, extended }, action) })
+    }
+
+    fn rename(
+        &mut self,
+        path: ContentPath,
+        (earlier_path, earlier): &(ContentPath, IndexedObject),
+    ) -> ObjectResult<Ready<'a>> {
+        let seen = self.copier.hash(&path, ObjectKind::File, self.meter)?;
+        let is_same = earlier.hash == Some(seen.hash)
+            && earlier.extended == seen.extended.digest()
+            && earlier.meta.attributes() == seen.meta.attributes();
+        if is_same {
+            return Ok(self.ready(path, &seen, Action::Rename(earlier_path.clone())));
+        }
+        self.meter.take_back(seen.meta.size);
+        self.stage(path, ObjectKind::File)
+    }
+
+    fn folder(
+        &self,
+        path: ContentPath,
+        known: Option<&IndexedObject>,
+        in_place_of_file: bool,
+    ) -> ObjectResult<Ready<'a>> {
+        let meta = self.module.source.stat(&path)?;
+        if meta.kind != ObjectKind::Folder {
+            // Replaced by a file since the walk.
+            return Err(ObjectError::Gone);
+        }
+        let found = self.module.source.folder_extended(&path)?;
+        let digest = found.digest();
+        let differs = |known: &IndexedObject| {
+            (known.meta.mode, known.meta.owner, known.extended) != (meta.mode, meta.owner, digest)
         };
-        let object = IndexedObject { meta, hash, indexed_ns: self.scan_ns, settled: true };
-        Ok(Some(Ready { path, object, action }))
+        let is_real = known.is_none_or(differs);
+        let extended =
+            Some(found).filter(|_| known.map_or(digest.is_some(), |known| known.extended != digest));
+        let action = Action::Folder { in_place_of_file, extended, is_real };
+        // The standby's folder gets the time of the source's when everything is in it.
+        let meta = ObjectMeta { mtime_ns: TIMES_UNKNOWN, ..meta };
+        let object =
+            IndexedObject { meta, hash: None, extended: digest, indexed_ns: self.scan_ns, settled: true };
+        Ok(Ready { path, object, action, is_whole: true })
     }
 
-    fn stage(&mut self, path: &ContentPath) -> ObjectResult<(ObjectMeta, Option<[u8; 32]>, Action<'a>)> {
-        let copied = self.copier.copy(path, None, self.meter)?;
-        Ok((copied.meta, Some(copied.hash), Action::Publish(copied.staged)))
-    }
-
-    fn folder(&self, path: &ContentPath) -> ObjectResult<ObjectMeta> {
-        let meta = self.module.source.stat(path)?;
-        // Replaced by a file since the walk.
-        if meta.kind == ObjectKind::Folder { Ok(meta) } else { Err(ObjectError::Gone) }
-    }
-
-    /// The content that the standby holds, where the index was lost that knew it.
-    fn held(&self, path: &ContentPath) -> ObjectResult<Option<[u8; 32]>> {
-        let standby = self.module.standby.as_ref();
-        match Copier::new(standby, standby, self.context).hash(path, self.meter) {
-            Ok((meta, hash)) => {
-                self.meter.take_back(meta.size);
-                Ok(Some(hash))
+    fn compare(&mut self, path: ContentPath, known: &IndexedObject) -> Prepared<'a> {
+        let kind = known.meta.kind;
+        let seen = self.copier.hash(&path, kind, self.meter)?;
+        let held = if known.settled { known.hash } else { self.held(&path, kind)? };
+        if held != Some(seen.hash) {
+            self.meter.take_back(seen.meta.size);
+            return self.stage(path, kind).map(Some);
+        }
+        let (meta, digest) = (seen.meta, seen.extended.digest());
+        let is_extended = known.settled && known.extended == digest;
+        if !is_extended || !known.settled || meta.attributes() != known.meta.attributes() {
+            if kind == ObjectKind::Link {
+                return self.stage(path, kind).map(Some);
             }
-            Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(None),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    fn compare(&mut self, path: &ContentPath, known: &IndexedObject) -> ObjectResult<Comparison<'a>> {
-        let (meta, hash) = self.copier.hash(path, self.meter)?;
-        let held = match known.hash {
-            None => self.held(path)?,
-            known => known,
-        };
-        if held != Some(hash) {
-            self.meter.take_back(meta.size);
-            return Ok(Comparison::Different);
-        }
-        if meta.attributes() != known.meta.attributes() {
-            return Ok(Comparison::Equal(Some((meta, held, Action::Attributes(meta.attributes())))));
+            let extended = (!is_extended).then(|| seen.extended.clone());
+            // The standby's own mode, where the index was lost: the copy is kept readable.
+            let is_real = known.settled || known.meta.mode != meta.mode | 0o400;
+            let action = Action::Attributes { attributes: meta.attributes(), extended, is_real };
+            return Ok(Some(self.ready(path, &seen, action)));
         }
         // As long as it is young it is compared in every cycle, whatever the index says.
         let nothing_new = meta.is_same_version(&known.meta) && is_young(&meta, self.scan_ns);
-        Ok(Comparison::Equal((!nothing_new).then_some((meta, held, Action::Remember))))
+        Ok((!nothing_new).then(|| self.ready(path, &seen, Action::Remember)))
+    }
+
+    /// The content that the standby holds under a name of which the index knows nothing; none if it cannot be read.
+    fn held(&mut self, path: &ContentPath, kind: ObjectKind) -> ObjectResult<Option<[u8; 32]>> {
+        match self.copier.hash_of_copy(path, kind) {
+            Ok(held) => Ok(Some(held.hash)),
+            Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 }

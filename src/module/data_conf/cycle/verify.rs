@@ -111,15 +111,16 @@ impl Cycle<'_, '_> {
             return Ok(if looks_equal { Found::Equal } else { Found::Differs });
         }
         let (source, standby) = (self.module.source.as_ref(), self.module.standby.as_ref());
-        let (meta, original) = Copier::new(source, source, self.context).hash(path, meter)?;
-        if !meta.is_same_version(&known.meta) {
+        let kind = known.meta.kind;
+        let original = Copier::new(source, source, self.context).hash(path, kind, meter)?;
+        if !original.meta.is_same_version(&known.meta) {
             return Ok(Found::Pending);
         }
-        if !looks_equal || known.hash.is_some_and(|hash| hash != original) {
+        if !looks_equal || known.hash.is_some_and(|hash| hash != original.hash) {
             return Ok(Found::Differs);
         }
-        match Copier::new(standby, standby, self.context).hash(path, meter) {
-            Ok((_, copy)) if copy == original => Ok(Found::Equal),
+        match Copier::new(standby, standby, self.context).hash(path, kind, meter) {
+            Ok(copy) if copy.hash == original.hash => Ok(Found::Equal),
             // A copy that cannot be read is none.
             Ok(_) | Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(Found::Differs),
             Err(failure) => Err(failure),
@@ -132,6 +133,7 @@ impl Cycle<'_, '_> {
             | match known.meta.kind {
                 ObjectKind::File => 0o400,
                 ObjectKind::Folder => 0o700,
+                ObjectKind::Link => 0,
             }
     }
 }

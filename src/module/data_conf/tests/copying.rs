@@ -85,7 +85,13 @@ fn changes_deletions_and_renames_travel() {
     assert_eq!((seen.pending_items, seen.pending_bytes), (4, 12 + (3 << 20)));
     let outcome = pair.cycle();
     assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted, outcome.moved.batches), (2, 2, 2));
-    assert_eq!(outcome.details, ["Compared 7 objects: 2 written, 2 deleted, 0 not copied."]);
+    assert_eq!(
+        outcome.details,
+        [
+            "Compared 7 objects: 2 written, 2 deleted, 0 not copied.",
+            "Renamed 1 files at the standby instead of copying them again.",
+        ]
+    );
     pair.assert_settled();
 }
 

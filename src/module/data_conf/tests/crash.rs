@@ -70,7 +70,8 @@ fn giving_back_that_died_anywhere_is_finished_by_the_next() {
             assert_eq!(pair.cycle_error().kind, ErrorKind::ContentStoreUnmounted, "{lives}");
         }
         pair.module().carry_back(&pair.context()).unwrap();
-        assert_eq!(tree(&pair.source()), before, "{lives}");
+        assert_eq!(without_folder_times(tree(&pair.source())), without_folder_times(before), "{lives}");
+        pair.cycle();
         pair.assert_settled();
         if result.is_ok() {
             break;
@@ -134,6 +135,12 @@ fn a_refill_that_is_overtaken_leaves_no_marker_that_nobody_knows() {
     let pair = Pair { generation: take_lease(&pair.service()), ..pair };
     pair.forced_cycle();
     pair.assert_settled();
+}
+
+/// Folders that came back before the process died are not known to be lost any more.
+fn without_folder_times(mut tree: Tree) -> Tree {
+    tree.values_mut().filter(|(content, ..)| content.is_none()).for_each(|(_, mtime, _)| *mtime = 0);
+    tree
 }
 
 const CHILD_ROOT: &str = "CSB_TEST_KILLED_CYCLE_ROOT";

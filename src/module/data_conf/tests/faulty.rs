@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 use crate::error::Result;
 use crate::store::content::{
-    Attributes, ContentPath, ContentReader, ContentStore, Entry, Marker, ObjectError, ObjectKind, ObjectMeta,
-    ObjectResult, Presence, Refusal, StagedObject, Trace,
+    Attributes, ContentPath, ContentReader, ContentStore, Entry, Extended, Marker, ObjectError, ObjectKind,
+    ObjectMeta, ObjectResult, Presence, Refusal, StagedObject, Trace, Version,
 };
 
 /// What goes wrong.
@@ -81,6 +81,14 @@ impl StagedObject for FaultyStaged<'_> {
         self.inner()?.write(bytes)
     }
 
+    fn skip(&mut self, count: u64) -> ObjectResult<()> {
+        self.inner()?.skip(count)
+    }
+
+    fn set_extended(&mut self, extended: &Extended) -> ObjectResult<bool> {
+        self.inner()?.set_extended(extended)
+    }
+
     fn seal(&mut self, attributes: Attributes) -> ObjectResult<()> {
         self.1.seals_tried.fetch_add(1, Ordering::Relaxed);
         match self.1.seal_error {
@@ -121,6 +129,14 @@ impl ContentReader for FaultyReader<'_> {
             fs::write(path, [content, b"+".to_vec()].concat()).unwrap();
         }
         Ok(count)
+    }
+
+    fn skip_hole(&mut self) -> ObjectResult<u64> {
+        self.0.skip_hole()
+    }
+
+    fn extended(&self) -> ObjectResult<Extended> {
+        self.0.extended()
     }
 
     fn is_unchanged(&self) -> ObjectResult<bool> {
@@ -175,6 +191,31 @@ impl ContentStore for Faulty {
         let changing = self.faults.changing.iter().find(|(changing, _)| changing.ends_with(path.to_string()));
         let is_short = self.faults.short.contains(path.to_string().as_str());
         Ok(Box::new(FaultyReader(self.inner.read(path)?, changing, is_short)))
+    }
+    fn read_link(&self, path: &ContentPath) -> ObjectResult<Box<[u8]>> {
+        self.faults.operate()?;
+        self.inner.read_link(path)
+    }
+    fn folder_extended(&self, path: &ContentPath) -> ObjectResult<Extended> {
+        self.faults.operate()?;
+        self.inner.folder_extended(path)
+    }
+    fn stage_link(&self, target: &[u8], attributes: Attributes) -> ObjectResult<Box<dyn StagedObject + '_>> {
+        self.faults.operate()?;
+        Ok(Box::new(FaultyStaged(Some(self.inner.stage_link(target, attributes)?), &self.faults)))
+    }
+    fn stage_same(
+        &self,
+        path: &ContentPath,
+        version: Version,
+    ) -> ObjectResult<Option<Box<dyn StagedObject + '_>>> {
+        self.faults.operate()?;
+        let staged = self.inner.stage_same(path, version)?;
+        Ok(staged.map(|staged| Box::new(FaultyStaged(Some(staged), &self.faults)) as Box<dyn StagedObject>))
+    }
+    fn set_extended(&self, path: &ContentPath, extended: &Extended) -> ObjectResult<bool> {
+        self.faults.operate()?;
+        self.inner.set_extended(path, extended)
     }
     fn stage(&self) -> ObjectResult<Box<dyn StagedObject + '_>> {
         self.faults.operate()?;

@@ -84,6 +84,9 @@ fn links_pipes_and_sockets_are_quarantined_and_the_rest_goes_on() {
     assert!(outcome.quarantined.iter().all(|item| !item.reason.is_empty() && !item.advice.is_empty()));
     assert!(outcome.quarantined[0].reason.contains("symbolic link"));
     assert_eq!(tree(&pair.standby()).into_keys().collect::<Vec<_>>(), [PathBuf::from("plain")]);
+    for link in ["link", "linked folder"] {
+        fs::remove_file(pair.source().join(link)).unwrap();
+    }
     pair.assert_settled();
 }
 

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::protected::{self, Protected};
-use super::{Entry, OWN_FOLDER, ObjectKind, ObjectMeta, Refusal};
+use super::{ContentPath, Entry, OWN_FOLDER, ObjectKind, ObjectMeta, Owner, Refusal, link};
 use crate::error::{Error, Result};
 
 /// How many entries are looked at between two questions whether to go on.
@@ -16,11 +16,11 @@ const ENTRIES_PER_CHECK: usize = 256;
 /// The entries of a folder, sorted. The outer result is the cancellation, the inner one the folder's own failure.
 pub(super) fn list(
     folder: &OwnedFd,
-    is_root: bool,
+    path: &ContentPath,
     protected: &Protected,
     cancel: &CancellationToken,
 ) -> Result<Result<Vec<Entry>, Errno>> {
-    let mut names = match names(folder, is_root, usize::MAX) {
+    let mut names = match names(folder, path.is_root(), usize::MAX) {
         Ok(names) => names,
         Err(cause) => return Ok(Err(cause)),
     };
@@ -37,13 +37,17 @@ pub(super) fn list(
                 databases.push(name.clone());
                 Err(protected::refusal())
             }
-            Ok(stat) => known(&stat),
-            // Trace since the names were read.
+            Ok(stat) => match known(&stat) {
+                Ok(meta) if meta.kind == ObjectKind::Link => match link::target(folder, path, &name) {
+                    Ok(target) => target.map(|_| meta),
+                    Err(Errno::NOENT | Errno::INVAL) => continue,
+                    Err(cause) => Err(unseen(cause)),
+                },
+                known => known,
+            },
+            // Gone since the names were read.
             Err(Errno::NOENT) => continue,
-            Err(cause) => Err(Refusal::new(
-                format!("It cannot be looked at: {}.", std::io::Error::from(cause)),
-                "Give the account that runs the backup service access to its folder.",
-            )),
+            Err(cause) => Err(unseen(cause)),
         };
         entries.push(Entry { name, object });
     }
@@ -51,6 +55,13 @@ pub(super) fn list(
         refuse_companions(&mut entries, &databases);
     }
     Ok(Ok(entries))
+}
+
+fn unseen(cause: Errno) -> Refusal {
+    Refusal::new(
+        format!("It cannot be looked at: {}.", std::io::Error::from(cause)),
+        "Give the account that runs the backup service access to its folder.",
+    )
 }
 
 /// A database that is known by its inode only has its log and journal beside it.
@@ -83,19 +94,19 @@ fn names(folder: &OwnedFd, is_root: bool, limit: usize) -> Result<Vec<Box<[u8]>>
     Ok(names)
 }
 
-/// What a file system says about a file or folder; a refusal for everything else.
+/// What a file system says about a file, folder or link; a refusal for everything else.
 pub(super) fn known(stat: &Stat) -> Result<ObjectMeta, Refusal> {
     let what = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => return Ok(meta(stat, ObjectKind::File)),
         FileType::Directory => return Ok(meta(stat, ObjectKind::Folder)),
-        FileType::Symlink => "a symbolic link, which is not followed",
+        FileType::Symlink => return Ok(meta(stat, ObjectKind::Link)),
         FileType::Fifo => "a pipe",
         FileType::Socket => "a socket",
         FileType::CharacterDevice | FileType::BlockDevice => "a device",
-        FileType::Unknown => "neither a file nor a folder",
+        FileType::Unknown => "neither a file nor a folder nor a link",
     };
     Err(Refusal::new(
-        format!("It is {what}: only files and folders are copied."),
+        format!("It is {what}: only files, folders and links are copied."),
         "Replace it by a file, or move it out of the content store.",
     ))
 }
@@ -113,6 +124,12 @@ pub(super) fn meta(stat: &Stat, kind: ObjectKind) -> ObjectMeta {
         ctime_ns: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
         inode: stat.st_ino as u64,
         device: stat.st_dev as u64,
-        mode: stat.st_mode as u32 & if kind == ObjectKind::File { 0o777 } else { 0o3777 },
+        mode: stat.st_mode as u32
+            & match kind {
+                ObjectKind::File => 0o777,
+                ObjectKind::Folder => 0o3777,
+                ObjectKind::Link => 0,
+            },
+        owner: Owner { user: stat.st_uid, group: stat.st_gid },
     }
 }

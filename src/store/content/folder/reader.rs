@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::Read;
 
-use rustix::fs::Advice;
+use rustix::fs::{Advice, SeekFrom, Stat};
 use rustix::io::Errno;
 
 use super::{
-    ContentPath, ContentReader, FolderStore, ObjectError, ObjectMeta, ObjectResult, listing, reading,
+    ContentPath, ContentReader, Extended, FolderStore, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
+    attributes, listing, reading,
 };
 
 pub(super) struct FileReader<'a> {
@@ -15,6 +16,10 @@ pub(super) struct FileReader<'a> {
     path: ContentPath,
     file: File,
     opened: ObjectMeta,
+    /// How far it was read.
+    position: u64,
+    /// Up to where no hole begins; the whole file where there is none.
+    solid: u64,
 }
 
 impl<'a> FileReader<'a> {
@@ -23,7 +28,8 @@ impl<'a> FileReader<'a> {
         // It may have been exchanged since it was looked at.
         let opened = listing::known(&stat).map_err(ObjectError::Refused)?;
         let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
-        Ok(FileReader { store, path, file, opened })
+        let solid = if is_sparse(&stat) { 0 } else { u64::MAX };
+        Ok(FileReader { store, path, file, opened, position: 0, solid })
     }
 }
 
@@ -33,6 +39,10 @@ impl ContentReader for FileReader<'_> {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> ObjectResult<usize> {
+        // Not into the next hole, which would be read as zeros.
+        let solid = usize::try_from(self.solid.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let length = if solid == 0 { buffer.len() } else { solid.min(buffer.len()) };
+        let buffer = buffer.get_mut(..length).unwrap_or_default();
         loop {
             match self.file.read(buffer) {
                 Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
@@ -40,13 +50,46 @@ impl ContentReader for FileReader<'_> {
                     let cause = Errno::from_io_error(&cause).unwrap_or(Errno::IO);
                     return Err(reading(self.store, &self.path, cause));
                 }
-                Ok(count) => return Ok(count),
+                Ok(count) => {
+                    self.position = self.position.saturating_add(count as u64);
+                    return Ok(count);
+                }
             }
         }
+    }
+
+    fn skip_hole(&mut self) -> ObjectResult<u64> {
+        if self.position < self.solid {
+            return Ok(0);
+        }
+        let start = self.position;
+        let seek = |to| rustix::fs::seek(&self.file, to);
+        let data = match seek(SeekFrom::Data(start)) {
+            // Nothing but a hole up to the end.
+            Err(Errno::NXIO) => self.opened.size.max(start),
+            Ok(data) => data,
+            // The file system does not know; then everything is read.
+            Err(_) => start,
+        };
+        let solid = seek(SeekFrom::Hole(data)).ok().filter(|hole| *hole > data);
+        self.solid = solid.unwrap_or(u64::MAX);
+        seek(SeekFrom::Start(data)).map_err(|cause| reading(self.store, &self.path, cause))?;
+        self.position = data;
+        Ok(data.saturating_sub(start))
+    }
+
+    fn extended(&self) -> ObjectResult<Extended> {
+        attributes::extended(&self.file).map_err(|cause| reading(self.store, &self.path, cause))
     }
 
     fn is_unchanged(&self) -> ObjectResult<bool> {
         let stat = rustix::fs::fstat(&self.file).map_err(|cause| reading(self.store, &self.path, cause))?;
         Ok(listing::known(&stat).is_ok_and(|now| now.is_same_version(&self.opened)))
     }
+}
+
+/// Whether a file takes less room than it is long.
+#[allow(clippy::unnecessary_cast)]
+fn is_sparse(stat: &Stat) -> bool {
+    (stat.st_blocks as u64).saturating_mul(512) < listing::meta(stat, ObjectKind::File).size
 }

@@ -2,16 +2,16 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{Advice, AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
+use rustix::fs::{Advice, AtFlags, Gid, Mode, OFlags, RenameFlags, SeekFrom, Uid};
 use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::{
-    Attributes, ContentPath, FolderStore, OWN_FOLDER, ObjectError, ObjectResult, StagedObject, handles,
-    writing,
+    Attributes, ContentPath, Extended, FolderStore, OWN_FOLDER, ObjectError, ObjectKind, ObjectResult,
+    StagedObject, attributes, handles, kept, writing,
 };
 use crate::store::content::folder::durability::{self, Sealed, Verdict};
 
@@ -39,17 +39,21 @@ pub(super) struct StagedFile<'a> {
 impl FolderStore {
     /// A new file in the folder for files that are being written, which is made where it is missing.
     pub(super) fn create_staged(&self) -> Result<(Arc<OwnedFd>, String, File), Errno> {
-        let folder = match self.staging_folder() {
-            Err(Errno::NOENT) => {
-                self.make_staging_folder()?;
-                self.staging_folder()?
-            }
-            found => found?,
-        };
+        let folder = self.staging_folder_made()?;
         let name = Uuid::new_v4().to_string();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&*folder, name.as_bytes(), flags, Mode::from_raw_mode(0o600))?;
         Ok((folder, name, File::from(file)))
+    }
+
+    fn staging_folder_made(&self) -> Result<Arc<OwnedFd>, Errno> {
+        match self.staging_folder() {
+            Err(Errno::NOENT) => {
+                self.make_staging_folder()?;
+                self.staging_folder()
+            }
+            found => found,
+        }
     }
 
     /// The folder for files that are being written. Not cached with the content's folders, which come in turn.
@@ -81,6 +85,46 @@ impl<'a> StagedFile<'a> {
             sealed: None,
             published: false,
         })
+    }
+
+    /// A link that nobody sees yet.
+    pub(super) fn link(store: &'a FolderStore, target: &[u8], given: Attributes) -> Result<Self, Errno> {
+        let folder = store.staging_folder_made()?;
+        let name = Uuid::new_v4().to_string();
+        rustix::fs::symlinkat(target, &*folder, name.as_bytes())?;
+        if let Some(owner) = given.owner {
+            let (user, group) = (Uid::from_raw(owner.user), Gid::from_raw(owner.group));
+            let only_it = AtFlags::SYMLINK_NOFOLLOW;
+            match rustix::fs::chownat(&*folder, name.as_bytes(), Some(user), Some(group), only_it) {
+                // Only root may give links away.
+                Ok(()) | Err(Errno::PERM) => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+        let times = attributes::times(given.mtime_ns);
+        rustix::fs::utimensat(&*folder, name.as_bytes(), &times, AtFlags::SYMLINK_NOFOLLOW)?;
+        // A link cannot be synced by itself: it becomes durable with the folder that it is in.
+        Ok(StagedFile::sealed(store, folder, name))
+    }
+
+    /// Another name, which nobody sees yet, of a file that is durable.
+    pub(super) fn same(store: &'a FolderStore, of: &OwnedFd, name_there: &[u8]) -> Result<Self, Errno> {
+        let folder = store.staging_folder_made()?;
+        let name = Uuid::new_v4().to_string();
+        rustix::fs::linkat(of, name_there, &*folder, name.as_bytes(), AtFlags::empty())?;
+        Ok(StagedFile::sealed(store, folder, name))
+    }
+
+    fn sealed(store: &'a FolderStore, folder: Arc<OwnedFd>, name: String) -> Self {
+        let sealed = Some(Sealed::Durable);
+        StagedFile { store, folder, name, file: None, written: 0, begun: 0, sealed, published: false }
+    }
+
+    /// Takes over what is in an open file.
+    pub(super) fn take_all(&mut self, from: &mut File) -> Result<(), Errno> {
+        let Some(file) = &mut self.file else { return Err(Errno::BADF) };
+        let copied = std::io::copy(from, file);
+        copied.map(|_| ()).map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))
     }
 
     fn failed(&self, cause: Errno) -> ObjectError {
@@ -146,11 +190,22 @@ impl StagedObject for StagedFile<'_> {
         Ok(())
     }
 
+    fn skip(&mut self, count: u64) -> ObjectResult<()> {
+        let Some(file) = &mut self.file else { return Err(self.failed(Errno::BADF)) };
+        self.written = self.written.saturating_add(count);
+        let result = rustix::fs::ftruncate(&*file, self.written)
+            .and_then(|()| rustix::fs::seek(&*file, SeekFrom::Start(self.written)).map(|_| ()));
+        result.map_err(|cause| self.failed(cause))
+    }
+
+    fn set_extended(&mut self, extended: &Extended) -> ObjectResult<bool> {
+        let Some(file) = &self.file else { return Err(self.failed(Errno::BADF)) };
+        attributes::set_extended(file, extended).map_err(|cause| self.failed(cause))
+    }
+
     fn seal(&mut self, attributes: Attributes) -> ObjectResult<()> {
         let Some(file) = self.file.take() else { return Err(self.failed(Errno::BADF)) };
-        // Whoever gives the file back later has to read it, whatever the original allows its owner.
-        let attributes = Attributes { mode: attributes.mode | 0o400, ..attributes };
-        set_attributes(&file, attributes).map_err(|cause| self.failed(cause))?;
+        attributes::set(&file, kept(ObjectKind::File, attributes)).map_err(|cause| self.failed(cause))?;
         self.sealed = if self.begun == 0 && durability::is_synced_as_a_whole(&file) {
             Some(self.store.durability.sealed())
         } else {
@@ -189,15 +244,4 @@ impl Drop for StagedFile<'_> {
             let _ = rustix::fs::unlinkat(&*self.folder, self.name.as_bytes(), AtFlags::empty());
         }
     }
-}
-
-/// Sets the modification time and the permission bits of an open file.
-pub(super) fn set_attributes(file: impl AsFd, attributes: Attributes) -> Result<(), Errno> {
-    let mtime = Timespec {
-        tv_sec: attributes.mtime_ns.div_euclid(1_000_000_000),
-        tv_nsec: attributes.mtime_ns.rem_euclid(1_000_000_000),
-    };
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(attributes.mode))?;
-    let last_access = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
-    rustix::fs::futimens(&file, &Timestamps { last_access, last_modification: mtime })
 }

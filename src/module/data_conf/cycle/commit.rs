@@ -1,0 +1,219 @@
+//! Publishes a batch of prepared objects at the standby.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::super::DataConf;
+use super::super::copier::Copier;
+use super::super::walk::{Difference, quarantined};
+use super::{Action, BATCH_ITEMS, Cycle, Ready};
+use crate::error::Result;
+use crate::report::Moved;
+use crate::store::content::index::{ContentIndex, IndexedObject};
+use crate::store::content::{ContentPath, ContentStore, ObjectError, ObjectKind, ObjectResult, Version};
+
+impl DataConf {
+    /// The name under which the standby holds a new file of the source, as far as can be told without reading it: of
+    /// a file that was this inode, and is not there any more.
+    pub(super) fn earlier_name(
+        &self,
+        index: &ContentIndex,
+        folder: &Arc<ContentPath>,
+        name: &[u8],
+        found: &Difference,
+    ) -> Option<(ContentPath, IndexedObject)> {
+        let Difference::Write { meta, .. } = found else { return None };
+        if meta.kind != ObjectKind::File {
+            return None;
+        }
+        let path = folder.join(name)?;
+        // An index that cannot be read any more stops the cycle elsewhere.
+        let candidates = index.files_of_inode(meta).ok()?;
+        candidates.into_iter().find(|(earlier, known)| {
+            let looks_same = (known.meta.size, known.meta.mtime_ns) == (meta.size, meta.mtime_ns);
+            // A second name of the same file is a file of its own.
+            let is_still_there = || {
+                self.source
+                    .stat(earlier)
+                    .is_ok_and(|now| (now.inode, now.device) == (meta.inode, meta.device))
+            };
+            *earlier != path && looks_same && !is_still_there()
+        })
+    }
+}
+
+impl<'a> Cycle<'a, '_> {
+    /// Publishes a batch. What the index says beforehand lets the next cycle find every name that this one leaves
+    /// behind if the process dies, and refuses an older generation before anything is changed.
+    pub(super) fn commit(&mut self) -> Result<()> {
+        self.batch_bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.context.check()?;
+        self.module.standby.harden()?;
+        let batch = self.name_renamed(batch)?;
+        let generation = self.context.generation;
+        let is_changing = |ready: &&Ready<'_>| !matches!(ready.action, Action::Remember);
+        let mut foreign = BTreeSet::new();
+        for ready in batch.iter().filter(is_changing) {
+            self.find_foreign(&ready.path, ready.object.hash, &mut foreign)?;
+        }
+        let changing = batch.iter().filter(is_changing);
+        self.index.begin(
+            generation,
+            changing.map(|ready| (&ready.path, ready.object.meta.kind, ready.object.hash)),
+        )?;
+        let mut held = Vec::with_capacity(batch.len());
+        let mut moved = Moved::default();
+        let mut stopped = Ok(());
+        for ready in batch {
+            stopped = self.context.check();
+            if stopped.is_err() {
+                break;
+            }
+            let (bytes, is_real) = match &ready.action {
+                Action::Publish(_, bytes) => (*bytes, true),
+                Action::Folder { is_real, .. } | Action::Attributes { is_real, .. } => (0, *is_real),
+                Action::Rename(_) | Action::Remember => (0, false),
+            };
+            let names_change = !matches!(ready.action, Action::Attributes { .. } | Action::Remember);
+            let kept = if foreign.contains(&ready.path) {
+                self.make_way(&ready.path, &ready.action)
+            } else {
+                Ok(())
+            };
+            let standby = self.module.standby.as_ref();
+            match kept.and_then(|()| publish(standby, &ready.path, &ready.object, ready.action)) {
+                Ok(is_whole) => {
+                    self.incomplete += u64::from(!(is_whole && ready.is_whole));
+                    if ready.object.meta.kind == ObjectKind::Folder {
+                        self.touched.insert(ready.path.clone());
+                    }
+                    self.touched
+                        .extend(ready.path.split().filter(|_| names_change).map(|(folder, _)| folder));
+                    moved.items_written += u64::from(is_real);
+                    moved.bytes = moved.bytes.saturating_add(bytes);
+                    held.push((ready.path, ready.object));
+                }
+                Err(ObjectError::Gone) => {}
+                Err(ObjectError::Refused(refusal)) => {
+                    self.left.object(&ready.object.meta);
+                    self.outcome.quarantined.push(quarantined(&ready.path, refusal));
+                }
+                Err(ObjectError::Store(error)) => {
+                    stopped = Err(error);
+                    break;
+                }
+            }
+        }
+        self.module.standby.flush()?;
+        self.index.settle(generation, &held, &[])?;
+        moved.batches = u64::from(!moved.is_nothing());
+        self.outcome.moved.add(&moved);
+        stopped
+    }
+
+    /// Gives what was renamed its new name, where nobody sees it yet. What the standby holds under the earlier name
+    /// has not changed since: batches are published one after the other. Where that is not possible it is copied.
+    fn name_renamed(&mut self, batch: Vec<Ready<'a>>) -> Result<Vec<Ready<'a>>> {
+        let mut named = Vec::with_capacity(batch.len());
+        for ready in batch {
+            let Action::Rename(earlier) = &ready.action else {
+                named.push(ready);
+                continue;
+            };
+            match self.name_one(&ready, earlier) {
+                Ok(action) => named.push(Ready { action, ..ready }),
+                // Gone since it was compared.
+                Err(ObjectError::Gone) => {}
+                Err(ObjectError::Refused(refusal)) => {
+                    self.left.object(&ready.object.meta);
+                    self.outcome.quarantined.push(quarantined(&ready.path, refusal));
+                }
+                Err(ObjectError::Store(error)) => return Err(error),
+            }
+        }
+        Ok(named)
+    }
+
+    fn name_one(&mut self, ready: &Ready<'a>, earlier: &ContentPath) -> ObjectResult<Action<'a>> {
+        let standby = self.module.standby.as_ref();
+        let (meta, hash) = (&ready.object.meta, ready.object.hash);
+        let held = self.index.held(earlier)?;
+        if held.is_some_and(|(known, _)| known.settled && known.hash == hash) {
+            let version = Version { size: meta.size, attributes: meta.attributes() };
+            if let Some(staged) = standby.stage_same(earlier, version)? {
+                self.renamed += 1;
+                return Ok(Action::Publish(staged, 0));
+            }
+        }
+        let mut copier = Copier::new(self.module.source.as_ref(), standby, self.context);
+        let copied = copier.copy(&ready.path, ObjectKind::File, None, self.meter)?;
+        // It was compared a moment ago; if it changed since, the next cycle copies it.
+        if Some(copied.hash) == hash {
+            Ok(Action::Publish(copied.staged, meta.size))
+        } else {
+            Err(ObjectError::Gone)
+        }
+    }
+
+    /// Gives the folders in which names changed the times of the source's, last: every new name changes them.
+    pub(super) fn set_folder_times(&mut self) -> Result<()> {
+        let touched: Vec<ContentPath> = std::mem::take(&mut self.touched).into_iter().collect();
+        for folders in touched.chunks(BATCH_ITEMS) {
+            self.context.check()?;
+            let mut held = Vec::with_capacity(folders.len());
+            for folder in folders {
+                match self.set_times_of(folder) {
+                    Ok(object) => held.extend(object.map(|object| (folder.clone(), object))),
+                    Err(ObjectError::Gone | ObjectError::Refused(_)) => {}
+                    Err(ObjectError::Store(error)) => return Err(error),
+                }
+            }
+            self.module.standby.flush()?;
+            self.index.settle(self.context.generation, &held, &[])?;
+        }
+        Ok(())
+    }
+
+    fn set_times_of(&self, folder: &ContentPath) -> ObjectResult<Option<IndexedObject>> {
+        let known = self.index.held(folder)?.filter(|(known, _)| known.settled);
+        let Some((mut known, _)) = known else { return Ok(None) };
+        known.meta.mtime_ns = self.module.source.stat(folder)?.mtime_ns;
+        self.module.standby.set_attributes(folder, known.meta.attributes())?;
+        Ok(Some(known))
+    }
+}
+
+/// Does what was prepared; says whether the standby can hold the extended attributes.
+fn publish(
+    standby: &dyn ContentStore,
+    path: &ContentPath,
+    object: &IndexedObject,
+    action: Action<'_>,
+) -> ObjectResult<bool> {
+    let extended = match action {
+        Action::Remember | Action::Rename(_) => None,
+        Action::Publish(staged, _) => {
+            staged.publish(path, true)?;
+            None
+        }
+        Action::Attributes { attributes, extended, .. } => {
+            standby.set_attributes(path, attributes)?;
+            extended
+        }
+        Action::Folder { in_place_of_file, extended, .. } => {
+            match standby.make_folder(path, object.meta.mode) {
+                Err(ObjectError::Refused(_)) if in_place_of_file => {
+                    standby.remove(path, ObjectKind::File)?;
+                    standby.make_folder(path, object.meta.mode)?;
+                }
+                made => made?,
+            }
+            extended
+        }
+    };
+    extended.map_or(Ok(true), |extended| standby.set_extended(path, &extended))
+}

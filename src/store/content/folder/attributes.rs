@@ -1,0 +1,103 @@
+//! What a file or folder has besides its content and name: times, permissions, owner, extended attributes.
+
+use std::os::fd::AsFd;
+
+use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use crate::store::content::{Attributes, Extended};
+
+/// The extended attributes that travel. Those of the system (access lists, labels) name users and rules of one host.
+const USER: &[u8] = b"user.";
+
+/// Sets modification time, permission bits and owner of an open file or folder.
+pub(super) fn set(file: impl AsFd, attributes: Attributes) -> Result<(), Errno> {
+    let stat = rustix::fs::fstat(&file)?;
+    if let Some(owner) = attributes.owner
+        && (stat.st_uid, stat.st_gid) != (owner.user, owner.group)
+    {
+        let (user, group) = (Uid::from_raw(owner.user), Gid::from_raw(owner.group));
+        match rustix::fs::fchown(&file, Some(user), Some(group)) {
+            // Only root may give files away.
+            Ok(()) | Err(Errno::PERM) => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+    // After the owner, because a change of owner may take bits away.
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(attributes.mode))?;
+    rustix::fs::futimens(&file, &times(attributes.mtime_ns))
+}
+
+/// The modification time alone, for `utimensat`.
+pub(super) fn times(mtime_ns: i64) -> Timestamps {
+    let mtime =
+        Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) };
+    let last_access = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+    Timestamps { last_access, last_modification: mtime }
+}
+
+/// The extended attributes of an open file or folder.
+pub(super) fn extended(file: impl AsFd) -> Result<Extended, Errno> {
+    let mut found = Extended::default();
+    for name in names(&file)? {
+        match value(&file, &name) {
+            Ok(value) => {
+                found.0.insert(name, value);
+            }
+            // Removed since the names were read.
+            Err(Errno::NODATA) => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok(found)
+}
+
+/// Makes the extended attributes of an open file or folder these; false where its file system has none.
+pub(super) fn set_extended(file: impl AsFd, extended: &Extended) -> Result<bool, Errno> {
+    for name in names(&file)?.into_iter().filter(|name| !extended.0.contains_key(name)) {
+        rustix::fs::fremovexattr(&file, &*name)?;
+    }
+    for (name, value) in &extended.0 {
+        match rustix::fs::fsetxattr(&file, &**name, value, XattrFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::NOTSUP) => return Ok(false),
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok(true)
+}
+
+fn names(file: impl AsFd) -> Result<Vec<Box<[u8]>>, Errno> {
+    loop {
+        let size = match rustix::fs::flistxattr_query(&file) {
+            Ok(0) | Err(Errno::NOTSUP) => return Ok(Vec::new()),
+            size => size?,
+        };
+        let mut list = vec![0; size];
+        match rustix::fs::flistxattr(&file, &mut *list) {
+            Ok(size) => {
+                let names = list.get(..size).unwrap_or_default().split(|byte| *byte == 0);
+                return Ok(names.filter(|name| name.starts_with(USER)).map(Into::into).collect());
+            }
+            // There are more since they were counted.
+            Err(Errno::RANGE) => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+}
+
+fn value(file: impl AsFd, name: &[u8]) -> Result<Box<[u8]>, Errno> {
+    loop {
+        let size = rustix::fs::fgetxattr_query(&file, name)?;
+        // One byte more: a buffer of none would only ask again how long the value is.
+        let mut value = vec![0; size + 1];
+        match rustix::fs::fgetxattr(&file, name, &mut *value) {
+            Ok(size) => {
+                value.truncate(size);
+                return Ok(value.into());
+            }
+            Err(Errno::RANGE) => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+}
