@@ -117,6 +117,13 @@ pub trait StagedObject: Send {
     /// `Store` when nothing more can be written, for instance on a full disk.
     fn write(&mut self, bytes: &[u8]) -> ObjectResult<()>;
 
+    /// Appends these bytes, if the version that is being replaced has them in the same place: then they need not be
+    /// sent. False, and nothing is appended, where it has others, or there is none.
+    ///
+    /// # Errors
+    /// As for writing.
+    fn keep(&mut self, bytes: &[u8]) -> ObjectResult<bool>;
+
     /// Appends so many zeros, without holding them where the store can do that.
     ///
     /// # Errors
@@ -226,6 +233,12 @@ pub trait ContentStore: Send + Sync {
     /// # Errors
     /// When the store cannot be written.
     fn stage(&self) -> ObjectResult<Box<dyn StagedObject + '_>>;
+
+    /// Begins to write a new version of a file that is there, of which most may be kept.
+    ///
+    /// # Errors
+    /// As for [`ContentStore::stage`].
+    fn stage_over(&self, path: &ContentPath) -> ObjectResult<Box<dyn StagedObject + '_>>;
 
     /// Makes a link where nobody sees it. It has no content, and is sealed already.
     ///

@@ -17,6 +17,9 @@ const READ_AGAIN: u32 = 3;
 /// How often a file is written again because the device failed to make it durable.
 const WRITE_AGAIN: u32 = 1;
 
+/// Of files of this size or more only the blocks are sent that differ from the version that is replaced.
+pub(super) const PATCHED_BYTES: u64 = 8 << 20;
+
 /// What a hole reads as.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -27,6 +30,8 @@ pub(super) struct Copied<'s> {
     pub(super) meta: ObjectMeta,
     pub(super) hash: [u8; 32],
     pub(super) extended: Extended,
+    /// How many bytes had to be sent: the rest is as in the version that is replaced.
+    pub(super) sent: u64,
     /// Whether the destination can hold its extended attributes.
     pub(super) is_whole: bool,
 }
@@ -73,20 +78,23 @@ impl<'s, 'c> Copier<'s, 'c> {
         let mut written_again = 0;
         loop {
             let to = self.to;
-            let (mut staged, seen) = self.read(
-                self.from,
-                path,
-                meter,
-                || to.stage(),
-                |staged, piece| match piece {
-                    Piece::Bytes(bytes) => staged.write(bytes),
+            let begin = |size| {
+                let staged = if size >= PATCHED_BYTES { to.stage_over(path)? } else { to.stage()? };
+                Ok((staged, 0))
+            };
+            let ((mut staged, sent), seen) =
+                self.read(self.from, path, meter, begin, |(staged, sent), piece| match piece {
+                    Piece::Bytes(bytes) if staged.keep(bytes)? => Ok(()),
+                    Piece::Bytes(bytes) => {
+                        *sent += bytes.len() as u64;
+                        staged.write(bytes)
+                    }
                     Piece::Hole(count) => staged.skip(count),
-                },
-            )?;
+                })?;
             let Seen { meta, hash, extended } = seen;
             let is_whole = extended.0.is_empty() || staged.set_extended(&extended)?;
             match staged.seal(attributes.unwrap_or(meta.attributes())) {
-                Ok(()) => return Ok(Copied { staged, meta, hash, extended, is_whole }),
+                Ok(()) => return Ok(Copied { staged, meta, hash, extended, sent, is_whole }),
                 // The pages that could not be written are gone; making them durable again would only seem to work.
                 Err(ObjectError::Store(error))
                     if error.kind == ErrorKind::Io && written_again < WRITE_AGAIN =>
@@ -109,7 +117,7 @@ impl<'s, 'c> Copier<'s, 'c> {
         if kind == ObjectKind::Link {
             return self.read_link(path).map(|(_, seen)| seen);
         }
-        self.read(self.from, path, meter, || Ok(()), |(), _| Ok(())).map(|((), seen)| seen)
+        self.read(self.from, path, meter, |_| Ok(()), |(), _| Ok(())).map(|((), seen)| seen)
     }
 
     /// Reads what the destination holds under this name, which counts for no progress.
@@ -122,7 +130,7 @@ impl<'s, 'c> Copier<'s, 'c> {
     fn copy_link(&self, path: &ContentPath, attributes: Option<Attributes>) -> ObjectResult<Copied<'s>> {
         let (target, Seen { meta, hash, extended }) = self.read_link(path)?;
         let staged = self.to.stage_link(&target, attributes.unwrap_or(meta.attributes()))?;
-        Ok(Copied { staged, meta, hash, extended, is_whole: true })
+        Ok(Copied { staged, meta, hash, extended, sent: 0, is_whole: true })
     }
 
     fn read_link(&self, path: &ContentPath) -> ObjectResult<(Box<[u8]>, Seen)> {
@@ -143,12 +151,12 @@ impl<'s, 'c> Copier<'s, 'c> {
         from: &dyn ContentStore,
         path: &ContentPath,
         meter: &Meter<'_>,
-        begin: impl Fn() -> ObjectResult<T>,
+        begin: impl Fn(u64) -> ObjectResult<T>,
         take: impl Fn(&mut T, Piece<'_>) -> ObjectResult<()>,
     ) -> ObjectResult<(T, Seen)> {
         for _ in 0..=READ_AGAIN {
             let mut reader = from.read(path)?;
-            let mut target = begin()?;
+            let mut target = begin(reader.meta().size)?;
             let mut hasher = blake3::Hasher::new();
             let count = self.pass(reader.as_mut(), meter, &mut hasher, |piece| take(&mut target, piece))?;
             let (meta, extended) = (reader.meta(), reader.extended()?);

@@ -45,6 +45,7 @@ contract!(
         holes_are_kept,
         a_renamed_file_needs_no_copy,
         names_that_share_a_file_do_not_share_attributes,
+        what_a_new_version_keeps_need_not_be_sent,
         what_is_set_aside_is_no_content_and_stays,
     ]
 );
@@ -407,4 +408,33 @@ fn names_that_share_a_file_do_not_share_attributes(store: &dyn ContentStore) {
     assert_eq!(kept(&store.stat(&path("old")).unwrap()), attributes());
     assert_eq!(kept(&store.stat(&path("new")).unwrap()), other);
     assert_eq!((get(store, "old"), get(store, "new")), (b"content".into(), b"content".into()));
+}
+
+fn what_a_new_version_keeps_need_not_be_sent(store: &dyn ContentStore) {
+    store.create().unwrap();
+    let block = |byte: u8| vec![byte; 1 << 20];
+    put(store, "f", &[block(1), block(2), block(3), block(4)].concat());
+    let mut sent = Vec::new();
+    let mut staged = store.stage_over(&path("f")).unwrap();
+    for byte in [1, 9, 3, 4, 5] {
+        if !staged.keep(&block(byte)).unwrap() {
+            staged.write(&block(byte)).unwrap();
+            sent.push(byte);
+        }
+    }
+    staged.seal(attributes()).unwrap();
+    assert_eq!(get(store, "f"), [block(1), block(2), block(3), block(4)].concat(), "not yet");
+    staged.publish(&path("f"), true).unwrap();
+    assert!(sent == [9, 5] || sent == [1, 9, 3, 4, 5], "{sent:?}");
+    assert!(get(store, "f") == [block(1), block(9), block(3), block(4), block(5)].concat());
+    // Shorter, and nothing but kept.
+    let mut staged = store.stage_over(&path("f")).unwrap();
+    if !staged.keep(&block(1)).unwrap() {
+        staged.write(&block(1)).unwrap();
+    }
+    staged.seal(attributes()).unwrap();
+    staged.publish(&path("f"), true).unwrap();
+    assert!(get(store, "f") == block(1));
+    let mut fresh = store.stage_over(&path("none")).unwrap();
+    assert!(!fresh.keep(b"1").unwrap(), "there is nothing to keep");
 }

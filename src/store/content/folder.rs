@@ -238,6 +238,9 @@ impl ContentStore for FolderStore {
         }
         let file = handles::open_beneath(&folder, name, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
         let file = File::from(file);
+        if protected::is_live(&folder, name, &file) {
+            return Err(ObjectError::Refused(protected::live_refusal()));
+        }
         Ok(Box::new(reader::FileReader::new(self, path.clone(), file)?))
     }
 
@@ -258,6 +261,18 @@ impl ContentStore for FolderStore {
     fn stage(&self) -> ObjectResult<Box<dyn StagedObject + '_>> {
         crate::failpoint::fail_point!("store.content.stage");
         Ok(Box::new(staged::StagedFile::create(self)?))
+    }
+
+    fn stage_over(&self, path: &ContentPath) -> ObjectResult<Box<dyn StagedObject + '_>> {
+        let earlier = self.place(path).and_then(|(folder, _, name)| {
+            let file = handles::open_beneath(&folder, name, OFlags::RDONLY | OFlags::NONBLOCK)?;
+            let stat = rustix::fs::fstat(&file)?;
+            Ok((file, listing::known(&stat).is_ok_and(|meta| meta.kind == ObjectKind::File)))
+        });
+        match earlier {
+            Ok((file, true)) => Ok(Box::new(staged::StagedFile::over(self, File::from(file))?)),
+            Ok((_, false)) | Err(_) => self.stage(),
+        }
     }
 
     fn stage_link(&self, target: &[u8], given: Attributes) -> ObjectResult<Box<dyn StagedObject + '_>> {

@@ -153,7 +153,7 @@ impl<'a> Cycle<'a, '_> {
         let copied = copier.copy(&ready.path, ObjectKind::File, None, self.meter)?;
         // It was compared a moment ago; if it changed since, the next cycle copies it.
         if Some(copied.hash) == hash {
-            Ok(Action::Publish(copied.staged, meta.size))
+            Ok(Action::Publish(copied.staged, copied.sent))
         } else {
             Err(ObjectError::Gone)
         }

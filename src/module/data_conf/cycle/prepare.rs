@@ -132,9 +132,9 @@ impl<'a, 'c> Preparer<'a, 'c> {
     }
 
     fn stage(&mut self, path: ContentPath, kind: ObjectKind) -> ObjectResult<Ready<'a>> {
-        let Copied { staged, meta, hash, extended, is_whole } =
+        let Copied { staged, meta, hash, extended, sent, is_whole } =
             self.copier.copy(&path, kind, None, self.meter)?;
-        let action = Action::Publish(staged, meta.size);
+        let action = Action::Publish(staged, sent);
         Ok(Ready { is_whole, ..self.ready(path, &Seen { meta, hash, extended }, action) })
     }
 

@@ -248,6 +248,29 @@ fn what_a_killed_cycle_left_is_swept_and_deleted() {
     pair.assert_settled();
 }
 
+#[test]
+fn of_a_big_file_only_the_blocks_that_differ_are_sent() {
+    let pair = Pair::new();
+    let content: Vec<u8> =
+        (0..9 << 20).map(|position: u32| (position.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    pair.write("big", &content);
+    pair.cycle();
+    pair.age();
+    let mut changed = content.clone();
+    changed[5 << 20] ^= 1;
+    changed.extend_from_slice(b"and more");
+    pair.write("big", &changed);
+    let moved = pair.cycle().moved;
+    assert_eq!(moved.items_written, 1);
+    assert!((9..1 << 20).contains(&moved.bytes), "{}", moved.bytes);
+    pair.assert_settled();
+    pair.age();
+    changed.truncate(8 << 20);
+    pair.write("big", &changed);
+    assert_eq!(pair.cycle().moved.bytes, 0);
+    pair.assert_settled();
+}
+
 /// Cancels within a file.
 struct CancelWithin(CancellationToken, Mutex<u64>);
 

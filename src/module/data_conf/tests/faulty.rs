@@ -81,6 +81,10 @@ impl StagedObject for FaultyStaged<'_> {
         self.inner()?.write(bytes)
     }
 
+    fn keep(&mut self, bytes: &[u8]) -> ObjectResult<bool> {
+        self.inner()?.keep(bytes)
+    }
+
     fn skip(&mut self, count: u64) -> ObjectResult<()> {
         self.inner()?.skip(count)
     }
@@ -191,6 +195,10 @@ impl ContentStore for Faulty {
         let changing = self.faults.changing.iter().find(|(changing, _)| changing.ends_with(path.to_string()));
         let is_short = self.faults.short.contains(path.to_string().as_str());
         Ok(Box::new(FaultyReader(self.inner.read(path)?, changing, is_short)))
+    }
+    fn stage_over(&self, path: &ContentPath) -> ObjectResult<Box<dyn StagedObject + '_>> {
+        self.faults.operate()?;
+        Ok(Box::new(FaultyStaged(Some(self.inner.stage_over(path)?), &self.faults)))
     }
     fn read_link(&self, path: &ContentPath) -> ObjectResult<Box<[u8]>> {
         self.faults.operate()?;

@@ -176,6 +176,26 @@ fn databases_are_refused_by_inode_and_by_place_without_being_opened() {
 }
 
 #[test]
+fn a_database_of_somebody_else_is_copied_once_it_is_closed() {
+    let pair = Pair::new();
+    let path = pair.source().join("notes.sqlite");
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.pragma_update(None, "journal_mode", "WAL").unwrap();
+    database.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
+    pair.write("plain", "1");
+    pair.write("plain-journal", "the journal of no database");
+    let outcome = pair.cycle();
+    let mut refused: Vec<&str> = outcome.quarantined.iter().map(|item| item.item.as_str()).collect();
+    refused.sort_unstable();
+    assert_eq!(refused, ["notes.sqlite", "notes.sqlite-shm", "notes.sqlite-wal"]);
+    assert!(outcome.quarantined.iter().all(|item| item.reason.contains("in use")));
+    database.close().unwrap();
+    pair.cycle();
+    pair.assert_settled();
+    assert!(pair.standby().join("notes.sqlite").exists());
+}
+
+#[test]
 fn a_database_is_not_opened_even_if_it_is_asked_for() {
     use crate::store::content::{ContentPath, ContentStore, ObjectError};
     let mut pair = Pair::new();

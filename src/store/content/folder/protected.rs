@@ -4,17 +4,21 @@
 //! database would therefore take SQLite's locks away, and commits would be lost. A copy of one would be torn anyway.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Stat;
+use rustix::fs::{AtFlags, OFlags, Stat};
 
 use super::Refusal;
 
 /// What SQLite appends to a database's name for the files beside it; the last one is followed by a number.
 const COMPANIONS: [&[u8]; 4] = [b"-wal", b"-shm", b"-journal", b"-mj"];
+
+/// What every SQLite database begins with.
+const HEADER: &[u8; 16] = b"SQLite format 3\0";
 
 /// Those that live as long as the database is open.
 const LOCKED_COMPANIONS: [&[u8]; 2] = [b"-wal", b"-shm"];
@@ -83,6 +87,40 @@ pub(super) fn is_companion(database: &[u8], name: &[u8]) -> bool {
         Some(number) => number.iter().all(u8::is_ascii_hexdigit),
         None => COMPANIONS.contains(&rest),
     })
+}
+
+/// Whether an open file belongs to a database, of nobody that the topology names, that somebody may be writing to: one
+/// with a log or journal beside it, or these themselves.
+pub(super) fn is_live(folder: &OwnedFd, name: &[u8], file: &File) -> bool {
+    let exists = |suffix: &&[u8]| {
+        let companion = [name, suffix].concat();
+        rustix::fs::statat(folder, &*companion, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    };
+    let is_beside_database = |suffix: &&[u8]| {
+        let database = name.strip_suffix(*suffix).filter(|database| !database.is_empty());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        database
+            .and_then(|database| super::handles::open_beneath(folder, database, flags).ok())
+            .is_some_and(|database| is_database_file(&File::from(database)))
+    };
+    let companions = COMPANIONS.iter().take(3);
+    if is_database_file(file) {
+        return companions.clone().any(exists);
+    }
+    companions.clone().any(is_beside_database)
+}
+
+fn is_database_file(file: &File) -> bool {
+    let mut start = [0; HEADER.len()];
+    file.read_exact_at(&mut start, 0).is_ok() && start == *HEADER
+}
+
+/// Why a file of a database that somebody may be writing to is not copied.
+pub(super) fn live_refusal() -> Refusal {
+    Refusal::new(
+        "It belongs to a SQLite database that seems to be in use: a log or journal is beside it, so a copy would be torn.",
+        "It is copied once the database is closed. A database that is always in use does not belong into a content store.",
+    )
 }
 
 /// Why such a file is not copied.

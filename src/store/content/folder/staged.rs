@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::{Advice, AtFlags, Gid, Mode, OFlags, RenameFlags, SeekFrom, Uid};
@@ -30,6 +31,12 @@ pub(super) struct StagedFile<'a> {
     /// None once it is sealed: hundreds of staged files must not hold hundreds of handles.
     file: Option<File>,
     written: u64,
+    /// The version that is being replaced.
+    earlier: Option<File>,
+    /// How many bytes before the end are as in the earlier version and have not been taken from it yet: where nothing
+    /// else follows, nobody needs them.
+    kept: u64,
+    scratch: Vec<u8>,
     /// Up to where the writing to the disk was begun.
     begun: u64,
     sealed: Option<Sealed>,
@@ -75,16 +82,16 @@ impl<'a> StagedFile<'a> {
         let (folder, name, file) = store
             .create_staged()
             .map_err(|cause| ObjectError::Store(store.error("write to", &ContentPath::root(), cause)))?;
-        Ok(StagedFile {
-            store,
-            folder,
-            name,
-            file: Some(file),
-            written: 0,
-            begun: 0,
-            sealed: None,
-            published: false,
-        })
+        let mut staged = StagedFile::sealed(store, folder, name);
+        (staged.file, staged.sealed) = (Some(file), None);
+        Ok(staged)
+    }
+
+    /// A new version of what is in an open file.
+    pub(super) fn over(store: &'a FolderStore, earlier: File) -> ObjectResult<Self> {
+        let mut staged = StagedFile::create(store)?;
+        staged.earlier = Some(earlier);
+        Ok(staged)
     }
 
     /// A link that nobody sees yet.
@@ -117,7 +124,19 @@ impl<'a> StagedFile<'a> {
 
     fn sealed(store: &'a FolderStore, folder: Arc<OwnedFd>, name: String) -> Self {
         let sealed = Some(Sealed::Durable);
-        StagedFile { store, folder, name, file: None, written: 0, begun: 0, sealed, published: false }
+        StagedFile {
+            store,
+            folder,
+            name,
+            file: None,
+            written: 0,
+            earlier: None,
+            kept: 0,
+            scratch: Vec::new(),
+            begun: 0,
+            sealed,
+            published: false,
+        }
     }
 
     /// Takes over what is in an open file.
@@ -129,6 +148,37 @@ impl<'a> StagedFile<'a> {
 
     fn failed(&self, cause: Errno) -> ObjectError {
         writing(self.store, &ContentPath::root(), cause)
+    }
+
+    /// Takes what is to be kept from the earlier version, within the file system where it can do that.
+    fn take_kept(&mut self) -> Result<(), Errno> {
+        let (Some(file), Some(earlier)) = (&mut self.file, &self.earlier) else { return Ok(()) };
+        let end = self.written;
+        while self.kept > 0 {
+            let mut from = end.saturating_sub(self.kept);
+            let length = usize::try_from(self.kept.min(WINDOW)).unwrap_or(usize::MAX);
+            let taken = match rustix::fs::copy_file_range(earlier, Some(&mut from), &*file, None, length) {
+                Ok(taken) => taken,
+                Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                    self.scratch.resize(length.min(1 << 20), 0);
+                    let as_errno = |cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO);
+                    let taken = earlier.read_at(&mut self.scratch, from).map_err(as_errno)?;
+                    file.write_all(self.scratch.get(..taken).unwrap_or_default()).map_err(as_errno)?;
+                    taken
+                }
+                Err(cause) => return Err(cause),
+            };
+            if taken == 0 {
+                // It became shorter since it was compared.
+                return Err(Errno::IO);
+            }
+            self.kept = self.kept.saturating_sub(taken as u64);
+            let start = self.begun.saturating_sub(WINDOW);
+            self.begun = end.saturating_sub(self.kept);
+            let length = std::num::NonZeroU64::new(self.begun.saturating_sub(start));
+            let _ = rustix::fs::fadvise(&*file, start, length, Advice::DontNeed);
+        }
+        Ok(())
     }
 
     /// Begins to write what is complete to the disk without waiting for it, and lets go of the pages that are there.
@@ -179,7 +229,20 @@ impl<'a> StagedFile<'a> {
 }
 
 impl StagedObject for StagedFile<'_> {
+    fn keep(&mut self, bytes: &[u8]) -> ObjectResult<bool> {
+        let Some(earlier) = &self.earlier else { return Ok(false) };
+        self.scratch.resize(bytes.len(), 0);
+        // What cannot be read is not kept.
+        if earlier.read_exact_at(&mut self.scratch, self.written).is_err() || self.scratch != bytes {
+            return Ok(false);
+        }
+        self.kept = self.kept.saturating_add(bytes.len() as u64);
+        self.written = self.written.saturating_add(bytes.len() as u64);
+        Ok(true)
+    }
+
     fn write(&mut self, bytes: &[u8]) -> ObjectResult<()> {
+        self.take_kept().map_err(|cause| self.failed(cause))?;
         let Some(file) = &mut self.file else { return Err(self.failed(Errno::BADF)) };
         let result = file.write_all(bytes).map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO));
         result.map_err(|cause| self.failed(cause))?;
@@ -191,6 +254,7 @@ impl StagedObject for StagedFile<'_> {
     }
 
     fn skip(&mut self, count: u64) -> ObjectResult<()> {
+        self.take_kept().map_err(|cause| self.failed(cause))?;
         let Some(file) = &mut self.file else { return Err(self.failed(Errno::BADF)) };
         self.written = self.written.saturating_add(count);
         let result = rustix::fs::ftruncate(&*file, self.written)
@@ -204,6 +268,8 @@ impl StagedObject for StagedFile<'_> {
     }
 
     fn seal(&mut self, attributes: Attributes) -> ObjectResult<()> {
+        self.take_kept().map_err(|cause| self.failed(cause))?;
+        self.earlier = None;
         let Some(file) = self.file.take() else { return Err(self.failed(Errno::BADF)) };
         attributes::set(&file, kept(ObjectKind::File, attributes)).map_err(|cause| self.failed(cause))?;
         self.sealed = if self.begun == 0 && durability::is_synced_as_a_whole(&file) {
