@@ -165,14 +165,21 @@ impl<'a, 'c> Preparer<'a, 'c> {
             // Replaced by a file since the walk.
             return Err(ObjectError::Gone);
         }
-        let found = self.module.source.folder_extended(&path)?;
-        let digest = found.digest();
+        let found = match self.module.source.folder_extended(&path) {
+            Ok(found) => Some(found),
+            // The walk has named it.
+            Err(ObjectError::Refused(_)) => None,
+            Err(failure) => return Err(failure),
+        };
+        let digest = match &found {
+            Some(found) => found.digest(),
+            None => known.and_then(|known| known.extended),
+        };
         let differs = |known: &IndexedObject| {
             (known.meta.mode, known.meta.owner, known.extended) != (meta.mode, meta.owner, digest)
         };
         let is_real = known.is_none_or(differs);
-        let extended =
-            Some(found).filter(|_| known.map_or(digest.is_some(), |known| known.extended != digest));
+        let extended = found.filter(|_| known.map_or(digest.is_some(), |known| known.extended != digest));
         let action = Action::Folder { in_place_of_file, extended, is_real };
         // The standby's folder gets the time of the source's when everything is in it.
         let meta = ObjectMeta { mtime_ns: TIMES_UNKNOWN, ..meta };

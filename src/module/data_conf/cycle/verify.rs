@@ -81,6 +81,10 @@ impl Cycle<'_, '_> {
             report.compared_items += 1;
             meter.item();
             if object.meta.kind == ObjectKind::Folder {
+                let held = entry.and_then(|entry| entry.object.as_ref().ok());
+                if held.is_some_and(|held| held.mtime_ns != object.meta.mtime_ns) {
+                    self.touched.insert(path.clone());
+                }
                 next.push(path);
             }
         }

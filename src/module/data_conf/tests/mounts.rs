@@ -35,7 +35,8 @@ fn a_full_disk_stops_the_cycle_and_loses_nothing() {
     assert!(done.moved.items_written > 0, "what fitted was copied: {done:?}");
     // Nothing that is there is half of something, and nothing temporary takes the space that is missing.
     let (source, standby) = (tree(&pair.source()), tree(&pair.standby()));
-    for (path, object) in &standby {
+    // Folders get their times when everything is in them.
+    for (path, object) in standby.iter().filter(|(_, (content, ..))| content.is_some()) {
         let is_first = path == Path::new("first") && object.0 == Some(vec![1; 200_000]);
         assert!(is_first || source.get(path) == Some(object), "{}", path.display());
     }
