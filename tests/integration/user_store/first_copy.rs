@@ -160,7 +160,11 @@ fn settings_travel_and_the_standby_has_a_rollback_journal() {
         .unwrap()
         .collect::<rusqlite::Result<_>>()
         .unwrap();
-    assert_eq!(ours, ["csb_quarantine", "csb_standby"], "what is ours at the source stays there");
+    assert_eq!(
+        ours,
+        ["csb_damaged", "csb_quarantine", "csb_standby"],
+        "what is ours at the source stays there"
+    );
 }
 
 #[test]

@@ -7,7 +7,8 @@ use rusqlite::{Connection, ErrorCode};
 use crate::store::sqlite::quote;
 
 /// How many rows each table has. Every page of every table and of every whole index is visited and checked for being
-/// what its place in the tree says; the values themselves are not read.
+/// what its place in the tree says. Values are read only of rows that are too long for one page: the rest of these lies on
+/// pages that no tree leads to.
 ///
 /// # Errors
 /// `SQLITE_CORRUPT` and failures to read where something is damaged.
@@ -22,6 +23,9 @@ pub(super) fn count_rows(connection: &Connection) -> rusqlite::Result<BTreeMap<S
         let name = quote(&table);
         let count = connection
             .query_row(&format!("SELECT count(*) FROM {name} NOT INDEXED"), [], |row| row.get::<_, i64>(0))?;
+        if let Some(sql) = long_rows(connection, &table)? {
+            connection.query_row(&sql, [], |_| Ok(()))?;
+        }
         for index in whole_indexes(connection, &table)? {
             // A plain count would be answered from whatever tree is the smallest.
             let sql = format!("SELECT total(1) FROM {name} INDEXED BY {}", quote(&index));
@@ -34,6 +38,23 @@ pub(super) fn count_rows(connection: &Connection) -> rusqlite::Result<BTreeMap<S
         rows.insert(table, count.unsigned_abs());
     }
     Ok(rows)
+}
+
+/// A query that reads every row of a table that may go on beyond its page, to its end; how long a row is stands at its
+/// beginning. None for a table of nothing but generated columns.
+fn long_rows(connection: &Connection, table: &str) -> rusqlite::Result<Option<String>> {
+    let page_size: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    // The least that a page of any kind keeps of a row, as the file format says.
+    let kept = page_size.saturating_sub(12) * 32 / 255;
+    let columns: Vec<String> = connection
+        .prepare("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 0")?
+        .query_map([table], |row| row.get::<_, String>(0).map(|name| quote(&name)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let each = |term: &str| columns.iter().map(|name| term.replace('?', name)).collect::<Vec<_>>();
+    let length = each("coalesce(octet_length(?), 0)").join(" + ");
+    let read = each("count(substr(CAST(? AS BLOB), -1))").join(", ");
+    let sql = format!("SELECT {read} FROM {} NOT INDEXED WHERE {length} > {kept}", quote(table));
+    Ok((!columns.is_empty()).then_some(sql))
 }
 
 /// Indexes that have an entry for every row, other than the tree that is the table itself.
