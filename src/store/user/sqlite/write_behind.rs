@@ -3,33 +3,29 @@
 use std::fs::File;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
 use rustix::fs::Advice;
 
 use crate::error::{Error, Result};
 
-/// How much is made durable at a time. The last sync of a big file is then as short as that of a small one, and the
-/// page cache is not filled with what nobody reads again.
+/// How much is handed to the device at a time. The last sync of a big file is then as short as that of a small one, and
+/// the page cache is not filled with what nobody reads again.
 const WINDOW: u64 = 16 << 20;
 
 /// What the writer may still hold back in a cache of its own, behind the end of the file.
 const HELD_BACK: u64 = 8 << 20;
 
-/// How many windows may be waiting for the device before the writer waits too.
-const AHEAD: usize = 2;
-
-/// A new file that SQLite writes, roughly from its beginning to its end, and a thread that syncs what it has written.
+/// A new file that SQLite writes, roughly from its beginning to its end.
 ///
 /// It outlives the SQLite connection that writes the file: closing any handle of a database's file takes away the
 /// locks that this process has on it.
 pub(super) struct WriteBehind {
     path: PathBuf,
     file: File,
-    given: u64,
-    windows: Option<SyncSender<(u64, u64)>>,
-    thread: Option<JoinHandle<std::io::Result<()>>>,
+    /// Up to where the device was asked to write.
+    asked: u64,
+    /// Up to where pages were taken out of the page cache.
+    dropped: u64,
 }
 
 impl WriteBehind {
@@ -38,43 +34,32 @@ impl WriteBehind {
     /// # Errors
     /// Failures of the file system.
     pub(super) fn create(path: &Path) -> Result<Self> {
-        let failed = |cause| Error::io("create", path, &cause);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
         }
-        let file =
-            File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-        let (windows, given) = sync_channel(AHEAD);
-        let same = file.try_clone().map_err(failed)?;
-        let thread = std::thread::Builder::new()
-            .name("csb-write-behind".to_owned())
-            .spawn(move || sync_windows(&same, &given))
-            .map_err(failed)?;
-        Ok(WriteBehind {
-            path: path.to_owned(),
-            file,
-            given: 0,
-            windows: Some(windows),
-            thread: Some(thread),
-        })
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(|cause| Error::io("create", path, &cause))?;
+        Ok(WriteBehind { path: path.to_owned(), file, asked: 0, dropped: 0 })
     }
 
-    /// Hands the next window to the device, if it is full. Waits where the device is far behind, so it is called while
-    /// no lock is held that somebody waits for.
+    /// Hands the next window to the device, if it is full.
     ///
     /// # Errors
-    /// What syncing an earlier window said.
+    /// Failures of the file system.
     pub(super) fn advance(&mut self) -> Result<()> {
         let length = self.file.metadata().map_err(|cause| Error::io("write", &self.path, &cause))?.len();
         let end = length.saturating_sub(HELD_BACK);
-        if end < self.given.saturating_add(WINDOW) {
-            return Ok(());
-        }
-        let Some(windows) = &self.windows else { return Ok(()) };
-        match windows.send((self.given, end - self.given)) {
-            Ok(()) => self.given = end,
-            // The thread ends early only when it failed.
-            Err(_) => return self.end(),
+        if end >= self.asked.saturating_add(WINDOW) {
+            // What nobody needs is dropped where it is clean, and where it is not, writing it begins: the window is
+            // given away when it is full, and dropped when the next one is.
+            self.give_away(self.asked, end);
+            self.give_away(self.dropped, self.asked);
+            (self.dropped, self.asked) = (self.asked, end);
         }
         Ok(())
     }
@@ -82,34 +67,16 @@ impl WriteBehind {
     /// Makes the whole file durable.
     ///
     /// # Errors
-    /// What syncing said, also that of an earlier window: what failed to be written once may be gone from memory.
-    pub(super) fn finish(&mut self) -> Result<()> {
-        self.end()?;
+    /// Also what writing an earlier window said: this handle has been open since before.
+    pub(super) fn finish(&self) -> Result<()> {
         self.file.sync_all().map_err(|cause| Error::io("sync", &self.path, &cause))
     }
 
-    fn end(&mut self) -> Result<()> {
-        self.windows = None;
-        let Some(thread) = self.thread.take() else { return Ok(()) };
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(std::io::Error::other("the thread that syncs the file ended")))
-            .map_err(|cause| Error::io("sync", &self.path, &cause))
+    fn give_away(&self, from: u64, to: u64) {
+        // An empty range would mean the rest of the file.
+        if let Some(length) = NonZeroU64::new(to - from) {
+            // Only advice: a file system that does not take it keeps the pages until the file is synced.
+            let _ = rustix::fs::fadvise(&self.file, from, Some(length), Advice::DontNeed);
+        }
     }
-}
-
-impl Drop for WriteBehind {
-    fn drop(&mut self) {
-        // Whoever gives the file up need not know how its last window fared.
-        let _ = self.end();
-    }
-}
-
-fn sync_windows(file: &File, windows: &Receiver<(u64, u64)>) -> std::io::Result<()> {
-    for (offset, length) in windows {
-        rustix::fs::fdatasync(file)?;
-        // Only advice: a file system that does not take it keeps the pages.
-        let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(length), Advice::DontNeed);
-    }
-    Ok(())
 }
