@@ -128,6 +128,9 @@ pub struct Observation {
     pub oldest_pending: Option<Timestamp>,
     /// Where the destination stands, in the module's own words.
     pub cursor: Option<String>,
+    /// Why the next cycle compares everything, where it will do so without being asked to: until then nobody knows what
+    /// the destination lacks.
+    pub to_compare: Option<String>,
 }
 
 /// What one cycle did.

@@ -158,6 +158,7 @@ impl BackupModule for CmsMaster {
                 .missing
                 .first()
                 .and_then(|document| jiff::Timestamp::from_millisecond(document.published_ms).ok()),
+            to_compare: None,
             cursor: (compared.position > 0).then(|| format!("revision {}", compared.position)),
         })
     }

@@ -69,6 +69,7 @@ impl BackupModule for PresenceFocus {
             fits_one_batch: seen.pending <= self.batch_changes,
             oldest_pending: seen.oldest,
             cursor: seen.position.map(|position| format!("position {position}")),
+            to_compare: seen.to_compare,
         })
     }
 

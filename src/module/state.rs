@@ -47,6 +47,8 @@ impl PoolState {
 pub fn export_state(seen: &Observation, pool: PoolState) -> ExportState {
     if seen.not_applicable.is_some() || !seen.initialized {
         ExportState::NotInitialized
+    } else if seen.to_compare.is_some() {
+        ExportState::NonSteadyState
     } else if seen.pending_items == 0 && !pool.makes_changes() {
         ExportState::FinalState
     } else if seen.fits_one_batch {

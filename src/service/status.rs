@@ -137,7 +137,8 @@ impl Service {
         let (state, observed_at, reason, applies) = match (seen, &stored) {
             (Some(Ok(seen)), _) => {
                 let applies = seen.not_applicable.is_none();
-                (module_state(&seen, pool, now), Some(now), seen.not_applicable, applies)
+                let reason = seen.not_applicable.clone().or_else(|| seen.to_compare.clone());
+                (module_state(&seen, pool, now), Some(now), reason, applies)
             }
             (Some(Err(error)), Some(stored)) if error.retryable => {
                 (stored.state.clone(), Some(stored.observed_at), Some(error.message), true)

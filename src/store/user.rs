@@ -36,6 +36,8 @@ pub struct PairObservation {
     pub oldest: Option<Timestamp>,
     /// The position that the standby stands at.
     pub position: Option<i64>,
+    /// Why the next run compares all rows, where it will do so without being asked to.
+    pub to_compare: Option<String>,
 }
 
 /// What one run over a pair did.

@@ -9,6 +9,7 @@ mod schema;
 mod server;
 mod standby;
 mod traps;
+mod verify;
 
 use std::path::{Path, PathBuf};
 

@@ -4,15 +4,19 @@
 //! writers. Nothing in it uses syntax that an older SQLite than ours, inside the server, could not parse.
 
 mod capture;
+mod compare;
 mod conflicts;
 mod damage;
 mod datum;
+mod digest;
 mod first_copy;
 mod fresh;
 mod image;
 mod import;
 mod index_sql;
 mod keys;
+mod logged;
+mod observe;
 mod pages;
 mod pair;
 mod reserved;
@@ -20,12 +24,16 @@ mod restore;
 mod rows;
 mod salvage;
 mod schema;
+mod seen;
 mod sequences;
+mod sides;
 mod source;
 mod standby;
+mod start;
 mod traces;
 mod triggers;
 mod visit;
+mod walk;
 mod write_behind;
 
 pub use pair::SqlitePair;

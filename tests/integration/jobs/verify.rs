@@ -1,8 +1,9 @@
 //! Comparing everything on request, and repairing what differs.
 
-use cs_backup::report::{Differing, Outcome};
+use cs_backup::report::{Differing, ExportState, Outcome};
 use rusqlite::Connection;
-use serde_json::json;
+use rusqlite::config::DbConfig;
+use serde_json::{Value, json};
 
 use crate::support::*;
 
@@ -11,11 +12,13 @@ fn only_a_job_that_is_asked_to_compares_everything() {
     let deployment = Deployment::new();
     for (options, compares) in [(json!({}), false), (json!({ "verify": true }), true), (json!({}), false)] {
         let ended = deployment.backup(options).expect(Outcome::Succeeded);
-        let found = &ended.module(CMS_MASTER).verification;
-        assert_eq!(found.is_some(), compares);
-        if let Some(found) = found {
-            assert!(found.compared_items > 0 && found.differing_items == 0, "{found:?}");
-            assert_eq!(found.reasons.len(), 1);
+        for module in [PRESENCE_FOCUS, CMS_MASTER] {
+            let found = &ended.module(module).verification;
+            assert_eq!(found.is_some(), compares, "{module}");
+            if let Some(found) = found {
+                assert!(found.compared_items > 0 && found.differing_items == 0, "{module}: {found:?}");
+                assert_eq!(found.reasons, ["It was asked for."], "{module}");
+            }
         }
     }
 }
@@ -46,4 +49,46 @@ fn documents_that_were_changed_in_the_copy_are_repaired_and_counted() {
     assert_eq!(found.differing, [place("roles"), place("topology")]);
     assert!(module.warnings.iter().any(|warning| warning.contains("roles (1), topology (1)")), "{module:#?}");
     assert_eq!(documents("chi/standby/cms.sqlite"), documents("cms/cms.sqlite"));
+}
+
+#[test]
+fn a_status_says_that_a_touched_copy_will_be_compared_and_the_next_job_does() {
+    let deployment = Deployment::new();
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    let status = || -> Value {
+        let status = deployment.ask(json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL })).unwrap();
+        status["backupModules"][0].clone()
+    };
+    assert_eq!((&status()["reason"], &status()["exportStatus"]), (&Value::Null, &json!("SteadyState")));
+    let standby = Connection::open(deployment.path("chi/standby/atl.sqlite")).unwrap();
+    standby.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+    standby.execute_batch("UPDATE users SET display_name = 'Mallory' WHERE id = 2").unwrap();
+    let reason = status()["reason"].as_str().unwrap_or_default().to_owned();
+    assert!(reason.contains("somebody else wrote") && reason.contains("next job compares"), "{reason}");
+    assert_eq!(status()["exportStatus"], "NonSteadyState");
+    let ended = deployment.backup(json!({ "category": "UserData" })).expect(Outcome::SucceededWithWarnings);
+    let module = ended.module(PRESENCE_FOCUS);
+    assert_eq!(module.before.export, ExportState::NonSteadyState);
+    assert_eq!(module.verification.as_ref().map(|found| found.repaired_items), Some(1));
+    assert_eq!((&status()["reason"], &status()["exportStatus"]), (&Value::Null, &json!("SteadyState")));
+    deployment.assert_copies_equal("atl", "chi");
+}
+
+#[test]
+fn the_cycles_that_a_backup_waits_with_compare_nothing() {
+    let deployment = Deployment::new();
+    let options = json!({ "verify": true, "steadyState": true, "category": "UserData" });
+    let ended = deployment.backup(options).expect(Outcome::Succeeded);
+    let rows = |path: &str| -> u64 {
+        let store = Connection::open(deployment.path(path)).unwrap();
+        let tables = ["users", "contacts", "presence"];
+        let count = |table| format!("SELECT count(*) FROM {table}");
+        tables
+            .map(|table| store.query_row(&count(table), [], |row| row.get::<_, u32>(0)).unwrap())
+            .into_iter()
+            .map(u64::from)
+            .sum()
+    };
+    let compared = ended.module(PRESENCE_FOCUS).verification.as_ref().unwrap().compared_items;
+    assert_eq!(compared, rows("atl/users.sqlite"), "a second cycle compared, too");
 }

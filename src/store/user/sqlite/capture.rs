@@ -124,6 +124,23 @@ pub(super) fn write_barrier(connection: &Connection, position: i64) -> rusqlite:
     Ok(token)
 }
 
+/// The position of the oldest token that the source still has: the last one that was confirmed.
+pub(super) fn oldest_barrier(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection
+        .query_row("SELECT position FROM csb_barrier ORDER BY id LIMIT 1", [], |row| row.get(0))
+        .optional()
+}
+
+/// Gives the store a new identity. What was copied from a later state of it, which it was set back from, is then the
+/// copy of another store for ever, also when the two states come to look alike.
+pub(super) fn begin_timeline(connection: &Connection) -> rusqlite::Result<Uuid> {
+    let id = Uuid::new_v4();
+    let transaction = begin_write(connection)?;
+    transaction.execute("UPDATE csb_store SET store_id = ?1", [id.to_string()])?;
+    transaction.commit()?;
+    Ok(id)
+}
+
 /// The first position that the log still has.
 pub(super) fn first_position(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     connection.query_row("SELECT min(position) FROM csb_change", [], |row| row.get(0))

@@ -43,6 +43,17 @@ impl Datum {
         }
     }
 
+    /// The value as SQLite passes it.
+    pub(super) fn value(&self) -> ValueRef<'_> {
+        match self {
+            Datum::Null => ValueRef::Null,
+            Datum::Integer(value) => ValueRef::Integer(*value),
+            Datum::Real(value) => ValueRef::Real(*value),
+            Datum::Text(bytes) => ValueRef::Text(bytes),
+            Datum::Blob(bytes) => ValueRef::Blob(bytes),
+        }
+    }
+
     /// The value as people see it in reports, shortened.
     pub(super) fn display(&self) -> String {
         match self {
@@ -102,13 +113,7 @@ impl FromSql for Datum {
 
 impl ToSql for Datum {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
-            Datum::Null => ValueRef::Null,
-            Datum::Integer(value) => ValueRef::Integer(*value),
-            Datum::Real(value) => ValueRef::Real(*value),
-            Datum::Text(bytes) => ValueRef::Text(bytes),
-            Datum::Blob(bytes) => ValueRef::Blob(bytes),
-        }))
+        Ok(ToSqlOutput::Borrowed(self.value()))
     }
 }
 

@@ -11,8 +11,9 @@ use super::pair::Run;
 use super::rows::{self, Place, RowCopy};
 use super::schema::Table;
 use super::source::{Direction, Ending, Source, Span, Stretch, patiently};
+use super::start::Reason;
 use super::write_behind::WriteBehind;
-use super::{image, standby};
+use super::{image, seen, standby};
 use crate::error::{ErrorKind, Result};
 use crate::store::Progress;
 use crate::store::sqlite::{Access, open, quote, sqlite_error};
@@ -20,7 +21,8 @@ use crate::store::user::{Cursor, Work};
 
 impl Run<'_> {
     /// Makes a new copy beside the standby's place, consistent and complete, and puts it there in one step.
-    pub(super) fn copy_anew(&mut self, standby: &Path, reason: Option<String>) -> Result<Cursor> {
+    pub(super) fn copy_anew(&mut self, standby: &Path, wrong: Option<&str>) -> Result<Cursor> {
+        self.reasons = self.work.verify.then_some(Reason::Requested).into_iter().collect();
         let fresh = fresh_path(standby, self.work.generation);
         let mut is_begun = false;
         let cursor = self.make_copy(standby, &mut is_begun).map_err(|error| {
@@ -28,11 +30,13 @@ impl Run<'_> {
             if is_begun && !fresh.exists() { taken_over(standby) } else { error }
         })?;
         self.outcome.details.push("Made the first copy of the user store.".to_owned());
-        if let Some(aside) = publish(&fresh, standby, self.work)? {
+        let aside = publish(&fresh, standby, self.work)?;
+        seen::keep_published(standby, cursor.token);
+        if let Some(aside) = aside {
             let kept = format!("It was kept as {}; remove it when nobody needs it.", aside.display());
-            match reason {
-                Some(reason) => {
-                    self.outcome.warnings.push(format!("What lay at {} {reason}. {kept}", standby.display()));
+            match wrong {
+                Some(wrong) => {
+                    self.outcome.warnings.push(format!("What lay at {} {wrong}. {kept}", standby.display()));
                 }
                 None => {
                     self.outcome.details.push(format!("A former copy lay at {}. {kept}", standby.display()))

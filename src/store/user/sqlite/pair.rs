@@ -5,19 +5,20 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::capture::{self, Capture};
+use super::capture;
 use super::damage::{self, Copying, DAMAGED};
+use super::datum::Row;
 use super::import::Import;
-use super::schema::{Schema, objects};
+use super::schema::{Table, objects};
+use super::seen;
 use super::source::{
-    BATCH_CHANGES, LOCK_PATIENCE, Source, is_log_damage, is_schema_change, of_the_log, patiently, row_count,
-    while_busy,
+    BATCH_CHANGES, LOCK_PATIENCE, Source, is_log_damage, is_schema_change, of_the_log, patiently, while_busy,
 };
-use super::standby::{self, Found};
+use super::standby;
+use super::start::{Reason, Start};
 use super::{restore, sequences, traces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::sqlite::{Access, OpenedFile, open, sqlite_error};
@@ -67,80 +68,9 @@ impl SqlitePair {
         .at("path", self.source.display()))
     }
 
-    /// Where to go on, if the copy there is one of this source as it is now; otherwise why a new copy is made.
-    fn starting_point(
-        &self,
-        source: &Connection,
-        capture: &Capture,
-    ) -> Result<std::result::Result<Cursor, Option<String>>> {
-        let cursor = match standby::examine(&self.standby)? {
-            Found::Missing => return Ok(Err(None)),
-            Found::Former => return Ok(Err(None)),
-            Found::Damaged => return Ok(Err(Some(DAMAGED.to_owned()))),
-            Found::Foreign => return Err(self.foreign_standby()),
-            Found::Copy(cursor) => cursor,
-        };
-        if cursor.store_id != capture.store_id {
-            return Ok(Err(Some("was copied from another user store".to_owned())));
-        }
-        let failed = |cause| sqlite_error("read", &self.source, &cause);
-        let last = capture::last_position(source).map_err(|cause| of_the_log(failed(cause)))?;
-        let behind = last < cursor.position;
-        if behind || !capture::knows_token(source, cursor.token).map_err(failed)? {
-            return Ok(Err(Some(
-                "is newer than the user store, which was restored to an earlier state".to_owned(),
-            )));
-        }
-        Ok(Ok(cursor))
-    }
-
-    fn observe_once(&self) -> Result<PairObservation> {
-        let source = open(&self.source, Access::Read)?;
-        let failed = |cause| sqlite_error("read", &self.source, &cause);
-        let transaction = source.unchecked_transaction().map_err(failed)?;
-        let cursor = match standby::examine(&self.standby)? {
-            Found::Copy(cursor)
-                if capture::store_id(&transaction).map_err(failed)? == Some(cursor.store_id) =>
-            {
-                cursor
-            }
-            _ => {
-                let schema = Schema::read(&transaction, &self.source, &self.config)?;
-                let pending = row_count(&transaction, &schema.tables).map_err(failed)?;
-                return Ok(PairObservation { pending, ..PairObservation::default() });
-            }
-        };
-        let (pending, oldest): (i64, Option<i64>) = transaction
-            .query_row(
-                "SELECT count(*), (SELECT at_ms FROM csb_change WHERE position > ?1 ORDER BY position LIMIT 1)
-                 FROM csb_change WHERE position > ?1",
-                [cursor.position],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .map_err(failed)?;
-        Ok(PairObservation {
-            initialized: true,
-            pending: pending.unsigned_abs(),
-            oldest: oldest.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-            position: Some(cursor.position),
-        })
-    }
-
     fn is_standby_damage(&self, error: &Error) -> bool {
         error.kind == ErrorKind::Corrupt
             && error.context.get("path").is_some_and(|path| Path::new(path) == self.standby)
-    }
-
-    fn foreign_standby(&self) -> Error {
-        Error::new(
-            ErrorKind::ForeignContent,
-            format!(
-                "{} is to become a standby copy, but is not one of this product's.",
-                self.standby.display()
-            ),
-            "Move that file away, or name another place as standby.user_store in the topology.",
-        )
-        .at("path", self.standby.display())
     }
 
     fn run_once(
@@ -149,25 +79,39 @@ impl SqlitePair {
         file: &OpenedFile,
         work: &Work<'_>,
     ) -> Result<PairOutcome> {
-        let capture = while_busy(work.cancel, LOCK_PATIENCE, || {
+        let mut capture = while_busy(work.cancel, LOCK_PATIENCE, || {
             capture::install(connection, &self.source, &self.config, work.now).map_err(of_the_log)
         })?;
-        let start = while_busy(work.cancel, LOCK_PATIENCE, || self.starting_point(connection, &capture))?;
+        let start = while_busy(work.cancel, LOCK_PATIENCE, || {
+            self.starting_point(connection, &capture, work.verify)
+        })?;
+        if let Start::Anew { restored: true, .. } = start {
+            capture.store_id =
+                patiently(&self.source, "write to", work, || capture::begin_timeline(connection))?;
+        }
         let source = Source { connection, path: &self.source, file, capture: &capture };
-        let mut run =
-            Run { source: &source, work, outcome: PairOutcome::default(), max_batches: self.max_batches };
+        let mut run = Run {
+            source: &source,
+            work,
+            outcome: PairOutcome::default(),
+            reasons: Vec::new(),
+            max_batches: self.max_batches,
+        };
         run.outcome.details.extend(capture.details.iter().cloned());
         run.outcome.warnings.extend(capture.schema.warnings.iter().cloned());
         let outcome = run.outcome.clone();
         let cursor = match start {
-            Ok(cursor) => match run.go_on(&self.standby, &cursor) {
-                Err(error) if self.is_standby_damage(&error) => {
-                    run.outcome = outcome;
-                    Some(run.copy_anew(&self.standby, Some(DAMAGED.to_owned()))?)
+            Start::Continue { position, confirmed, reasons } => {
+                run.reasons = reasons;
+                match run.go_on(&self.standby, position, confirmed.as_ref()) {
+                    Err(error) if self.is_standby_damage(&error) => {
+                        run.outcome = outcome;
+                        Some(run.copy_anew(&self.standby, Some(DAMAGED))?)
+                    }
+                    done => done?,
                 }
-                done => done?,
-            },
-            Err(reason) => Some(run.copy_anew(&self.standby, reason)?),
+            }
+            Start::Anew { wrong, .. } => Some(run.copy_anew(&self.standby, wrong)?),
         };
         if let Some(cursor) = cursor {
             source.prune(&cursor, work)?;
@@ -233,16 +177,18 @@ pub(super) struct Run<'a> {
     pub(super) source: &'a Source<'a>,
     pub(super) work: &'a Work<'a>,
     pub(super) outcome: PairOutcome,
+    /// Why everything is to be compared, until it has been.
+    pub(super) reasons: Vec<Reason>,
     max_batches: u64,
 }
 
 impl Run<'_> {
     /// Brings an existing copy up to the source; none where nothing had changed.
-    fn go_on(&mut self, standby: &Path, cursor: &Cursor) -> Result<Option<Cursor>> {
+    fn go_on(&mut self, standby: &Path, position: i64, confirmed: Option<&Cursor>) -> Result<Option<Cursor>> {
         let failed = |cause| sqlite_error("write the standby copy", standby, &cause);
         let file = OpenedFile::at(standby);
         let connection = while_busy(self.work.cancel, LOCK_PATIENCE, || open(standby, Access::Write))?;
-        if self.is_idle(&connection, standby, cursor)? {
+        if self.is_idle(&connection, standby, position)? {
             return Ok(None);
         }
         connection.pragma_update(None, "cache_size", STANDBY_CACHE_KIB).map_err(failed)?;
@@ -250,17 +196,23 @@ impl Run<'_> {
             Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)
         })?;
         standby::check_generation(&transaction, standby, self.work.generation)?;
-        let cursor = self.import(&transaction, standby, cursor.position, Some(cursor))?;
+        if confirmed.is_none() {
+            standby::create(&transaction).map_err(failed)?;
+        }
+        let cursor = self.import(&transaction, standby, position, confirmed)?;
         self.source.file.check()?;
         file.check()?;
+        let version = seen::data_version(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)?;
+        seen::keep(&connection, standby, cursor.token, version).map_err(failed)?;
         Ok(Some(cursor))
     }
 
     /// Whether there is nothing to do at all, so that an idle run writes to neither side.
-    fn is_idle(&self, standby: &Connection, path: &Path, cursor: &Cursor) -> Result<bool> {
+    fn is_idle(&self, standby: &Connection, path: &Path, position: i64) -> Result<bool> {
         let failed = |cause| sqlite_error("read", path, &cause);
-        Ok(self.source.last_position(self.work)? == cursor.position
+        Ok(self.reasons.is_empty()
+            && self.source.last_position(self.work)? == position
             && !standby::has_quarantined(standby).map_err(failed)?
             && self.source.objects(self.work)? == objects(standby).map_err(failed)?
             && sequences::are(
@@ -284,12 +236,33 @@ impl Run<'_> {
         // The standby is a copy, not a judge: a row that the server wrote without its CHECK constraints is copied.
         destination.pragma_update(None, "ignore_check_constraints", true).map_err(failed)?;
         let wanted = self.source.objects(self.work)?;
+        self.name_intruders(destination, path, &wanted)?;
         let mut import = self.begin_import(destination, path);
-        let mut whole = import.align_tables(&wanted)?;
-        whole.extend(standby::take_damaged(destination).map_err(failed)?);
-        self.retry_quarantined(&mut import, path, &whole)?;
-        self.copy_whole(&mut import, &whole)?;
+        let mut renewed = import.align_tables(&wanted)?;
+        renewed.extend(standby::take_damaged(destination).map_err(failed)?);
+        self.retry_quarantined(&mut import, path, &renewed)?;
+        self.copy_whole(&mut import, &renewed)?;
         import.create_rest(&wanted)?;
+        let mut position = self.replay(&mut import, start, renewed)?;
+        while !self.reasons.is_empty() {
+            self.mend_fence(destination, path, &wanted)?;
+            let reasons = std::mem::take(&mut self.reasons);
+            self.compare(&mut import, position, &reasons)?;
+            position = self.replay(&mut import, position, BTreeSet::new())?;
+        }
+        let token = self.source.barrier(position, confirmed, self.work)?;
+        let cursor = Cursor { store_id: self.source.capture.store_id, position, token };
+        standby::set_cursor(destination, &cursor, self.work.generation).map_err(failed)?;
+        self.end_import(import);
+        Ok(cursor)
+    }
+
+    /// Replays the log after a position until a slice of it reaches its end; the position there. The tables that were
+    /// just copied whole need not be again because the log says so.
+    fn replay(&mut self, import: &mut Import<'_>, start: i64, copied: BTreeSet<String>) -> Result<i64> {
+        let mut whole = copied;
+        let mut missing = 0;
+        let mut renewed = BTreeSet::new();
         let backlog_end = self.source.last_position(self.work)?;
         let mut position = start;
         let mut replayed = 0;
@@ -304,9 +277,11 @@ impl Run<'_> {
             }
             whole = slice.whole.iter().filter(|name| !whole.contains(*name)).cloned().collect();
             whole.extend(slice.unindexed.iter().cloned());
-            self.copy_whole(&mut import, &whole)?;
+            self.copy_whole(import, &whole)?;
+            renewed.extend(whole.iter().cloned());
             unindexed.extend(slice.unindexed);
             position = slice.end;
+            missing += slice.missing;
             replayed += slice.changes;
             if slice.changes > 0 {
                 import.moved.batches += 1;
@@ -318,7 +293,7 @@ impl Run<'_> {
                 });
             }
             if slice.exhausted && whole.is_empty() {
-                import.set_sequences(&wanted, &slice.sequences)?;
+                import.set_sequences(&self.source.capture.schema.objects, &slice.sequences)?;
                 break;
             }
             if position > backlog_end {
@@ -328,15 +303,16 @@ impl Run<'_> {
                 return Err(source_too_busy(self.source.path));
             }
         }
-        let token = self.source.barrier(position, confirmed, self.work)?;
-        let cursor = Cursor { store_id: self.source.capture.store_id, position, token };
-        standby::set_cursor(destination, &cursor, self.work.generation).map_err(failed)?;
         if replayed > 0 {
             self.outcome.details.push(format!("Replayed {replayed} changes up to position {position}."));
         }
         self.outcome.warnings.extend(unindexed.iter().map(|table| damage::unindexed_warning(table)));
-        self.end_import(import);
-        Ok(cursor)
+        // A log that was begun anew has everything copied whole.
+        if missing > 0 && !self.source.capture.schema.tables.iter().all(|table| renewed.contains(&table.name))
+        {
+            self.reasons.push(Reason::LogGap(missing));
+        }
+        Ok(position)
     }
 
     /// An import that goes on counting what the run did.
@@ -356,7 +332,7 @@ impl Run<'_> {
         self.outcome.quarantined = import.quarantined;
     }
 
-    fn copy_whole(&mut self, import: &mut Import<'_>, names: &BTreeSet<String>) -> Result<()> {
+    pub(super) fn copy_whole(&mut self, import: &mut Import<'_>, names: &BTreeSet<String>) -> Result<()> {
         let total = self.source.row_estimate(names, self.work)?;
         let mut done = 0;
         let schema = &self.source.capture.schema;
@@ -383,13 +359,27 @@ impl Run<'_> {
         }
         for table in self.source.capture.schema.tables.iter().filter(|table| !whole.contains(&table.name)) {
             let keys = standby::take_quarantined(import.connection, table).map_err(failed)?;
-            if keys.is_empty() {
-                continue;
-            }
-            match self.source.rows_of(table, &keys, self.work)? {
-                Some(batch) => import.replace(table, &batch)?,
-                None => self.copy_whole(import, &BTreeSet::from([table.name.clone()]))?,
-            }
+            self.replace_keys(import, table, &keys)?;
+        }
+        Ok(())
+    }
+
+    /// Replaces all rows of some keys with the source's rows of now; the whole table where a damaged index does not lead
+    /// to them.
+    pub(super) fn replace_keys(
+        &mut self,
+        import: &mut Import<'_>,
+        table: &Table,
+        keys: &[Row],
+    ) -> Result<()> {
+        let mut rest = keys;
+        while !rest.is_empty() {
+            self.work.check()?;
+            let Some(batch) = self.source.rows_of(table, rest, self.work)? else {
+                return self.copy_whole(import, &BTreeSet::from([table.name.clone()]));
+            };
+            rest = rest.get(batch.keys.len() + batch.unreadable.len()..).unwrap_or_default();
+            import.replace(table, &batch)?;
         }
         Ok(())
     }

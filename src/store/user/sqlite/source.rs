@@ -18,7 +18,7 @@ use crate::store::sqlite::{OpenedFile, begin_write, quote, sqlite_error};
 use crate::store::user::{Cursor, Work};
 
 /// How long one read transaction may last: on a rollback journal it keeps the server from committing.
-const SLICE_TIME: Duration = Duration::from_millis(40);
+pub(super) const SLICE_TIME: Duration = Duration::from_millis(40);
 /// How many bytes of rows one slice may hold in memory.
 const SLICE_BYTES: u64 = 8 << 20;
 /// How many log rows one batch may carry.
@@ -49,6 +49,8 @@ pub(super) struct Slice {
     pub(super) changes: u64,
     /// The last position in it.
     pub(super) end: i64,
+    /// How many positions in it have no row any more: somebody removed them.
+    pub(super) missing: i64,
     /// Whether it reaches the end of the log in its own snapshot: with it, the standby equals the source.
     pub(super) exhausted: bool,
     /// By table.
@@ -145,7 +147,9 @@ impl Source<'_> {
                     break;
                 }
                 let number: i64 = row.get(1)?;
-                slice.end = row.get(0)?;
+                let position: i64 = row.get(0)?;
+                slice.missing += position - slice.end - 1;
+                slice.end = position;
                 slice.changes += 1;
                 let Some(table) = self.table_of(number) else {
                     slice.whole.extend(self.capture.former.get(&number).cloned());
@@ -171,6 +175,9 @@ impl Source<'_> {
             }
             if slice.exhausted {
                 slice.sequences = sequences::read(transaction, &self.capture.schema.objects)?;
+                let last = capture::last_position(transaction)?;
+                slice.missing += last - slice.end;
+                slice.end = last;
             }
             let batches = readers.into_values().map(|(reader, batch)| (reader.table.name.clone(), batch));
             slice.tables = batches.collect();
@@ -182,22 +189,25 @@ impl Source<'_> {
         .map_err(of_the_log)
     }
 
-    fn table_of(&self, number: i64) -> Option<&Table> {
+    pub(super) fn table_of(&self, number: i64) -> Option<&Table> {
         self.capture.tables.get(&number).and_then(|name| self.capture.schema.table(name))
     }
 
-    /// The current rows of some keys, for keys that could not be copied before; none where only reading the whole table
-    /// finds them, because an index is damaged.
+    /// The current rows of the first of some keys, as many as fit into a slice, but of one at least; none where only
+    /// reading the whole table finds them, because an index is damaged.
     ///
     /// # Errors
     /// As for [`Source::changes`].
     pub(super) fn rows_of(&self, table: &Table, keys: &[Row], work: &Work<'_>) -> Result<Option<TableBatch>> {
         self.snapshot(work, |transaction| {
+            let (started, mut bytes) = (Instant::now(), 0);
             let mut batch = TableBatch::default();
             let mut reader = KeyReader::new(transaction, table)?;
             for key in keys {
-                if reader.read(key.clone(), &mut batch)?.is_none() {
-                    return Ok(None);
+                let Some(size) = reader.read(key.clone(), &mut batch)? else { return Ok(None) };
+                bytes += size;
+                if bytes >= SLICE_BYTES || started.elapsed() >= SLICE_TIME {
+                    break;
                 }
             }
             Ok(Some(batch))
@@ -295,7 +305,7 @@ impl Source<'_> {
     }
 
     /// Runs one short read transaction, and again where the server's lock was in the way.
-    fn snapshot<R>(
+    pub(super) fn snapshot<R>(
         &self,
         work: &Work<'_>,
         read: impl Fn(&Transaction<'_>) -> rusqlite::Result<R>,

@@ -1,6 +1,6 @@
 //! The standby copy: what it was copied from and how far, and the fence that keeps everybody else from writing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
@@ -33,6 +33,8 @@ pub(super) enum Found {
     Missing,
     /// A copy of ours.
     Copy(Cursor),
+    /// A copy of ours that does not say any more how far it goes.
+    WithoutCursor,
     /// A former copy of ours, or a database without a table: it is set aside when a new copy is made.
     Former,
     /// A database that is so damaged that it cannot be said what it is: it is set aside when a new copy is made.
@@ -53,6 +55,7 @@ pub(super) fn examine(path: &Path) -> Result<Found> {
     let look = || -> rusqlite::Result<Found> {
         Ok(match cursor(&connection)? {
             Some(cursor) => Found::Copy(cursor),
+            None if is_ours(&connection)? => Found::WithoutCursor,
             None if has_table(&connection, FORMER)? || objects(&connection)?.is_empty() => Found::Former,
             None => Found::Foreign,
         })
@@ -62,6 +65,16 @@ pub(super) fn examine(path: &Path) -> Result<Found> {
         Err(cause) if cause.sqlite_error_code() == Some(ErrorCode::NotADatabase) => Ok(Found::Foreign),
         found => found.map_err(|cause| sqlite_error("read", path, &cause)),
     }
+}
+
+/// Whether a database without a cursor has something that only a copy of ours has.
+fn is_ours(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name IN ('csb_standby', 'csb_quarantine')
+                        OR type = 'trigger' AND substr(name, 1, 10) = 'csb_fence_')",
+        [],
+        |row| row.get(0),
+    )
 }
 
 /// Leaves a note that this was a copy of ours, after every other trace was removed: a later backup of the pool may
@@ -99,6 +112,9 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
 /// # Errors
 /// `Fenced`.
 pub(super) fn check_generation(connection: &Connection, path: &Path, generation: Generation) -> Result<()> {
+    if !has_table(connection, "csb_standby").map_err(|cause| sqlite_error("read", path, &cause))? {
+        return Ok(());
+    }
     let seen: Option<i64> = connection
         .query_row("SELECT generation FROM csb_standby", [], |row| row.get(0))
         .optional()
@@ -132,19 +148,51 @@ pub(super) fn set_cursor(
 /// connection has its triggers off.
 pub(super) fn raise_fence(connection: &Connection, objects: &[SchemaObject]) -> rusqlite::Result<()> {
     drop_fence(connection)?;
+    for trigger in fence(objects).values() {
+        connection.execute_batch(&trigger.sql)?;
+    }
+    Ok(())
+}
+
+/// The tables whose fence is not as it was raised.
+pub(super) fn breached(
+    connection: &Connection,
+    objects: &[SchemaObject],
+) -> rusqlite::Result<BTreeSet<String>> {
+    let standing: BTreeMap<String, String> = connection
+        .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND substr(name, 1, 10) = 'csb_fence_'")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let wanted = fence(objects).into_iter();
+    Ok(wanted
+        .filter(|(name, trigger)| standing.get(name) != Some(&trigger.sql))
+        .map(|(_, trigger)| trigger.table)
+        .collect())
+}
+
+/// One trigger of the fence.
+struct Trigger {
+    table: String,
+    sql: String,
+}
+
+/// The triggers that fence these objects, by name.
+fn fence(objects: &[SchemaObject]) -> BTreeMap<String, Trigger> {
     let is_plain = |object: &&SchemaObject| {
         object.kind == "table" && !object.sql.trim_start().to_ascii_uppercase().starts_with("CREATE VIRTUAL")
     };
+    let mut triggers = BTreeMap::new();
     for (number, table) in objects.iter().filter(is_plain).enumerate() {
         for event in ["INSERT", "UPDATE", "DELETE"] {
-            connection.execute_batch(&format!(
-                "CREATE TRIGGER csb_fence_{number}_{} BEFORE {event} ON {} BEGIN SELECT RAISE(ABORT, 'pool is read-only'); END",
-                event.to_ascii_lowercase(),
+            let name = format!("csb_fence_{number}_{}", event.to_ascii_lowercase());
+            let sql = format!(
+                "CREATE TRIGGER {name} BEFORE {event} ON {} BEGIN SELECT RAISE(ABORT, 'pool is read-only'); END",
                 quote(&table.name)
-            ))?;
+            );
+            triggers.insert(name, Trigger { table: table.name.clone(), sql });
         }
     }
-    Ok(())
+    triggers
 }
 
 /// Takes the fence away.
@@ -161,13 +209,23 @@ pub(super) fn drop_fence(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Takes the keys of a table that could not be copied before out of the quarantine, to be tried again.
-pub(super) fn take_quarantined(connection: &Connection, table: &Table) -> rusqlite::Result<Vec<Row>> {
+/// The keys of a table that are in quarantine.
+pub(super) fn quarantined(connection: &Connection, table: &Table) -> rusqlite::Result<HashSet<Row>> {
     let width = table.key.len().min(QUARANTINE_WIDTH);
-    let keys = connection
+    connection
         .prepare("SELECT k0, k1, k2, k3, k4, k5, k6, k7 FROM csb_quarantine WHERE table_name = ?1")?
         .query_map([&table.name], |row| (0..width).map(|i| row.get(i)).collect())?
-        .collect::<rusqlite::Result<_>>()?;
+        .collect()
+}
+
+/// Whether a key is among those that are in quarantine, of which only the first columns are remembered.
+pub(super) fn is_among(quarantined: &HashSet<Row>, key: &[Datum]) -> bool {
+    key.get(..key.len().min(QUARANTINE_WIDTH)).is_some_and(|key| quarantined.contains(key))
+}
+
+/// Takes the keys of a table that could not be copied before out of the quarantine, to be tried again.
+pub(super) fn take_quarantined(connection: &Connection, table: &Table) -> rusqlite::Result<Vec<Row>> {
+    let keys = quarantined(connection, table)?.into_iter().collect();
     connection.execute("DELETE FROM csb_quarantine WHERE table_name = ?1", [&table.name])?;
     Ok(keys)
 }

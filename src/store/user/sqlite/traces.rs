@@ -9,6 +9,7 @@ use super::PREFIX;
 use super::fresh::{all_unfinished, remove_file};
 use super::pair::SqlitePair;
 use super::reserved::is_ours;
+use super::seen;
 use super::source::{LOCK_PATIENCE, while_busy};
 use super::standby;
 use crate::error::Result;
@@ -31,6 +32,9 @@ pub(super) fn remove(pair: &SqlitePair, dry_run: bool) -> Result<Vec<Trace>> {
             let store = format!("sqlite:{}", place.display());
             removed.push(Trace { store, kind: "temporaryFile".to_owned(), name });
         }
+    }
+    if !dry_run {
+        remove_file(&seen::place(&pair.standby))?;
     }
     Ok(removed)
 }

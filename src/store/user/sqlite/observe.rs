@@ -1,0 +1,75 @@
+//! How a pair looks from outside, without writing to either side.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::capture;
+use super::pair::SqlitePair;
+use super::schema::Schema;
+use super::seen;
+use super::source::row_count;
+use super::standby::{self, Found};
+use super::start::{Reason, Standing, standing};
+use crate::error::Result;
+use crate::store::sqlite::{Access, open, sqlite_error};
+use crate::store::user::{Cursor, PairObservation};
+
+impl SqlitePair {
+    /// Looks once at both sides.
+    ///
+    /// # Errors
+    /// When one of them exists and cannot be read.
+    pub(super) fn observe_once(&self) -> Result<PairObservation> {
+        let connection = open(&self.source, Access::Read)?;
+        let failed = |cause| sqlite_error("read", &self.source, &cause);
+        let source = connection.unchecked_transaction().map_err(failed)?;
+        let cursor = match standby::examine(&self.standby)? {
+            Found::Copy(cursor) => cursor,
+            Found::WithoutCursor => {
+                let to_compare = Some(Reason::CursorLost.outlook());
+                return Ok(PairObservation { initialized: true, to_compare, ..PairObservation::default() });
+            }
+            Found::Missing | Found::Former | Found::Damaged | Found::Foreign => {
+                return self.before_first_copy(&source);
+            }
+        };
+        let store = capture::store_id(&source).map_err(failed)?;
+        if store != Some(cursor.store_id) {
+            return self.before_first_copy(&source);
+        }
+        let reason = match standing(&source, store, &cursor).map_err(failed)? {
+            Standing::Behind => Some(Reason::Behind),
+            Standing::Known if !seen::is_as_left(&self.standby, cursor.token) => Some(Reason::Touched),
+            _ => None,
+        };
+        let mut seen = pending(&source, &cursor).map_err(failed)?;
+        seen.to_compare = reason.map(|reason| reason.outlook());
+        Ok(seen)
+    }
+
+    fn before_first_copy(&self, source: &Connection) -> Result<PairObservation> {
+        let schema = Schema::read(source, &self.source, &self.config)?;
+        let pending =
+            row_count(source, &schema.tables).map_err(|cause| sqlite_error("read", &self.source, &cause))?;
+        Ok(PairObservation { pending, ..PairObservation::default() })
+    }
+}
+
+/// What lies after a cursor. Positions have no gaps, so their difference counts the changes.
+fn pending(source: &Connection, cursor: &Cursor) -> rusqlite::Result<PairObservation> {
+    let last = capture::last_position(source)?;
+    let oldest: Option<i64> = source
+        .query_row(
+            "SELECT at_ms FROM csb_change WHERE position > ?1 ORDER BY position LIMIT 1",
+            [cursor.position],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(PairObservation {
+        initialized: true,
+        pending: u64::try_from(last - cursor.position).unwrap_or(0),
+        oldest: oldest.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
+        position: Some(cursor.position),
+        to_compare: None,
+    })
+}

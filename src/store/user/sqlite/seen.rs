@@ -1,0 +1,84 @@
+//! What the standby's file looked like when a job left it: a file that looks otherwise was written to by somebody
+//! else, or by a job that was killed before it could look.
+//!
+//! The file is only ever looked at from outside. Opening and closing a database by anything but SQLite takes away
+//! the locks that this process holds on it.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// No file system of today keeps times more coarsely than the kernel's slowest tick, a hundredth of a second.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The outside of a database file, and the token of the cursor within.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Look {
+    token: Uuid,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    inode: u64,
+    device: u64,
+}
+
+impl Look {
+    fn take(standby: &Path, token: Uuid) -> Option<Self> {
+        let file = std::fs::metadata(standby).ok()?;
+        Some(Look {
+            token,
+            size: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+            inode: file.ino(),
+            device: file.dev(),
+        })
+    }
+}
+
+/// Where the look is kept: beside the standby, because nothing inside it can say what writing it changed.
+pub(super) fn place(standby: &Path) -> PathBuf {
+    let mut name = standby.as_os_str().to_owned();
+    name.push(".csb-seen");
+    PathBuf::from(name)
+}
+
+/// Whether the standby is as the job left it that wrote this token.
+pub(super) fn is_as_left(standby: &Path, token: Uuid) -> bool {
+    let kept = std::fs::read(place(standby)).ok().and_then(|kept| serde_json::from_slice::<Look>(&kept).ok());
+    kept.is_some() && kept == Look::take(standby, token)
+}
+
+/// Keeps what the standby looks like after a commit. Nobody else has written since the transaction whose
+/// `data_version` is given, or nothing is kept; and as long as the file's times could not tell, nobody can.
+pub(super) fn keep(
+    connection: &Connection,
+    standby: &Path,
+    token: Uuid,
+    version: i64,
+) -> rusqlite::Result<()> {
+    let held = connection.unchecked_transaction()?;
+    if data_version(&held)? == version {
+        keep_published(standby, token);
+        std::thread::sleep(TICK);
+    }
+    Ok(())
+}
+
+/// Keeps what a new standby looks like at its place. A look that cannot be kept costs a comparison, no more.
+pub(super) fn keep_published(standby: &Path, token: Uuid) {
+    if let Some(kept) = Look::take(standby, token).and_then(|look| serde_json::to_vec(&look).ok()) {
+        let _ = std::fs::write(place(standby), kept);
+    }
+}
+
+/// Changes when another connection has written.
+pub(super) fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    // Only a statement that reads takes the lock under which the number holds.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    connection.pragma_query_value(None, "data_version", |row| row.get(0))
+}
