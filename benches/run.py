@@ -26,6 +26,7 @@ SIZES = {
     "users-delta": (users.delta, [2_000, 20_000], [2_000, 20_000, 200_000]),
     "users-delta-2000-rows": (users.delta_fixed, [2_000, 20_000], [2_000, 20_000, 200_000]),
     "users-idle": (users.idle, [2_000, 20_000], [2_000, 20_000, 200_000]),
+    "users-verify": (users.verify, [2_000, 20_000], [2_000, 20_000, 200_000]),
     "files-first": (files.first, [2_000], [20_000]),
     "files-delta": (files.delta, [2_000], [20_000]),
     "files-idle": (files.idle, [20_000], [200_000]),

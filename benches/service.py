@@ -34,9 +34,9 @@ class ServiceProcess:
         self._process.stdin.close()
         self._process.wait(60)
 
-    def sync(self, module, pool):
+    def sync(self, module, pool, **options):
         """One job over one module, or over `All`, which must succeed; seconds and MiB beyond the process."""
-        self._tell({"sync": {"modules": [module], "poolFqdn": pool}})
+        self._tell({"sync": {"modules": [module], "poolFqdn": pool, **options}})
         reply = self._reply()
         return reply["seconds"], reply["mebibytes"]
 

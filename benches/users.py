@@ -1,4 +1,4 @@
-"""users-first, users-delta, users-idle: the user store against sqlite3's own copies and rsync of the file."""
+"""users-first, users-delta, users-idle, users-verify: the user store against sqlite3's own copies and rsync of the file."""
 
 import shutil
 
@@ -6,6 +6,7 @@ from measure import OURS, Contender, Target, compare, program
 from service import ServiceProcess
 from stores import CONTACTS, POOL, USER_STORE, Deployment, fill_users, require_equal, sql
 
+READ, SHA3, JOIN = "sqlite3 reads both", "sqlite3 .sha3sum of both", "sqldiff's joins"
 BACKUP, VACUUM, RSYNC = "sqlite3 .backup", "sqlite3 VACUUM INTO", "rsync -a"
 
 
@@ -31,6 +32,44 @@ def delta_fixed(root, users, rounds):
 def idle(root, users, rounds):
     """Nothing changes."""
     return _workload("users-idle", root, users, rounds, [Target(0.5, (RSYNC,))])
+
+
+def verify(root, users, rounds):
+    """Every row of both sides is compared; nothing differs. Only the join finds rows as we do, and names them no more than the
+    hash does; reading is the least that anybody must do."""
+    deployment = Deployment(root)
+    fill_users(deployment.users, users)
+    both = (deployment.users, deployment.users_copy)
+    columns = {"users": ("id", "sip_uri", "display_name"), "contacts": ("owner", "sip_uri", "groups", "added_ms"), "presence": ("owner", "note", "card")}
+    read = "".join(f"SELECT {', '.join(f'max(length({name}))' for name in names)} FROM {table};" for table, names in columns.items())
+    join = f"ATTACH '{both[1]}' AS b;" + "".join(_sqldiff(table, names) for table, names in columns.items())
+    with ServiceProcess(deployment.file) as service:
+        service.sync(USER_STORE, POOL)
+        contenders = [
+            Contender(OURS, lambda: service.sync(USER_STORE, POOL, verify=True), check=lambda: require_equal(*both)),
+            Contender(READ, lambda: _of_both(both, read)),
+            Contender(SHA3, lambda: _of_both(both, ".sha3sum")),
+            Contender(JOIN, lambda: program("sqlite3", both[0], join)),
+        ]
+        return compare("users-verify", f"{users} users with {CONTACTS} contacts", contenders, rounds)
+
+
+def _of_both(databases, statements):
+    """One after the other, as a program that knows nothing of the second does."""
+    samples = [program("sqlite3", database, statements) for database in databases]
+    return sum(seconds for seconds, _ in samples), None
+
+
+def _sqldiff(table, names):
+    """What sqldiff asks: rows that one side lacks or has otherwise."""
+    key = names[:2] if table == "contacts" else names[:1]
+    same = " AND ".join(f"a.{name} = b.{name}" for name in key)
+    otherwise = " OR ".join(f"a.{name} IS NOT b.{name}" for name in names if name not in key)
+    missing = "SELECT count(*) FROM {0}.{2} a WHERE NOT EXISTS (SELECT 1 FROM {1}.{2} b WHERE {3});"
+    return (
+        f"SELECT count(*) FROM main.{table} a, b.{table} b WHERE {same} AND ({otherwise});"
+        + missing.format("main", "b", table, same) + missing.format("b", "main", table, same)
+    )
 
 
 def _change(deployment, number, whose):

@@ -418,3 +418,35 @@ fn keys_that_only_sqlite_takes_for_equal_do_not_double_their_rows() {
     let outcome = pair.synchronize_and_compare();
     assert_eq!(found(&outcome).differing_items, 3);
 }
+
+#[test]
+fn a_copy_that_somebody_gave_a_write_ahead_log_shows_again_what_is_written_to_it() {
+    let pair = Pair::new(USERS);
+    pair.synchronize_and_compare();
+    tamper(&pair.standby(), "PRAGMA journal_mode = WAL; UPDATE users SET card = 1 WHERE id = 2");
+    assert_eq!(found(&pair.synchronize_and_compare()).differing_items, 1);
+    let reader = Connection::open(pair.standby()).unwrap();
+    let mode: String = reader.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!(mode, "delete");
+    pair.server.execute_batch("UPDATE users SET card = 3").unwrap();
+    assert_eq!(pair.synchronize_and_compare().verification, None);
+    assert_eq!(pair.synchronize_and_compare().verification, None);
+    tamper(&pair.standby(), "UPDATE users SET card = 1 WHERE id = 2");
+    assert_eq!(found(&pair.synchronize_and_compare()).differing_items, 1);
+}
+
+#[test]
+fn rows_in_quarantine_are_no_differences_and_one_that_cannot_be_repaired_is_not_counted_as_repaired() {
+    let pair = Pair::new(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v INTEGER CHECK (v < 10)); INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)",
+    );
+    pair.synchronize_and_compare();
+    // A server that ignores its own constraints: the copy does not.
+    tamper(&pair.source(), "PRAGMA ignore_check_constraints = ON; UPDATE t SET v = 11 WHERE id = 2");
+    tamper(&pair.source(), "UPDATE t SET v = 7 WHERE id = 3");
+    let outcome = verify(&pair);
+    assert_eq!((found(&outcome).differing_items, found(&outcome).repaired_items), (2, 1), "{outcome:?}");
+    assert_eq!(outcome.quarantined.len(), 1, "{outcome:?}");
+    let again = verify(&pair);
+    assert_eq!((found(&again).differing_items, again.quarantined.len()), (0, 1), "{again:?}");
+}

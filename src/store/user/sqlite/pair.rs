@@ -191,6 +191,12 @@ impl Run<'_> {
         if self.is_idle(&connection, standby, position)? {
             return Ok(None);
         }
+        if self.reasons.contains(&Reason::Touched) {
+            // With a write-ahead log the file would not show what is written to it next.
+            patiently(standby, "write the standby copy", self.work, || {
+                connection.pragma_update(None, "journal_mode", "DELETE")
+            })?;
+        }
         connection.pragma_update(None, "cache_size", STANDBY_CACHE_KIB).map_err(failed)?;
         let transaction = patiently(standby, "write the standby copy", self.work, || {
             Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)
@@ -204,7 +210,7 @@ impl Run<'_> {
         file.check()?;
         let version = seen::data_version(&transaction).map_err(failed)?;
         transaction.commit().map_err(failed)?;
-        seen::keep(&connection, standby, cursor.token, version).map_err(failed)?;
+        seen::keep(&connection, standby, cursor.token, version);
         Ok(Some(cursor))
     }
 

@@ -54,22 +54,17 @@ pub(super) fn is_as_left(standby: &Path, token: Uuid) -> bool {
 }
 
 /// Keeps what the standby looks like after a commit. Nobody else has written since the transaction whose
-/// `data_version` is given, or nothing is kept; and as long as the file's times could not tell, nobody can.
-pub(super) fn keep(
-    connection: &Connection,
-    standby: &Path,
-    token: Uuid,
-    version: i64,
-) -> rusqlite::Result<()> {
-    let held = connection.unchecked_transaction()?;
-    if data_version(&held)? == version {
+/// `data_version` is given, or nothing is kept; and as long as the file's times could not tell, nobody can. What was
+/// committed is so in any case: a look that cannot be taken costs a comparison, no more.
+pub(super) fn keep(connection: &Connection, standby: &Path, token: Uuid, version: i64) {
+    let Ok(held) = connection.unchecked_transaction() else { return };
+    if data_version(&held).is_ok_and(|now| now == version) {
         keep_published(standby, token);
         std::thread::sleep(TICK);
     }
-    Ok(())
 }
 
-/// Keeps what a new standby looks like at its place. A look that cannot be kept costs a comparison, no more.
+/// Keeps what a new standby looks like at its place.
 pub(super) fn keep_published(standby: &Path, token: Uuid) {
     if let Some(kept) = Look::take(standby, token).and_then(|look| serde_json::to_vec(&look).ok()) {
         let _ = std::fs::write(place(standby), kept);
