@@ -136,6 +136,15 @@ fn a_quiet_pair_does_not_differ_and_changes_that_were_to_be_copied_are_no_differ
     assert_eq!(dump(&pair.source()), dump(&pair.standby()));
 }
 
+/// Ends a writer whether the test goes on or fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_server_that_writes_during_a_comparison_causes_no_repairs_and_no_torn_copy() {
     let pair = kinds();
@@ -167,12 +176,12 @@ fn a_server_that_writes_during_a_comparison_causes_no_repairs_and_no_torn_copy()
                 std::thread::sleep(std::time::Duration::from_millis(2));
             }
         });
+        let _end = Ending(&done);
         for _ in 0..8 {
             let outcome = verify(&pair);
             assert_eq!(found(&outcome).differing, [], "{outcome:?}");
             assert_eq!(sum(&pair.standby()), total, "the standby holds half of a transaction");
         }
-        done.store(true, Ordering::Relaxed);
     });
     pair.synchronize_and_compare();
 }
