@@ -143,7 +143,7 @@ impl Run<'_> {
             let (theirs, ours) = at_both(self.source, import, told, |side| side.keys(&digester, &wanted))?;
             let mut differences = differences(theirs, ours);
             self.leave_out_expected(import, table, position, &mut differences)?;
-            self.repair(import, table, &differences, found)?;
+            self.repair(import, table, differences, found)?;
         }
         Ok(())
     }
@@ -177,13 +177,13 @@ impl Run<'_> {
         &mut self,
         import: &mut Import<'_>,
         table: &Table,
-        differences: &[Difference],
+        differences: Vec<Difference>,
         found: &mut Verification,
     ) -> Result<()> {
         let refused_before = import.quarantined.len();
-        let keys: Vec<Row> = differences.iter().map(|(key, _)| key.clone()).collect();
-        self.replace_keys(import, table, &keys)?;
         let rows = differences.iter().map(|(_, rows)| rows).sum::<u64>();
+        let keys: Vec<Row> = differences.into_iter().map(|(key, _)| key).collect();
+        self.replace_keys(import, table, &keys)?;
         let refused = import.quarantined.len().saturating_sub(refused_before) as u64;
         found.differ(&table.name, rows);
         found.repaired_items += rows.saturating_sub(refused);
