@@ -446,13 +446,17 @@ fn a_copy_that_somebody_gave_a_write_ahead_log_shows_again_what_is_written_to_it
 
 #[test]
 fn rows_in_quarantine_are_no_differences_and_one_that_cannot_be_repaired_is_not_counted_as_repaired() {
-    let pair = Pair::new(
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, v INTEGER CHECK (v < 10)); INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)",
-    );
+    let strict = "CREATE TABLE t (id INTEGER PRIMARY KEY, v INTEGER NOT NULL)";
+    let pair = Pair::new(&format!("{strict}; INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)"));
     pair.synchronize_and_compare();
-    // A server that ignores its own constraints: the copy does not.
-    tamper(&pair.source(), "PRAGMA ignore_check_constraints = ON; UPDATE t SET v = 11 WHERE id = 2");
-    tamper(&pair.source(), "UPDATE t SET v = 7 WHERE id = 3");
+    // A row from a time when the table was declared otherwise.
+    let declare = |sql: &str| {
+        let statement = format!("UPDATE sqlite_schema SET sql = '{sql}' WHERE name = 't'");
+        tamper(&pair.source(), &format!("PRAGMA writable_schema = ON; {statement}"));
+    };
+    declare(&strict.replace(" NOT NULL", ""));
+    tamper(&pair.source(), "UPDATE t SET v = NULL WHERE id = 2; UPDATE t SET v = 7 WHERE id = 3");
+    declare(strict);
     let outcome = verify(&pair);
     assert_eq!((found(&outcome).differing_items, found(&outcome).repaired_items), (2, 1), "{outcome:?}");
     assert_eq!(outcome.quarantined.len(), 1, "{outcome:?}");
