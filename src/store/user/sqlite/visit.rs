@@ -23,7 +23,9 @@ pub(super) fn count_rows(connection: &Connection) -> rusqlite::Result<BTreeMap<S
         let name = quote(&table);
         let count = connection
             .query_row(&format!("SELECT count(*) FROM {name} NOT INDEXED"), [], |row| row.get::<_, i64>(0))?;
-        if let Some(sql) = long_rows(connection, &table)? {
+        if has_long_rows(connection, &table)?
+            && let Some(sql) = long_rows(connection, &table)?
+        {
             connection.query_row(&sql, [], |_| Ok(()))?;
         }
         for index in whole_indexes(connection, &table)? {
@@ -40,12 +42,24 @@ pub(super) fn count_rows(connection: &Connection) -> rusqlite::Result<BTreeMap<S
     Ok(rows)
 }
 
+/// Whether any row may go on beyond its page, by the lengths that stand in the pages: asking each row costs several times
+/// as much as everything else here, and most tables have none.
+fn has_long_rows(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT coalesce(max(mx_payload), 0) FROM dbstat WHERE name = ?1";
+    let longest: i64 = connection.query_row(sql, [table], |row| row.get(0))?;
+    Ok(longest > i64::from(kept_in_page(connection)?))
+}
+
+/// The least that a page of any kind keeps of a row, as the file format says.
+fn kept_in_page(connection: &Connection) -> rusqlite::Result<u32> {
+    let page_size: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    Ok(page_size.saturating_sub(12) * 32 / 255)
+}
+
 /// A query that reads every row of a table that may go on beyond its page, to its end; how long a row is stands at its
 /// beginning. None for a table of nothing but generated columns.
 fn long_rows(connection: &Connection, table: &str) -> rusqlite::Result<Option<String>> {
-    let page_size: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-    // The least that a page of any kind keeps of a row, as the file format says.
-    let kept = page_size.saturating_sub(12) * 32 / 255;
+    let kept = kept_in_page(connection)?;
     let columns: Vec<String> = connection
         .prepare("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 0")?
         .query_map([table], |row| row.get::<_, String>(0).map(|name| quote(&name)))?
