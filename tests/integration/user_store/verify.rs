@@ -1,5 +1,6 @@
 //! Comparing all rows and repairing what differs: on request, and by itself when a copy cannot be trusted.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -184,6 +185,22 @@ fn a_server_that_writes_during_a_comparison_causes_no_repairs_and_no_torn_copy()
         }
     });
     pair.synchronize_and_compare();
+}
+
+#[test]
+fn a_wrong_row_that_the_server_changes_during_the_comparison_is_right_afterwards_and_no_repair() {
+    let pair = kinds();
+    pair.synchronize_and_compare();
+    tamper(&pair.standby(), "UPDATE users SET card = x'00' WHERE id IN (1, 3)");
+    let (cancel, has_written) = (CancellationToken::new(), Cell::new(false));
+    let progress = |progress: Progress| {
+        if progress.activity == "Comparing rows" && !has_written.replace(true) {
+            pair.server.execute_batch("UPDATE users SET rank = rank + 5 WHERE id IN (1, 2)").unwrap();
+        }
+    };
+    let outcome = pair.pair.synchronize(&Work { progress: &progress, ..work(&cancel, 1) }).unwrap();
+    assert_eq!(found(&outcome).differing_items, 1, "{outcome:?}");
+    assert_eq!(dump(&pair.source()), dump(&pair.standby()));
 }
 
 #[test]
