@@ -4,6 +4,7 @@ mod cycles;
 mod first_copy;
 mod interrupted;
 mod keys;
+mod model;
 mod replace;
 mod schema;
 mod server;

@@ -1,0 +1,367 @@
+//! Random servers, runs, deaths, upgrades, restores and meddling, against the server's database in memory.
+//!
+//! After every step the standby is a state that the source had, and after every run that ends well it is the source.
+//! `CSB_MODEL_CASES` says how many stories of a hundred steps are played; each one that fails is told as short as it can be.
+
+mod server;
+mod steps;
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+
+use cs_backup::error::{ErrorKind, Result};
+use cs_backup::module::Progress;
+use cs_backup::store::Generation;
+use cs_backup::store::user::sqlite::SqlitePair;
+use cs_backup::store::user::{PairOutcome, UserStorePair, Work};
+use cs_backup::topology::{StoreUrl, UserStoreConfig};
+use jiff::Timestamp;
+use proptest::test_runner::Config;
+use proptest_state_machine::{StateMachineTest, prop_state_machine};
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use tokio_util::sync::CancellationToken;
+
+use self::server::{Contents, SCHEMA, Write};
+use self::steps::{Death, Expected, Step, Steps};
+use super::dump;
+
+/// How many stories of each kind are played where nobody says otherwise.
+const CASES: u32 = 500;
+/// Steps in a story.
+const STEPS: usize = 100;
+
+/// A pair of stores, and a server that begins with this journal.
+struct World<const WAL: bool> {
+    folder: tempfile::TempDir,
+    pair: SqlitePair,
+    /// The server's connection, with SQLite's own defaults. None while the database is moved.
+    server: Option<Connection>,
+    generation: i64,
+    /// What the standby held after the last step that may touch it.
+    standby: Vec<String>,
+    /// Where its cursor stood, and of which generation.
+    cursor: Option<(String, i64, i64)>,
+    /// Whether the source is an earlier one again since the last run that ended well: the cursor may go back then.
+    went_back: bool,
+}
+
+/// What a run may have seen and how it ended.
+struct Ran {
+    result: Result<PairOutcome>,
+    /// The source as it was before the run and after each write during it.
+    states: Vec<Vec<String>>,
+}
+
+impl<const WAL: bool> World<WAL> {
+    fn new() -> Self {
+        // In memory, where there is such a place: these stories are about order, not about disks.
+        let memory = Path::new("/dev/shm");
+        let folder =
+            if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let source = folder.path().join("users.sqlite");
+        let server = open_server(&source);
+        server
+            .execute_batch(if WAL { "PRAGMA journal_mode = WAL" } else { "PRAGMA journal_mode = DELETE" })
+            .unwrap();
+        server.execute_batch(SCHEMA).unwrap();
+        let keys = [("loose".to_owned(), vec!["k".to_owned()])].into();
+        let config = UserStoreConfig { url: StoreUrl::Sqlite(source), keys, exclude: vec![] };
+        let pair = SqlitePair::new(config, &folder.path().join("standby.sqlite"), 500);
+        World {
+            folder,
+            pair,
+            server: Some(server),
+            generation: 1,
+            standby: vec![],
+            cursor: None,
+            went_back: false,
+        }
+    }
+
+    fn source(&self) -> PathBuf {
+        self.folder.path().join("users.sqlite")
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.folder.path().join("standby.sqlite")
+    }
+
+    fn server(&self) -> &Connection {
+        self.server.as_ref().unwrap()
+    }
+
+    fn batch(&self, sql: &str) {
+        self.server().execute_batch(sql).unwrap_or_else(|cause| panic!("{sql}: {cause}"));
+    }
+
+    fn transaction(&self, writes: &[Write], commits: bool) {
+        let statements: Vec<String> = writes.iter().map(Write::sql).collect();
+        let end = if commits { "COMMIT" } else { "ROLLBACK" };
+        self.batch(&format!("BEGIN; {}; {end}", statements.join("; ")));
+    }
+
+    /// Runs once; the server writes, one statement each time that the run says how far it has come.
+    fn run(&self, generation: i64, during: &[Write], verify: bool, death: Option<(usize, Death)>) -> Ran {
+        let cancel = CancellationToken::new();
+        let states = RefCell::new(vec![dump(&self.source())]);
+        let (calls, written) = (Cell::new(0), Cell::new(0));
+        let write_next = || {
+            if let Some(write) = during.get(written.get()) {
+                self.transaction(std::slice::from_ref(write), true);
+                written.set(written.get() + 1);
+                states.borrow_mut().push(dump(&self.source()));
+            }
+        };
+        let progress = |_: Progress| {
+            calls.set(calls.get() + 1);
+            write_next();
+            match death {
+                Some((at, Death::Cancelled)) if calls.get() == at => cancel.cancel(),
+                // Without the hook, which would tell of it.
+                Some((at, Death::Panicked)) if calls.get() == at => {
+                    resume_unwind(Box::new("died on purpose"))
+                }
+                _ => {}
+            }
+        };
+        let work = Work {
+            generation: Generation(generation),
+            verify,
+            cancel: &cancel,
+            progress: &progress,
+            now: Timestamp::now(),
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| self.pair.synchronize(&work)));
+        let result = result.unwrap_or_else(|_| Err(cs_backup::error::Error::cancelled()));
+        while written.get() < during.len() {
+            write_next();
+        }
+        Ran { result, states: states.into_inner() }
+    }
+
+    /// The standby now, and its cursor; both must be something that may be there.
+    fn look_at_standby(&mut self, ran: &Ran) {
+        let now = if self.copy().exists() { dump(&self.copy()) } else { vec![] };
+        let unchanged = now == self.standby;
+        assert!(
+            unchanged || ran.states.contains(&now),
+            "the standby is no state of the source: {now:#?}\nbut one of {:#?}",
+            ran.states
+        );
+        self.standby = now;
+        let cursor = cursor(&self.copy());
+        if let (Some((store, position, generation)), Some((store_now, position_now, generation_now))) =
+            (&self.cursor, &cursor)
+        {
+            assert!(generation_now >= generation, "an older generation has written");
+            assert!(self.went_back || store != store_now || position_now >= position, "the cursor went back");
+        }
+        self.cursor = cursor;
+    }
+
+    fn cycle(&mut self, during: &[Write], verify: bool) {
+        let ran = self.run(self.generation, during, verify, None);
+        let outcome = ran.result.as_ref().unwrap_or_else(|error| panic!("{error}: {:#?}", error.causes));
+        assert!(outcome.quarantined.is_empty(), "{:?}", outcome.quarantined);
+        assert!(
+            ran.states.contains(&dump(&self.copy())),
+            "the standby is not what the source was: {:#?}",
+            ran.states
+        );
+        self.look_at_standby(&ran);
+        self.went_back = false;
+        // Once the server is quiet, one more run makes both equal, and the next one has nothing to do.
+        let quiet = self.run(self.generation, &[], false, None);
+        quiet.result.as_ref().unwrap();
+        self.look_at_standby(&quiet);
+        assert_eq!(self.standby, quiet.states[0], "a quiet run leaves the copies different");
+        let idle = self.run(self.generation, &[], false, None).result.unwrap();
+        assert!(idle.moved.is_nothing(), "{idle:?}");
+        assert_eq!(self.pair.observe(&CancellationToken::new()).unwrap().pending, 0);
+    }
+
+    fn broken(&mut self, at: usize, death: Death, during: &[Write]) {
+        let ran = self.run(self.generation, during, false, Some((at, death)));
+        self.look_at_standby(&ran);
+        match ran.result {
+            Ok(_) => self.went_back = false,
+            Err(error) => assert_eq!(error.kind, ErrorKind::Cancelled, "{error}"),
+        }
+    }
+
+    fn stale(&mut self) {
+        if self.cursor.as_ref().is_none_or(|(_, _, generation)| *generation < self.generation) {
+            return;
+        }
+        let ran = self.run(self.generation - 1, &[], false, None);
+        let before = self.standby.clone();
+        self.look_at_standby(&ran);
+        assert_eq!(self.standby, before, "a fenced owner has written");
+        match ran.result {
+            Ok(outcome) => assert!(outcome.moved.is_nothing(), "{outcome:?}"),
+            Err(error) => assert_eq!(error.kind, ErrorKind::Fenced, "{error}"),
+        }
+    }
+
+    fn rebuild(&self) {
+        let sql: String = self
+            .server()
+            .query_row("SELECT sql FROM sqlite_schema WHERE name = 'people'", [], |row| row.get(0))
+            .unwrap();
+        let rebuilt = sql.replacen("people", "rebuilt", 1);
+        self.batch(&format!(
+            "BEGIN; {rebuilt}; INSERT INTO rebuilt SELECT * FROM people; DROP TABLE people;
+             ALTER TABLE rebuilt RENAME TO people; COMMIT"
+        ));
+    }
+
+    fn extra(&self, number: u8, exists: bool) {
+        let table = format!("extra{number}");
+        self.batch(&if exists {
+            format!(
+                "CREATE TABLE {table} (k INTEGER PRIMARY KEY AUTOINCREMENT, v); INSERT INTO {table} (v) VALUES ('{table}')"
+            )
+        } else {
+            format!("DROP TABLE {table}")
+        });
+    }
+
+    /// Does something to the database's file while the server is down.
+    fn while_down(&mut self, work: impl FnOnce(&mut Self)) {
+        self.server = None;
+        work(self);
+        self.server = Some(open_server(&self.source()));
+    }
+
+    fn keep(&mut self) {
+        let kept = self.folder.path().join("kept.sqlite");
+        let _ = std::fs::remove_file(&kept);
+        self.server().execute("VACUUM INTO ?1", [kept.to_str().unwrap()]).unwrap();
+    }
+
+    fn go_back(&mut self) {
+        self.while_down(|world| {
+            std::fs::copy(world.folder.path().join("kept.sqlite"), world.source()).unwrap();
+            world.went_back = true;
+        });
+    }
+
+    fn hide(&mut self) {
+        self.while_down(|world| {
+            let away = world.folder.path().join("away.sqlite");
+            std::fs::rename(world.source(), &away).unwrap();
+            let cancel = CancellationToken::new();
+            let work = super::work(&cancel, world.generation);
+            assert_eq!(world.pair.synchronize(&work).unwrap_err().kind, ErrorKind::StoreUnavailable);
+            let copy = if world.copy().exists() { dump(&world.copy()) } else { vec![] };
+            assert_eq!(copy, world.standby, "something was done because the source could not be read");
+            std::fs::rename(&away, world.source()).unwrap();
+        });
+    }
+
+    fn cut_log(&self, all: bool) {
+        let logs: bool = self
+            .server()
+            .query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'csb_change')", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        if logs {
+            let which = if all {
+                ""
+            } else {
+                "WHERE position > (SELECT max(position) + min(position) FROM csb_change) / 2"
+            };
+            self.batch(&format!("DELETE FROM csb_change {which}"));
+        }
+    }
+
+    fn tamper(&mut self, write: &Write) {
+        if !self.copy().exists() {
+            return;
+        }
+        let meddler = Connection::open(self.copy()).unwrap();
+        meddler.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+        meddler.execute_batch(&write.sql()).unwrap();
+        drop(meddler);
+        self.standby = dump(&self.copy());
+    }
+}
+
+fn open_server(path: &Path) -> Connection {
+    let server = Connection::open(path).unwrap();
+    server.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    // The tests' SQLite has foreign keys on where the system's has them off.
+    server.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false).unwrap();
+    server.pragma_update(None, "synchronous", "OFF").unwrap();
+    server
+}
+
+fn cursor(standby: &Path) -> Option<(String, i64, i64)> {
+    let copy = standby.exists().then(|| Connection::open(standby).unwrap())?;
+    copy.query_row("SELECT source_id, position, generation FROM csb_standby", [], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })
+    .ok()
+}
+
+impl<const WAL: bool> StateMachineTest for World<WAL> {
+    type SystemUnderTest = Self;
+    type Reference = Steps;
+
+    fn init_test(_: &Expected) -> Self {
+        World::new()
+    }
+
+    fn apply(mut world: Self, expected: &Expected, step: Step) -> Self {
+        match step {
+            Step::Transaction { writes, commits } => world.transaction(&writes, commits),
+            Step::Cycle { during, verify } => world.cycle(&during, verify),
+            Step::Broken { at, death, during } => world.broken(at, death, &during),
+            Step::TakeOver => world.generation += 1,
+            Step::Stale => world.stale(),
+            Step::AddColumn => world.batch(&format!(
+                "ALTER TABLE people ADD COLUMN added{n} INTEGER DEFAULT {n}",
+                n = expected.now.columns
+            )),
+            Step::Extra { number } => world.extra(number, expected.now.extra.contains(&number)),
+            Step::Rebuild => world.rebuild(),
+            Step::Journal { mode } => world.batch(&format!("PRAGMA journal_mode = {mode}")),
+            Step::Vacuum => world.batch("VACUUM"),
+            Step::Keep => world.keep(),
+            Step::GoBack => world.go_back(),
+            Step::Hide => world.hide(),
+            Step::CutLog { all } => world.cut_log(all),
+            Step::Tamper { write } => world.tamper(&write),
+        }
+        world
+    }
+
+    fn check_invariants(world: &Self, expected: &Expected) {
+        assert_eq!(
+            Contents::read(world.server()).unwrap(),
+            expected.now,
+            "the server lost something of its own"
+        );
+    }
+
+    fn teardown(mut world: Self, _: Expected) {
+        world.cycle(&[], false);
+    }
+}
+
+fn config() -> Config {
+    let cases = std::env::var("CSB_MODEL_CASES").map_or(CASES, |cases| cases.parse().unwrap());
+    Config { cases, max_shrink_iters: 2_000, failure_persistence: None, ..Config::default() }
+}
+
+prop_state_machine! {
+    #![proptest_config(config())]
+    #[test]
+    fn whatever_happens_the_standby_is_a_state_that_the_source_had(sequential STEPS => World<false>);
+
+    #[test]
+    fn whatever_happens_under_a_write_ahead_log_too(sequential STEPS => World<true>);
+}
