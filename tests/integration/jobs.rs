@@ -172,10 +172,10 @@ fn cancelled_at(deployment: &Deployment, service: &cs_backup::service::Service, 
 
 #[test]
 fn a_cancelled_job_ends_at_once_and_the_next_one_completes() {
-    let deployment = Deployment::of(Size { users: 1500, contacts: 20, files: 400 });
+    let deployment = Deployment::of(Size { users: 3000, contacts: 60, files: 3000 });
     let service = deployment.another_with(Arc::new(SystemClock::new()));
     let user_step = format!("copy:{PRESENCE_FOCUS}");
-    let points = ["started", &user_step, "Copying tables", "Copying files", "Copying files"];
+    let points = ["started", &user_step, "Copying pages", "Copying files", "Copying files"];
     let worst = points.iter().map(|point| cancelled_at(&deployment, &service, point)).max().unwrap();
     // A job that waits for another program's lock stops waiting.
     let server = deployment.server("atl");
