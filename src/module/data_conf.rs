@@ -25,6 +25,7 @@ mod lister;
 mod meter;
 mod plan;
 mod tally;
+mod threads;
 mod walk;
 
 use tally::Tally;

@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::threads::join_all;
 use crate::error::{Error, Result};
 use crate::store::content::{ContentPath, ContentStore, Entry, ObjectResult};
 
@@ -28,20 +29,23 @@ pub(super) fn list(
     queue.push(vec![ContentPath::root()]);
     let (sender, listings) = sync_channel(LISTED_AHEAD);
     std::thread::scope(|scope| {
-        for _ in 0..THREADS {
+        let spawn = |_| {
             let (queue, sender) = (&queue, sender.clone());
-            scope.spawn(move || serve(store, cancel, queue, &sender));
-        }
+            scope.spawn(move || serve(store, cancel, queue, &sender))
+        };
+        let threads = (0..THREADS).map(spawn).collect();
         drop(sender);
         let done = take_all(cancel, &queue, &listings, take);
         queue.close();
         // A thread that waits to hand over a listing is let go.
         drop(listings);
+        join_all(threads);
         done
     })
 }
 
 fn serve(store: &dyn ContentStore, cancel: &CancellationToken, queue: &Queue, sender: &SyncSender<Listing>) {
+    let _closes = ClosesOnDefect(queue);
     while let Some(folder) = queue.pop() {
         let listing = store.list(&folder, cancel);
         if sender.send((folder, listing)).is_err() {
@@ -61,13 +65,24 @@ fn take_all(
         if cancel.is_cancelled() {
             return Err(Error::cancelled());
         }
-        // The threads end only when the queue is closed, or by a defect, which the scope passes on.
+        // The threads end only when the queue is closed, or by a defect, which is passed on.
         let Ok(listing) = listings.recv() else { return Ok(()) };
         let next = take(listing)?;
         missing = missing - 1 + next.len();
         queue.push(next);
     }
     Ok(())
+}
+
+/// Lets the other threads end where one has a defect: nobody will answer for the folder that it had.
+struct ClosesOnDefect<'a>(&'a Queue);
+
+impl Drop for ClosesOnDefect<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.close();
+        }
+    }
 }
 
 /// Folders that are still to be listed, the next one last.

@@ -7,6 +7,7 @@ use super::super::DataConf;
 use super::super::copier::{Copied, Copier, Seen};
 use super::super::meter::Meter;
 use super::super::plan::{Step, Work};
+use super::super::threads::join_all;
 use super::super::walk::is_young;
 use crate::error::Result;
 use crate::module::Context;
@@ -64,14 +65,16 @@ pub(super) fn prepare_all<'a>(
     let next = AtomicUsize::new(0);
     let (sender, prepared) = sync_channel(PREPARED_AHEAD);
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        let spawn = |_| {
             let (own, next, sender) = (&own, &next, sender.clone());
-            scope.spawn(move || Preparer::new(module, own, scan_ns, meter).serve(steps, next, &sender));
-        }
+            scope.spawn(move || Preparer::new(module, own, scan_ns, meter).serve(steps, next, &sender))
+        };
+        let threads = (0..threads).map(spawn).collect();
         drop(sender);
         let done = take_all(prepared, take);
         // Whoever is in the middle of a big file need not finish it.
         cancel.cancel();
+        join_all(threads);
         done
     })
 }

@@ -1,0 +1,12 @@
+//! Threads of one cycle, which pass a defect on as it was.
+
+use std::thread::ScopedJoinHandle;
+
+/// Waits for all threads. What one of them panicked with goes on in this one: of its own accord a scope would only say
+/// that something did.
+pub(super) fn join_all(threads: Vec<ScopedJoinHandle<'_, ()>>) {
+    let defects: Vec<_> = threads.into_iter().filter_map(|thread| thread.join().err()).collect();
+    if let Some(defect) = defects.into_iter().next() {
+        std::panic::resume_unwind(defect);
+    }
+}
