@@ -27,6 +27,13 @@ pub fn replace_for_now(path: &Path, content: &[u8]) -> Result<()> {
     write(path, content, false)
 }
 
+/// A path with something added to its last name, for files that belong to one.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
 fn write(path: &Path, content: &[u8], durably: bool) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
@@ -41,9 +48,7 @@ fn write(path: &Path, content: &[u8], durably: bool) -> Result<()> {
 }
 
 fn write_beside(path: &Path, folder: &Path, content: &[u8], durably: bool) -> std::io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}{SUFFIX}", Uuid::new_v4()));
-    let beside = PathBuf::from(name);
+    let beside = with_suffix(path, &format!(".{}{SUFFIX}", Uuid::new_v4()));
     let mut file = File::create_new(&beside)?;
     // Where there are no locks nothing is swept either.
     let _ = file.lock();

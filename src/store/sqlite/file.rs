@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::files::with_suffix;
 
 /// Which file lay at a path when it was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +50,9 @@ fn place(path: &Path) -> Option<(u64, u64)> {
 /// The processes that hold a lock on a database, each once, as far as the system tells: `prosody (process 4711)`.
 pub(super) fn lock_holders(path: &Path) -> Vec<String> {
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-    let mut index = path.as_os_str().to_owned();
-    index.push("-shm");
     // In WAL mode the locks are on the log's index.
-    let places: Vec<(u64, u64)> = [path, Path::new(&index)].into_iter().filter_map(place).collect();
+    let index = with_suffix(path, "-shm");
+    let places: Vec<(u64, u64)> = [path, &index].into_iter().filter_map(place).collect();
     let mut processes: Vec<u32> = locks.lines().filter_map(|line| holder(line, &places)).collect();
     processes.sort_unstable();
     processes.dedup();

@@ -16,10 +16,10 @@ use super::import::Import;
 use super::pair::Run;
 use super::schema::{SchemaObject, Table, objects};
 use super::sides::{Keys, Told, at_both};
-use super::source::is_log_damage;
+use super::source::{is_damage_at, is_log_damage};
 use super::standby;
 use super::start::Reason;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::report::Verification;
 use crate::store::sqlite::sqlite_error;
 
@@ -41,8 +41,7 @@ impl Run<'_> {
         let reasons = reasons.iter().map(Reason::sentence).collect();
         let mut found = Verification { reasons, ..Verification::default() };
         let schema = &self.source.capture.schema;
-        let names = schema.tables.iter().map(|table| table.name.clone()).collect();
-        let total = self.source.row_estimate(&names, self.work)?;
+        let total = self.source.row_estimate(|_| true, self.work)?;
         for table in &schema.tables {
             // What a damaged table holds cannot be known: the copy keeps what it has of it.
             if import.damaged.contains(&table.name) {
@@ -119,9 +118,7 @@ impl Run<'_> {
     }
 
     fn is_source_damage(&self, error: &Error) -> bool {
-        error.kind == ErrorKind::Corrupt
-            && error.context.get("path").is_some_and(|path| Path::new(path) == self.source.path)
-            && !is_log_damage(error)
+        is_damage_at(error, self.source.path) && !is_log_damage(error)
     }
 
     fn compare_table(

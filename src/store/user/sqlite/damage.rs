@@ -9,7 +9,7 @@ use super::datum::Row;
 use super::import::Import;
 use super::salvage::Salvage;
 use super::schema::Table;
-use super::source::{Direction, Ending, LOG, Source, Span, patiently};
+use super::source::{Direction, LOG, Source, Span, patiently};
 use super::triggers::Installed;
 use crate::error::Result;
 use crate::store::Progress;
@@ -83,20 +83,7 @@ impl Copying<'_> {
 
     /// Reads the table from its beginning until it ends, or until it is damaged: then what is left of it.
     fn walk(&self, take: &mut dyn FnMut(Vec<Row>) -> Result<()>) -> Result<Option<Span>> {
-        let mut rest = Span::default();
-        loop {
-            self.work.check()?;
-            let stretch = self.source.stretch(self.table, &rest, Direction::Up, self.work)?;
-            if stretch.last.is_some() {
-                rest.after = stretch.last;
-            }
-            take(stretch.rows)?;
-            match stretch.ending {
-                Ending::Full => {}
-                Ending::Complete => return Ok(None),
-                Ending::Damaged => return Ok(Some(rest)),
-            }
-        }
+        Salvage::new(self.source, self.table, self.work, take).read(Span::default(), Direction::Up)
     }
 }
 

@@ -8,6 +8,7 @@ use super::source::patiently;
 use super::{capture, standby};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Generation;
+use crate::store::files::with_suffix;
 use crate::store::sqlite::sqlite_error;
 use crate::store::user::Work;
 
@@ -71,12 +72,6 @@ pub(super) fn all_unfinished(place: &Path) -> Result<Vec<(Generation, PathBuf)>>
         .collect();
     found.sort_by(|(one, path), (other, other_path)| other.cmp(one).then_with(|| path.cmp(other_path)));
     Ok(found)
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 /// Removes a file, if it is there.

@@ -10,11 +10,12 @@ use rusqlite::Connection;
 
 use super::capture::{self, has_table};
 use super::pages::{self, Copied, PagesDone, copy_pages, is_about_source};
+use super::reserved::own_objects;
 use super::schema::{Schema, SchemaObject, objects};
 use super::source::{Source, patiently};
+use super::standby;
 use super::visit::count_rows;
 use super::write_behind::WriteBehind;
-use super::{PREFIX, standby};
 use crate::error::Result;
 use crate::store::Progress;
 use crate::store::sqlite::{Access, open, quote, sqlite_error};
@@ -42,8 +43,7 @@ pub(super) fn copy(
     file: &mut WriteBehind,
     work: &Work<'_>,
 ) -> Result<Option<Image>> {
-    let names = source.capture.schema.tables.iter().map(|table| table.name.clone()).collect();
-    let items_total = source.row_estimate(&names, work)?;
+    let items_total = source.row_estimate(|_| true, work)?;
     let reader = open(source.path, Access::Read)?;
     let failed = |cause| sqlite_error("read", source.path, &cause);
     let image = to.path().map(PathBuf::from).unwrap_or_default();
@@ -175,17 +175,9 @@ pub(super) fn make_standby(connection: &Connection, schema: &Schema) -> rusqlite
     connection.pragma_update(None, "journal_mode", "DELETE")
 }
 
-/// Drops every object of ours. Triggers go first: a table takes its own triggers with it, but not those of ours on the
-/// server's tables.
+/// Drops every object of ours.
 fn drop_own(connection: &Connection) -> rusqlite::Result<()> {
-    let own: Vec<(String, String)> = connection
-        .prepare(
-            "SELECT type, name FROM sqlite_schema WHERE substr(name, 1, 4) = ?1 AND type IN ('trigger', 'table')
-             ORDER BY type = 'table', name",
-        )?
-        .query_map([PREFIX], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    for (kind, name) in own {
+    for (kind, name) in own_objects(connection)? {
         connection.execute_batch(&format!("DROP {kind} {}", quote(&name)))?;
     }
     Ok(())

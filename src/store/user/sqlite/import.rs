@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode, params_from_iter};
 
 use super::datum::{Datum, Row};
+use super::digest::encoded;
 use super::salvage;
 use super::schema::{SchemaObject, Table, column_list, objects};
 use super::source::{Span, TableBatch, key_condition, values_of};
@@ -297,7 +298,9 @@ impl Import<'_> {
             let mut delete = connection.prepare_cached(&sql)?;
             for row in rows {
                 let key = values_of(table, row, &table.key);
-                if table.is_unique || first.execute([fingerprint(&key).as_slice()])? == 1 {
+                if table.is_unique
+                    || first.execute([blake3::hash(&encoded(&key)).as_bytes().as_slice()])? == 1
+                {
                     deleted += delete.execute(params_from_iter(&key))? as u64;
                 }
             }
@@ -354,20 +357,4 @@ fn is_refused(cause: &rusqlite::Error) -> bool {
             ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig | ErrorCode::Unknown
         )
     )
-}
-
-/// What tells keys apart in little space.
-fn fingerprint(key: &Row) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    for value in key {
-        let (class, bytes): (u8, &[u8]) = match value {
-            Datum::Null => (0, &[]),
-            Datum::Integer(number) => (1, &number.to_be_bytes()),
-            Datum::Real(number) => (2, &number.to_be_bytes()),
-            Datum::Text(bytes) => (3, bytes),
-            Datum::Blob(bytes) => (4, bytes),
-        };
-        hasher.update(&[class]).update(&(bytes.len() as u64).to_be_bytes()).update(bytes);
-    }
-    *hasher.finalize().as_bytes()
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::datum::Row;
 use super::schema::Table;
-use super::source::{SLICE_TIME, Source, of_the_log};
+use super::source::{SLICE_TIME, Source, log_query, logged_key, of_the_log};
 use crate::error::Result;
 use crate::store::user::Work;
 
@@ -20,10 +20,7 @@ impl Source<'_> {
         work: &Work<'_>,
         mut show: impl FnMut(Row),
     ) -> Result<bool> {
-        let keys = (0..table.key.len()).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ");
-        let sql = format!(
-            "SELECT position, table_number, whole, {keys} FROM csb_change WHERE position > ?1 ORDER BY position"
-        );
+        let sql = log_query(table.key.len());
         let (mut after, mut is_whole) = (after, false);
         loop {
             let (named, whole, next) = self
@@ -35,11 +32,7 @@ impl Source<'_> {
                     while let Some(row) = rows.next()? {
                         if self.table_of(row.get(1)?).is_some_and(|logged| logged.name == table.name) {
                             whole |= row.get::<_, bool>(2)?;
-                            named.push(
-                                (0..table.key.len())
-                                    .map(|i| row.get(3 + i))
-                                    .collect::<rusqlite::Result<Row>>()?,
-                            );
+                            named.push(logged_key(row, table)?);
                         }
                         if started.elapsed() >= SLICE_TIME {
                             return Ok((named, whole, Some(row.get(0)?)));

@@ -15,7 +15,8 @@ use super::import::Import;
 use super::schema::{Table, objects};
 use super::seen;
 use super::source::{
-    BATCH_CHANGES, LOCK_PATIENCE, Source, is_log_damage, is_schema_change, of_the_log, patiently, while_busy,
+    BATCH_CHANGES, LOCK_PATIENCE, Source, is_damage_at, is_log_damage, is_schema_change, of_the_log,
+    patiently, while_busy,
 };
 use super::standby;
 use super::start::{Reason, Start};
@@ -68,11 +69,6 @@ impl SqlitePair {
         .at("path", self.source.display()))
     }
 
-    fn is_standby_damage(&self, error: &Error) -> bool {
-        error.kind == ErrorKind::Corrupt
-            && error.context.get("path").is_some_and(|path| Path::new(path) == self.standby)
-    }
-
     fn run_once(
         &self,
         connection: &mut Connection,
@@ -104,7 +100,7 @@ impl SqlitePair {
             Start::Continue { position, confirmed, reasons } => {
                 run.reasons = reasons;
                 match run.go_on(&self.standby, position, confirmed.as_ref()) {
-                    Err(error) if self.is_standby_damage(&error) => {
+                    Err(error) if is_damage_at(&error, &self.standby) => {
                         run.outcome = outcome;
                         Some(run.copy_anew(&self.standby, Some(DAMAGED))?)
                     }
@@ -339,7 +335,7 @@ impl Run<'_> {
     }
 
     pub(super) fn copy_whole(&mut self, import: &mut Import<'_>, names: &BTreeSet<String>) -> Result<()> {
-        let total = self.source.row_estimate(names, self.work)?;
+        let total = self.source.row_estimate(|table| names.contains(&table.name), self.work)?;
         let mut done = 0;
         let schema = &self.source.capture.schema;
         for table in schema.tables.iter().filter(|table| names.contains(&table.name)) {

@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 
+use super::PREFIX;
 use crate::error::{Error, ErrorKind};
 
 const TABLES: [&str; 10] = [
@@ -24,6 +25,19 @@ pub(super) fn is_ours(kind: &str, name: &str) -> bool {
         "trigger" => name.starts_with("csb_t") || name.starts_with("csb_fence_"),
         _ => false,
     }
+}
+
+/// What this product has made in a database, kind and name. Triggers come first: a table takes its own triggers with it,
+/// but not those of ours on the server's tables.
+pub(super) fn own_objects(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    let found: Vec<(String, String)> = connection
+        .prepare(
+            "SELECT type, name FROM sqlite_schema WHERE substr(name, 1, 4) = ?1 AND type IN ('trigger', 'table')
+             ORDER BY type = 'table', name",
+        )?
+        .query_map([PREFIX], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(found.into_iter().filter(|(kind, name)| is_ours(kind, name)).collect())
 }
 
 /// The error of a database whose server has objects of its own with our prefix; SQLite compares names without case.

@@ -17,7 +17,7 @@ use super::schema::Table;
 use super::source::{LOCK_PATIENCE, RangePosition, Source, while_busy};
 use crate::error::{Error, Result};
 use crate::store::Generation;
-use crate::store::sqlite::{Access, begin_write, open, quote, sqlite_error};
+use crate::store::sqlite::{Access, open, quote, sqlite_error};
 use crate::store::user::Work;
 
 /// How long a piece takes at most, and how much it holds: what a killed job copies again.
@@ -149,14 +149,8 @@ impl<'a> RowCopy<'a> {
 
     /// Commits what there is, in a moment or not at all, for a job that was cancelled.
     pub(super) fn keep(&mut self, source: &Source<'_>) {
-        let barrier = || -> rusqlite::Result<Uuid> {
-            let transaction = begin_write(source.connection)?;
-            let token = capture::write_barrier(&transaction, self.start)?;
-            transaction.commit()?;
-            Ok(token)
-        };
         // Without it, the next job goes on from the piece before.
-        if let Ok(token) = barrier() {
+        if let Ok(token) = source.barrier_at_once(self.start, None) {
             let _ = self.commit_piece(token);
         }
     }

@@ -81,7 +81,10 @@ impl<'a> Salvage<'a> {
     }
 
     /// Reads on from one end of a gap until there is damage; what is left of the gap.
-    fn read(&mut self, mut gap: Span, direction: Direction) -> Result<Option<Span>> {
+    ///
+    /// # Errors
+    /// As for [`Salvage::read_around`].
+    pub(super) fn read(&mut self, mut gap: Span, direction: Direction) -> Result<Option<Span>> {
         loop {
             self.work.check()?;
             let stretch = self.source.stretch(self.table, &gap, direction, self.work)?;

@@ -12,6 +12,8 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::store::files::with_suffix;
+
 /// No file system of today keeps times more coarsely than the kernel's slowest tick, a hundredth of a second.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -42,9 +44,7 @@ impl Look {
 
 /// Where the look is kept: beside the standby, because nothing inside it can say what writing it changed.
 pub(super) fn place(standby: &Path) -> PathBuf {
-    let mut name = standby.as_os_str().to_owned();
-    name.push(".csb-seen");
-    PathBuf::from(name)
+    with_suffix(standby, ".csb-seen")
 }
 
 /// Whether the standby is as the job left it that wrote this token.

@@ -132,10 +132,7 @@ impl Source<'_> {
     pub(super) fn changes(&self, after: i64, work: &Work<'_>) -> Result<Slice> {
         self.snapshot(work, |transaction| {
             let started = Instant::now();
-            let keys = (0..self.capture.key_width).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ");
-            let mut log = transaction.prepare_cached(&format!(
-                "SELECT position, table_number, whole, {keys} FROM csb_change WHERE position > ?1 ORDER BY position"
-            ))?;
+            let mut log = transaction.prepare_cached(&log_query(self.capture.key_width))?;
             let mut rows = log.query([after])?;
             let mut slice = Slice { end: after, exhausted: true, ..Slice::default() };
             let mut seen: HashSet<(i64, Row)> = HashSet::new();
@@ -159,7 +156,7 @@ impl Source<'_> {
                     slice.whole.insert(table.name.clone());
                     continue;
                 }
-                let key = (0..table.key.len()).map(|i| row.get(3 + i)).collect::<rusqlite::Result<Row>>()?;
+                let key = logged_key(row, table)?;
                 if seen.insert((number, key.clone())) && !slice.unindexed.contains(&table.name) {
                     let (reader, batch) = match readers.entry(number) {
                         Entry::Occupied(entry) => entry.into_mut(),
@@ -227,7 +224,7 @@ impl Source<'_> {
     ) -> Result<Stretch> {
         self.snapshot(work, |transaction| {
             let started = Instant::now();
-            let query = range_query(table, span, direction);
+            let query = range_query(table, &table.columns, span, direction);
             let mut stretch = Stretch::default();
             let mut statement = match transaction.prepare_cached(&query) {
                 Err(cause) if is_damage(&cause) => return Ok(stretch),
@@ -282,13 +279,17 @@ impl Source<'_> {
         self.snapshot(work, |transaction| sequences::read(transaction, &self.capture.schema.objects))
     }
 
-    /// Roughly how many rows there are to copy: cheap to say, never too few.
+    /// Roughly how many rows some tables have: cheap to say, never too few.
     ///
     /// # Errors
     /// As for [`Source::changes`].
-    pub(super) fn row_estimate(&self, tables: &BTreeSet<String>, work: &Work<'_>) -> Result<Option<u64>> {
+    pub(super) fn row_estimate(
+        &self,
+        is_counted: impl Fn(&Table) -> bool,
+        work: &Work<'_>,
+    ) -> Result<Option<u64>> {
         self.snapshot(work, |transaction| {
-            let tables = self.capture.schema.tables.iter().filter(|t| tables.contains(&t.name));
+            let tables = self.capture.schema.tables.iter().filter(|table| is_counted(table));
             match row_estimate(transaction, tables) {
                 Err(cause) if is_damage(&cause) => Ok(None),
                 estimated => estimated,
@@ -334,16 +335,23 @@ impl Source<'_> {
     /// # Errors
     /// Failures of the database.
     pub(super) fn barrier(&self, position: i64, confirmed: Option<&Cursor>, work: &Work<'_>) -> Result<Uuid> {
-        patiently(self.path, "write to", work, || {
-            let transaction = begin_write(self.connection)?;
-            let token = capture::write_barrier(&transaction, position)?;
-            if let Some(confirmed) = confirmed {
-                capture::forget_confirmed(&transaction, confirmed, PRUNE_PIECE)?;
-            }
-            transaction.commit()?;
-            Ok(token)
-        })
-        .map_err(of_the_log)
+        patiently(self.path, "write to", work, || self.barrier_at_once(position, confirmed))
+            .map_err(of_the_log)
+    }
+
+    /// As [`Source::barrier`], but in a moment or not at all.
+    pub(super) fn barrier_at_once(
+        &self,
+        position: i64,
+        confirmed: Option<&Cursor>,
+    ) -> rusqlite::Result<Uuid> {
+        let transaction = begin_write(self.connection)?;
+        let token = capture::write_barrier(&transaction, position)?;
+        if let Some(confirmed) = confirmed {
+            capture::forget_confirmed(&transaction, confirmed, PRUNE_PIECE)?;
+        }
+        transaction.commit()?;
+        Ok(token)
     }
 
     /// Shortens a log that has grown long, in pieces so small that the server hardly notices; a short one waits for
@@ -457,9 +465,28 @@ pub(super) fn of_the_log(error: Error) -> Error {
     if error.kind == ErrorKind::Corrupt { error.at("table", LOG) } else { error }
 }
 
+/// Whether a failure is damage of the database at a path.
+pub(super) fn is_damage_at(error: &Error, path: &Path) -> bool {
+    error.kind == ErrorKind::Corrupt
+        && error.context.get("path").is_some_and(|named| Path::new(named) == path)
+}
+
 /// Whether a failure is damage of the change log, which is then begun anew.
 pub(super) fn is_log_damage(error: &Error) -> bool {
     error.kind == ErrorKind::Corrupt && error.context.get("table").is_some_and(|table| table == LOG)
+}
+
+/// The log after a position: position, table, whether all of it, and as many key columns as are wanted.
+pub(super) fn log_query(key_width: usize) -> String {
+    let keys = (0..key_width).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ");
+    format!(
+        "SELECT position, table_number, whole, {keys} FROM csb_change WHERE position > ?1 ORDER BY position"
+    )
+}
+
+/// The key in a row of the log.
+pub(super) fn logged_key(row: &rusqlite::Row<'_>, table: &Table) -> rusqlite::Result<Row> {
+    (0..table.key.len()).map(|i| row.get(3 + i)).collect()
 }
 
 fn key_query(table: &Table) -> String {
@@ -495,10 +522,10 @@ pub(super) fn values_of(table: &Table, values: &Row, columns: &[String]) -> Row 
     columns.iter().map(|column| value(column).unwrap_or(Datum::Null)).collect()
 }
 
-/// A row's place in the order, and its columns. `NOT INDEXED`, because an index may be damaged where the table is not.
-fn range_query(table: &Table, span: &Span, direction: Direction) -> String {
+/// Reads a row's place in the order and some columns. `NOT INDEXED`, because an index may be damaged where the table is not.
+pub(super) fn range_query(table: &Table, columns: &[String], span: &Span, direction: Direction) -> String {
     let terms = table.order.terms();
-    let (name, columns) = (quote(&table.name), column_list(&table.columns, ""));
+    let (name, columns) = (quote(&table.name), column_list(columns, ""));
     if terms.is_empty() {
         return format!("SELECT {columns} FROM {name} NOT INDEXED");
     }

@@ -178,9 +178,7 @@ struct Trigger {
 
 /// The triggers that fence these objects, by name.
 fn fence(objects: &[SchemaObject]) -> BTreeMap<String, Trigger> {
-    let is_plain = |object: &&SchemaObject| {
-        object.kind == "table" && !object.sql.trim_start().to_ascii_uppercase().starts_with("CREATE VIRTUAL")
-    };
+    let is_plain = |object: &&SchemaObject| object.kind == "table" && !object.is_virtual();
     let mut triggers = BTreeMap::new();
     for (number, table) in objects.iter().filter(is_plain).enumerate() {
         for event in ["INSERT", "UPDATE", "DELETE"] {

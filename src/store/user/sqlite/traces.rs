@@ -5,10 +5,9 @@ use std::path::Path;
 use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
-use super::PREFIX;
 use super::fresh::{all_unfinished, remove_file};
 use super::pair::SqlitePair;
-use super::reserved::is_ours;
+use super::reserved::own_objects;
 use super::seen;
 use super::source::{LOCK_PATIENCE, while_busy};
 use super::standby;
@@ -52,17 +51,9 @@ fn remove_from(
     let connection = open(path, if dry_run { Access::Read } else { Access::Write })?;
     let transaction = if dry_run { connection.unchecked_transaction() } else { begin_write(&connection) }
         .map_err(failed)?;
-    let found: Vec<(String, String)> = transaction
-        .prepare(
-            "SELECT type, name FROM sqlite_schema WHERE substr(name, 1, 4) = ?1 AND name <> ?2 AND type IN ('trigger', 'table')
-             ORDER BY type = 'table', name",
-        )
-        .and_then(|mut statement| {
-            statement.query_map([PREFIX, standby::FORMER], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-        })
-        .map_err(failed)?;
+    let found = own_objects(&transaction).map_err(failed)?;
     let mut traces = Vec::new();
-    for (kind, name) in found.into_iter().filter(|(kind, name)| is_ours(kind, name)) {
+    for (kind, name) in found.into_iter().filter(|(_, name)| name != standby::FORMER) {
         if !dry_run {
             let sql = format!("DROP {} {}", kind.to_ascii_uppercase(), quote(&name));
             transaction.execute_batch(&sql).map_err(failed)?;

@@ -5,16 +5,14 @@ use std::time::Instant;
 use rusqlite::{Connection, params_from_iter};
 
 use super::datum::Row;
-use super::schema::{Table, column_list};
-use super::source::{RangePosition, SLICE_TIME};
-use crate::store::sqlite::quote;
+use super::schema::Table;
+use super::source::{Direction, RangePosition, SLICE_TIME, Span, range_query};
 
 /// How many rows pass between two looks at the clock.
 const ROWS_PER_LOOK: u32 = 32;
 
 /// The statements that read a table's rows in its own order, from its beginning or from a position on. What they yield
-/// is the position and then the columns that were asked for. `NOT INDEXED`, because an index may be damaged where the table
-/// is not.
+/// is the position and then the columns that were asked for.
 pub(super) struct Walk {
     from_start: String,
     from_position: String,
@@ -23,19 +21,12 @@ pub(super) struct Walk {
 
 impl Walk {
     pub(super) fn new(table: &Table, columns: &[String]) -> Self {
-        let terms = table.order.terms();
-        let (name, columns) = (quote(&table.name), column_list(columns, ""));
-        if terms.is_empty() {
-            let all = format!("SELECT {columns} FROM {name} NOT INDEXED");
-            return Walk { from_start: all.clone(), from_position: all, order_width: 0 };
-        }
-        let order = terms.join(", ");
-        let query = |condition: &str| {
-            format!("SELECT {order}, {columns} FROM {name} NOT INDEXED {condition} ORDER BY {order}")
+        let query = |after| {
+            let rest = Span { after, ..Span::default() };
+            range_query(table, columns, &rest, Direction::Up)
         };
-        let marks = (1..=terms.len()).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
-        let from_position = query(&format!("WHERE ({order}) > ({marks})"));
-        Walk { from_start: query(""), from_position, order_width: terms.len() }
+        let order_width = table.order.terms().len();
+        Walk { from_start: query(None), from_position: query(Some(Row::new())), order_width }
     }
 
     /// How many values precede the columns.
