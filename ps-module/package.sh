@@ -6,47 +6,23 @@
 # the *.ps1xml, *.psd1 and *.psm1 of the package, then runs Publish-PSResource -Path FOLDER/CsBackup/<version>.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/../scripts/runtimes.sh"
 [[ $# -ge 1 ]] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
 folder=$1
 shift
-
-file_name() {
-    case $1 in
-        win-*) echo cs_backup.dll ;;
-        osx-*) echo libcs_backup.dylib ;;
-        linux-*) echo libcs_backup.so ;;
-        *) echo "package: \"$1\" is not a runtime id such as linux-x64" >&2; return 1 ;;
-    esac
-}
-own_runtime() {
-    local system=linux processor=x64
-    [[ $(uname -s) == Darwin ]] && system=osx
-    case $(uname -m) in aarch64 | arm64) processor=arm64 ;; esac
-    echo "$system-$processor"
-}
 
 "$here/build.sh"
 [[ -f $here/en-US/CsBackup-help.xml ]] || { echo 'package: the help is not built; pwsh is needed for it' >&2; exit 1; }
 version=$(sed -n "s/^ *ModuleVersion = '\(.*\)'/\1/p" "$here/CsBackup.psd1")
 package=$folder/CsBackup/$version
 [[ ! -e $package ]] || { echo "package: $package exists" >&2; exit 1; }
-if [[ $# -eq 0 ]]; then
-    own=$(own_runtime)
-    set -- "$own=$here/../target/release/$(file_name "$own")"
-fi
-
 mkdir -p "$package"
 cp "$here"/{CsBackup.psm1,CsBackup.psd1,CsBackup.Format.ps1xml,icon.png} "$here"/../{LICENSE-MIT,LICENSE-APACHE,CHANGELOG.md} "$package/"
 for language in en-US it; do
     mkdir "$package/$language"
     cp "$here/$language"/{CsBackup.Strings.psd1,CsBackup-help.xml,about_CsBackup.help.txt} "$package/$language/"
 done
-for pair in "$@"; do
-    runtime=${pair%%=*} library=${pair#*=}
-    name=$(file_name "$runtime")
-    mkdir -p "$package/runtimes/$runtime/native"
-    cp "$library" "$package/runtimes/$runtime/native/$name"
-done
+stage_runtimes "$package/runtimes" "$@"
 
 for name in Project License Icon; do
     variable=CSBACKUP_${name^^}_URI

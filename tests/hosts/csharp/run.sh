@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the C# library, its tests and its example, and runs them: tests/hosts/csharp/run.sh
+# Tests CsBackup.Net, and its package in a fresh project: tests/hosts/csharp/run.sh
 #
 # The native library is $CSBACKUP_LIBRARY, or the debug build of this checkout. The last line is "N passed, N failed", or says
 # that all was skipped because there is no .NET 10.
@@ -22,6 +22,7 @@ if [ ! -r "$CSBACKUP_LIBRARY" ]; then
 fi
 
 . "$root/tests/checks.sh"
+. "$root/scripts/runtimes.sh"
 
 # Servers that a build would leave running keep the pipe of this script open.
 quiet=(--nologo -nodeReuse:false -p:UseSharedCompilation=false)
@@ -43,28 +44,52 @@ if [ "$outcome" -ne 0 ] || [ "$passed" -eq 0 ]; then
     [ "$failed" -gt 0 ] || failed=1
 fi
 
-as_in_the_guide() {
-    awk '/^```csharp$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$root/docs/abi.md" | diff - "$here/Example/Program.cs"
+# ---- the package, in a project that knows nothing but it ----------------------------------------------------------------
+
+runtime=$(own_runtime)
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+package=$work/packages/CsBackup.Net.$version.nupkg
+holds() { # holds FILE…
+    local name
+    python3 -m zipfile -l "$package" | tee "$work/held"
+    for name in "$@"; do grep -q "^$name  *" "$work/held" || return 1; done
 }
-example() {
-    timeout 200 dotnet build "$here/Example" "${quiet[@]}" -o "$work/example" || return 1
+
+# The program of docs/abi.md, the package from a folder, no other source of packages, and none that was restored before.
+fresh_project() {
+    mkdir "$work/fresh"
+    awk '/^```csharp$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$root/docs/abi.md" >"$work/fresh/Program.cs"
+    cat >"$work/fresh/nuget.config" <<CONFIG
+<configuration><packageSources><clear /><add key="local" value="$work/packages" /></packageSources></configuration>
+CONFIG
+    cat >"$work/fresh/Fresh.csproj" <<PROJECT
+<Project Sdk="Microsoft.NET.Sdk">
+  <PropertyGroup><OutputType>Exe</OutputType><TargetFramework>net10.0</TargetFramework><ImplicitUsings>enable</ImplicitUsings>
+    <Nullable>enable</Nullable><TreatWarningsAsErrors>true</TreatWarningsAsErrors></PropertyGroup>
+  <ItemGroup><PackageReference Include="CsBackup.Net" Version="$version" /></ItemGroup>
+</Project>
+PROJECT
+    NUGET_PACKAGES=$work/restored timeout 200 dotnet build "$work/fresh" "${quiet[@]}" -o "$work/fresh/out"
+}
+# Nothing but the package says where the native library is.
+fresh() { env -u CSBACKUP_LIBRARY timeout 60 dotnet "$work/fresh/out/Fresh.dll" "$@"; }
+backs_up() {
     local deployment
-    deployment=$(make_sample) || return 1
-    timeout 60 dotnet "$work/example/Example.dll" "$deployment" atl-cs-001.litwareinc.com | tee "$work/said"
-    grep -q '^Succeeded in' "$work/said" || return 1
-    ! timeout 60 dotnet "$work/example/Example.dll" "$deployment" nowhere.litwareinc.com 2>"$work/said" || return 1
+    deployment=$("$root/tests/hosts/sample.py" "$work/sample") || return 1
+    fresh "$deployment" atl-cs-001.litwareinc.com | tee "$work/said"
+    grep -q '^Succeeded in' "$work/said" && grep -q 'UserServices.PresenceFocus: Succeeded' "$work/said"
+}
+explains() {
+    ! fresh "$work/sample/deployment.toml" nowhere.litwareinc.com 2>"$work/said" || return 1
     cat "$work/said"
     grep -q '^UnknownPool: ' "$work/said"
 }
-# The example only backs up: the C host makes the deployment, where there is a C compiler.
-make_sample() {
-    ${CC:-gcc} -std=c11 -I"$root/include" "$root/tests/hosts/c/backup_host.c" "$CSBACKUP_LIBRARY" \
-        -Wl,-rpath,"$(dirname "$CSBACKUP_LIBRARY")" -o "$work/host" && "$work/host" --sample "$work/sample"
-}
 
-check "docs/abi.md shows the example as it is" as_in_the_guide
-if command -v "${CC:-gcc}" >/dev/null 2>&1; then
-    check "the example backs a sample up and explains an error" example
-fi
+check "the package is made" timeout 200 "$root/dotnet/package.sh" "$work/packages" "$runtime=$CSBACKUP_LIBRARY"
+check "it holds the assembly and the native library in its place" \
+    holds lib/net10.0/CsBackup.Net.dll lib/net10.0/CsBackup.Net.xml "runtimes/$runtime/native/$(library_name "$runtime")" README.md icon.png
+check "a fresh project restores it from a folder and builds the program of docs/abi.md" fresh_project
+check "that program backs a sample up" backs_up
+check "that program explains an error" explains
 
 finish

@@ -40,6 +40,9 @@ public sealed record StartedEvent : Event
 
     /// <summary>The pool.</summary>
     public string PoolFqdn { get; init; } = "";
+
+    /// <summary>What it is going to do.</summary>
+    public Plan Plan { get; init; } = new();
 }
 
 /// <summary>A step of the plan began.</summary>
@@ -55,6 +58,9 @@ public sealed record StepStartedEvent : Event
 /// <summary>A step has come this far.</summary>
 public sealed record ProgressEvent : Event
 {
+    /// <summary>The step's id.</summary>
+    public string Step { get; init; } = "";
+
     /// <summary>What is being done.</summary>
     public string Activity { get; init; } = "";
 
@@ -69,6 +75,12 @@ public sealed record ProgressEvent : Event
 
     /// <summary>Bytes there are, where that is known.</summary>
     public long? BytesTotal { get; init; }
+
+    /// <summary>How many items a second.</summary>
+    public double ItemsPerSecond { get; init; }
+
+    /// <summary>How many bytes a second.</summary>
+    public double BytesPerSecond { get; init; }
 
     /// <summary>Time left at this rate, where it can be told.</summary>
     public long? TimeLeftMs { get; init; }

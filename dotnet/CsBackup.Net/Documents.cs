@@ -1,0 +1,59 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace CsBackup;
+
+/// <summary>How documents are read and written: camelCase, nulls left out, unknown fields ignored.</summary>
+public static class Documents
+{
+    /// <summary>The options for all of them.</summary>
+    public static JsonSerializerOptions Json { get; } = new(JsonSerializerDefaults.Web)
+    {
+        DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+        Converters = { new JsonStringEnumConverter() },
+    };
+}
+
+/// <summary>How a job, a step or a module ended.</summary>
+public enum Outcome
+{
+    /// <summary>Nothing was to be done.</summary>
+    Skipped,
+
+    /// <summary>All was done.</summary>
+    Succeeded,
+
+    /// <summary>Done, but there is something to know.</summary>
+    SucceededWithWarnings,
+
+    /// <summary>Stopped because somebody asked for it.</summary>
+    Cancelled,
+
+    /// <summary>Not done.</summary>
+    Failed,
+}
+
+/// <summary>One failure, as calls and reports tell it.</summary>
+public sealed record ErrorDocument
+{
+    /// <summary>The number of <see cref="Kind"/>.</summary>
+    public int Status { get; init; }
+
+    /// <summary>The stable id.</summary>
+    public string Kind { get; init; } = "";
+
+    /// <summary>One sentence for people.</summary>
+    public string Message { get; init; } = "";
+
+    /// <summary>What to do.</summary>
+    public string Advice { get; init; } = "";
+
+    /// <summary>Whether the same call may succeed later by itself.</summary>
+    public bool Retryable { get; init; }
+
+    /// <summary>Where: pool, module, path, field.</summary>
+    public IReadOnlyDictionary<string, string> Context { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>What lies underneath, the nearest first.</summary>
+    public IReadOnlyList<string> Causes { get; init; } = [];
+}

@@ -1,0 +1,276 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+namespace CsBackup;
+
+/// <summary>What a job did.</summary>
+public sealed record Report
+{
+    /// <summary>Grows when a field changes its meaning, not when one is added.</summary>
+    public int SchemaVersion { get; init; }
+
+    /// <summary>Unique for ever.</summary>
+    public Guid JobId { get; init; }
+
+    /// <summary>The command, as administrators know it.</summary>
+    public string Command { get; init; } = "";
+
+    /// <summary>The job's request as it was understood, defaults filled in.</summary>
+    public JsonElement Request { get; init; }
+
+    /// <summary>The pool.</summary>
+    public string PoolFqdn { get; init; } = "";
+
+    /// <summary>Its partner.</summary>
+    public string? BackupPoolFqdn { get; init; }
+
+    /// <summary>How it ended: as the worst of the modules.</summary>
+    public Outcome Outcome { get; init; }
+
+    /// <summary>Whether it planned only.</summary>
+    public bool WhatIf { get; init; }
+
+    /// <summary>When it began.</summary>
+    public DateTimeOffset StartedAt { get; init; }
+
+    /// <summary>When it ended.</summary>
+    public DateTimeOffset FinishedAt { get; init; }
+
+    /// <summary>How long it took.</summary>
+    public long DurationMs { get; init; }
+
+    /// <summary>How many attempts failed and were made again.</summary>
+    public int Retries { get; init; }
+
+    /// <summary>Where it ran.</summary>
+    public HostInfo Host { get; init; } = new("", 0, "");
+
+    /// <summary>What was going to be done.</summary>
+    public Plan Plan { get; init; } = new();
+
+    /// <summary>What was done, in order.</summary>
+    public IReadOnlyList<StepReport> Steps { get; init; } = [];
+
+    /// <summary>Module by module.</summary>
+    public IReadOnlyList<ModuleReport> Modules { get; init; } = [];
+
+    /// <summary>What an administrator should know.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
+    /// <summary>What failed, outside of modules.</summary>
+    public IReadOnlyList<ErrorDocument> Errors { get; init; } = [];
+}
+
+/// <summary>Where a job ran.</summary>
+/// <param name="Machine">The machine.</param>
+/// <param name="ProcessId">The process.</param>
+/// <param name="LibraryVersion">The version of the native library.</param>
+public sealed record HostInfo(string Machine, int ProcessId, string LibraryVersion);
+
+/// <summary>What a job is going to do.</summary>
+public sealed record Plan
+{
+    /// <summary>In this order.</summary>
+    public IReadOnlyList<PlannedStep> Steps { get; init; } = [];
+}
+
+/// <summary>One step of a plan.</summary>
+public sealed record PlannedStep
+{
+    /// <summary><c>copy:</c> or <c>carryBack:</c> and the module, or <c>await:state</c>.</summary>
+    public string Id { get; init; } = "";
+
+    /// <summary>For people.</summary>
+    public string Title { get; init; } = "";
+
+    /// <summary>The module, where the step is one's.</summary>
+    public string? Module { get; init; }
+
+    /// <summary>The stores that it writes to.</summary>
+    public IReadOnlyList<string> Touches { get; init; } = [];
+
+    /// <summary>How many items it will move, where that is known.</summary>
+    public long? Items { get; init; }
+
+    /// <summary>How much it will move, where that is known.</summary>
+    public long? Bytes { get; init; }
+}
+
+/// <summary>A step that was done.</summary>
+public sealed record StepReport
+{
+    /// <summary>The planned step's.</summary>
+    public string Id { get; init; } = "";
+
+    /// <summary>For people.</summary>
+    public string Title { get; init; } = "";
+
+    /// <summary>The module, where the step is one's.</summary>
+    public string? Module { get; init; }
+
+    /// <summary>When it began.</summary>
+    public DateTimeOffset StartedAt { get; init; }
+
+    /// <summary>How long it took.</summary>
+    public long DurationMs { get; init; }
+
+    /// <summary>How it ended.</summary>
+    public Outcome Outcome { get; init; }
+
+    /// <summary>Lines for people.</summary>
+    public IReadOnlyList<string> Details { get; init; } = [];
+}
+
+/// <summary>What a module did for whom.</summary>
+public enum Purpose
+{
+    /// <summary>It brought a pool's copy at its backup pool up to date.</summary>
+    [JsonStringEnumMemberName("copy")]
+    Copy,
+
+    /// <summary>It gave a pool back what it had lost and its backup pool still held.</summary>
+    [JsonStringEnumMemberName("carryBack")]
+    CarryBack,
+}
+
+/// <summary>How far the export of a module has come.</summary>
+public enum ExportState
+{
+    /// <summary>Nothing was exported yet.</summary>
+    NotInitialized,
+
+    /// <summary>More changes are pending than one batch can carry.</summary>
+    NonSteadyState,
+
+    /// <summary>Every pending change fits into one batch.</summary>
+    SteadyState,
+
+    /// <summary>Nothing is left, the backup pool has imported everything, and the pool makes no changes.</summary>
+    FinalState,
+
+    /// <summary>The last export failed.</summary>
+    ErrorState,
+}
+
+/// <summary>Whether imports of a module work at the backup pool.</summary>
+public enum ImportState
+{
+    /// <summary>They do.</summary>
+    NormalState,
+
+    /// <summary>The last one failed.</summary>
+    ErrorState,
+}
+
+/// <summary>What a job did for one module.</summary>
+public sealed record ModuleReport
+{
+    /// <summary>Its name.</summary>
+    public string Module { get; init; } = "";
+
+    /// <summary>Whether it copied or gave back.</summary>
+    public Purpose Purpose { get; init; }
+
+    /// <summary>Which pool was read and which one written.</summary>
+    public Direction Direction { get; init; } = new("", "");
+
+    /// <summary>How it ended.</summary>
+    public Outcome Outcome { get; init; }
+
+    /// <summary>States and pending changes before.</summary>
+    public ModuleState Before { get; init; } = new();
+
+    /// <summary>States and pending changes after.</summary>
+    public ModuleState After { get; init; } = new();
+
+    /// <summary>What was written and removed.</summary>
+    public Moved Moved { get; init; } = new();
+
+    /// <summary>What a comparison found, where everything was compared.</summary>
+    public Verification? Verification { get; init; }
+
+    /// <summary>Where the destination stands, in the module's own words.</summary>
+    public string? Cursor { get; init; }
+
+    /// <summary>How long it took.</summary>
+    public long DurationMs { get; init; }
+
+    /// <summary>Items that could not be copied while everything else was.</summary>
+    public IReadOnlyList<QuarantinedItem> Quarantined { get; init; } = [];
+
+    /// <summary>What an administrator should know.</summary>
+    public IReadOnlyList<string> Warnings { get; init; } = [];
+
+    /// <summary>What failed.</summary>
+    public IReadOnlyList<ErrorDocument> Errors { get; init; } = [];
+}
+
+/// <summary>From where to where data went.</summary>
+/// <param name="From">The pool that was read.</param>
+/// <param name="To">The pool that was written.</param>
+public sealed record Direction(string From, string To);
+
+/// <summary>Both halves of a module's state, and how much is pending.</summary>
+public sealed record ModuleState
+{
+    /// <summary>The exporting half.</summary>
+    public ExportState Export { get; init; }
+
+    /// <summary>The importing half.</summary>
+    public ImportState Import { get; init; }
+
+    /// <summary>Changes that the standby copy does not hold yet.</summary>
+    public long PendingItems { get; init; }
+
+    /// <summary>Their size, where the module knows it.</summary>
+    public long PendingBytes { get; init; }
+
+    /// <summary>The age of the oldest of them.</summary>
+    public long? LagMs { get; init; }
+}
+
+/// <summary>What was written to and removed from the destination.</summary>
+public sealed record Moved
+{
+    /// <summary>Items written.</summary>
+    public long ItemsWritten { get; init; }
+
+    /// <summary>Items removed.</summary>
+    public long ItemsDeleted { get; init; }
+
+    /// <summary>Bytes written.</summary>
+    public long Bytes { get; init; }
+
+    /// <summary>Batches exported and imported.</summary>
+    public long Batches { get; init; }
+}
+
+/// <summary>What a comparison of a store and its copy found.</summary>
+public sealed record Verification
+{
+    /// <summary>Why everything was compared.</summary>
+    public IReadOnlyList<string> Reasons { get; init; } = [];
+
+    /// <summary>Items of the source.</summary>
+    public long ComparedItems { get; init; }
+
+    /// <summary>Items that were wrong, missing or superfluous at the destination.</summary>
+    public long DifferingItems { get; init; }
+
+    /// <summary>How many of these were put right.</summary>
+    public long RepairedItems { get; init; }
+
+    /// <summary>Where they were.</summary>
+    public IReadOnlyList<Differing> Differing { get; init; } = [];
+}
+
+/// <summary>How much differed in one place.</summary>
+/// <param name="Name">The table, folder or kind of document.</param>
+/// <param name="Items">How many items.</param>
+public sealed record Differing(string Name, long Items);
+
+/// <summary>An item that could not be copied.</summary>
+/// <param name="Item">Which.</param>
+/// <param name="Reason">Why.</param>
+/// <param name="Advice">What to do.</param>
+public sealed record QuarantinedItem(string Item, string Reason, string Advice);

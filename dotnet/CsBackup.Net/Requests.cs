@@ -1,0 +1,62 @@
+namespace CsBackup;
+
+/// <summary>What a job is asked to do.</summary>
+public abstract record JobRequest
+{
+    /// <summary>The pool.</summary>
+    public required string PoolFqdn { get; init; }
+
+    /// <summary>Whether the topology comes from the local replica.</summary>
+    public bool LocalStore { get; init; }
+
+    /// <summary>Whether deletions beyond the safety share are allowed.</summary>
+    public bool Force { get; init; }
+
+    /// <summary>Whether everything is compared, however little has changed, and what differs is repaired.</summary>
+    public bool Verify { get; init; }
+
+    /// <summary>Whether to plan only.</summary>
+    public bool WhatIf { get; init; }
+
+    /// <summary>How often a failed call is tried again; null for the default.</summary>
+    public int? RetryCount { get; init; }
+
+    /// <summary>How long to wait for another job of the same pool and direction, in milliseconds.</summary>
+    public long WaitForLeaseMs { get; init; }
+}
+
+/// <summary>A category of modules.</summary>
+public enum Category
+{
+    /// <summary>User store and content store.</summary>
+    UserData,
+
+    /// <summary>The Central Management store.</summary>
+    CMS,
+}
+
+/// <summary>Backs a pool up.</summary>
+public sealed record BackupRequest : JobRequest
+{
+    /// <summary>Which modules; null for all.</summary>
+    public Category? Category { get; init; }
+
+    /// <summary>Whether to begin only when nothing is left to export.</summary>
+    public bool FullBackup { get; init; }
+
+    /// <summary>Whether to begin only when every pending change fits into one batch.</summary>
+    public bool SteadyState { get; init; }
+
+    /// <summary>Whether to back up only a pool that is failed over.</summary>
+    public bool FailedOverPoolOnly { get; init; }
+
+    /// <summary>The pause between two looks at an awaited state, in milliseconds; null for the default.</summary>
+    public long? WaitTimeMs { get; init; }
+}
+
+/// <summary>Synchronizes a pool with its backup pool.</summary>
+public sealed record SyncRequest : JobRequest
+{
+    /// <summary>Full or short names; none for all modules.</summary>
+    public IReadOnlyList<string> Modules { get; init; } = [];
+}
