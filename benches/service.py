@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "tests" / "servers"))
-from cs_backup import CsBackup  # noqa: E402
+sys.path.append(str(ROOT / "examples" / "hosts" / "python"))
+from cs_backup import BackupService  # noqa: E402
 
 LIBRARY = Path(os.environ.get("CSBACKUP_LIBRARY", ROOT / "target" / "release" / "libcs_backup.so"))
 # Longer than any workload takes.
@@ -70,7 +70,7 @@ def sync(service, request):
     Path("/proc/self/clear_refs").write_text("5")
     before = resident_kib("VmRSS")
     started = time.perf_counter()
-    report = service.sync(**request)
+    report = service.sync(timeout=JOB_SECONDS, **request)
     seconds = time.perf_counter() - started
     if report["outcome"] != "Succeeded":
         return {"error": json.dumps(report)}
@@ -79,7 +79,7 @@ def sync(service, request):
 
 def serve(deployment):
     """Answers until there are no more lines."""
-    with CsBackup(deployment, LIBRARY, JOB_SECONDS) as service:
+    with BackupService(deployment, LIBRARY) as service:
         for line in sys.stdin:
             document = json.loads(line)
             if "sync" in document:

@@ -19,7 +19,7 @@ fi
 
 echo "pwsh is not on PATH: this runs through the C host instead."
 host=target/release/backup_host
-gcc -std=c11 -O1 -Wall -Wextra -Werror -pedantic -Iinclude tests/hosts/c/backup_host.c -o "$host" "$CSBACKUP_LIBRARY" -Wl,-rpath,"$PWD/target/release"
+gcc -std=c11 -O1 -Wall -Wextra -Werror -pedantic -Iinclude examples/hosts/c/backup_host.c -o "$host" "$CSBACKUP_LIBRARY" -Wl,-rpath,"$PWD/target/release"
 say() { printf '\n== %s\n' "$*"; }
 pool=atl-cs-001.litwareinc.com
 say "A sample deployment: two pools, 200 users each with contacts, 300 files, a Central Management store"

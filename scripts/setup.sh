@@ -42,6 +42,8 @@ setup_build() {
 setup_tests() {
     setup_build
     install g++ binutils sqlite3 valgrind chromium tmux prosody lua5.4 lua-dbi-sqlite3 python3 python3-slixmpp python3-aiohttp
+    # A Node that was not installed as Debian's own packages brings its npm along.
+    command -v npm >/dev/null || install nodejs npm
     # Rust's sanitizer runtimes are gcc's here; its C hosts need them.
     install libasan8 libubsan1 libtsan2
 }

@@ -56,8 +56,9 @@ fi
 part 'the library and its header' cargo build --quiet
 counted 'unit and integration tests' cargo test --quiet
 counted 'C hosts and the ABI' env CSB_SANITIZE_LIBRARY=1 tests/abi/run.sh
-counted 'C# host' tests/hosts/csharp/run.sh
+counted 'CsBackup.Net and its package' tests/hosts/csharp/run.sh
 counted 'PowerShell module' tests/hosts/powershell/run.sh
+counted 'every host on the same deployment' tests/hosts/test_hosts.py
 counted 'real servers' tests/servers/run.sh
 counted 'the HTML report in a browser' report_in_browser
 

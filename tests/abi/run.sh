@@ -12,6 +12,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 library=$(realpath -m -- "${CSBACKUP_LIBRARY:-$target/debug/libcs_backup.so}")
 hosts=$root/tests/hosts/c
+examples=$root/examples/hosts/c
 header=$root/include/cs_backup.h
 if [ ! -r "$library" ]; then
     echo "There is no library at $library: build it with 'cargo build', or name it in CSBACKUP_LIBRARY." >&2
@@ -22,7 +23,7 @@ fi
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-strict=(-Wall -Wextra -Werror -pedantic -g -I"$root/include" -I"$hosts")
+strict=(-Wall -Wextra -Werror -pedantic -g -I"$root/include" -I"$hosts" -I"$examples")
 sanitizers=(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 
 # Libraries are found by the path that they were linked from. A sanitized library takes its sanitizer from the program.
@@ -83,7 +84,7 @@ if ! has "${CC:-gcc}" || ! has "${CXX:-g++}"; then
 else
     # The blocks of docs/abi.md, exactly as they stand there.
     awk '/^```c$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$root/docs/abi.md" >"$work/guide.c"
-    sources=("$hosts/backup_host.c" "$hosts/abi_test.c" "$work/guide.c")
+    sources=("$examples/backup_host.c" "$hosts/abi_test.c" "$work/guide.c")
     for source in "${sources[@]}"; do
         name=$(basename "$source" .c)
         check "$name.c compiles as C11 without a warning" compile_c "$work/$name" "$source" "${sanitizers[@]}"

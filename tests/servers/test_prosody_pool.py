@@ -12,19 +12,23 @@ import tempfile
 import threading
 import time
 import traceback
+from pathlib import Path
 
 import pools
 import users
 from client import Client, Refused, Stopwatch
-from cs_backup import CsBackup, library_path
 from ledger import Ledger
 from pools import ATLANTA, CHICAGO, Pools
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "examples" / "hosts" / "python"))
+from cs_backup import BackupService, library_path  # noqa: E402
 
 DATA_CONF = "ConfServices.DataConf"
 
 # Enough for the change log to be filled, exported and pruned again and again while people write.
 PROMISES_WANTED = 800
 JOBS_WANTED = 20
+JOB_SECONDS = 60
 WORK_WITHIN_SECONDS = 60
 
 RESTORED_WITHIN_SECONDS = 30
@@ -51,7 +55,7 @@ def pool_one_and_its_backup_pool_run(scenario):
     scenario.stack.enter_context(deployment.atlanta)
     scenario.stack.enter_context(deployment.chicago)
     scenario.original_schema = pools.schema(deployment.atlanta.database)
-    scenario.service = scenario.stack.enter_context(CsBackup(deployment.deployment_file))
+    scenario.service = scenario.stack.enter_context(BackupService(deployment.deployment_file))
     published = scenario.service.request("publishTopology", file=str(deployment.topology_file))
     expect_equal(sorted(published["pools"]), [ATLANTA, CHICAGO])
 
@@ -70,7 +74,7 @@ async def _work_and_back_up(scenario):
                 group.create_task(users.work(server, user, scenario.ledger, scenario.stopwatch, nobody_works))
             await asyncio.to_thread(_back_up_and_sync, scenario, enough_jobs)
             scenario.last_sync_began = time.monotonic()
-            scenario.reports.append(await asyncio.to_thread(scenario.service.sync, poolFqdn=ATLANTA))
+            scenario.reports.append(await asyncio.to_thread(scenario.service.sync, timeout=JOB_SECONDS, poolFqdn=ATLANTA))
             nobody_works.set()
     except TimeoutError:
         raise TimeoutError(
@@ -83,8 +87,8 @@ async def _work_and_back_up(scenario):
 def _back_up_and_sync(scenario, stop):
     """Alternates between both commands until the users have written enough; a thread of its own runs it."""
     while not stop.is_set() and (len(scenario.ledger) < PROMISES_WANTED or len(scenario.reports) < JOBS_WANTED):
-        scenario.reports.append(scenario.service.backup(poolFqdn=ATLANTA))
-        scenario.reports.append(scenario.service.sync(poolFqdn=ATLANTA))
+        scenario.reports.append(scenario.service.backup(timeout=JOB_SECONDS, poolFqdn=ATLANTA))
+        scenario.reports.append(scenario.service.sync(timeout=JOB_SECONDS, poolFqdn=ATLANTA))
 
 
 def every_job_succeeded(scenario):
@@ -148,12 +152,12 @@ async def _save_and_find_a_contact(server):
 def lost_uploads_come_back_from_the_backup_pool(scenario):
     deployment, service = scenario.pools, scenario.service
     # The users have stopped, so this copy is complete.
-    expect_equal(service.sync(poolFqdn=ATLANTA)["outcome"], "Succeeded")
+    expect_equal(service.sync(timeout=JOB_SECONDS, poolFqdn=ATLANTA)["outcome"], "Succeeded")
     uploads = deployment.atlanta.uploads
     before = pools.files(uploads)
     for name in before:
         (uploads / name).unlink()
-    report = service.sync(poolFqdn=CHICAGO, modules=[DATA_CONF])
+    report = service.sync(timeout=JOB_SECONDS, poolFqdn=CHICAGO, modules=[DATA_CONF])
     expect_equal(report["outcome"], "Succeeded", _complaints(report))
     _await_steady_state(service)
     after = pools.files(uploads)
@@ -175,7 +179,7 @@ def _await_steady_state(service):
 
 
 def next_sync_keeps_what_was_restored(scenario):
-    report = scenario.service.sync(poolFqdn=ATLANTA)
+    report = scenario.service.sync(timeout=JOB_SECONDS, poolFqdn=ATLANTA)
     expect_equal(report["outcome"], "Succeeded", _complaints(report))
     expect_equal(sum(module["moved"]["itemsDeleted"] for module in report["modules"]), 0)
     standby, active = pools.files(scenario.pools.standby_uploads), pools.files(scenario.pools.atlanta.uploads)

@@ -1,13 +1,13 @@
 /*
  * An example host: backs a pool up, or synchronizes it with its backup pool, and shows what happens.
  *
- *     backup_host DEPLOYMENT.toml POOL [--sync] [--report FILE.html] [--cancel-after-ms N]
+ *     backup_host DEPLOYMENT.toml POOL [--sync] [--report FILE] [--cancel-after-ms N]
  *     backup_host --sample FOLDER
  *
- * The second form makes a sample deployment and prints the path of its deployment file. Exit code: 0 succeeded or nothing
+ * The report is kept as HTML, or, in FILE.json, as JSON. The second form makes a sample deployment and prints the path of its deployment file. Exit code: 0 succeeded or nothing
  * to do, 1 failed, 2 wrong usage, 3 succeeded with warnings, 4 cancelled (Ctrl+C cancels).
  *
- * cc -std=c11 -Iinclude backup_host.c -Ltarget/release -lcs_backup -o backup_host
+ * cc -std=c11 -Iinclude examples/hosts/c/backup_host.c -Ltarget/release -lcs_backup -Wl,-rpath,target/release -o backup_host
  */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime, isatty, sigaction */
 
@@ -346,7 +346,13 @@ static bool save(const char *file, const char *text)
     return written;
 }
 
-/* The job has ended: shows its report, keeps the HTML page where one was asked for, and forgets the job. */
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), wanted = strlen(end);
+    return length >= wanted && strcmp(text + length - wanted, end) == 0;
+}
+
+/* The job has ended: shows its report, keeps it where that was asked for, and forgets the job. */
 static int conclude(const csb_service *service, uint64_t job, const options *options)
 {
     char *report = NULL, *error = NULL;
@@ -356,12 +362,12 @@ static int conclude(const csb_service *service, uint64_t job, const options *opt
     int code = show_report(report);
     csb_string_free(report);
     if (options->report_file != NULL) {
-        char *page = NULL;
-        if (!succeeded(csb_job_report(service, job, CSB_REPORT_HTML, &page, &error), &error) ||
-            !save(options->report_file, page)) {
+        int32_t format = ends_with(options->report_file, ".json") ? CSB_REPORT_JSON : CSB_REPORT_HTML;
+        char *kept = NULL;
+        if (!succeeded(csb_job_report(service, job, format, &kept, &error), &error) || !save(options->report_file, kept)) {
             code = EXIT_FAILED;
         }
-        csb_string_free(page);
+        csb_string_free(kept);
     }
     if (!succeeded(csb_job_release(service, job, &error), &error)) {
         code = EXIT_FAILED;
@@ -454,7 +460,7 @@ int main(int count, char **arguments)
     const char *sample = count == 3 && strcmp(arguments[1], "--sample") == 0 ? arguments[2] : NULL;
     if (sample == NULL && !parse(count, arguments, &options)) {
         fprintf(stderr,
-                "usage: %s DEPLOYMENT.toml POOL [--sync] [--report FILE.html] [--cancel-after-ms N]\n"
+                "usage: %s DEPLOYMENT.toml POOL [--sync] [--report FILE] [--cancel-after-ms N]\n"
                 "       %s --sample FOLDER\n",
                 arguments[0], arguments[0]);
         return EXIT_USAGE;
