@@ -11,6 +11,7 @@ mod server;
 mod standby;
 mod traps;
 mod verify;
+mod virtual_tables;
 
 use std::path::{Path, PathBuf};
 

@@ -14,7 +14,7 @@ use super::datum::Row;
 use super::digest::{BUCKETS, Digester, encoded};
 use super::import::Import;
 use super::pair::Run;
-use super::schema::{SchemaObject, Table, objects};
+use super::schema::{SchemaObject, Table};
 use super::sides::{Keys, Told, at_both};
 use super::source::{is_damage_at, is_log_damage};
 use super::standby;
@@ -79,7 +79,12 @@ impl Run<'_> {
         if !self.reasons.contains(&Reason::Touched) {
             return Ok(());
         }
-        let present = objects(standby).map_err(|cause| sqlite_error("read", path, &cause))?;
+        let present = self
+            .source
+            .capture
+            .schema
+            .objects_of(standby)
+            .map_err(|cause| sqlite_error("read", path, &cause))?;
         let is_wanted = |name: &str| wanted.iter().any(|object| object.name == name);
         let intruders: Vec<String> = present
             .iter()
@@ -117,7 +122,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn is_source_damage(&self, error: &Error) -> bool {
+    pub(super) fn is_source_damage(&self, error: &Error) -> bool {
         is_damage_at(error, self.source.path) && !is_log_damage(error)
     }
 

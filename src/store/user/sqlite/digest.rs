@@ -113,8 +113,7 @@ impl Digester {
         for at in 0..self.width {
             encode(row.get_ref(first + at)?, buffer);
         }
-        let sum = u128::from_le_bytes(first_bytes(blake3::hash(buffer).as_bytes()));
-        Ok(RowDigest { bucket, sum, weight })
+        Ok(RowDigest { bucket, sum: sum_of(buffer), weight })
     }
 
     /// The key of a row.
@@ -135,7 +134,7 @@ pub(super) fn encoded(key: &[Datum]) -> Vec<u8> {
 }
 
 /// A value with its storage class and, where it has no fixed length, its length: no two rows are written alike.
-fn encode(value: ValueRef<'_>, into: &mut Vec<u8>) {
+pub(super) fn encode(value: ValueRef<'_>, into: &mut Vec<u8>) {
     let mut sized = |class: u8, bytes: &[u8]| {
         into.push(class);
         into.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
@@ -154,6 +153,11 @@ fn encode(value: ValueRef<'_>, into: &mut Vec<u8>) {
         ValueRef::Text(bytes) => sized(3, bytes),
         ValueRef::Blob(bytes) => sized(4, bytes),
     }
+}
+
+/// What an encoded row adds.
+pub(super) fn sum_of(encoded: &[u8]) -> u128 {
+    u128::from_le_bytes(first_bytes(blake3::hash(encoded).as_bytes()))
 }
 
 fn first_bytes<const N: usize>(bytes: &[u8]) -> [u8; N] {

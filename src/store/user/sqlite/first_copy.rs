@@ -69,7 +69,7 @@ impl Run<'_> {
             .map_err(|cause| sqlite_error("create", &fresh, &cause))?;
         let wanted = self.source.objects(self.work)?;
         let mut import = self.begin_import(&connection, &fresh);
-        import.align_tables(&wanted)?;
+        import.align_tables(&wanted, &self.source.capture.schema)?;
         self.end_import(import);
         let copy = RowCopy::begin(&connection, &fresh, self.source, self.work)?;
         self.copy_rows(copy)

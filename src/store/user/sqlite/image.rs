@@ -13,9 +13,9 @@ use super::pages::{self, Copied, PagesDone, copy_pages, is_about_source};
 use super::reserved::own_objects;
 use super::schema::{Schema, SchemaObject, objects};
 use super::source::{Source, patiently};
-use super::standby;
 use super::visit::count_rows;
 use super::write_behind::WriteBehind;
+use super::{module_free, standby};
 use crate::error::Result;
 use crate::store::Progress;
 use crate::store::sqlite::{Access, open, quote, sqlite_error};
@@ -184,11 +184,16 @@ fn drop_own(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn empty(connection: &Connection, table: &SchemaObject) -> rusqlite::Result<()> {
-    let name = quote(&table.name);
     if table.is_virtual() {
-        connection.execute_batch(&format!("DROP TABLE {name}; {}", table.sql))?;
+        for object in
+            objects(connection)?.iter().filter(|object| object.shadow_of.as_ref() == Some(&table.name))
+        {
+            module_free::drop_table(connection, object)?;
+        }
+        module_free::drop_table(connection, table)?;
+        module_free::create_empty(connection, table)?;
     } else {
-        connection.execute(&format!("DELETE FROM {name}"), [])?;
+        connection.execute(&format!("DELETE FROM {}", quote(&table.name)), [])?;
     }
     // The server's own figures about the table hold some of its values.
     for figures in ["sqlite_stat1", "sqlite_stat4"] {

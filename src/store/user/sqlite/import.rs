@@ -8,15 +8,15 @@ use rusqlite::{Connection, ErrorCode, params_from_iter};
 use super::datum::{Datum, Row};
 use super::digest::encoded;
 use super::salvage;
-use super::schema::{SchemaObject, Table, column_list, objects};
+use super::schema::{Schema, SchemaObject, Table, column_list};
 use super::source::{Span, TableBatch, key_condition, values_of};
-use super::{sequences, standby};
+use super::{module_free, sequences, standby};
 use crate::error::Result;
 use crate::report::{Moved, QuarantinedItem};
 use crate::store::sqlite::{quote, sqlite_error};
 
 /// What to do about a damaged user store.
-const DAMAGE_ADVICE: &str = "Check the user store with `PRAGMA integrity_check` and repair it, for instance with `REINDEX` or `.recover` of sqlite3, or from the standby copy. What the standby copy holds of it stays there; it is copied again by every job.";
+pub(super) const DAMAGE_ADVICE: &str = "Check the user store with `PRAGMA integrity_check` and repair it, for instance with `REINDEX` or `.recover` of sqlite3, or from the standby copy. What the standby copy holds of it stays there; it is copied again by every job.";
 
 /// Where an import stood before a table was tried.
 pub(super) struct Tried {
@@ -42,11 +42,15 @@ impl Import<'_> {
     ///
     /// # Errors
     /// Failures of the database.
-    pub(super) fn align_tables(&mut self, wanted: &[SchemaObject]) -> Result<BTreeSet<String>> {
+    pub(super) fn align_tables(
+        &mut self,
+        wanted: &[SchemaObject],
+        schema: &Schema,
+    ) -> Result<BTreeSet<String>> {
         let mut renewed = BTreeSet::new();
         let mut differs = false;
         self.run(|connection, _| {
-            let present = objects(connection)?;
+            let present = schema.objects_of(connection)?;
             differs = present != wanted;
             if !differs {
                 return Ok(());
@@ -56,12 +60,20 @@ impl Import<'_> {
                 let kind = object.kind.to_ascii_uppercase();
                 connection.execute_batch(&format!("DROP {kind} IF EXISTS {}", quote(&object.name)))?;
             }
-            for object in present.iter().filter(|object| object.kind == "table" && !wanted.contains(object)) {
-                connection.execute_batch(&format!("DROP TABLE {}", quote(&object.name)))?;
+            let tables = |objects: &[SchemaObject], others: &[SchemaObject]| -> Vec<SchemaObject> {
+                let is_alone = |object: &&SchemaObject| object.kind == "table" && !others.contains(object);
+                objects.iter().filter(is_alone).cloned().collect()
+            };
+            for table in tables(&present, wanted) {
+                module_free::drop_table(connection, &table)?;
             }
-            for object in wanted.iter().filter(|object| object.kind == "table" && !present.contains(object)) {
-                connection.execute_batch(&object.sql)?;
-                renewed.insert(object.name.clone());
+            for table in tables(wanted, &present) {
+                if schema.excluded.contains(&table.name) {
+                    module_free::create_empty(connection, &table)?;
+                } else {
+                    module_free::create_table(connection, &table)?;
+                }
+                renewed.insert(table.name);
             }
             Ok(())
         })?;
@@ -73,12 +85,12 @@ impl Import<'_> {
     ///
     /// # Errors
     /// Failures of the database.
-    pub(super) fn create_rest(&mut self, wanted: &[SchemaObject]) -> Result<()> {
+    pub(super) fn create_rest(&mut self, wanted: &[SchemaObject], schema: &Schema) -> Result<()> {
         if !self.schema_differs {
             return Ok(());
         }
         self.run(|connection, _| {
-            let present = objects(connection)?;
+            let present = schema.objects_of(connection)?;
             for object in wanted.iter().filter(|object| !present.contains(object)) {
                 connection.execute_batch(&object.sql)?;
             }
@@ -253,7 +265,7 @@ impl Import<'_> {
     /// # Errors
     /// Failures of the database.
     pub(super) fn try_table(&mut self) -> Result<Tried> {
-        self.run(|connection, _| connection.execute_batch("SAVEPOINT csb_table"))?;
+        self.begin_part("csb_table")?;
         Ok(Tried { moved: self.moved.clone(), quarantined: self.quarantined.len() })
     }
 
@@ -262,7 +274,31 @@ impl Import<'_> {
     /// # Errors
     /// Failures of the database.
     pub(super) fn keep(&mut self) -> Result<()> {
-        self.run(|connection, _| connection.execute_batch("RELEASE csb_table"))
+        self.end_part("csb_table")
+    }
+
+    /// Begins a part of the import that may be undone by itself.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn begin_part(&mut self, name: &str) -> Result<()> {
+        self.run(|connection, _| connection.execute_batch(&format!("SAVEPOINT {name}")))
+    }
+
+    /// Keeps what was written in a part.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn end_part(&mut self, name: &str) -> Result<()> {
+        self.run(|connection, _| connection.execute_batch(&format!("RELEASE {name}")))
+    }
+
+    /// Takes back what was written in a part.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn undo_part(&mut self, name: &str) -> Result<()> {
+        self.run(|connection, _| connection.execute_batch(&format!("ROLLBACK TO {name}; RELEASE {name}")))
     }
 
     /// Takes back what was written to a table since [`Import::try_table`], and prepares to add rows with
@@ -275,9 +311,10 @@ impl Import<'_> {
         self.quarantined.truncate(tried.quarantined);
         let of_table = format!("{} (", table.name);
         self.quarantined.retain(|item| !item.item.starts_with(&of_table));
+        self.undo_part("csb_table")?;
         self.run(|connection, _| {
             connection.execute_batch(
-                "ROLLBACK TO csb_table; RELEASE csb_table; DROP TABLE IF EXISTS temp.csb_merged;
+                "DROP TABLE IF EXISTS temp.csb_merged;
                  CREATE TEMP TABLE csb_merged (key BLOB PRIMARY KEY) WITHOUT ROWID",
             )?;
             standby::forget_quarantined(connection, table)
@@ -340,7 +377,7 @@ fn update_query(table: &Table) -> Option<String> {
 
 /// `OR REPLACE`: a row in the way has another value of a unique column at the source by now, so its key is in the log
 /// after this one.
-fn insert_query(table: &Table) -> String {
+pub(super) fn insert_query(table: &Table) -> String {
     let marks = (1..=table.columns.len()).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
     format!(
         "INSERT OR REPLACE INTO {} ({}) VALUES ({marks})",

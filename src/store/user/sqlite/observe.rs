@@ -4,9 +4,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::capture;
+use super::look::of_database;
 use super::pair::SqlitePair;
 use super::schema::Schema;
 use super::seen;
+use super::shadow;
 use super::source::row_count;
 use super::standby::{self, Found};
 use super::start::{Reason, Standing, standing};
@@ -43,8 +45,24 @@ impl SqlitePair {
             _ => None,
         };
         let mut seen = pending(&source, &cursor).map_err(failed)?;
+        seen.pending += self.changed_virtual_tables(&source)?;
         seen.to_compare = reason.map(|reason| reason.outlook());
         Ok(seen)
+    }
+
+    /// How many virtual tables may have been written to since the last job.
+    fn changed_virtual_tables(&self, source: &Connection) -> Result<u64> {
+        let standby = open(&self.standby, Access::Read)?;
+        let known = shadow::known(&standby).map_err(|cause| sqlite_error("read", &self.standby, &cause))?;
+        if known.is_empty() {
+            return Ok(0);
+        }
+        let schema = Schema::read(source, &self.source, &self.config)?;
+        if shadow::is_untouched(&schema, &known, of_database(&self.source).as_ref()) {
+            return Ok(0);
+        }
+        shadow::count_changed(source, &schema, &known)
+            .map_err(|cause| sqlite_error("read", &self.source, &cause))
     }
 
     fn before_first_copy(&self, source: &Connection) -> Result<PairObservation> {

@@ -12,15 +12,16 @@ use super::capture;
 use super::damage::{self, Copying, DAMAGED};
 use super::datum::Row;
 use super::import::Import;
-use super::schema::{Table, objects};
+use super::look::of_database;
+use super::schema::Table;
 use super::seen;
 use super::source::{
-    BATCH_CHANGES, LOCK_PATIENCE, Source, is_damage_at, is_log_damage, is_schema_change, of_the_log,
+    BATCH_CHANGES, LOCK_PATIENCE, Slice, Source, is_damage_at, is_log_damage, is_schema_change, of_the_log,
     patiently, while_busy,
 };
 use super::standby;
 use super::start::{Reason, Start};
-use super::{restore, sequences, traces};
+use super::{restore, sequences, shadow, traces};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::sqlite::{Access, OpenedFile, open, sqlite_error};
 use crate::store::user::{Cursor, PairObservation, PairOutcome, UserStorePair, Work};
@@ -213,16 +214,18 @@ impl Run<'_> {
     /// Whether there is nothing to do at all, so that an idle run writes to neither side.
     fn is_idle(&self, standby: &Connection, path: &Path, position: i64) -> Result<bool> {
         let failed = |cause| sqlite_error("read", path, &cause);
+        let schema = &self.source.capture.schema;
         Ok(self.reasons.is_empty()
             && self.source.last_position(self.work)? == position
             && !standby::has_quarantined(standby).map_err(failed)?
-            && self.source.objects(self.work)? == objects(standby).map_err(failed)?
-            && sequences::are(
-                standby,
-                &self.source.capture.schema.objects,
-                &self.source.sequences(self.work)?,
+            && shadow::is_untouched(
+                schema,
+                &shadow::known(standby).map_err(failed)?,
+                of_database(self.source.path).as_ref(),
             )
-            .map_err(failed)?)
+            && self.source.objects(self.work)? == schema.objects_of(standby).map_err(failed)?
+            && sequences::are(standby, &schema.objects, &self.source.sequences(self.work)?)
+                .map_err(failed)?)
     }
 
     /// Fills a copy from a position on until it equals the source at one position, and moves its cursor there. Rows
@@ -239,21 +242,40 @@ impl Run<'_> {
         destination.pragma_update(None, "ignore_check_constraints", true).map_err(failed)?;
         let wanted = self.source.objects(self.work)?;
         self.name_intruders(destination, path, &wanted)?;
+        let changes_before = destination.total_changes();
+        let verifies = !self.reasons.is_empty();
         let mut import = self.begin_import(destination, path);
-        let mut renewed = import.align_tables(&wanted)?;
+        let aligned = import.align_tables(&wanted, &self.source.capture.schema)?;
+        let mut renewed = aligned.clone();
         renewed.extend(standby::take_damaged(destination).map_err(failed)?);
         self.retry_quarantined(&mut import, path, &renewed)?;
         self.copy_whole(&mut import, &renewed)?;
-        import.create_rest(&wanted)?;
+        import.create_rest(&wanted, &self.source.capture.schema)?;
         let mut position = self.replay(&mut import, start, renewed)?;
-        while !self.reasons.is_empty() {
-            self.mend_fence(destination, path, &wanted)?;
-            let reasons = std::mem::take(&mut self.reasons);
-            self.compare(&mut import, position, &reasons)?;
-            position = self.replay(&mut import, position, BTreeSet::new())?;
-        }
-        let token = self.source.barrier(position, confirmed, self.work)?;
-        let cursor = Cursor { store_id: self.source.capture.store_id, position, token };
+        let followed = loop {
+            while !self.reasons.is_empty() {
+                self.mend_fence(destination, path, &wanted)?;
+                let reasons = std::mem::take(&mut self.reasons);
+                self.compare(&mut import, position, &reasons)?;
+                position = self.replay(&mut import, position, BTreeSet::new())?;
+            }
+            let followed;
+            (position, followed) = self.follow_virtual_tables(&mut import, position, &aligned, verifies)?;
+            if self.reasons.is_empty() {
+                break followed;
+            }
+        };
+        let is_as_before =
+            !verifies && !import.schema_differs && destination.total_changes() == changes_before;
+        let cursor = match confirmed.filter(|confirmed| is_as_before && confirmed.position == position) {
+            // The source may have been written to where nothing is copied from.
+            Some(confirmed) => confirmed.clone(),
+            None => {
+                let token = self.source.barrier(position, confirmed, self.work)?;
+                Cursor { store_id: self.source.capture.store_id, position, token }
+            }
+        };
+        self.remember_virtual_tables(destination, path, followed)?;
         standby::set_cursor(destination, &cursor, self.work.generation).map_err(failed)?;
         self.end_import(import);
         Ok(cursor)
@@ -261,7 +283,12 @@ impl Run<'_> {
 
     /// Replays the log after a position until a slice of it reaches its end; the position there. The tables that were
     /// just copied whole need not be again because the log says so.
-    fn replay(&mut self, import: &mut Import<'_>, start: i64, copied: BTreeSet<String>) -> Result<i64> {
+    pub(super) fn replay(
+        &mut self,
+        import: &mut Import<'_>,
+        start: i64,
+        copied: BTreeSet<String>,
+    ) -> Result<i64> {
         let mut whole = copied;
         let mut missing = 0;
         let mut renewed = BTreeSet::new();
@@ -272,11 +299,7 @@ impl Run<'_> {
         let mut unindexed = BTreeSet::new();
         loop {
             let slice = self.source.changes(position, self.work)?;
-            for (name, batch) in &slice.tables {
-                if let Some(table) = self.source.capture.schema.table(name) {
-                    import.replace(table, batch)?;
-                }
-            }
+            self.replace_slice(import, &slice)?;
             whole = slice.whole.iter().filter(|name| !whole.contains(*name)).cloned().collect();
             whole.extend(slice.unindexed.iter().cloned());
             self.copy_whole(import, &whole)?;
@@ -315,6 +338,16 @@ impl Run<'_> {
             self.reasons.push(Reason::LogGap(missing));
         }
         Ok(position)
+    }
+
+    /// Replaces the rows of the keys that a slice of the log names.
+    pub(super) fn replace_slice(&self, import: &mut Import<'_>, slice: &Slice) -> Result<()> {
+        for (name, batch) in &slice.tables {
+            if let Some(table) = self.source.capture.schema.table(name) {
+                import.replace(table, batch)?;
+            }
+        }
+        Ok(())
     }
 
     /// An import that goes on counting what the run did.

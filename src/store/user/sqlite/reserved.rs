@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::PREFIX;
 use crate::error::{Error, ErrorKind};
 
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 11] = [
     "csb_store",
     "csb_table",
     "csb_change",
@@ -16,6 +16,7 @@ const TABLES: [&str; 10] = [
     "csb_former",
     "csb_copy",
     "csb_copy_after",
+    "csb_shadow",
 ];
 
 /// Whether an object with our prefix was made by this product.

@@ -65,7 +65,8 @@ pub(super) fn restore(pair: &SqlitePair, work: &Work<'_>) -> Result<PairOutcome>
         standby::drop_fence(&transaction)
             .and_then(|()| {
                 transaction.execute_batch(
-                    "DROP TABLE csb_standby; DROP TABLE csb_quarantine; DROP TABLE csb_damaged",
+                    "DROP TABLE csb_standby; DROP TABLE csb_quarantine; DROP TABLE csb_damaged;
+                     DROP TABLE IF EXISTS csb_shadow",
                 )
             })
             .and_then(|()| {

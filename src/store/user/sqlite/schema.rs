@@ -1,12 +1,13 @@
 //! What tables a database has, and by what their rows are told apart.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, Row};
 
 use super::conflicts::{Conflict, Shape, conflicts};
 use super::keys::choose_key;
+use super::kinds::Kinds;
+use super::shadow::VirtualTable;
 use super::{PREFIX, reserved};
 use crate::error::{Error, Result};
 use crate::store::sqlite::{quote, sqlite_error};
@@ -21,6 +22,8 @@ pub(super) struct SchemaObject {
     /// The table that an index or trigger belongs to.
     pub(super) table: String,
     pub(super) sql: String,
+    /// The virtual table whose content it is a part of.
+    pub(super) shadow_of: Option<String>,
 }
 
 impl SchemaObject {
@@ -98,6 +101,8 @@ pub(super) struct Column {
 pub(super) struct Schema {
     /// Tables whose rows are copied.
     pub(super) tables: Vec<Table>,
+    /// Virtual tables whose shadow tables are compared.
+    pub(super) virtual_tables: Vec<VirtualTable>,
     /// All of the server's own objects.
     pub(super) objects: Vec<SchemaObject>,
     /// Names of tables that the topology leaves out: they are copied empty.
@@ -123,6 +128,17 @@ impl Schema {
         })
     }
 
+    /// The server's own objects in a database of this schema, without the shadow tables of virtual tables that travel empty:
+    /// these are made with them.
+    pub(super) fn objects_of(&self, connection: &Connection) -> rusqlite::Result<Vec<SchemaObject>> {
+        let mut objects = objects(connection)?;
+        let is_excluded = |object: &SchemaObject| {
+            object.shadow_of.as_ref().is_some_and(|table| self.excluded.contains(table))
+        };
+        objects.retain(|object| !is_excluded(object));
+        Ok(objects)
+    }
+
     /// The table of this name.
     pub(super) fn table(&self, name: &str) -> Option<&Table> {
         self.tables.iter().find(|table| table.name == name)
@@ -134,17 +150,18 @@ pub(super) fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "schema_version", |row| row.get(0))
 }
 
-/// The server's own objects, in an order in which they can be created; ours and SQLite's are left out, and the tables
-/// that hold a virtual table's content, which are made with it.
+/// The server's own objects, in an order in which they can be created; ours and SQLite's are left out.
 pub(super) fn objects(connection: &Connection) -> rusqlite::Result<Vec<SchemaObject>> {
+    let kinds = Kinds::read(connection)?;
     let mut statement = connection.prepare(
         "SELECT type, name, tbl_name, sql FROM sqlite_schema
          WHERE sql IS NOT NULL AND lower(substr(name, 1, 4)) <> ?1 AND substr(name, 1, 7) <> 'sqlite_'
-           AND tbl_name NOT IN (SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'shadow')
          ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 WHEN 'view' THEN 2 ELSE 3 END, name",
     )?;
     let object = |row: &Row<'_>| {
-        Ok(SchemaObject { kind: row.get(0)?, name: row.get(1)?, table: row.get(2)?, sql: row.get(3)? })
+        let table: String = row.get(2)?;
+        let shadow_of = kinds.shadow_of(&table);
+        Ok(SchemaObject { kind: row.get(0)?, name: row.get(1)?, table, sql: row.get(3)?, shadow_of })
     };
     statement.query_map([PREFIX], object)?.collect()
 }
@@ -172,32 +189,36 @@ impl Reader<'_> {
         if let Some(error) = reserved::refusal(self.connection)? {
             return Err(Failure::Schema(Box::new(error)));
         }
-        let mut kinds = BTreeMap::new();
-        {
-            let mut statement = self
-                .connection
-                .prepare("SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'")?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
-            for row in rows {
-                let (name, kind): (String, (String, bool)) = row?;
-                kinds.insert(name, kind);
-            }
-        }
-        let mut schema =
-            Schema { tables: vec![], objects, excluded: vec![], skipped: vec![], warnings: vec![], version };
+        let kinds = Kinds::read(self.connection)?;
+        let mut schema = Schema {
+            tables: vec![],
+            virtual_tables: vec![],
+            objects,
+            excluded: vec![],
+            skipped: vec![],
+            warnings: vec![],
+            version,
+        };
         let mut without_key = Vec::new();
-        for object in schema.objects.iter().filter(|object| object.kind == "table") {
+        for object in
+            schema.objects.iter().filter(|object| object.kind == "table" && object.shadow_of.is_none())
+        {
             let name = &object.name;
             if self.config.exclude.iter().any(|pattern| matches_pattern(pattern, name)) {
                 schema.excluded.push(name.clone());
                 continue;
             }
-            let (kind, without_rowid) = kinds.get(name).cloned().unwrap_or_default();
-            if kind == "virtual" {
-                let reason = "rows of virtual tables are not copied by this version";
-                schema.skipped.push((name.clone(), reason.to_owned()));
+            if object.is_virtual() {
+                match self.virtual_table(name, &schema.objects, &kinds)? {
+                    Some(table) => schema.virtual_tables.push(table),
+                    None => schema.skipped.push((
+                        name.clone(),
+                        "rows of a table in which it keeps its content cannot be told apart".to_owned(),
+                    )),
+                }
                 continue;
             }
+            let without_rowid = kinds.without_rowid(name);
             let columns = self.columns(name)?;
             let unique = self.unique_indexes(name)?;
             match choose_key(name, &columns, &unique, self.config)
@@ -299,6 +320,46 @@ impl Reader<'_> {
         let columns =
             columns.iter().filter(|column| !column.generated).map(|column| column.name.clone()).collect();
         Ok((Table { name: name.to_owned(), columns, key, folded, is_unique, order, conflicts }, unwatched))
+    }
+
+    /// A virtual table with its shadow tables; none where rows of one of these cannot be told apart.
+    fn virtual_table(
+        &self,
+        name: &str,
+        objects: &[SchemaObject],
+        kinds: &Kinds,
+    ) -> rusqlite::Result<Option<VirtualTable>> {
+        let is_shadow =
+            |object: &&SchemaObject| object.kind == "table" && object.shadow_of.as_deref() == Some(name);
+        let mut tables = Vec::new();
+        for shadow in objects.iter().filter(is_shadow) {
+            match self.shadow_table(&shadow.name, kinds.without_rowid(&shadow.name))? {
+                Some(table) => tables.push(table),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(VirtualTable::new(name, tables)))
+    }
+
+    /// A shadow table, keyed by its rowid, which SQLite's own modules refer to, or by its primary key if it has none.
+    fn shadow_table(&self, name: &str, without_rowid: bool) -> rusqlite::Result<Option<Table>> {
+        let columns = self.columns(name)?;
+        let unique = self.unique_indexes(name)?;
+        let primary = columns.iter().filter(|column| column.primary_key > 0);
+        let key = primary.map(|column| column.name.clone()).collect();
+        let (mut table, _) = self.table(name, &columns, &unique, key, without_rowid)?;
+        table.conflicts.clear();
+        let has_alias = unique.iter().all(|index| !index.primary) && !table.key.is_empty();
+        match &table.order {
+            Order::Rowid(rowid) if !has_alias => {
+                table.columns.insert(0, rowid.clone());
+                table.key = vec![rowid.clone()];
+                table.folded.clear();
+            }
+            Order::Rowid(_) | Order::PrimaryKey(_) => {}
+            Order::Unordered => return Ok(None),
+        }
+        Ok(Some(table))
     }
 
     /// The columns of a primary key's index as SQL that compares as the index does.

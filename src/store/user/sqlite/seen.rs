@@ -1,44 +1,26 @@
 //! What the standby's file looked like when a job left it: a file that looks otherwise was written to by somebody
 //! else, or by a job that was killed before it could look.
-//!
-//! The file is only ever looked at from outside. Opening and closing a database by anything but SQLite takes away
-//! the locks that this process holds on it.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::look::{Look, TICK};
 use crate::store::files::with_suffix;
 
-/// No file system of today keeps times more coarsely than the kernel's slowest tick, a hundredth of a second.
-const TICK: Duration = Duration::from_millis(10);
-
-/// The outside of a database file, and the token of the cursor within.
+/// The outside of the standby's file, and the token of the cursor within.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Look {
+struct Seen {
     token: Uuid,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-    inode: u64,
-    device: u64,
+    #[serde(flatten)]
+    look: Look,
 }
 
-impl Look {
-    fn take(standby: &Path, token: Uuid) -> Option<Self> {
-        let file = std::fs::metadata(standby).ok()?;
-        Some(Look {
-            token,
-            size: file.size(),
-            modified: (file.mtime(), file.mtime_nsec()),
-            changed: (file.ctime(), file.ctime_nsec()),
-            inode: file.ino(),
-            device: file.dev(),
-        })
+impl Seen {
+    fn now(standby: &Path, token: Uuid) -> Option<Self> {
+        Look::of(standby).map(|look| Seen { token, look })
     }
 }
 
@@ -49,8 +31,8 @@ pub(super) fn place(standby: &Path) -> PathBuf {
 
 /// Whether the standby is as the job left it that wrote this token.
 pub(super) fn is_as_left(standby: &Path, token: Uuid) -> bool {
-    let kept = std::fs::read(place(standby)).ok().and_then(|kept| serde_json::from_slice::<Look>(&kept).ok());
-    kept.is_some() && kept == Look::take(standby, token)
+    let kept = std::fs::read(place(standby)).ok().and_then(|kept| serde_json::from_slice::<Seen>(&kept).ok());
+    kept.is_some() && kept == Seen::now(standby, token)
 }
 
 /// Keeps what the standby looks like after a commit. Nobody else has written since the transaction whose
@@ -66,7 +48,7 @@ pub(super) fn keep(connection: &Connection, standby: &Path, token: Uuid, version
 
 /// Keeps what a new standby looks like at its place.
 pub(super) fn keep_published(standby: &Path, token: Uuid) {
-    if let Some(kept) = Look::take(standby, token).and_then(|look| serde_json::to_vec(&look).ok()) {
+    if let Some(kept) = Seen::now(standby, token).and_then(|seen| serde_json::to_vec(&seen).ok()) {
         let _ = std::fs::write(place(standby), kept);
     }
 }

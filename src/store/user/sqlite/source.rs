@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::capture::{self, Capture};
 use super::datum::{Datum, Row};
-use super::schema::{Order, SchemaObject, Table, column_list, objects, schema_version};
+use super::schema::{Order, SchemaObject, Table, column_list, schema_version};
 use super::sequences;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::sqlite::{OpenedFile, begin_write, quote, sqlite_error};
@@ -130,60 +130,75 @@ impl Source<'_> {
     /// # Errors
     /// An error for which [`is_schema_change`] holds, and failures of the database.
     pub(super) fn changes(&self, after: i64, work: &Work<'_>) -> Result<Slice> {
-        self.snapshot(work, |transaction| {
-            let started = Instant::now();
-            let mut log = transaction.prepare_cached(&log_query(self.capture.key_width))?;
-            let mut rows = log.query([after])?;
-            let mut slice = Slice { end: after, exhausted: true, ..Slice::default() };
-            let mut seen: HashSet<(i64, Row)> = HashSet::new();
-            let mut readers: BTreeMap<i64, (KeyReader<'_>, TableBatch)> = BTreeMap::new();
-            while let Some(row) = rows.next()? {
-                let full = slice.changes >= BATCH_CHANGES || slice.bytes >= SLICE_BYTES;
-                if full || (slice.changes > 0 && started.elapsed() >= SLICE_TIME) {
-                    slice.exhausted = false;
-                    break;
-                }
-                let number: i64 = row.get(1)?;
-                let position: i64 = row.get(0)?;
-                slice.missing += position - slice.end - 1;
-                slice.end = position;
-                slice.changes += 1;
-                let Some(table) = self.table_of(number) else {
-                    slice.whole.extend(self.capture.former.get(&number).cloned());
-                    continue;
-                };
-                if row.get(2)? {
-                    slice.whole.insert(table.name.clone());
-                    continue;
-                }
-                let key = logged_key(row, table)?;
-                if seen.insert((number, key.clone())) && !slice.unindexed.contains(&table.name) {
-                    let (reader, batch) = match readers.entry(number) {
-                        Entry::Occupied(entry) => entry.into_mut(),
-                        Entry::Vacant(entry) => {
-                            entry.insert((KeyReader::new(transaction, table)?, TableBatch::default()))
-                        }
-                    };
-                    match reader.read(key, batch)? {
-                        Some(bytes) => slice.bytes += bytes,
-                        None => drop(slice.unindexed.insert(table.name.clone())),
+        self.snapshot(work, |connection| self.read_changes(connection, after)).map_err(of_the_log)
+    }
+
+    /// As [`Source::changes`], and whether something else holds in the very same state of the source.
+    ///
+    /// # Errors
+    /// As for [`Source::changes`].
+    pub(super) fn changes_while(
+        &self,
+        after: i64,
+        holds: impl Fn(&Connection) -> rusqlite::Result<bool>,
+        work: &Work<'_>,
+    ) -> Result<(Slice, bool)> {
+        self.snapshot(work, |connection| Ok((self.read_changes(connection, after)?, holds(connection)?)))
+            .map_err(of_the_log)
+    }
+
+    fn read_changes(&self, transaction: &Connection, after: i64) -> rusqlite::Result<Slice> {
+        let started = Instant::now();
+        let mut log = transaction.prepare_cached(&log_query(self.capture.key_width))?;
+        let mut rows = log.query([after])?;
+        let mut slice = Slice { end: after, exhausted: true, ..Slice::default() };
+        let mut seen: HashSet<(i64, Row)> = HashSet::new();
+        let mut readers: BTreeMap<i64, (KeyReader<'_>, TableBatch)> = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let full = slice.changes >= BATCH_CHANGES || slice.bytes >= SLICE_BYTES;
+            if full || (slice.changes > 0 && started.elapsed() >= SLICE_TIME) {
+                slice.exhausted = false;
+                break;
+            }
+            let number: i64 = row.get(1)?;
+            let position: i64 = row.get(0)?;
+            slice.missing += position - slice.end - 1;
+            slice.end = position;
+            slice.changes += 1;
+            let Some(table) = self.table_of(number) else {
+                slice.whole.extend(self.capture.former.get(&number).cloned());
+                continue;
+            };
+            if row.get(2)? {
+                slice.whole.insert(table.name.clone());
+                continue;
+            }
+            let key = logged_key(row, table)?;
+            if seen.insert((number, key.clone())) && !slice.unindexed.contains(&table.name) {
+                let (reader, batch) = match readers.entry(number) {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => {
+                        entry.insert((KeyReader::new(transaction, table)?, TableBatch::default()))
                     }
+                };
+                match reader.read(key, batch)? {
+                    Some(bytes) => slice.bytes += bytes,
+                    None => drop(slice.unindexed.insert(table.name.clone())),
                 }
             }
-            if slice.exhausted {
-                slice.sequences = sequences::read(transaction, &self.capture.schema.objects)?;
-                let last = capture::last_position(transaction)?;
-                slice.missing += last - slice.end;
-                slice.end = last;
-            }
-            let batches = readers.into_values().map(|(reader, batch)| (reader.table.name.clone(), batch));
-            slice.tables = batches.collect();
-            for name in &slice.unindexed {
-                slice.tables.remove(name);
-            }
-            Ok(slice)
-        })
-        .map_err(of_the_log)
+        }
+        if slice.exhausted {
+            slice.sequences = sequences::read(transaction, &self.capture.schema.objects)?;
+            let last = capture::last_position(transaction)?;
+            slice.missing += last - slice.end;
+            slice.end = last;
+        }
+        let batches = readers.into_values().map(|(reader, batch)| (reader.table.name.clone(), batch));
+        slice.tables = batches.collect();
+        for name in &slice.unindexed {
+            slice.tables.remove(name);
+        }
+        Ok(slice)
     }
 
     pub(super) fn table_of(&self, number: i64) -> Option<&Table> {
@@ -268,7 +283,7 @@ impl Source<'_> {
     /// # Errors
     /// As for [`Source::changes`].
     pub(super) fn objects(&self, work: &Work<'_>) -> Result<Vec<SchemaObject>> {
-        self.snapshot(work, |transaction| objects(transaction))
+        self.snapshot(work, |transaction| self.capture.schema.objects_of(transaction))
     }
 
     /// What AUTOINCREMENT has given out.
@@ -302,21 +317,40 @@ impl Source<'_> {
     /// # Errors
     /// As for [`Source::changes`].
     pub(super) fn last_position(&self, work: &Work<'_>) -> Result<i64> {
-        self.snapshot(work, |transaction| capture::last_position(transaction)).map_err(of_the_log)
+        self.snapshot(work, capture::last_position).map_err(of_the_log)
     }
 
-    /// Runs one short read transaction, and again where the server's lock was in the way.
+    /// Keeps one state of the source in sight for as long as what it returns lives; none on a rollback journal, where that
+    /// would keep the server from committing.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn hold(&self, work: &Work<'_>) -> Result<Option<Transaction<'_>>> {
+        patiently(self.path, "read", work, || {
+            let mode: String = self.connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+            if mode != "wal" {
+                return Ok(None);
+            }
+            let held = self.connection.unchecked_transaction()?;
+            held.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+            Ok(Some(held))
+        })
+    }
+
+    /// Runs one short read transaction, and again where the server's lock was in the way; within [`Source::hold`] it reads
+    /// the state that is held.
     pub(super) fn snapshot<R>(
         &self,
         work: &Work<'_>,
-        read: impl Fn(&Transaction<'_>) -> rusqlite::Result<R>,
+        read: impl Fn(&Connection) -> rusqlite::Result<R>,
     ) -> Result<R> {
         patiently(self.path, "read", work, || {
-            let transaction = self.connection.unchecked_transaction()?;
-            if schema_version(&transaction)? != self.capture.schema.version {
+            let is_held = !self.connection.is_autocommit();
+            let _transaction = (!is_held).then(|| self.connection.unchecked_transaction()).transpose()?;
+            if schema_version(self.connection)? != self.capture.schema.version {
                 return Ok(None);
             }
-            read(&transaction).map(Some)
+            read(self.connection).map(Some)
         })?
         .ok_or_else(|| {
             Error::new(

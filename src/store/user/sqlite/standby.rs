@@ -144,7 +144,7 @@ pub(super) fn set_cursor(
     Ok(())
 }
 
-/// Fences every table: writes by anybody whose triggers are on fail with "pool is read-only". The importer's
+/// Fences every table that can have triggers, so neither virtual ones nor their shadow tables: writes by anybody whose triggers are on fail with "pool is read-only". The importer's
 /// connection has its triggers off.
 pub(super) fn raise_fence(connection: &Connection, objects: &[SchemaObject]) -> rusqlite::Result<()> {
     drop_fence(connection)?;
@@ -178,7 +178,8 @@ struct Trigger {
 
 /// The triggers that fence these objects, by name.
 fn fence(objects: &[SchemaObject]) -> BTreeMap<String, Trigger> {
-    let is_plain = |object: &&SchemaObject| object.kind == "table" && !object.is_virtual();
+    let is_plain =
+        |object: &&SchemaObject| object.kind == "table" && !object.is_virtual() && object.shadow_of.is_none();
     let mut triggers = BTreeMap::new();
     for (number, table) in objects.iter().filter(is_plain).enumerate() {
         for event in ["INSERT", "UPDATE", "DELETE"] {

@@ -1,0 +1,48 @@
+//! Making and removing tables without asking the modules of virtual ones, which our SQLite may lack, or which may refuse
+//! what is damaged.
+
+use rusqlite::Connection;
+
+use super::schema::SchemaObject;
+use crate::store::sqlite::quote;
+
+/// Creates a table as its database has it. A virtual one is written into the schema; its shadow tables are tables of their
+/// own in it.
+pub(super) fn create_table(connection: &Connection, table: &SchemaObject) -> rusqlite::Result<()> {
+    if !table.is_virtual() {
+        return connection.execute_batch(&table.sql);
+    }
+    change_schema(
+        connection,
+        "INSERT INTO sqlite_schema (type, name, tbl_name, rootpage, sql) VALUES ('table', ?1, ?1, 0, ?2)",
+        &[&table.name, &table.sql],
+    )
+}
+
+/// Creates a table that is going to stay empty. Where its module can be had, it makes the shadow tables.
+pub(super) fn create_empty(connection: &Connection, table: &SchemaObject) -> rusqlite::Result<()> {
+    match connection.execute_batch(&table.sql) {
+        Err(_) if table.is_virtual() => create_table(connection, table),
+        done => done,
+    }
+}
+
+/// Removes a table, but of a virtual one only its name: its shadow tables are removed as tables.
+pub(super) fn drop_table(connection: &Connection, table: &SchemaObject) -> rusqlite::Result<()> {
+    if !table.is_virtual() {
+        return connection.execute_batch(&format!("DROP TABLE {}", quote(&table.name)));
+    }
+    change_schema(connection, "DELETE FROM sqlite_schema WHERE type = 'table' AND name = ?1", &[&table.name])
+}
+
+/// Writes to the schema as to a table, and has SQLite read it again.
+fn change_schema(connection: &Connection, sql: &str, values: &[&String]) -> rusqlite::Result<()> {
+    let version: i64 = connection.pragma_query_value(None, "schema_version", |row| row.get(0))?;
+    connection.pragma_update(None, "writable_schema", true)?;
+    let changed = connection.execute(sql, rusqlite::params_from_iter(values));
+    // Other connections notice by the number.
+    let numbered = connection.pragma_update(None, "schema_version", version + 1);
+    connection.pragma_update(None, "writable_schema", "RESET")?;
+    changed?;
+    numbered
+}
