@@ -94,7 +94,7 @@ pub fn work(cancel: &CancellationToken, generation: i64) -> Work<'_> {
     }
 }
 
-const THEIRS: &str = "name NOT LIKE 'csb\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+pub const THEIRS: &str = "name NOT LIKE 'csb\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
 
 /// What a query finds, sorted, as text with storage classes and every byte and bit.
 fn rows(connection: &Connection, query: &str) -> Vec<String> {

@@ -3,6 +3,7 @@
 //! After every step the standby is a state that the source had, and after every run that ends well it is the source.
 //! `CSB_MODEL_CASES` says how many stories of a hundred steps are played; each one that fails is told as short as it can be.
 
+mod look;
 mod server;
 mod steps;
 
@@ -23,12 +24,12 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio_util::sync::CancellationToken;
 
+use self::look::{Copy, Look, Rows};
 use self::server::{Contents, SCHEMA, Write};
 use self::steps::{Death, Expected, Step, Steps};
-use super::dump;
 
 /// How many stories of each kind are played where nobody says otherwise.
-const CASES: u32 = 50;
+const CASES: u32 = 500;
 /// Steps in a story.
 const STEPS: usize = 100;
 
@@ -38,11 +39,13 @@ struct World<const WAL: bool> {
     pair: SqlitePair,
     /// The server's connection, with SQLite's own defaults. None while the database is moved.
     server: Option<Connection>,
+    source: RefCell<Look>,
+    copy: RefCell<Copy>,
     generation: i64,
     /// What the standby held after the last step that may touch it.
-    standby: Vec<String>,
+    standby: Rows,
     /// Where its cursor stood, and of which generation.
-    cursor: Option<(String, i64, i64)>,
+    cursor: Option<look::Cursor>,
     /// Whether the source is an earlier one again since the last run that ended well: the cursor may go back then.
     went_back: bool,
 }
@@ -51,7 +54,7 @@ struct World<const WAL: bool> {
 struct Ran {
     result: Result<PairOutcome>,
     /// The source as it was before the run and after each write during it.
-    states: Vec<Vec<String>>,
+    states: Vec<Rows>,
 }
 
 impl<const WAL: bool> World<WAL> {
@@ -69,27 +72,31 @@ impl<const WAL: bool> World<WAL> {
         let keys = [("loose".to_owned(), vec!["k".to_owned()])].into();
         let config = UserStoreConfig { url: StoreUrl::Sqlite(source), keys, exclude: vec![] };
         let pair = SqlitePair::new(config, &folder.path().join("standby.sqlite"), 500);
+        let copy = Copy::at(&folder.path().join("standby.sqlite"));
         World {
             folder,
             pair,
             server: Some(server),
+            source: RefCell::default(),
+            copy: RefCell::new(copy),
             generation: 1,
-            standby: vec![],
+            standby: Rows::default(),
             cursor: None,
             went_back: false,
         }
     }
 
-    fn source(&self) -> PathBuf {
-        self.folder.path().join("users.sqlite")
-    }
-
-    fn copy(&self) -> PathBuf {
-        self.folder.path().join("standby.sqlite")
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     fn server(&self) -> &Connection {
         self.server.as_ref().unwrap()
+    }
+
+    /// What the server's tables hold.
+    fn state(&self) -> Rows {
+        self.source.borrow_mut().at(self.server())
     }
 
     fn batch(&self, sql: &str) {
@@ -105,13 +112,13 @@ impl<const WAL: bool> World<WAL> {
     /// Runs once; the server writes, one statement each time that the run says how far it has come.
     fn run(&self, generation: i64, during: &[Write], verify: bool, death: Option<(usize, Death)>) -> Ran {
         let cancel = CancellationToken::new();
-        let states = RefCell::new(vec![dump(&self.source())]);
+        let states = RefCell::new(vec![self.state()]);
         let (calls, written) = (Cell::new(0), Cell::new(0));
         let write_next = || {
             if let Some(write) = during.get(written.get()) {
                 self.transaction(std::slice::from_ref(write), true);
                 written.set(written.get() + 1);
-                states.borrow_mut().push(dump(&self.source()));
+                states.borrow_mut().push(self.state());
             }
         };
         let progress = |_: Progress| {
@@ -143,7 +150,7 @@ impl<const WAL: bool> World<WAL> {
 
     /// The standby now, and its cursor; both must be something that may be there.
     fn look_at_standby(&mut self, ran: &Ran) {
-        let now = if self.copy().exists() { dump(&self.copy()) } else { vec![] };
+        let (now, cursor) = self.copy.borrow_mut().rows_and_cursor();
         let unchanged = now == self.standby;
         assert!(
             unchanged || ran.states.contains(&now),
@@ -151,7 +158,6 @@ impl<const WAL: bool> World<WAL> {
             ran.states
         );
         self.standby = now;
-        let cursor = cursor(&self.copy());
         if let (Some((store, position, generation)), Some((store_now, position_now, generation_now))) =
             (&self.cursor, &cursor)
         {
@@ -165,18 +171,20 @@ impl<const WAL: bool> World<WAL> {
         let ran = self.run(self.generation, during, verify, None);
         let outcome = ran.result.as_ref().unwrap_or_else(|error| panic!("{error}: {:#?}", error.causes));
         assert!(outcome.quarantined.is_empty(), "{:?}", outcome.quarantined);
-        assert!(
-            ran.states.contains(&dump(&self.copy())),
-            "the standby is not what the source was: {:#?}",
-            ran.states
-        );
         self.look_at_standby(&ran);
+        assert!(
+            ran.states.contains(&self.standby),
+            "the standby is not what the source was: {:#?}\nbut {:#?}",
+            ran.states,
+            self.standby
+        );
         self.went_back = false;
-        // Once the server is quiet, one more run makes both equal, and the next one has nothing to do.
-        let quiet = self.run(self.generation, &[], false, None);
-        quiet.result.as_ref().unwrap();
-        self.look_at_standby(&quiet);
-        assert_eq!(self.standby, quiet.states[0], "a quiet run leaves the copies different");
+    }
+
+    /// Once the server is quiet, one run makes both equal, and the next one has nothing to do.
+    fn quiet(&mut self) {
+        self.cycle(&[], false);
+        assert_eq!(self.standby, self.state(), "a quiet run leaves the copies different");
         let idle = self.run(self.generation, &[], false, None).result.unwrap();
         assert!(idle.moved.is_nothing(), "{idle:?}");
         assert_eq!(self.pair.observe(&CancellationToken::new()).unwrap().pending, 0);
@@ -231,33 +239,34 @@ impl<const WAL: bool> World<WAL> {
     /// Does something to the database's file while the server is down.
     fn while_down(&mut self, work: impl FnOnce(&mut Self)) {
         self.server = None;
+        self.source = RefCell::default();
         work(self);
-        self.server = Some(open_server(&self.source()));
+        self.server = Some(open_server(&self.path("users.sqlite")));
     }
 
     fn keep(&mut self) {
-        let kept = self.folder.path().join("kept.sqlite");
+        let kept = self.path("kept.sqlite");
         let _ = std::fs::remove_file(&kept);
         self.server().execute("VACUUM INTO ?1", [kept.to_str().unwrap()]).unwrap();
     }
 
     fn go_back(&mut self) {
         self.while_down(|world| {
-            std::fs::copy(world.folder.path().join("kept.sqlite"), world.source()).unwrap();
+            std::fs::copy(world.path("kept.sqlite"), world.path("users.sqlite")).unwrap();
             world.went_back = true;
         });
     }
 
     fn hide(&mut self) {
         self.while_down(|world| {
-            let away = world.folder.path().join("away.sqlite");
-            std::fs::rename(world.source(), &away).unwrap();
+            let away = world.path("away.sqlite");
+            std::fs::rename(world.path("users.sqlite"), &away).unwrap();
             let cancel = CancellationToken::new();
             let work = super::work(&cancel, world.generation);
             assert_eq!(world.pair.synchronize(&work).unwrap_err().kind, ErrorKind::StoreUnavailable);
-            let copy = if world.copy().exists() { dump(&world.copy()) } else { vec![] };
+            let (copy, _) = world.copy.borrow_mut().rows_and_cursor();
             assert_eq!(copy, world.standby, "something was done because the source could not be read");
-            std::fs::rename(&away, world.source()).unwrap();
+            std::fs::rename(&away, world.path("users.sqlite")).unwrap();
         });
     }
 
@@ -279,14 +288,15 @@ impl<const WAL: bool> World<WAL> {
     }
 
     fn tamper(&mut self, write: &Write) {
-        if !self.copy().exists() {
+        let path = self.path("standby.sqlite");
+        if !path.exists() {
             return;
         }
-        let meddler = Connection::open(self.copy()).unwrap();
+        let meddler = Connection::open(path).unwrap();
         meddler.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
         meddler.execute_batch(&write.sql()).unwrap();
         drop(meddler);
-        self.standby = dump(&self.copy());
+        (self.standby, _) = self.copy.borrow_mut().rows_and_cursor();
     }
 }
 
@@ -297,14 +307,6 @@ fn open_server(path: &Path) -> Connection {
     server.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false).unwrap();
     server.pragma_update(None, "synchronous", "OFF").unwrap();
     server
-}
-
-fn cursor(standby: &Path) -> Option<(String, i64, i64)> {
-    let copy = standby.exists().then(|| Connection::open(standby).unwrap())?;
-    copy.query_row("SELECT source_id, position, generation FROM csb_standby", [], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-    })
-    .ok()
 }
 
 impl<const WAL: bool> StateMachineTest for World<WAL> {
@@ -319,6 +321,7 @@ impl<const WAL: bool> StateMachineTest for World<WAL> {
         match step {
             Step::Transaction { writes, commits } => world.transaction(&writes, commits),
             Step::Cycle { during, verify } => world.cycle(&during, verify),
+            Step::Quiet => world.quiet(),
             Step::Broken { at, death, during } => world.broken(at, death, &during),
             Step::TakeOver => world.generation += 1,
             Step::Stale => world.stale(),
@@ -348,7 +351,7 @@ impl<const WAL: bool> StateMachineTest for World<WAL> {
     }
 
     fn teardown(mut world: Self, _: Expected) {
-        world.cycle(&[], false);
+        world.quiet();
     }
 }
 

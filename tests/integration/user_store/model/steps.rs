@@ -26,6 +26,8 @@ pub enum Step {
         during: Vec<Write>,
         verify: bool,
     },
+    /// Runs while the server is quiet, until there is nothing left to do.
+    Quiet,
     /// A run that dies the `at`th time that it says how far it has come.
     Broken {
         at: usize,
@@ -89,7 +91,8 @@ impl ReferenceStateMachine for Steps {
         let mode = prop_oneof![Just("WAL"), Just("DELETE"), Just("TRUNCATE"), Just("PERSIST")];
         prop_oneof![
             40 => (writes(6), prop::bool::weighted(0.85)).prop_map(|(writes, commits)| Step::Transaction { writes, commits }),
-            16 => (writes(4), prop::bool::weighted(0.2)).prop_map(|(during, verify)| Step::Cycle { during, verify }),
+            12 => (writes(4), prop::bool::weighted(0.1)).prop_map(|(during, verify)| Step::Cycle { during, verify }),
+            4 => Just(Step::Quiet),
             8 => (1_usize..12, death, writes(3)).prop_map(|(at, death, during)| Step::Broken { at, death, during }),
             2 => Just(Step::TakeOver),
             2 => Just(Step::Stale),
@@ -133,6 +136,7 @@ impl ReferenceStateMachine for Steps {
                 }
             }
             Step::Transaction { commits: false, .. }
+            | Step::Quiet
             | Step::TakeOver
             | Step::Stale
             | Step::Rebuild
