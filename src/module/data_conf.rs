@@ -5,7 +5,7 @@
 //! else it makes sure that both stores are the ones it means (`establish`): a store that is not mounted looks
 //! exactly like one from which everything was deleted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
@@ -24,11 +24,13 @@ mod establish;
 mod lister;
 mod meter;
 mod plan;
+mod spool;
 mod tally;
 mod threads;
 mod walk;
 
 use tally::Tally;
+use walk::Lacking;
 
 /// Where one pool's content and its copy are, and what to keep to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +96,14 @@ impl DataConf {
         }
     }
 
+    /// Where lists go that are too long for memory: beside the index, where there is room for one.
+    fn spool_folder(&self) -> &Path {
+        match self.service_store.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        }
+    }
+
     fn existing_index(&self) -> Result<Option<(ContentIndex, IndexedPair)>> {
         let Some(index) = ContentIndex::open_existing(&self.service_store, &self.pool)? else {
             return Ok(None);
@@ -149,9 +159,7 @@ fn observe(module: &DataConf, cancel: &CancellationToken) -> Result<Observation>
     }
     let index = existing.as_ref().map(|(index, _)| index);
     let mut pending = Tally::default();
-    let walked = walk::walk(module.source.as_ref(), index, cancel, &mut |_| {}, &mut |_, _, difference| {
-        pending.difference(&difference);
-    })?;
+    let walked = walk::walk(module.source.as_ref(), index, Lacking::FoldersFirst, cancel, &mut pending)?;
     if let Some((index, _)) = &existing {
         module.refuse_emptied_source(&walked, index, false)?;
     }

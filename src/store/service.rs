@@ -19,6 +19,7 @@ use crate::store::sqlite::{open_own_within, sqlite_error};
 use crate::topology::PoolFqdn;
 
 mod owner;
+pub(crate) mod schema;
 pub use owner::Owner;
 
 /// How long the write-ahead log may grow, in pages, before it is moved into the database: whoever opens the database
@@ -30,27 +31,6 @@ pub const LEASE_DURATION: Duration = Duration::from_secs(30);
 
 /// How long another process may keep the database locked.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS csb_lease (
-    pool TEXT PRIMARY KEY NOT NULL,
-    generation INTEGER NOT NULL,
-    owner TEXT NOT NULL,
-    job_id TEXT NOT NULL,
-    acquired_ms INTEGER NOT NULL,
-    expires_ms INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS csb_module_state (
-    pool TEXT NOT NULL,
-    module TEXT NOT NULL,
-    state TEXT NOT NULL,
-    cursor TEXT,
-    reason TEXT,
-    observed_ms INTEGER NOT NULL,
-    last_success_ms INTEGER,
-    PRIMARY KEY (pool, module)
-) STRICT, WITHOUT ROWID;
-";
 
 /// A held lease: the right to write one pool's standby copies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,14 +93,14 @@ impl ServiceStore {
     /// # Errors
     /// As for [`ServiceStore::open`]; `StoreBusy`.
     pub fn open_within(path: &Path, patience: Duration) -> Result<Self> {
-        let connection = open_own_within(path, patience)?;
+        let mut connection = open_own_within(path, patience)?;
         connection
             .busy_timeout(patience)
             .and_then(|()| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true))
             .and_then(|_| connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES))
             .and_then(|()| connection.pragma_update(None, "synchronous", "NORMAL"))
-            .and_then(|()| connection.execute_batch(SCHEMA))
             .map_err(|cause| sqlite_error("prepare", path, &cause))?;
+        schema::prepare(&mut connection, path)?;
         Ok(ServiceStore { path: path.to_owned(), connection })
     }
 

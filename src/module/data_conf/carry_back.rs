@@ -7,7 +7,8 @@ use super::copier::Copier;
 use super::cycle::BATCH_ITEMS;
 use super::establish::missing_source;
 use super::meter::Meter;
-use super::walk::{self, Difference, Walked, quarantined};
+use super::spool::Spool;
+use super::walk::{self, Difference, Finder, Lacking, Walked, quarantined};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult};
 use crate::report::Moved;
@@ -16,15 +17,32 @@ use crate::store::content::{
     ContentPath, ObjectError, ObjectKind, ObjectResult, Presence, Refusal, StagedObject, StoreRole,
 };
 
-type Lost = Vec<(ContentPath, IndexedObject)>;
+/// What the source has lost, folders before what is in them.
+struct Lost {
+    objects: Spool<(ContentPath, IndexedObject)>,
+    bytes: u64,
+    /// Of these it is known what the standby holds.
+    settled: (u64, u64),
+}
+
+impl Finder for Lost {
+    fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()> {
+        let Difference::Delete { known, is_displaced: false } = difference else { return Ok(()) };
+        self.bytes = self.bytes.saturating_add(known.meta.size);
+        if known.settled {
+            self.settled.0 += 1;
+            self.settled.1 = self.settled.1.saturating_add(known.meta.size);
+        }
+        self.objects.push(&(path, known))
+    }
+}
 
 /// Counts what [`run`] would give back: objects and bytes.
 pub(super) fn count(module: &DataConf, cancel: &CancellationToken) -> Result<(u64, u64)> {
     let Some((index, pair)) = module.existing_index()? else { return Ok((0, 0)) };
     check_stores(module, &pair)?;
     let (lost, _) = find(module, &index, cancel)?;
-    let settled = lost.iter().filter(|(_, known)| known.settled);
-    Ok(settled.fold((0, 0), |(items, bytes), (_, known)| (items + 1, bytes + known.meta.size)))
+    Ok(lost.settled)
 }
 
 /// Gives it back.
@@ -36,20 +54,19 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let is_marked = check_stores(module, &pair)?;
     module.source.sweep()?;
     let (lost, walked) = find(module, &index, &context.cancel)?;
-    let bytes = lost.iter().fold(0u64, |sum, (_, known)| sum.saturating_add(known.meta.size));
     let mut restore = Restore {
         module,
         context,
         index,
         scan_ns: module.scan_time(context),
         copier: Copier::new(module.standby.as_ref(), module.source.as_ref(), context),
-        meter: Meter::begin(context, "Giving files back", Some((lost.len() as u64, bytes))),
+        meter: Meter::begin(context, "Giving files back", Some((lost.objects.len(), lost.bytes))),
         batch: Vec::new(),
         batch_bytes: 0,
         outcome: CycleOutcome { quarantined: walked.quarantined, ..CycleOutcome::default() },
     };
     // The marker comes last: were the job stopped halfway, a cycle would take what is still missing for deleted.
-    let done = restore.all(&lost).and_then(|()| restore.mark(is_marked, &pair));
+    let done = restore.all(&lost.objects).and_then(|()| restore.mark(is_marked, &pair));
     let Restore { meter, mut outcome, .. } = restore;
     meter.end();
     outcome.details.push(format!("Gave back {} objects.", outcome.moved.items_written));
@@ -76,17 +93,10 @@ fn check_stores(module: &DataConf, pair: &IndexedPair) -> Result<bool> {
 }
 
 fn find(module: &DataConf, index: &ContentIndex, cancel: &CancellationToken) -> Result<(Lost, Walked)> {
-    let mut lost = Lost::new();
-    let walked =
-        walk::walk(module.source.as_ref(), Some(index), cancel, &mut |_| {}, &mut |folder, name, found| {
-            if let Difference::Delete { known, is_displaced: false } = found
-                && let Some(path) = folder.join(name)
-            {
-                lost.push((path, known));
-            }
-        })?;
-    // Folders before what is in them.
-    lost.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    let objects = Spool::new(module.spool_folder());
+    let mut lost = Lost { objects, bytes: 0, settled: (0, 0) };
+    let lacking = Lacking::FoldersFirst;
+    let walked = walk::walk(module.source.as_ref(), Some(index), lacking, cancel, &mut lost)?;
     Ok((lost, walked))
 }
 
@@ -110,18 +120,19 @@ struct Ready<'a> {
 }
 
 impl<'a> Restore<'a> {
-    fn all(&mut self, lost: &[(ContentPath, IndexedObject)]) -> Result<()> {
-        for (path, known) in lost {
+    fn all(&mut self, lost: &Spool<(ContentPath, IndexedObject)>) -> Result<()> {
+        for lost in lost.iter() {
+            let (path, known) = lost?;
             self.context.check()?;
-            match self.prepare(path, known) {
+            match self.prepare(&path, &known) {
                 Ok(ready) => {
                     self.batch_bytes = self.batch_bytes.saturating_add(ready.object.meta.size);
                     self.batch.push(ready);
                 }
                 // A batch was interrupted before the standby had it, or after it was deleted there.
                 Err(ObjectError::Gone) if !known.settled => {}
-                Err(ObjectError::Gone) => self.quarantine(path, missing_copy()),
-                Err(ObjectError::Refused(refusal)) => self.quarantine(path, refusal),
+                Err(ObjectError::Gone) => self.quarantine(&path, missing_copy()),
+                Err(ObjectError::Refused(refusal)) => self.quarantine(&path, refusal),
                 Err(ObjectError::Store(error)) => return Err(error),
             }
             self.meter.item();
@@ -134,21 +145,34 @@ impl<'a> Restore<'a> {
     }
 
     /// Gives the folders their attributes back, last: every name that comes back changes their times.
-    fn set_folder_times(&mut self, lost: &[(ContentPath, IndexedObject)]) -> Result<()> {
-        let source = self.module.source.as_ref();
+    fn set_folder_times(&mut self, lost: &Spool<(ContentPath, IndexedObject)>) -> Result<()> {
         let mut held = Vec::new();
-        let folders = lost.iter().filter(|(_, known)| known.meta.kind == ObjectKind::Folder && known.settled);
-        for (path, known) in folders.filter(|(_, known)| known.meta.mtime_ns != TIMES_UNKNOWN) {
+        for lost in lost.iter() {
+            let (path, known) = lost?;
+            let is_known = known.settled && known.meta.mtime_ns != TIMES_UNKNOWN;
+            if known.meta.kind != ObjectKind::Folder || !is_known {
+                continue;
+            }
             self.context.check()?;
-            let set = source.set_attributes(path, known.meta.attributes()).and_then(|()| source.stat(path));
+            let source = self.module.source.as_ref();
+            let set = source.set_attributes(&path, known.meta.attributes()).and_then(|()| source.stat(&path));
             match set {
-                Ok(meta) => held.push((path.clone(), IndexedObject { meta, ..*known })),
+                Ok(meta) => held.push((path, IndexedObject { meta, ..known })),
                 Err(ObjectError::Gone | ObjectError::Refused(_)) => {}
                 Err(ObjectError::Store(error)) => return Err(error),
             }
+            if held.len() >= BATCH_ITEMS {
+                self.settle(&mut held)?;
+            }
         }
-        source.flush()?;
-        self.index.settle(self.context.generation, &held, &[])
+        self.settle(&mut held)
+    }
+
+    fn settle(&mut self, held: &mut Vec<(ContentPath, IndexedObject)>) -> Result<()> {
+        self.module.source.flush()?;
+        self.index.settle(self.context.generation, held, &[])?;
+        held.clear();
+        Ok(())
     }
 
     fn mark(&mut self, is_marked: bool, pair: &IndexedPair) -> Result<()> {

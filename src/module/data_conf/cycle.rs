@@ -1,12 +1,12 @@
 //! One cycle: walk, copy in batches, delete.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::meter::Meter;
 use super::plan::{Deletion, Plan, Step};
 use super::tally::Tally;
-use super::walk::{Difference, quarantined};
+use super::spool::Spool;
+use super::walk::{self, Difference, Finder, Lacking, quarantined};
 use super::{DataConf, cursor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult, Observation};
@@ -20,7 +20,7 @@ mod prepare;
 mod safety;
 mod verify;
 
-use prepare::{Action, Prepared, Ready, Steps};
+use prepare::{Action, Prepared, Ready};
 
 /// How many objects one batch carries.
 pub(super) const BATCH_ITEMS: usize = 1024;
@@ -34,19 +34,23 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let warnings = module.establish(&mut index, context)?;
     let swept = module.standby.sweep()? + module.source.sweep()?;
     let scan_ns = module.scan_time(context);
-    let indexed = index.count()?;
+    let is_first = index.is_empty()?;
 
-    let (mut plan, mut before) = (Plan::default(), Tally::default());
     let meter = Meter::begin(context, "Comparing files", None);
-    let mut visit = |folder: &Arc<ContentPath>, name: &[u8], found: Difference| {
-        before.difference(&found);
-        let earlier = (indexed > 0).then(|| module.earlier_name(&index, folder, name, &found)).flatten();
-        plan.add(folder, name, found, earlier);
+    let mut planner = Planner {
+        module,
+        index: (!is_first).then_some(&index),
+        meter: &meter,
+        plan: Plan::new(module.spool_folder()),
+        before: Tally::default(),
+        unchanged: Spool::new(module.spool_folder()),
     };
-    let walked = module.walk_source(&index, context, &mut |listed| meter.items(listed), &mut visit)?;
+    let (source, lacking) = (module.source.as_ref(), Lacking::FoldersLast);
+    let walked = walk::walk(source, Some(&index), lacking, &context.cancel, &mut planner)?;
+    let Planner { plan, before, unchanged, .. } = planner;
     meter.end();
     module.refuse_emptied_source(&walked, &index, context.force)?;
-    plan.finish();
+    remember_unchanged(&mut index, context, &unchanged)?;
 
     let meter = Meter::begin(context, "Copying files", Some(plan.totals()));
     let mut cycle = Cycle {
@@ -58,15 +62,14 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         batch: Vec::new(),
         batch_bytes: 0,
         left: Tally::default(),
-        touched: BTreeSet::new(),
         renamed: 0,
         incomplete: 0,
         outcome: CycleOutcome { quarantined: walked.quarantined, warnings, ..CycleOutcome::default() },
     };
-    let done = cycle.all(&plan, indexed);
+    let done = cycle.all(&plan);
     let Cycle { index, mut outcome, left, renamed, incomplete, .. } = cycle;
     meter.end();
-    outcome.before = Some(before.observation(indexed > 0, module.batch_bytes));
+    outcome.before = Some(before.observation(!is_first, module.batch_bytes));
     let after = left.observation(true, module.batch_bytes);
     outcome.after = Some(Observation { cursor: index.pair()?.and_then(|pair| cursor(&pair)), ..after });
     outcome.details = details(walked.listed, swept, renamed, &outcome);
@@ -121,8 +124,6 @@ struct Cycle<'a, 'm> {
     batch_bytes: u64,
     /// What could not be copied or deleted.
     left: Tally,
-    /// Folders in which names changed at the standby.
-    touched: BTreeSet<ContentPath>,
     /// How many files only got another name.
     renamed: u64,
     /// How many objects have extended attributes that the standby cannot hold.
@@ -131,11 +132,12 @@ struct Cycle<'a, 'm> {
 }
 
 impl<'a> Cycle<'a, '_> {
-    fn all(&mut self, plan: &Plan, indexed: u64) -> Result<()> {
+    fn all(&mut self, plan: &Plan) -> Result<()> {
+        let held = self.held_before(plan)?;
         // Files are copied in any order, folders after those that they are in.
         self.copy(&plan.folders, 1)?;
         self.copy(&plan.files, THREADS)?;
-        self.check_share(plan, indexed)?;
+        self.check_share(plan, held)?;
         self.delete(&plan.deletions)?;
         self.copy(&plan.after_deletions, THREADS)?;
         if self.context.verify {
@@ -145,10 +147,10 @@ impl<'a> Cycle<'a, '_> {
         self.index.finish_scan(self.context.generation, self.context.clock.now())
     }
 
-    fn copy(&mut self, steps: &[Step], threads: usize) -> Result<()> {
+    fn copy(&mut self, steps: &Spool<Step>, threads: usize) -> Result<()> {
         let (module, context, scan_ns, meter) = (self.module, self.context, self.scan_ns, self.meter);
-        let steps = Steps { steps, threads: threads.min(steps.len()) };
-        prepare::prepare_all(module, context, scan_ns, meter, steps, |step, prepared| {
+        let threads = threads.min(usize::try_from(steps.len()).unwrap_or(threads));
+        prepare::prepare_all(module, context, scan_ns, meter, steps.iter(), threads, |step, prepared| {
             self.context.check()?;
             self.take(step, prepared)
         })?;
@@ -174,58 +176,110 @@ impl<'a> Cycle<'a, '_> {
     }
 
     fn refused(&mut self, step: &Step, refusal: Refusal) {
-        let path = step.path();
-        if let Ok(meta) = self.module.source.stat(&path)
+        if let Ok(meta) = self.module.source.stat(&step.path)
             && step.is_real(&meta)
         {
             self.left.object(&meta);
         }
-        self.outcome.quarantined.push(quarantined(&path, refusal));
+        self.outcome.quarantined.push(quarantined(&step.path, refusal));
     }
 
-    fn delete(&mut self, deletions: &[Deletion]) -> Result<()> {
-        let generation = self.context.generation;
-        for batch in deletions.chunks(BATCH_ITEMS) {
-            let mut foreign = BTreeSet::new();
-            for Deletion { path, .. } in batch {
-                self.find_foreign(path, None, &mut foreign)?;
+    fn delete(&mut self, deletions: &Spool<Deletion>) -> Result<()> {
+        let mut deletions = deletions.iter();
+        loop {
+            let batch: Vec<Deletion> = deletions.by_ref().take(BATCH_ITEMS).collect::<Result<_>>()?;
+            if batch.is_empty() {
+                return Ok(());
             }
-            let paths = batch.iter().map(|deletion| (&deletion.path, deletion.meta.kind, None));
-            self.index.begin(generation, paths)?;
-            let mut removed = Vec::with_capacity(batch.len());
-            let mut moved = Moved { batches: 1, ..Moved::default() };
-            let mut stopped = Ok(());
-            for Deletion { path, meta } in batch {
-                stopped = self.context.check();
-                if stopped.is_err() {
+            self.delete_batch(&batch)?;
+        }
+    }
+
+    fn delete_batch(&mut self, batch: &[Deletion]) -> Result<()> {
+        let generation = self.context.generation;
+        let mut foreign = BTreeSet::new();
+        for Deletion { path, .. } in batch {
+            self.find_foreign(path, None, &mut foreign)?;
+        }
+        let paths = batch.iter().map(|deletion| (&deletion.path, deletion.meta.kind, None));
+        self.index.begin(generation, paths)?;
+        let mut removed = Vec::with_capacity(batch.len());
+        let mut moved = Moved { batches: 1, ..Moved::default() };
+        let mut stopped = Ok(());
+        for Deletion { path, meta } in batch {
+            stopped = self.context.check();
+            if stopped.is_err() {
+                break;
+            }
+            let gone = if foreign.contains(path) {
+                self.set_aside(path)
+            } else {
+                self.module.standby.remove(path, meta.kind)
+            };
+            match gone {
+                Ok(()) => moved.items_deleted += 1,
+                Err(ObjectError::Gone) => {}
+                Err(ObjectError::Refused(refusal)) => {
+                    self.left.deletion();
+                    self.outcome.quarantined.push(quarantined(path, refusal));
+                    continue;
+                }
+                Err(ObjectError::Store(error)) => {
+                    stopped = Err(error);
                     break;
                 }
-                let gone = if foreign.contains(path) {
-                    self.set_aside(path)
-                } else {
-                    self.module.standby.remove(path, meta.kind)
-                };
-                match gone {
-                    Ok(()) => moved.items_deleted += 1,
-                    Err(ObjectError::Gone) => {}
-                    Err(ObjectError::Refused(refusal)) => {
-                        self.left.deletion();
-                        self.outcome.quarantined.push(quarantined(path, refusal));
-                        continue;
-                    }
-                    Err(ObjectError::Store(error)) => {
-                        stopped = Err(error);
-                        break;
-                    }
-                }
-                self.touched.extend(path.split().map(|(folder, _)| folder));
-                removed.push(path.clone());
             }
-            self.module.standby.flush()?;
-            self.index.settle(generation, &[], &removed)?;
-            self.outcome.moved.add(&moved);
-            stopped?;
+            removed.push(path.clone());
         }
-        Ok(())
+        self.module.standby.flush()?;
+        self.index.settle(generation, &[], &removed)?;
+        self.outcome.moved.add(&moved);
+        stopped
+    }
+}
+
+/// Takes up what a walk finds.
+struct Planner<'a> {
+    module: &'a DataConf,
+    /// None where the standby holds nothing.
+    index: Option<&'a ContentIndex>,
+    meter: &'a Meter<'a>,
+    plan: Plan,
+    /// What is pending.
+    before: Tally,
+    /// Listings in which nothing differs.
+    unchanged: Spool<(ContentPath, [u8; 32])>,
+}
+
+impl Finder for Planner<'_> {
+    fn listed(&mut self, count: u64) {
+        self.meter.items(count);
+    }
+
+    fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()> {
+        self.before.count(&difference);
+        let earlier = self.index.and_then(|index| self.module.earlier_name(index, &path, &difference));
+        self.plan.add(path, difference, earlier)
+    }
+
+    fn unchanged(&mut self, folder: ContentPath, listing: [u8; 32]) -> Result<()> {
+        self.unchanged.push(&(folder, listing))
+    }
+}
+
+/// Before anything is copied: what changes the rows of a folder from here on takes its listing away again.
+fn remember_unchanged(
+    index: &mut ContentIndex,
+    context: &Context,
+    unchanged: &Spool<(ContentPath, [u8; 32])>,
+) -> Result<()> {
+    let mut unchanged = unchanged.iter();
+    loop {
+        let batch: Vec<_> = unchanged.by_ref().take(BATCH_ITEMS).collect::<Result<_>>()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        context.check()?;
+        index.remember_listings(context.generation, &batch)?;
     }
 }

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::DataConf;
-use super::walk::{self, Walked};
+use super::walk::Walked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::Context;
 use crate::store::content::index::{ContentIndex, IndexedPair};
@@ -229,17 +229,6 @@ impl DataConf {
              Disable-CsPoolBackup there first.",
         )
         .at("store", store.url()))
-    }
-
-    /// The lists of a walk, as an error if the source is not to be believed.
-    pub(super) fn walk_source(
-        &self,
-        index: &ContentIndex,
-        context: &Context,
-        listed: &mut dyn FnMut(u64),
-        visit: &mut walk::Visit<'_>,
-    ) -> Result<Walked> {
-        walk::walk(self.source.as_ref(), Some(index), &context.cancel, listed, visit)
     }
 }
 

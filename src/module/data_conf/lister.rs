@@ -1,4 +1,4 @@
-//! Lists the folders of a store on several threads: listing waits for the disk, or for the network.
+//! Visits the folders of a store on several threads: listing waits for the disk, or for the network.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -7,69 +7,70 @@ use tokio_util::sync::CancellationToken;
 
 use super::threads::join_all;
 use crate::error::{Error, Result};
-use crate::store::content::{ContentPath, ContentStore, Entry, ObjectResult};
+use crate::store::content::ContentPath;
 
-/// How many folders are listed at a time.
-const THREADS: usize = 3;
+/// How much of what was found may wait to be taken.
+const FOUND_AHEAD: usize = 8;
 
-/// How many listings may wait to be taken.
-const LISTED_AHEAD: usize = 8;
+/// What a thread does with folders.
+pub(super) trait Visitor<F>: Send {
+    /// Hands over what it finds in a folder, and returns the folders to visit next.
+    fn visit(&mut self, folder: &ContentPath, found: &mut dyn FnMut(F) -> Result<()>) -> Result<Vec<ContentPath>>;
+}
 
-/// One folder's listing.
-pub(super) type Listing = (ContentPath, ObjectResult<Vec<Entry>>);
-
-/// Lists the root, and then every folder that `take` names; each after the one that named it, those of different
-/// branches in any order.
-pub(super) fn list(
-    store: &dyn ContentStore,
+/// Visits the root, and then every folder that a visit names, each visitor on a thread of its own. What was found in a folder is taken before what is found
+/// in those that it named; that of different branches in any order.
+pub(super) fn visit_all<F: Send>(
+    visitors: Vec<impl Visitor<F>>,
     cancel: &CancellationToken,
-    take: &mut dyn FnMut(Listing) -> Result<Vec<ContentPath>>,
+    take: &mut dyn FnMut(F) -> Result<()>,
 ) -> Result<()> {
     let queue = Queue::default();
     queue.push(vec![ContentPath::root()]);
-    let (sender, listings) = sync_channel(LISTED_AHEAD);
+    let (sender, found) = sync_channel(FOUND_AHEAD);
     std::thread::scope(|scope| {
-        let spawn = |_| {
+        let spawn = |visitor| {
             let (queue, sender) = (&queue, sender.clone());
-            scope.spawn(move || serve(store, cancel, queue, &sender))
+            scope.spawn(move || serve(visitor, queue, &sender))
         };
-        let threads = (0..THREADS).map(spawn).collect();
+        let threads = visitors.into_iter().map(spawn).collect();
         drop(sender);
-        let done = take_all(cancel, &queue, &listings, take);
+        let done = take_all(cancel, &found, take);
         queue.close();
-        // A thread that waits to hand over a listing is let go.
-        drop(listings);
+        // A thread that waits to hand something over is let go.
+        drop(found);
         join_all(threads);
         done
     })
 }
 
-fn serve(store: &dyn ContentStore, cancel: &CancellationToken, queue: &Queue, sender: &SyncSender<Listing>) {
+fn serve<F>(mut visitor: impl Visitor<F>, queue: &Queue, sender: &SyncSender<Result<F>>) {
     let _closes = ClosesOnDefect(queue);
     while let Some(folder) = queue.pop() {
-        let listing = store.list(&folder, cancel);
-        if sender.send((folder, listing)).is_err() {
-            return;
+        let mut hand_over = |found| sender.send(Ok(found)).map_err(|_| Error::cancelled());
+        match visitor.visit(&folder, &mut hand_over) {
+            Ok(next) => queue.push(next),
+            Err(error) => {
+                // Whoever takes has ended, or ends with this error.
+                let _ = sender.send(Err(error));
+                queue.close();
+            }
         }
+        queue.visited();
     }
 }
 
-fn take_all(
+fn take_all<F>(
     cancel: &CancellationToken,
-    queue: &Queue,
-    listings: &Receiver<Listing>,
-    take: &mut dyn FnMut(Listing) -> Result<Vec<ContentPath>>,
+    found: &Receiver<Result<F>>,
+    take: &mut dyn FnMut(F) -> Result<()>,
 ) -> Result<()> {
-    let mut missing = 1;
-    while missing > 0 {
+    // The threads end when every folder was visited, or by a defect, which is passed on.
+    for found in found {
         if cancel.is_cancelled() {
             return Err(Error::cancelled());
         }
-        // The threads end only when the queue is closed, or by a defect, which is passed on.
-        let Ok(listing) = listings.recv() else { return Ok(()) };
-        let next = take(listing)?;
-        missing = missing - 1 + next.len();
-        queue.push(next);
+        take(found?)?;
     }
     Ok(())
 }
@@ -85,37 +86,60 @@ impl Drop for ClosesOnDefect<'_> {
     }
 }
 
-/// Folders that are still to be listed, the next one last.
+/// Folders that are still to be visited.
 #[derive(Default)]
 struct Queue {
-    folders: Mutex<(Vec<ContentPath>, bool)>,
+    state: Mutex<Pending>,
     changed: Condvar,
 }
 
+#[derive(Default)]
+struct Pending {
+    /// The next one last.
+    folders: Vec<ContentPath>,
+    /// Those as well that are being visited.
+    unvisited: usize,
+    is_closed: bool,
+}
+
 impl Queue {
-    /// The first of these will be the next to be listed.
+    /// The first of these will be the next to be visited.
     fn push(&self, folders: Vec<ContentPath>) {
-        let mut queue = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.0.extend(folders.into_iter().rev());
+        let mut pending = self.lock();
+        pending.unvisited += folders.len();
+        pending.folders.extend(folders.into_iter().rev());
         self.changed.notify_all();
+    }
+
+    /// Says that a folder was visited, and that those that it named were pushed.
+    fn visited(&self) {
+        let mut pending = self.lock();
+        pending.unvisited -= 1;
+        if pending.unvisited == 0 {
+            self.changed.notify_all();
+        }
     }
 
     fn close(&self) {
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.lock().is_closed = true;
         self.changed.notify_all();
     }
 
-    /// Waits for a folder; none when the queue was closed.
+    /// Waits for a folder; none when all were visited, or the queue was closed.
     fn pop(&self) -> Option<ContentPath> {
-        let mut queue = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.lock();
         loop {
-            if queue.1 {
+            if pending.is_closed || pending.unvisited == 0 {
                 return None;
             }
-            if let Some(folder) = queue.0.pop() {
+            if let Some(folder) = pending.folders.pop() {
                 return Some(folder);
             }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            pending = self.changed.wait(pending).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Pending> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

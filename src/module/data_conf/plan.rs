@@ -1,13 +1,17 @@
-//! What a cycle is going to do. Kept small: a first copy has a step for every object.
+//! What a cycle is going to do.
 
-use std::sync::Arc;
+use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
+use super::spool::Spool;
 use super::walk::Difference;
+use crate::error::Result;
 use crate::store::content::index::IndexedObject;
 use crate::store::content::{ContentPath, ObjectKind, ObjectMeta};
 
 /// What to do with one object of the source.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Work {
     /// Make the folder, or change what the standby is known to have of it.
     Folder(Option<Box<IndexedObject>>),
@@ -24,12 +28,9 @@ pub(super) enum Work {
 }
 
 /// One object to copy or compare.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Step {
-    folder: Arc<ContentPath>,
-    name: Box<[u8]>,
-    /// Bytes, as the walk saw them.
-    pub(super) size: u64,
+    pub(super) path: ContentPath,
     pub(super) work: Work,
 }
 
@@ -43,86 +44,83 @@ impl Step {
         }
     }
 
-    /// What a comparison of both stores asks for; none for the root.
-    pub(super) fn repair(path: &ContentPath, meta: &ObjectMeta) -> Option<Self> {
-        let (folder, name) = path.split()?;
+    /// What a comparison of both stores asks for.
+    pub(super) fn repair(path: ContentPath, meta: &ObjectMeta) -> Self {
         let work = match meta.kind {
             // Whatever has its name there gives way, and is kept.
             ObjectKind::Folder => Work::FolderForFile,
             ObjectKind::File => Work::Copy,
             ObjectKind::Link => Work::Link,
         };
-        Some(Step { folder: Arc::new(folder), name: name.into(), size: meta.size, work })
-    }
-
-    /// The object's path; the walk made it of valid names.
-    pub(super) fn path(&self) -> ContentPath {
-        self.folder.join(&self.name).unwrap_or_default()
+        Step { path, work }
     }
 }
 
 /// One object to delete.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Deletion {
     pub(super) path: ContentPath,
     pub(super) meta: ObjectMeta,
 }
 
 /// Everything that a cycle is going to do, in its order.
-#[derive(Default)]
 pub(super) struct Plan {
     /// Folders, each after the one that it is in.
-    pub(super) folders: Vec<Step>,
+    pub(super) folders: Spool<Step>,
     /// Files and links to copy or compare.
-    pub(super) files: Vec<Step>,
+    pub(super) files: Spool<Step>,
     /// What is in folders before these.
-    pub(super) deletions: Vec<Deletion>,
+    pub(super) deletions: Spool<Deletion>,
     /// Files in the place of folders, which have to be deleted first.
-    pub(super) after_deletions: Vec<Step>,
+    pub(super) after_deletions: Spool<Step>,
+    bytes: u64,
 }
 
 impl Plan {
-    /// Adds what one difference asks for; a new file may have had another name.
-    pub(super) fn add(
-        &mut self,
-        folder: &Arc<ContentPath>,
-        name: &[u8],
-        difference: Difference,
-        earlier: Option<(ContentPath, IndexedObject)>,
-    ) {
-        let copy = || earlier.map_or(Work::Copy, |earlier| Work::Rename(Box::new(earlier)));
-        let step = |size, work| Step { folder: folder.clone(), name: name.into(), size, work };
-        match difference {
-            Difference::Write { meta, replaces } => match (meta.kind, replaces) {
-                (ObjectKind::Folder, Some(_)) => self.folders.push(step(0, Work::FolderForFile)),
-                (ObjectKind::Folder, None) => self.folders.push(step(0, Work::Folder(None))),
-                (ObjectKind::File, Some(_)) => self.after_deletions.push(step(meta.size, copy())),
-                (ObjectKind::File, None) => self.files.push(step(meta.size, copy())),
-                (ObjectKind::Link, Some(_)) => self.after_deletions.push(step(0, Work::Link)),
-                (ObjectKind::Link, None) => self.files.push(step(0, Work::Link)),
-            },
-            Difference::Compare { meta, known, .. } if meta.kind == ObjectKind::Folder => {
-                self.folders.push(step(0, Work::Folder(Some(Box::new(known)))));
-            }
-            Difference::Compare { meta, known, .. } => {
-                self.files.push(step(meta.size, Work::Compare(Box::new(known))));
-            }
-            Difference::Delete { known, .. } => {
-                let path = folder.join(name).unwrap_or_default();
-                self.deletions.push(Deletion { path, meta: known.meta });
-            }
+    /// Nothing to do yet. What does not fit into memory is kept in this folder.
+    pub(super) fn new(folder: &Path) -> Self {
+        Plan {
+            folders: Spool::new(folder),
+            files: Spool::new(folder),
+            deletions: Spool::new(folder),
+            after_deletions: Spool::new(folder),
+            bytes: 0,
         }
     }
 
-    /// Puts the deletions into their order, once all are known: the path of a folder is a prefix of the paths in it.
-    pub(super) fn finish(&mut self) {
-        self.deletions.sort_unstable_by(|a, b| b.path.cmp(&a.path));
+    /// Adds what one difference asks for; a new file may have had another name.
+    pub(super) fn add(
+        &mut self,
+        path: ContentPath,
+        difference: Difference,
+        earlier: Option<(ContentPath, IndexedObject)>,
+    ) -> Result<()> {
+        let copy = || earlier.map_or(Work::Copy, |earlier| Work::Rename(Box::new(earlier)));
+        let (list, size, work) = match difference {
+            Difference::Delete { known, .. } => {
+                return self.deletions.push(&Deletion { path, meta: known.meta });
+            }
+            Difference::Write { meta, replaces } => match (meta.kind, replaces) {
+                (ObjectKind::Folder, Some(_)) => (&mut self.folders, 0, Work::FolderForFile),
+                (ObjectKind::Folder, None) => (&mut self.folders, 0, Work::Folder(None)),
+                (ObjectKind::File, Some(_)) => (&mut self.after_deletions, meta.size, copy()),
+                (ObjectKind::File, None) => (&mut self.files, meta.size, copy()),
+                (ObjectKind::Link, Some(_)) => (&mut self.after_deletions, 0, Work::Link),
+                (ObjectKind::Link, None) => (&mut self.files, 0, Work::Link),
+            },
+            Difference::Compare { meta, known, .. } if meta.kind == ObjectKind::Folder => {
+                (&mut self.folders, 0, Work::Folder(Some(Box::new(known))))
+            }
+            Difference::Compare { meta, known, .. } => {
+                (&mut self.files, meta.size, Work::Compare(Box::new(known)))
+            }
+        };
+        self.bytes = self.bytes.saturating_add(size);
+        list.push(&Step { path, work })
     }
 
     /// Objects and bytes to be read.
     pub(super) fn totals(&self) -> (u64, u64) {
-        let steps = || self.folders.iter().chain(&self.files).chain(&self.after_deletions);
-        let bytes = steps().fold(0u64, |sum, step| sum.saturating_add(step.size));
-        (steps().count() as u64, bytes)
+        (self.folders.len() + self.files.len() + self.after_deletions.len(), self.bytes)
     }
 }

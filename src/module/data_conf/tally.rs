@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::walk::Difference;
+use super::walk::{Difference, Finder};
+use crate::error::Result;
 use crate::module::Observation;
-use crate::store::content::ObjectMeta;
+use crate::store::content::{ContentPath, ObjectMeta};
 
 /// Changes that the standby does not hold.
 pub(super) struct Tally {
@@ -21,7 +22,7 @@ impl Default for Tally {
 
 impl Tally {
     /// Counts a difference, unless it is one that only may be one.
-    pub(super) fn difference(&mut self, difference: &Difference) {
+    pub(super) fn count(&mut self, difference: &Difference) {
         match difference {
             Difference::Compare { is_real: false, .. } => {}
             Difference::Write { meta, .. } | Difference::Compare { meta, .. } => self.object(meta),
@@ -54,5 +55,12 @@ impl Tally {
                 .filter(|_| self.oldest_ns != i64::MAX),
             ..Observation::default()
         }
+    }
+}
+
+impl Finder for Tally {
+    fn difference(&mut self, _: ContentPath, difference: Difference) -> Result<()> {
+        self.count(&difference);
+        Ok(())
     }
 }

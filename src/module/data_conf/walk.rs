@@ -1,10 +1,8 @@
 //! One walk of a source, compared with what its standby is known to hold.
 
-use std::sync::Arc;
-
 use tokio_util::sync::CancellationToken;
 
-use super::lister;
+use super::lister::{self, Visitor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::QuarantinedItem;
 use crate::store::content::index::{ContentIndex, IndexedObject};
@@ -13,6 +11,15 @@ use crate::store::content::{ContentPath, ContentStore, Entry, ObjectError, Objec
 /// The coarsest clock of a file system that is met in practice (FAT; SMB shares may show it). Two changes within it
 /// may leave the same times.
 pub(super) const TICK_NS: i64 = 2_000_000_000;
+
+/// How many folders are listed at a time.
+const THREADS: usize = 4;
+
+/// How many differences a thread collects before it hands them over.
+const HANDED_OVER_AT_ONCE: usize = 256;
+
+/// How many bytes of a listing are digested at once.
+const DIGESTED_AT_ONCE: usize = 16 << 10;
 
 /// How one object of the source and the index differ.
 #[derive(Clone, Debug)]
@@ -52,93 +59,188 @@ pub(super) struct Walked {
     pub(super) quarantined: Vec<QuarantinedItem>,
 }
 
-/// Told about each difference: folder, name, difference. Folders come before what is in them.
-pub(super) type Visit<'a> = dyn FnMut(&Arc<ContentPath>, &[u8], Difference) + 'a;
+/// In which order what the source lacks is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lacking {
+    /// Folders before what is in them: they are to be made.
+    FoldersFirst,
+    /// Folders after what is in them: they are to be deleted.
+    FoldersLast,
+}
 
-/// Walks the source once; `listed` is told how many objects have been listed so far.
+/// Who is told what a walk finds.
+pub(super) trait Finder {
+    /// So many objects have been listed so far.
+    fn listed(&mut self, _count: u64) {}
+
+    /// Something differs. Folders come before what is in them.
+    fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()>;
+
+    /// Nothing in a folder differs. As long as its listing has this digest there is no need to compare it again.
+    fn unchanged(&mut self, _folder: ContentPath, _listing: [u8; 32]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Walks the source once.
 pub(super) fn walk(
     source: &dyn ContentStore,
     index: Option<&ContentIndex>,
+    lacking: Lacking,
     cancel: &CancellationToken,
-    listed: &mut dyn FnMut(u64),
-    visit: &mut Visit<'_>,
+    finder: &mut impl Finder,
 ) -> Result<Walked> {
-    let mut walk = Walk { index, cancel, visit, walked: Walked::default() };
-    lister::list(source, cancel, &mut |(folder, listing)| {
-        let next = match listing {
-            Ok(entries) => walk.folder(folder, entries)?,
-            Err(ObjectError::Store(error)) => return Err(error),
-            Err(failure) if folder.is_root() => return Err(unreadable_root(source, failure)),
-            // Gone since its parent was listed; the next walk will not list it at all.
-            Err(ObjectError::Gone) => Vec::new(),
-            Err(ObjectError::Refused(refusal)) => {
-                walk.quarantine(&folder, refusal);
-                Vec::new()
+    let mut visitors = Vec::new();
+    for _ in 0..THREADS {
+        let index = index.map(ContentIndex::reader).transpose()?;
+        visitors.push(Walk { source, index, lacking, cancel });
+    }
+    let mut walked = Walked::default();
+    lister::visit_all(visitors, cancel, &mut |found| {
+        match found {
+            Found::Listed(count) => {
+                walked.listed += count;
+                finder.listed(walked.listed);
             }
-        };
-        listed(walk.walked.listed);
-        Ok(next)
+            Found::Differences(differences) => {
+                for (path, difference) in differences {
+                    finder.difference(path, difference)?;
+                }
+            }
+            Found::Unchanged(folder, listing) => finder.unchanged(folder, listing)?,
+            Found::Refused(item) => walked.quarantined.push(item),
+        }
+        Ok(())
     })?;
-    let mut walked = walk.walked;
     // Folders are listed in any order.
     walked.quarantined.sort_unstable_by(|a, b| a.item.cmp(&b.item));
     Ok(walked)
 }
 
-struct Walk<'a, 'v> {
-    index: Option<&'a ContentIndex>,
-    cancel: &'a CancellationToken,
-    visit: &'a mut Visit<'v>,
-    walked: Walked,
+/// What a thread found.
+enum Found {
+    Listed(u64),
+    Differences(Vec<(ContentPath, Difference)>),
+    Unchanged(ContentPath, [u8; 32]),
+    Refused(QuarantinedItem),
 }
 
-impl Walk<'_, '_> {
-    /// Compares one folder; the folders in it are to be listed next.
-    fn folder(&mut self, folder: ContentPath, entries: Vec<Entry>) -> Result<Vec<ContentPath>> {
-        let known = self.index.map_or(Ok(Vec::new()), |index| index.folder(&folder))?;
-        let folder = Arc::new(folder);
-        self.walked.listed += entries.len() as u64;
+/// One of the threads of a walk.
+struct Walk<'a> {
+    source: &'a dyn ContentStore,
+    index: Option<ContentIndex>,
+    lacking: Lacking,
+    cancel: &'a CancellationToken,
+}
+
+impl Visitor<Found> for Walk<'_> {
+    fn visit(
+        &mut self,
+        folder: &ContentPath,
+        found: &mut dyn FnMut(Found) -> Result<()>,
+    ) -> Result<Vec<ContentPath>> {
+        let entries = match self.source.list(folder, self.cancel) {
+            Ok(entries) => entries,
+            Err(ObjectError::Store(error)) => return Err(error),
+            Err(failure) if folder.is_root() => return Err(unreadable_root(self.source, failure)),
+            // Gone since its parent was listed; the next walk will not list it at all.
+            Err(ObjectError::Gone) => return Ok(Vec::new()),
+            Err(ObjectError::Refused(refusal)) => {
+                found(Found::Refused(quarantined(folder, refusal)))?;
+                return Ok(Vec::new());
+            }
+        };
+        found(Found::Listed(entries.len() as u64))?;
+        let is_folder =
+            |entry: &&Entry| entry.object.as_ref().is_ok_and(|meta| meta.kind == ObjectKind::Folder);
+        let next = entries.iter().filter(is_folder).filter_map(|entry| folder.join(&entry.name)).collect();
+        let listing = digest(&entries);
+        let known = match &self.index {
+            Some(index) if listing.is_some() && index.listing(folder)? == listing => return Ok(next),
+            Some(index) => index.folder(folder)?,
+            None => Vec::new(),
+        };
+        let mut comparison = Comparison { walk: self, folder, found, differences: Vec::new(), differs: false };
+        comparison.compare_all(entries, known)?;
+        comparison.hand_over()?;
+        if !comparison.differs
+            && let Some(listing) = listing
+        {
+            found(Found::Unchanged(folder.clone(), listing))?;
+        }
+        Ok(next)
+    }
+}
+
+/// What tells a listing from every other one; none if something in it is refused, which has to be said each time.
+fn digest(entries: &[Entry]) -> Option<[u8; 32]> {
+    let mut hasher = blake3::Hasher::new();
+    let mut bytes = Vec::with_capacity(DIGESTED_AT_ONCE + 512);
+    for entry in entries {
+        let meta = entry.object.as_ref().ok()?;
+        bytes.extend_from_slice(&(entry.name.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&entry.name);
+        let ObjectMeta { kind, size, mtime_ns, ctime_ns, inode, device, mode, owner } = *meta;
+        bytes.push(kind as u8);
+        for number in [size, inode, device] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        for number in [mtime_ns, ctime_ns] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        for number in [mode, owner.user, owner.group] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        if bytes.len() >= DIGESTED_AT_ONCE {
+            hasher.update(&bytes);
+            bytes.clear();
+        }
+    }
+    hasher.update(&bytes);
+    Some(*hasher.finalize().as_bytes())
+}
+
+/// The comparison of one folder.
+struct Comparison<'a, 'w> {
+    walk: &'a Walk<'w>,
+    folder: &'a ContentPath,
+    found: &'a mut dyn FnMut(Found) -> Result<()>,
+    differences: Vec<(ContentPath, Difference)>,
+    differs: bool,
+}
+
+impl Comparison<'_, '_> {
+    fn compare_all(
+        &mut self,
+        entries: Vec<Entry>,
+        known: Vec<(Box<[u8]>, IndexedObject)>,
+    ) -> Result<()> {
         let mut known = known.into_iter().peekable();
-        let mut subfolders = Vec::new();
         for entry in entries {
             while let Some((name, object)) = known.next_if(|(name, _)| *name < entry.name) {
-                self.delete(&folder, &name, object, false)?;
+                self.lacks(&name, object, false)?;
             }
             let known = known.next_if(|(name, _)| *name == entry.name).map(|(_, object)| object);
             match entry.object {
                 Err(refusal) => {
-                    if let Some(path) = folder.join(&entry.name) {
-                        self.quarantine(&path, refusal);
+                    if let Some(path) = self.folder.join(&entry.name) {
+                        (self.found)(Found::Refused(quarantined(&path, refusal)))?;
                     }
                 }
-                Ok(meta) => {
-                    self.compare(&folder, &entry.name, meta, known)?;
-                    if meta.kind == ObjectKind::Folder {
-                        subfolders.extend(folder.join(&entry.name));
-                    }
-                }
+                Ok(meta) => self.compare(&entry.name, meta, known)?,
             }
         }
-        for (name, object) in known {
-            self.delete(&folder, &name, object, false)?;
-        }
-        Ok(subfolders)
+        known.try_for_each(|(name, object)| self.lacks(&name, object, false))
     }
 
-    fn compare(
-        &mut self,
-        folder: &Arc<ContentPath>,
-        name: &[u8],
-        meta: ObjectMeta,
-        known: Option<IndexedObject>,
-    ) -> Result<()> {
+    fn compare(&mut self, name: &[u8], meta: ObjectMeta, known: Option<IndexedObject>) -> Result<()> {
         // Files and links take each other's place at once, folders do not.
         let is_folder = |kind| kind == ObjectKind::Folder;
         let replaced = known.filter(|known| is_folder(known.meta.kind) != is_folder(meta.kind));
         if let Some(object) = replaced
             && object.meta.kind == ObjectKind::Folder
         {
-            self.delete(folder, name, object, true)?;
+            self.lacks(name, object, true)?;
         }
         let known = known.filter(|known| known.meta.kind == meta.kind);
         let difference = match known {
@@ -148,34 +250,47 @@ impl Walk<'_, '_> {
                 Some(difference) => difference,
             },
         };
-        (self.visit)(folder, name, difference);
-        Ok(())
+        match self.folder.join(name) {
+            Some(path) => self.differs(path, difference),
+            None => Ok(()),
+        }
     }
 
-    /// The object and everything below it.
-    fn delete(
-        &mut self,
-        folder: &Arc<ContentPath>,
-        name: &[u8],
-        known: IndexedObject,
-        is_displaced: bool,
-    ) -> Result<()> {
-        (self.visit)(folder, name, Difference::Delete { known, is_displaced });
-        let (Some(index), ObjectKind::Folder) = (self.index, known.meta.kind) else { return Ok(()) };
-        let Some(path) = folder.join(name) else { return Ok(()) };
-        for (path, known) in index.below(&path)? {
-            if self.cancel.is_cancelled() {
+    /// The source lacks this object and everything below it.
+    fn lacks(&mut self, name: &[u8], known: IndexedObject, is_displaced: bool) -> Result<()> {
+        let Some(path) = self.folder.join(name) else { return Ok(()) };
+        let mut open = vec![(path, known, false)];
+        while let Some((path, known, is_emptied)) = open.pop() {
+            if self.walk.cancel.is_cancelled() {
                 return Err(Error::cancelled());
             }
-            if let Some((folder, name)) = path.split() {
-                (self.visit)(&Arc::new(folder), name, Difference::Delete { known, is_displaced });
+            let delete = Difference::Delete { known, is_displaced };
+            if known.meta.kind != ObjectKind::Folder || is_emptied {
+                self.differs(path, delete)?;
+                continue;
             }
+            match self.walk.lacking {
+                Lacking::FoldersFirst => self.differs(path.clone(), delete)?,
+                Lacking::FoldersLast => open.push((path.clone(), known, true)),
+            }
+            let Some(index) = &self.walk.index else { continue };
+            let below = index.folder(&path)?.into_iter().rev();
+            open.extend(below.filter_map(|(name, known)| Some((path.join(&name)?, known, false))));
         }
         Ok(())
     }
 
-    fn quarantine(&mut self, path: &ContentPath, refusal: Refusal) {
-        self.walked.quarantined.push(quarantined(path, refusal));
+    fn differs(&mut self, path: ContentPath, difference: Difference) -> Result<()> {
+        self.differs = true;
+        self.differences.push((path, difference));
+        if self.differences.len() >= HANDED_OVER_AT_ONCE { self.hand_over() } else { Ok(()) }
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
+        if self.differences.is_empty() {
+            return Ok(());
+        }
+        (self.found)(Found::Differences(std::mem::take(&mut self.differences)))
     }
 }
 

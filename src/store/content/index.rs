@@ -3,6 +3,9 @@
 //! A row says which version of a source's object the standby holds. While a batch is being published its rows are
 //! *unsettled*: the standby may hold the earlier version, the new one, or none. Should the process die then, the next
 //! cycle knows every name that it may have left, and copies or deletes it.
+//!
+//! Of a folder in which nothing differed the digest of its listing is kept. As long as the source lists the same, none
+//! of its rows has to be read; whatever changes a row of the folder takes the digest away, in the same transaction.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,45 +13,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{ContentPath, ObjectKind, ObjectMeta, Owner};
 use crate::error::Result;
 use crate::store::Generation;
-use crate::store::service::check_generation;
+use crate::store::service::{check_generation, schema};
 use crate::store::sqlite::{Access, open, open_own, sqlite_error};
 use crate::topology::PoolFqdn;
-
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS csb_content_store (
-    pool TEXT PRIMARY KEY NOT NULL,
-    source_id TEXT NOT NULL,
-    standby_id TEXT NOT NULL,
-    scan INTEGER NOT NULL,
-    scanned_ms INTEGER
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS csb_content_object (
-    pool TEXT NOT NULL,
-    folder BLOB NOT NULL,
-    name BLOB NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('file', 'folder', 'link')),
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    ctime_ns INTEGER NOT NULL,
-    inode INTEGER NOT NULL,
-    device INTEGER NOT NULL,
-    mode INTEGER NOT NULL,
-    user INTEGER NOT NULL,
-    user_group INTEGER NOT NULL,
-    blake3 BLOB CHECK (length(blake3) = 32),
-    extended BLOB CHECK (length(extended) = 32),
-    indexed_ns INTEGER NOT NULL,
-    settled INTEGER NOT NULL CHECK (settled IN (0, 1)),
-    published BLOB CHECK (length(published) % 32 = 0),
-    PRIMARY KEY (pool, folder, name)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS csb_content_inode ON csb_content_object (pool, inode) WHERE kind = 'file';
-";
 
 const COLUMNS: &str = "kind, size, mtime_ns, ctime_ns, inode, device, mode, user, user_group, blake3, extended, \
                        indexed_ns, settled";
@@ -57,7 +30,7 @@ const COLUMNS: &str = "kind, size, mtime_ns, ctime_ns, inode, device, mode, user
 pub const TIMES_UNKNOWN: i64 = i64::MIN;
 
 /// What the index knows about one object at the standby.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexedObject {
     /// The source's object, as it was when it was copied.
     pub meta: ObjectMeta,
@@ -98,14 +71,13 @@ impl ContentIndex {
     /// # Errors
     /// When the database cannot be opened or written.
     pub fn open(path: &Path, pool: &PoolFqdn) -> Result<Self> {
-        let connection = open_own(path)?;
-        let index = ContentIndex { path: path.to_owned(), connection, pool: pool.clone() };
-        index.patient()?;
-        index.connection.execute_batch(SCHEMA).map_err(index.failed("prepare"))?;
-        Ok(index)
+        let mut connection = open_own(path)?;
+        patient(&connection, path)?;
+        schema::prepare(&mut connection, path)?;
+        Ok(ContentIndex { path: path.to_owned(), connection, pool: pool.clone() })
     }
 
-    /// Opens the index for reading; none where there is none.
+    /// Opens the index for reading; none where there is none, or one of another build.
     ///
     /// # Errors
     /// When it exists and cannot be read.
@@ -114,22 +86,19 @@ impl ContentIndex {
             return Ok(None);
         }
         let connection = open(path, Access::Read)?;
-        let index = ContentIndex { path: path.to_owned(), connection, pool: pool.clone() };
-        index.patient()?;
-        let tables: i64 = index
-            .connection
-            .query_row(
-                "SELECT count(*) FROM sqlite_schema WHERE name IN ('csb_content_store', 'csb_content_object')",
-                [],
-                |row| row.get(0),
-            )
-            .map_err(index.failed("read"))?;
-        Ok((tables == 2).then_some(index))
+        patient(&connection, path)?;
+        let is_current = schema::is_current(&connection, path)?;
+        Ok(is_current.then(|| ContentIndex { path: path.to_owned(), connection, pool: pool.clone() }))
     }
 
-    /// Other connections of the service hold locks for moments only; waiting is right.
-    fn patient(&self) -> Result<()> {
-        self.connection.busy_timeout(Duration::from_secs(5)).map_err(self.failed("open"))
+    /// The same index for another thread, which reads what has been committed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn reader(&self) -> Result<Self> {
+        let connection = open(&self.path, Access::Read)?;
+        patient(&connection, &self.path)?;
+        Ok(ContentIndex { path: self.path.clone(), connection, pool: self.pool.clone() })
     }
 
     /// Whether this generation may write.
@@ -137,7 +106,7 @@ impl ContentIndex {
     /// # Errors
     /// `Fenced`.
     pub fn check(&mut self, generation: Generation) -> Result<()> {
-        self.write(generation, |_, _| Ok(()))
+        self.write(generation, |_| Ok(()))
     }
 
     /// Both stores; none before the first cycle.
@@ -174,19 +143,17 @@ impl ContentIndex {
         standby_id: Uuid,
         held: &[(ContentPath, ObjectMeta)],
     ) -> Result<()> {
-        self.write(generation, |transaction, pool| {
-            transaction.execute("DELETE FROM csb_content_object WHERE pool = ?1", [pool])?;
-            transaction.execute(
+        self.write(generation, |rows| {
+            rows.clear()?;
+            rows.transaction.execute(
                 "INSERT INTO csb_content_store (pool, source_id, standby_id, scan, scanned_ms)
-                 VALUES (?1, ?2, ?3, 0, NULL)
-                 ON CONFLICT (pool) DO UPDATE SET source_id = excluded.source_id,
-                     standby_id = excluded.standby_id, scan = 0, scanned_ms = NULL",
-                [pool, &source_id.to_string(), &standby_id.to_string()],
+                 VALUES (?1, ?2, ?3, 0, NULL)",
+                [rows.pool, &source_id.to_string(), &standby_id.to_string()],
             )?;
             held.iter().try_for_each(|(path, meta)| {
                 let object =
                     IndexedObject { meta: *meta, hash: None, extended: None, indexed_ns: 0, settled: false };
-                put(transaction, pool, path, &object)
+                rows.put(path, &object)
             })
         })
     }
@@ -196,13 +163,55 @@ impl ContentIndex {
     /// # Errors
     /// `Fenced`; when the index cannot be written.
     pub fn finish_scan(&mut self, generation: Generation, at: Timestamp) -> Result<()> {
-        self.write(generation, |transaction, pool| {
-            transaction.execute(
+        self.write_for_now(generation, |rows| {
+            rows.transaction.execute(
                 "UPDATE csb_content_store SET scan = scan + 1, scanned_ms = ?2 WHERE pool = ?1",
-                params![pool, at.as_millisecond()],
+                params![rows.pool, at.as_millisecond()],
             )?;
             Ok(())
         })
+    }
+
+    /// The digest of the listing of a folder of which the standby is known to hold everything; none where it is not.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn listing(&self, folder: &ContentPath) -> Result<Option<[u8; 32]>> {
+        let read = || {
+            self.connection
+                .prepare_cached("SELECT listing FROM csb_content_folder WHERE pool = ?1 AND folder = ?2")?
+                .query_row(params![self.pool.as_str(), folder.as_bytes()], |row| row.get(0))
+                .optional()
+        };
+        read().map_err(self.failed("read"))
+    }
+
+    /// Remembers listings in which nothing differed from the rows as they are.
+    ///
+    /// # Errors
+    /// `Fenced`; when the index cannot be written.
+    pub fn remember_listings(
+        &mut self,
+        generation: Generation,
+        listings: &[(ContentPath, [u8; 32])],
+    ) -> Result<()> {
+        self.write_for_now(generation, |rows| {
+            listings.iter().try_for_each(|(folder, listing)| rows.remember_listing(folder, *listing))
+        })
+    }
+
+    /// Whether the standby holds anything.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn is_empty(&self) -> Result<bool> {
+        self.connection
+            .query_row(
+                "SELECT NOT EXISTS (SELECT 1 FROM csb_content_object WHERE pool = ?1)",
+                [self.pool.as_str()],
+                |row| row.get(0),
+            )
+            .map_err(self.failed("read"))
     }
 
     /// How many objects the standby holds.
@@ -232,30 +241,44 @@ impl ContentIndex {
             self.connection
                 .prepare_cached(&sql)?
                 .query_map(params![self.pool.as_str(), folder.as_bytes()], |row| {
-                    Ok((row.get::<_, Vec<u8>>(13)?.into_boxed_slice(), object(row)?))
+                    Ok((row.get_ref(13)?.as_blob()?.into(), object(row)?))
                 })?
                 .collect()
         };
         read().map_err(self.failed("read"))
     }
 
-    /// Everything that the standby holds below a folder, itself left out, parents before what is in them.
+    /// Some of the folders whose time at the standby is not that of the source's, sorted, beginning after one of them.
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn below(&self, folder: &ContentPath) -> Result<Vec<(ContentPath, IndexedObject)>> {
-        let mut found = Vec::new();
-        let mut next = vec![folder.clone()];
-        while let Some(folder) = next.pop() {
-            for (name, object) in self.folder(&folder)? {
-                let Some(path) = folder.join(&name) else { continue };
-                if object.meta.kind == ObjectKind::Folder {
-                    next.push(path.clone());
-                }
-                found.push((path, object));
-            }
-        }
-        Ok(found)
+    pub fn folders_of_unknown_times(
+        &self,
+        after: Option<&ContentPath>,
+        limit: usize,
+    ) -> Result<Vec<(ContentPath, IndexedObject)>> {
+        let sql = format!(
+            "SELECT {COLUMNS}, folder, name FROM csb_content_object
+             WHERE pool = ?1 AND kind = 'folder' AND mtime_ns = -9223372036854775808 AND (folder, name) > (?2, ?3)
+             ORDER BY folder, name LIMIT ?4"
+        );
+        let (folder, name) = after.and_then(ContentPath::split).unwrap_or_default();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let read = || -> rusqlite::Result<_> {
+            self.connection
+                .prepare_cached(&sql)?
+                .query_map(params![self.pool.as_str(), folder.as_bytes(), name, limit], named_object)?
+                .collect()
+        };
+        read().map_err(self.failed("read"))
+    }
+
+    /// Says that the time of a folder at the standby is not that of the source's.
+    ///
+    /// # Errors
+    /// `Fenced`; when the index cannot be written.
+    pub fn forget_times(&mut self, generation: Generation, folders: &[ContentPath]) -> Result<()> {
+        self.write(generation, |rows| folders.iter().try_for_each(|folder| rows.forget_times(folder)))
     }
 
     /// The settled files that were this inode when they were copied, of which the standby holds what it had then.
@@ -271,11 +294,7 @@ impl ContentIndex {
         let read = || -> rusqlite::Result<Vec<_>> {
             self.connection
                 .prepare_cached(&sql)?
-                .query_map(params![self.pool.as_str(), meta.inode as i64, meta.device as i64], |row| {
-                    let (folder, name): (Vec<u8>, Vec<u8>) = (row.get(13)?, row.get(14)?);
-                    let path = ContentPath::from_bytes(&folder).and_then(|folder| folder.join(&name));
-                    Ok((path.unwrap_or_default(), object(row)?))
-                })?
+                .query_map(params![self.pool.as_str(), meta.inode as i64, meta.device as i64], named_object)?
                 .collect()
         };
         read().map_err(self.failed("read"))
@@ -291,13 +310,12 @@ impl ContentIndex {
         generation: Generation,
         paths: impl Iterator<Item = (&'a ContentPath, ObjectKind, Option<[u8; 32]>)>,
     ) -> Result<()> {
-        self.write(generation, |transaction, pool| {
-            let mut folders = BTreeSet::new();
+        self.write(generation, |rows| {
             for (path, kind, hash) in paths {
-                unsettle(transaction, pool, path, kind, hash)?;
-                folders.extend(path.split().map(|(folder, _)| folder));
+                rows.unsettle(path, kind, hash)?;
             }
-            folders.iter().try_for_each(|folder| forget_times(transaction, pool, folder))
+            let folders = rows.changed.clone();
+            folders.iter().try_for_each(|folder| rows.forget_times(folder))
         })
     }
 
@@ -333,15 +351,9 @@ impl ContentIndex {
         held: &[(ContentPath, IndexedObject)],
         removed: &[ContentPath],
     ) -> Result<()> {
-        self.write(generation, |transaction, pool| {
-            held.iter().try_for_each(|(path, object)| put(transaction, pool, path, object))?;
-            let mut delete = transaction.prepare_cached(
-                "DELETE FROM csb_content_object WHERE pool = ?1 AND folder = ?2 AND name = ?3",
-            )?;
-            for (folder, name) in removed.iter().filter_map(ContentPath::split) {
-                delete.execute(params![pool, folder.as_bytes(), name])?;
-            }
-            Ok(())
+        self.write(generation, |rows| {
+            held.iter().try_for_each(|(path, object)| rows.put(path, object))?;
+            removed.iter().try_for_each(|path| rows.delete(path))
         })
     }
 
@@ -350,25 +362,39 @@ impl ContentIndex {
     /// # Errors
     /// `Fenced`; when the index cannot be written.
     pub fn clear(&mut self, generation: Generation) -> Result<()> {
-        self.write(generation, |transaction, pool| {
-            transaction.execute("DELETE FROM csb_content_object WHERE pool = ?1", [pool])?;
-            transaction.execute("DELETE FROM csb_content_store WHERE pool = ?1", [pool])?;
-            Ok(())
-        })
+        self.write(generation, |rows| rows.clear())
     }
 
-    /// Every write goes through here: one transaction, which an older generation never begins.
+    /// Every write goes through here: one transaction, which an older generation never begins, and which forgets the
+    /// listings of folders of which it changes rows.
     fn write(
         &mut self,
         generation: Generation,
-        work: impl FnOnce(&Transaction<'_>, &str) -> rusqlite::Result<()>,
+        work: impl FnOnce(&mut Rows<'_>) -> rusqlite::Result<()>,
     ) -> Result<()> {
         let failed = failure("write the content index in", &self.path);
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
         check_generation(&transaction, &self.path, &self.pool, generation)?;
-        work(&transaction, self.pool.as_str()).map_err(&failed)?;
+        let mut rows =
+            Rows { transaction: &transaction, pool: self.pool.as_str(), changed: BTreeSet::new() };
+        work(&mut rows).and_then(|()| rows.forget_listings()).map_err(&failed)?;
         transaction.commit().map_err(&failed)
+    }
+
+    /// A write that costs nothing to lose: no wait for the disk.
+    fn write_for_now(
+        &mut self,
+        generation: Generation,
+        work: impl FnOnce(&mut Rows<'_>) -> rusqlite::Result<()>,
+    ) -> Result<()> {
+        let synchronous = |index: &Self, level| {
+            index.connection.pragma_update(None, "synchronous", level).map_err(index.failed("write to"))
+        };
+        synchronous(self, "NORMAL")?;
+        let done = self.write(generation, work);
+        synchronous(self, "FULL")?;
+        done
     }
 
     fn failed<'a>(&self, doing: &'a str) -> impl Fn(rusqlite::Error) -> crate::error::Error + 'a {
@@ -381,74 +407,129 @@ fn failure<'a>(doing: &'a str, path: &Path) -> impl Fn(rusqlite::Error) -> crate
     move |cause| sqlite_error(doing, &path, &cause)
 }
 
-/// A path that is not known yet gets a row of which nothing is known but the name. Until the row is settled, every
-/// content is remembered that may have been published meanwhile.
-fn unsettle(
-    transaction: &Transaction<'_>,
-    pool: &str,
-    path: &ContentPath,
-    kind: ObjectKind,
-    hash: Option<[u8; 32]>,
-) -> rusqlite::Result<()> {
-    let Some((folder, name)) = path.split() else { return Ok(()) };
-    transaction
-        .prepare_cached(
-            "INSERT INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode, device, mode,
-                 user, user_group, blake3, extended, indexed_ns, settled, published)
-             VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, 0, ?5)
-             ON CONFLICT (pool, folder, name) DO UPDATE SET settled = 0,
-                 published = CAST(coalesce(published, x'') || coalesce(excluded.published, x'') AS BLOB)",
-        )?
-        .execute(params![pool, folder.as_bytes(), name, kind_name(kind), hash])?;
-    Ok(())
+/// Other connections of the service hold locks for moments only; waiting is right.
+fn patient(connection: &Connection, path: &Path) -> Result<()> {
+    connection.busy_timeout(Duration::from_secs(5)).map_err(failure("open", path))
 }
 
-/// A folder in which names change gets another modification time at the standby, until that of the source is set again.
-fn forget_times(transaction: &Transaction<'_>, pool: &str, folder: &ContentPath) -> rusqlite::Result<()> {
-    let Some((parent, name)) = folder.split() else { return Ok(()) };
-    transaction
-        .prepare_cached(
-            "UPDATE csb_content_object SET mtime_ns = ?4 WHERE pool = ?1 AND folder = ?2 AND name = ?3",
-        )?
-        .execute(params![pool, parent.as_bytes(), name, TIMES_UNKNOWN])?;
-    Ok(())
+/// What one transaction changes.
+struct Rows<'t> {
+    transaction: &'t Transaction<'t>,
+    pool: &'t str,
+    /// Folders of which rows were changed.
+    changed: BTreeSet<ContentPath>,
 }
 
-// SQLite has no unsigned numbers: inodes and devices are kept bit by bit.
-#[allow(clippy::cast_possible_wrap)]
-fn put(
-    transaction: &Transaction<'_>,
-    pool: &str,
-    path: &ContentPath,
-    object: &IndexedObject,
-) -> rusqlite::Result<()> {
-    let Some((folder, name)) = path.split() else { return Ok(()) };
-    let meta = &object.meta;
-    transaction
-        .prepare_cached(
-            "INSERT OR REPLACE INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode,
-                 device, mode, user, user_group, blake3, extended, indexed_ns, settled)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-        )?
-        .execute(params![
-            pool,
-            folder.as_bytes(),
-            name,
-            kind_name(meta.kind),
-            meta.size as i64,
-            meta.mtime_ns,
-            meta.ctime_ns,
-            meta.inode as i64,
-            meta.device as i64,
-            meta.mode,
-            meta.owner.user,
-            meta.owner.group,
-            object.hash,
-            object.extended,
-            object.indexed_ns,
-            object.settled,
-        ])?;
-    Ok(())
+impl Rows<'_> {
+    /// A path that is not known yet gets a row of which nothing is known but the name. Until the row is settled, every
+    /// content is remembered that may have been published meanwhile.
+    fn unsettle(
+        &mut self,
+        path: &ContentPath,
+        kind: ObjectKind,
+        hash: Option<[u8; 32]>,
+    ) -> rusqlite::Result<()> {
+        let Some((folder, name)) = path.split() else { return Ok(()) };
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode, device,
+                     mode, user, user_group, blake3, extended, indexed_ns, settled, published)
+                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, 0, ?5)
+                 ON CONFLICT (pool, folder, name) DO UPDATE SET settled = 0,
+                     published = CAST(coalesce(published, x'') || coalesce(excluded.published, x'') AS BLOB)",
+            )?
+            .execute(params![self.pool, folder.as_bytes(), name, kind_name(kind), hash])?;
+        self.changed.insert(folder);
+        Ok(())
+    }
+
+    /// A folder in which names change gets another modification time at the standby, until that of the source is set
+    /// again.
+    fn forget_times(&mut self, folder: &ContentPath) -> rusqlite::Result<()> {
+        let Some((parent, name)) = folder.split() else { return Ok(()) };
+        self.transaction
+            .prepare_cached(
+                "UPDATE csb_content_object SET mtime_ns = ?4 WHERE pool = ?1 AND folder = ?2 AND name = ?3",
+            )?
+            .execute(params![self.pool, parent.as_bytes(), name, TIMES_UNKNOWN])?;
+        self.changed.insert(parent);
+        Ok(())
+    }
+
+    // SQLite has no unsigned numbers: inodes and devices are kept bit by bit.
+    #[allow(clippy::cast_possible_wrap)]
+    fn put(&mut self, path: &ContentPath, object: &IndexedObject) -> rusqlite::Result<()> {
+        let Some((folder, name)) = path.split() else { return Ok(()) };
+        let meta = &object.meta;
+        self.transaction
+            .prepare_cached(
+                "INSERT OR REPLACE INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode,
+                     device, mode, user, user_group, blake3, extended, indexed_ns, settled)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+            )?
+            .execute(params![
+                self.pool,
+                folder.as_bytes(),
+                name,
+                kind_name(meta.kind),
+                meta.size as i64,
+                meta.mtime_ns,
+                meta.ctime_ns,
+                meta.inode as i64,
+                meta.device as i64,
+                meta.mode,
+                meta.owner.user,
+                meta.owner.group,
+                object.hash,
+                object.extended,
+                object.indexed_ns,
+                object.settled,
+            ])?;
+        self.changed.insert(folder);
+        Ok(())
+    }
+
+    fn delete(&mut self, path: &ContentPath) -> rusqlite::Result<()> {
+        let Some((folder, name)) = path.split() else { return Ok(()) };
+        self.transaction
+            .prepare_cached(
+                "DELETE FROM csb_content_object WHERE pool = ?1 AND folder = ?2 AND name = ?3",
+            )?
+            .execute(params![self.pool, folder.as_bytes(), name])?;
+        // A folder of this name had a listing of its own.
+        self.changed.extend([folder, path.clone()]);
+        Ok(())
+    }
+
+    fn clear(&self) -> rusqlite::Result<()> {
+        for table in ["csb_content_object", "csb_content_folder", "csb_content_store"] {
+            self.transaction.execute(&format!("DELETE FROM {table} WHERE pool = ?1"), [self.pool])?;
+        }
+        Ok(())
+    }
+
+    fn remember_listing(&self, folder: &ContentPath, listing: [u8; 32]) -> rusqlite::Result<()> {
+        self.transaction
+            .prepare_cached("INSERT OR REPLACE INTO csb_content_folder (pool, folder, listing) VALUES (?1, ?2, ?3)")?
+            .execute(params![self.pool, folder.as_bytes(), listing])?;
+        Ok(())
+    }
+
+    fn forget_listings(&self) -> rusqlite::Result<()> {
+        for folder in &self.changed {
+            self.transaction
+                .prepare_cached("DELETE FROM csb_content_folder WHERE pool = ?1 AND folder = ?2")?
+                .execute(params![self.pool, folder.as_bytes()])?;
+        }
+        Ok(())
+    }
+}
+
+/// A row whose folder and name follow its columns.
+fn named_object(row: &Row<'_>) -> rusqlite::Result<(ContentPath, IndexedObject)> {
+    let (folder, name): (Vec<u8>, Vec<u8>) = (row.get(13)?, row.get(14)?);
+    let path = ContentPath::from_bytes(&folder).and_then(|folder| folder.join(&name));
+    Ok((path.unwrap_or_default(), object(row)?))
 }
 
 #[allow(clippy::cast_sign_loss)]

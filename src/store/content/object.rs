@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// What an object is. Everything else (pipes, sockets, devices) is refused by the stores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ObjectKind {
     /// A file with content.
     File,
@@ -16,7 +18,7 @@ pub enum ObjectKind {
 }
 
 /// What a store says about an object without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectMeta {
     /// File, folder or link.
     pub kind: ObjectKind,
@@ -50,7 +52,7 @@ impl ObjectMeta {
 }
 
 /// Whose an object is, by the numbers that the store's host knows users and groups by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// The user.
     pub user: u32,

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The path of an object, relative to the root of its store: names separated by `/`, any other bytes but NUL. The
 /// empty path is the root. No name is empty, `.` or `..`, so a path cannot lead out of its store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ContentPath(Box<[u8]>);
 
 impl ContentPath {

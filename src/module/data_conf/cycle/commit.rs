@@ -1,7 +1,6 @@
 //! Publishes a batch of prepared objects at the standby.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::super::DataConf;
 use super::super::copier::Copier;
@@ -18,15 +17,13 @@ impl DataConf {
     pub(super) fn earlier_name(
         &self,
         index: &ContentIndex,
-        folder: &Arc<ContentPath>,
-        name: &[u8],
+        path: &ContentPath,
         found: &Difference,
     ) -> Option<(ContentPath, IndexedObject)> {
         let Difference::Write { meta, .. } = found else { return None };
         if meta.kind != ObjectKind::File {
             return None;
         }
-        let path = folder.join(name)?;
         // An index that cannot be read any more stops the cycle elsewhere.
         let candidates = index.files_of_inode(meta).ok()?;
         candidates.into_iter().find(|(earlier, known)| {
@@ -37,7 +34,7 @@ impl DataConf {
                     .stat(earlier)
                     .is_ok_and(|now| (now.inode, now.device) == (meta.inode, meta.device))
             };
-            *earlier != path && looks_same && !is_still_there()
+            earlier != path && looks_same && !is_still_there()
         })
     }
 }
@@ -78,7 +75,6 @@ impl<'a> Cycle<'a, '_> {
                 Action::Folder { is_real, .. } | Action::Attributes { is_real, .. } => (0, *is_real),
                 Action::Rename(_) | Action::Remember => (0, false),
             };
-            let names_change = !matches!(ready.action, Action::Attributes { .. } | Action::Remember);
             let kept = if foreign.contains(&ready.path) {
                 self.make_way(&ready.path, &ready.action)
             } else {
@@ -88,11 +84,6 @@ impl<'a> Cycle<'a, '_> {
             match kept.and_then(|()| publish(standby, &ready.path, &ready.object, ready.action)) {
                 Ok(is_whole) => {
                     self.incomplete += u64::from(!(is_whole && ready.is_whole));
-                    if ready.object.meta.kind == ObjectKind::Folder {
-                        self.touched.insert(ready.path.clone());
-                    }
-                    self.touched
-                        .extend(ready.path.split().filter(|_| names_change).map(|(folder, _)| folder));
                     moved.items_written += u64::from(is_real);
                     moved.bytes = moved.bytes.saturating_add(bytes);
                     held.push((ready.path, ready.object));
@@ -161,13 +152,16 @@ impl<'a> Cycle<'a, '_> {
 
     /// Gives the folders in which names changed the times of the source's, last: every new name changes them.
     pub(super) fn set_folder_times(&mut self) -> Result<()> {
-        let touched: Vec<ContentPath> = std::mem::take(&mut self.touched).into_iter().collect();
-        for folders in touched.chunks(BATCH_ITEMS) {
+        let mut last = None;
+        loop {
+            let folders = self.index.folders_of_unknown_times(last.as_ref(), BATCH_ITEMS)?;
+            let Some((folder, _)) = folders.last() else { return Ok(()) };
+            last = Some(folder.clone());
             self.context.check()?;
             let mut held = Vec::with_capacity(folders.len());
-            for folder in folders {
-                match self.set_times_of(folder) {
-                    Ok(object) => held.extend(object.map(|object| (folder.clone(), object))),
+            for (folder, mut known) in folders.into_iter().filter(|(_, known)| known.settled) {
+                match self.set_times_of(&folder, &mut known) {
+                    Ok(()) => held.push((folder, known)),
                     Err(ObjectError::Gone | ObjectError::Refused(_)) => {}
                     Err(ObjectError::Store(error)) => return Err(error),
                 }
@@ -175,15 +169,11 @@ impl<'a> Cycle<'a, '_> {
             self.module.standby.flush()?;
             self.index.settle(self.context.generation, &held, &[])?;
         }
-        Ok(())
     }
 
-    fn set_times_of(&self, folder: &ContentPath) -> ObjectResult<Option<IndexedObject>> {
-        let known = self.index.held(folder)?.filter(|(known, _)| known.settled);
-        let Some((mut known, _)) = known else { return Ok(None) };
+    fn set_times_of(&self, folder: &ContentPath, known: &mut IndexedObject) -> ObjectResult<()> {
         known.meta.mtime_ns = self.module.source.stat(folder)?.mtime_ns;
-        self.module.standby.set_attributes(folder, known.meta.attributes())?;
-        Ok(Some(known))
+        self.module.standby.set_attributes(folder, known.meta.attributes())
     }
 }
 

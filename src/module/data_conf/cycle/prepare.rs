@@ -1,7 +1,7 @@
 //! What is done for one object before anybody sees it; on several threads, because most of it is waiting.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 
 use super::super::DataConf;
 use super::super::copier::{Copied, Copier, Seen};
@@ -44,30 +44,25 @@ pub(super) enum Action<'a> {
 /// What became of a step: none if nothing is to be done after all.
 pub(super) type Prepared<'a> = ObjectResult<Option<Ready<'a>>>;
 
-/// What is to be prepared, and on how many threads; a single one keeps the order.
-pub(super) struct Steps<'s> {
-    pub(super) steps: &'s [Step],
-    pub(super) threads: usize,
-}
-
-/// Prepares every step, in any order; `take` gets what becomes of each. When it fails, the rest is left.
+/// Prepares every step on so many threads, of which a single one keeps the order; `take` gets what becomes of each.
+/// When it fails, the rest is left.
 pub(super) fn prepare_all<'a>(
     module: &'a DataConf,
     context: &Context,
     scan_ns: i64,
     meter: &Meter<'_>,
-    steps: Steps<'_>,
+    steps: impl Iterator<Item = Result<Step>> + Send,
+    threads: usize,
     take: impl FnMut(&Step, Prepared<'a>) -> Result<()>,
 ) -> Result<()> {
-    let Steps { steps, threads } = steps;
     let cancel = context.cancel.child_token();
     let own = Context { cancel: cancel.clone(), ..context.clone() };
-    let next = AtomicUsize::new(0);
+    let steps = Mutex::new(steps);
     let (sender, prepared) = sync_channel(PREPARED_AHEAD);
     std::thread::scope(|scope| {
         let spawn = |_| {
-            let (own, next, sender) = (&own, &next, sender.clone());
-            scope.spawn(move || Preparer::new(module, own, scan_ns, meter).serve(steps, next, &sender))
+            let (own, steps, sender) = (&own, &steps, sender.clone());
+            scope.spawn(move || Preparer::new(module, own, scan_ns, meter).serve(steps, &sender))
         };
         let threads = (0..threads).map(spawn).collect();
         drop(sender);
@@ -79,11 +74,11 @@ pub(super) fn prepare_all<'a>(
     })
 }
 
-fn take_all<'s, 'a>(
-    prepared: Receiver<(&'s Step, Prepared<'a>)>,
+fn take_all<'a>(
+    prepared: Receiver<Result<(Step, Prepared<'a>)>>,
     mut take: impl FnMut(&Step, Prepared<'a>) -> Result<()>,
 ) -> Result<()> {
-    prepared.into_iter().try_for_each(|(step, prepared)| take(step, prepared))
+    prepared.into_iter().try_for_each(|prepared| prepared.and_then(|(step, prepared)| take(&step, prepared)))
 }
 
 struct Preparer<'a, 'c> {
@@ -100,23 +95,26 @@ impl<'a, 'c> Preparer<'a, 'c> {
         Preparer { module, context, scan_ns, meter, copier }
     }
 
-    fn serve<'s>(
+    fn serve(
         mut self,
-        steps: &'s [Step],
-        next: &AtomicUsize,
-        sender: &SyncSender<(&'s Step, Prepared<'a>)>,
+        steps: &Mutex<impl Iterator<Item = Result<Step>>>,
+        sender: &SyncSender<Result<(Step, Prepared<'a>)>>,
     ) {
-        while let Some(step) = steps.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let prepared = self.context.check().map_err(ObjectError::Store);
-            let prepared = prepared.and_then(|()| self.prepare(step));
-            if sender.send((step, prepared)).is_err() {
+        let next = || steps.lock().unwrap_or_else(PoisonError::into_inner).next();
+        while let Some(step) = next() {
+            let done = step.map(|step| {
+                let prepared = self.context.check().map_err(ObjectError::Store);
+                let prepared = prepared.and_then(|()| self.prepare(&step));
+                (step, prepared)
+            });
+            if sender.send(done).is_err() {
                 return;
             }
         }
     }
 
     fn prepare(&mut self, step: &Step) -> Prepared<'a> {
-        let path = step.path();
+        let path = step.path.clone();
         match &step.work {
             Work::Folder(known) => self.folder(path, known.as_deref(), false).map(Some),
             Work::FolderForFile => self.folder(path, None, true).map(Some),

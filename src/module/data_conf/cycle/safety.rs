@@ -1,6 +1,7 @@
 //! How much a cycle may delete without being told to.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::{Cycle, Error, ErrorKind, ObjectKind, ObjectMeta, Plan, Result};
 
@@ -11,12 +12,17 @@ const SHARE_PERCENT: u64 = 25;
 const ALWAYS: u64 = 20;
 
 impl Cycle<'_, '_> {
+    /// How many objects the standby holds, if that matters: counting them is not for nothing.
+    pub(super) fn held_before(&self, plan: &Plan) -> Result<u64> {
+        if plan.deletions.len() > ALWAYS { self.index.count() } else { Ok(0) }
+    }
+
     /// Refuses to delete more than the safety share. What was copied stays.
     pub(super) fn check_share(&self, plan: &Plan, indexed: u64) -> Result<()> {
-        if self.context.force || !exceeds(plan.deletions.len() as u64, indexed) {
+        if self.context.force || !exceeds(plan.deletions.len(), indexed) {
             return Ok(());
         }
-        let deletions = plan.deletions.len() as u64 - self.renamed(plan)?;
+        let deletions = plan.deletions.len() - self.renamed(plan)?;
         if !exceeds(deletions, indexed) {
             return Ok(());
         }
@@ -37,15 +43,16 @@ impl Cycle<'_, '_> {
 
     /// How many of the deletions are objects that now have another name: nothing is lost with them.
     fn renamed(&self, plan: &Plan) -> Result<u64> {
-        let mut present = BTreeSet::new();
-        for step in plan.folders.iter().chain(&plan.files).chain(&plan.after_deletions) {
+        let mut present = HashSet::new();
+        for step in plan.folders.iter().chain(plan.files.iter()).chain(plan.after_deletions.iter()) {
             self.context.check()?;
-            if let Ok(meta) = self.module.source.stat(&step.path()) {
+            if let Ok(meta) = self.module.source.stat(&step?.path) {
                 present.insert(identity(&meta));
             }
         }
-        Ok(plan.deletions.iter().filter(|deletion| present.contains(&identity(&deletion.meta))).count()
-            as u64)
+        plan.deletions.iter().try_fold(0, |count, deletion| {
+            Ok(count + u64::from(present.contains(&identity(&deletion?.meta))))
+        })
     }
 }
 
@@ -53,10 +60,13 @@ fn exceeds(deletions: u64, indexed: u64) -> bool {
     deletions > ALWAYS && deletions.saturating_mul(100) > indexed.saturating_mul(SHARE_PERCENT)
 }
 
-/// Inodes are used again, so that of a file counts only together with its size and time.
-fn identity(meta: &ObjectMeta) -> (u64, u64, u64, i64) {
+/// Inodes are used again, so that of a file counts only together with its size and time. Hashed, because there may be
+/// millions.
+fn identity(meta: &ObjectMeta) -> u64 {
     let mtime_ns = if meta.kind == ObjectKind::File { meta.mtime_ns } else { 0 };
-    (meta.device, meta.inode, meta.size, mtime_ns)
+    let mut hasher = DefaultHasher::new();
+    (meta.device, meta.inode, meta.size, mtime_ns).hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

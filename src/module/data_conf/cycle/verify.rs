@@ -3,6 +3,7 @@
 use super::super::copier::Copier;
 use super::super::meter::Meter;
 use super::super::plan::Step;
+use super::super::spool::Spool;
 use super::super::walk::quarantined;
 use super::Cycle;
 use crate::error::Result;
@@ -48,7 +49,8 @@ impl Cycle<'_, '_> {
         next: &mut Vec<ContentPath>,
         report: &mut Verification,
         meter: &Meter<'_>,
-    ) -> Result<Vec<Step>> {
+    ) -> Result<Spool<Step>> {
+        let mut steps = Spool::new(self.module.spool_folder());
         let known = self.index.folder(folder)?;
         let entries = match self.module.standby.list(folder, &self.context.cancel) {
             Ok(entries) => entries,
@@ -56,11 +58,11 @@ impl Cycle<'_, '_> {
             Err(ObjectError::Gone) => Vec::new(),
             Err(ObjectError::Refused(refusal)) => {
                 self.outcome.quarantined.push(quarantined(folder, refusal));
-                return Ok(Vec::new());
+                return Ok(steps);
             }
         };
         let place = if folder.is_root() { "/".to_owned() } else { folder.to_string() };
-        let mut steps = Vec::new();
+        let mut times_differ = Vec::new();
         for (name, object) in known.iter().filter(|(_, object)| object.settled) {
             self.context.check()?;
             let Some(path) = folder.join(name) else { continue };
@@ -71,7 +73,7 @@ impl Cycle<'_, '_> {
                 Ok(Found::Equal) => {}
                 Ok(Found::Differs) => {
                     report.differ(&place, 1);
-                    steps.extend(Step::repair(&path, &object.meta));
+                    steps.push(&Step::repair(path.clone(), &object.meta))?;
                 }
                 Err(ObjectError::Refused(refusal)) => {
                     self.outcome.quarantined.push(quarantined(&path, refusal));
@@ -83,11 +85,12 @@ impl Cycle<'_, '_> {
             if object.meta.kind == ObjectKind::Folder {
                 let held = entry.and_then(|entry| entry.object.as_ref().ok());
                 if held.is_some_and(|held| held.mtime_ns != object.meta.mtime_ns) {
-                    self.touched.insert(path.clone());
+                    times_differ.push(path.clone());
                 }
                 next.push(path);
             }
         }
+        self.index.forget_times(self.context.generation, &times_differ)?;
         let is_known = |entry: &&Entry| known.binary_search_by(|(name, _)| name.cmp(&entry.name)).is_ok();
         for entry in entries.iter().filter(|entry| !is_known(entry)) {
             report.differ(&place, 1);
