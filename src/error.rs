@@ -83,7 +83,7 @@ error_kinds! {
     SharedStore = 22;
     /// A standby copy lies inside the store it is a copy of, or the other way round.
     StandbyInsideSource = 23;
-    /// A store's URL names an engine that this version does not have.
+    /// A store's URL names an engine that this version does not have, or a service database is of a newer build.
     UnsupportedStore = 24;
     /// The pool has no backup pool.
     NotPaired = 25;

@@ -17,6 +17,7 @@ use crate::store::content::{ContentStore, Marker, Presence, StoreRole};
 use crate::store::{Generation, Trace};
 use crate::topology::PoolFqdn;
 
+mod batch;
 mod carry_back;
 mod copier;
 mod cycle;

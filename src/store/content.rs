@@ -198,6 +198,9 @@ pub trait ContentStore: Send + Sync {
     /// the store cannot be written.
     fn now_ns(&self) -> Option<i64>;
 
+    /// Whether what is written gets the owner that it is given: only some accounts may give files away.
+    fn keeps_owners(&self) -> bool;
+
     /// Lists one folder, sorted by name (bytes). The marker and staged objects are left out.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 use tokio_util::sync::CancellationToken;
 
 use super::DataConf;
+use super::batch::{BATCH_ITEMS, Batch};
 use super::copier::Copier;
-use super::cycle::BATCH_ITEMS;
 use super::establish::missing_source;
 use super::meter::Meter;
 use super::spool::Spool;
@@ -61,8 +61,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         scan_ns: module.scan_time(context),
         copier: Copier::new(module.standby.as_ref(), module.source.as_ref(), context),
         meter: Meter::begin(context, "Giving files back", Some((lost.objects.len(), lost.bytes))),
-        batch: Vec::new(),
-        batch_bytes: 0,
+        batch: Batch::new(module.batch_bytes),
         outcome: CycleOutcome { quarantined: walked.quarantined, ..CycleOutcome::default() },
     };
     // The marker comes last: were the job stopped halfway, a cycle would take what is still missing for deleted.
@@ -107,8 +106,7 @@ struct Restore<'a> {
     scan_ns: i64,
     copier: Copier<'a, 'a>,
     meter: Meter<'a>,
-    batch: Vec<Ready<'a>>,
-    batch_bytes: u64,
+    batch: Batch<Ready<'a>>,
     outcome: CycleOutcome,
 }
 
@@ -126,8 +124,8 @@ impl<'a> Restore<'a> {
             self.context.check()?;
             match self.prepare(&path, &known) {
                 Ok(ready) => {
-                    self.batch_bytes = self.batch_bytes.saturating_add(ready.object.meta.size);
-                    self.batch.push(ready);
+                    let bytes = ready.object.meta.size;
+                    self.batch.push(ready, bytes);
                 }
                 // A batch was interrupted before the standby had it, or after it was deleted there.
                 Err(ObjectError::Gone) if !known.settled => {}
@@ -136,7 +134,7 @@ impl<'a> Restore<'a> {
                 Err(ObjectError::Store(error)) => return Err(error),
             }
             self.meter.item();
-            if self.batch.len() >= BATCH_ITEMS || self.batch_bytes >= self.module.batch_bytes {
+            if self.batch.is_full() {
                 self.commit()?;
             }
         }
@@ -207,8 +205,7 @@ impl<'a> Restore<'a> {
     /// Publishes a batch at the source. Afterwards the index knows the source's new objects, so that the next cycle
     /// does not send them again.
     fn commit(&mut self) -> Result<()> {
-        self.batch_bytes = 0;
-        let batch = std::mem::take(&mut self.batch);
+        let batch = self.batch.take();
         if batch.is_empty() {
             return Ok(());
         }
@@ -216,33 +213,41 @@ impl<'a> Restore<'a> {
         self.module.source.harden()?;
         let mut held = Vec::with_capacity(batch.len());
         let mut moved = Moved::default();
-        let mut stopped = Ok(());
-        for Ready { path, mut object, staged } in batch {
-            stopped = self.context.check();
-            if stopped.is_err() {
-                break;
-            }
-            let bytes = object.meta.size;
-            match self.publish(&path, &mut object, staged) {
-                Ok(true) => {
-                    moved.items_written += 1;
-                    moved.bytes = moved.bytes.saturating_add(bytes);
-                    held.push((path, object));
-                }
-                // The pool made it anew meanwhile; that is the version that counts.
-                Ok(false) | Err(ObjectError::Gone) => {}
-                Err(ObjectError::Refused(refusal)) => self.quarantine(&path, refusal),
-                Err(ObjectError::Store(error)) => {
-                    stopped = Err(error);
-                    break;
-                }
-            }
-        }
+        // What was done before it failed or was cancelled is made durable and remembered all the same.
+        let done = batch.into_iter().try_for_each(|ready| {
+            self.context.check()?;
+            held.extend(self.publish_one(ready, &mut moved)?);
+            Ok(())
+        });
         self.module.source.flush()?;
         self.index.settle(self.context.generation, &held, &[])?;
         moved.batches = u64::from(!moved.is_nothing());
         self.outcome.moved.add(&moved);
-        stopped
+        done
+    }
+
+    /// What the source has again; none if it could not be published.
+    fn publish_one(
+        &mut self,
+        ready: Ready<'a>,
+        moved: &mut Moved,
+    ) -> Result<Option<(ContentPath, IndexedObject)>> {
+        let Ready { path, mut object, staged } = ready;
+        let bytes = object.meta.size;
+        match self.publish(&path, &mut object, staged) {
+            Ok(true) => {
+                moved.items_written += 1;
+                moved.bytes = moved.bytes.saturating_add(bytes);
+                Ok(Some((path, object)))
+            }
+            // The pool made it anew meanwhile; that is the version that counts.
+            Ok(false) | Err(ObjectError::Gone) => Ok(None),
+            Err(ObjectError::Refused(refusal)) => {
+                self.quarantine(&path, refusal);
+                Ok(None)
+            }
+            Err(ObjectError::Store(error)) => Err(error),
+        }
     }
 
     fn publish(
@@ -254,7 +259,11 @@ impl<'a> Restore<'a> {
         let source = self.module.source.as_ref();
         let published = match staged {
             Some(staged) => staged.publish(path, false)?,
-            None => source.make_folder(path, object.meta.mode).map(|()| true)?,
+            None => {
+                source.make_folder(path, object.meta.mode)?;
+                source.set_extended(path, &self.module.standby.folder_extended(path)?)?;
+                true
+            }
         };
         if published {
             object.meta = source.stat(path)?;

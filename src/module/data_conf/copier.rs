@@ -4,9 +4,12 @@ use super::meter::Meter;
 use crate::error::ErrorKind;
 use crate::module::Context;
 use crate::store::content::{
-    Attributes, ContentPath, ContentReader, ContentStore, Extended, ObjectError, ObjectKind, ObjectMeta,
-    ObjectResult, Refusal, StagedObject,
+    Attributes, ContentPath, ContentStore, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
+    Refusal, StagedObject,
 };
+
+mod pass;
+use pass::{Pass, Target, unchanged};
 
 /// Large enough that system calls cost nothing, small enough to stay in the processor's cache.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -19,9 +22,6 @@ const WRITE_AGAIN: u32 = 1;
 
 /// Of files of this size or more only the blocks are sent that differ from the version that is replaced.
 pub(super) const PATCHED_BYTES: u64 = 8 << 20;
-
-/// What a hole reads as.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// An object that is ready to be published.
 pub(super) struct Copied<'s> {
@@ -36,19 +36,20 @@ pub(super) struct Copied<'s> {
     pub(super) is_whole: bool,
 }
 
+/// What became of a file that may have changed.
+pub(super) enum Changed<'s> {
+    /// It is what the destination holds.
+    No(Seen),
+    /// It is not, and is ready to be published.
+    Yes(Copied<'s>),
+}
+
 /// One version of a file or link, as it was read.
 pub(super) struct Seen {
     pub(super) meta: ObjectMeta,
     /// The content's BLAKE3, of a link that of its target.
     pub(super) hash: [u8; 32],
     pub(super) extended: Extended,
-}
-
-/// A piece of a file's content.
-enum Piece<'b> {
-    Bytes(&'b [u8]),
-    /// So many zeros that the store does not hold.
-    Hole(u64),
 }
 
 /// Copies files and links from one store to another.
@@ -75,26 +76,41 @@ impl<'s, 'c> Copier<'s, 'c> {
         if kind == ObjectKind::Link {
             return self.copy_link(path, attributes);
         }
+        match self.copy_unless(path, None, attributes, meter)? {
+            Changed::Yes(copied) => Ok(copied),
+            Changed::No(_) => Err(changing()),
+        }
+    }
+
+    /// Copies a file, unless it is what the destination is known to hold: it is read once only.
+    pub(super) fn copy_changed(
+        &mut self,
+        path: &ContentPath,
+        held: [u8; 32],
+        meter: &Meter<'_>,
+    ) -> ObjectResult<Changed<'s>> {
+        self.copy_unless(path, Some(held), None, meter)
+    }
+
+    fn copy_unless(
+        &mut self,
+        path: &ContentPath,
+        held: Option<[u8; 32]>,
+        attributes: Option<Attributes>,
+        meter: &Meter<'_>,
+    ) -> ObjectResult<Changed<'s>> {
         let mut written_again = 0;
         loop {
-            let to = self.to;
-            let begin = |size| {
-                let staged = if size >= PATCHED_BYTES { to.stage_over(path)? } else { to.stage()? };
-                Ok((staged, 0))
-            };
-            let ((mut staged, sent), seen) =
-                self.read(self.from, path, meter, begin, |(staged, sent), piece| match piece {
-                    Piece::Bytes(bytes) if staged.keep(bytes)? => Ok(()),
-                    Piece::Bytes(bytes) => {
-                        *sent += bytes.len() as u64;
-                        staged.write(bytes)
-                    }
-                    Piece::Hole(count) => staged.skip(count),
-                })?;
+            let (Target { mut staged, sent }, seen) = self.stage(path, meter)?;
+            if held == Some(seen.hash) {
+                return Ok(Changed::No(seen));
+            }
             let Seen { meta, hash, extended } = seen;
             let is_whole = extended.0.is_empty() || staged.set_extended(&extended)?;
             match staged.seal(attributes.unwrap_or(meta.attributes())) {
-                Ok(()) => return Ok(Copied { staged, meta, hash, extended, sent, is_whole }),
+                Ok(()) => {
+                    return Ok(Changed::Yes(Copied { staged, meta, hash, extended, sent, is_whole }));
+                }
                 // The pages that could not be written are gone; making them durable again would only seem to work.
                 Err(ObjectError::Store(error))
                     if error.kind == ErrorKind::Io && written_again < WRITE_AGAIN =>
@@ -117,7 +133,30 @@ impl<'s, 'c> Copier<'s, 'c> {
         if kind == ObjectKind::Link {
             return self.read_link(path).map(|(_, seen)| seen);
         }
-        self.read(self.from, path, meter, |_| Ok(()), |(), _| Ok(())).map(|((), seen)| seen)
+        let (from, buffer) = (self.from, &mut self.buffer);
+        unchanged(meter, || {
+            let mut pass = Pass::begin(from, path, self.context, meter)?;
+            pass.read_all(buffer, |_| Ok(()))?;
+            pass.end(())
+        })
+        .map(|((), seen)| seen)
+    }
+
+    /// Reads one version of a file and writes it to where it can be sealed.
+    fn stage(&mut self, path: &ContentPath, meter: &Meter<'_>) -> ObjectResult<(Target<'s>, Seen)> {
+        let (from, to, buffer) = (self.from, self.to, &mut self.buffer);
+        unchanged(meter, || {
+            let mut pass = Pass::begin(from, path, self.context, meter)?;
+            if pass.reader.meta().size >= PATCHED_BYTES {
+                let mut target = Target { staged: to.stage_over(path)?, sent: 0 };
+                pass.read_ahead_of(&mut target)?;
+                pass.end(target)
+            } else {
+                let mut target = Target { staged: to.stage()?, sent: 0 };
+                pass.read_all(buffer, |piece| target.take(piece))?;
+                pass.end(target)
+            }
+        })
     }
 
     /// Reads what the destination holds under this name, which counts for no progress.
@@ -143,70 +182,6 @@ impl<'s, 'c> Copier<'s, 'c> {
             }
         }
         Err(changing())
-    }
-
-    /// Reads a file until one version of it was read from its beginning to its end.
-    fn read<T>(
-        &mut self,
-        from: &dyn ContentStore,
-        path: &ContentPath,
-        meter: &Meter<'_>,
-        begin: impl Fn(u64) -> ObjectResult<T>,
-        take: impl Fn(&mut T, Piece<'_>) -> ObjectResult<()>,
-    ) -> ObjectResult<(T, Seen)> {
-        for _ in 0..=READ_AGAIN {
-            let mut reader = from.read(path)?;
-            let mut target = begin(reader.meta().size)?;
-            let mut hasher = blake3::Hasher::new();
-            let count = self.pass(reader.as_mut(), meter, &mut hasher, |piece| take(&mut target, piece))?;
-            let (meta, extended) = (reader.meta(), reader.extended()?);
-            if reader.is_unchanged()? && count == meta.size {
-                return Ok((target, Seen { meta, hash: *hasher.finalize().as_bytes(), extended }));
-            }
-            meter.take_back(count);
-        }
-        Err(changing())
-    }
-
-    fn pass(
-        &mut self,
-        reader: &mut dyn ContentReader,
-        meter: &Meter<'_>,
-        hasher: &mut blake3::Hasher,
-        mut take: impl FnMut(Piece<'_>) -> ObjectResult<()>,
-    ) -> ObjectResult<u64> {
-        let mut total = 0u64;
-        loop {
-            self.context.check()?;
-            let hole = reader.skip_hole()?;
-            if hole > 0 {
-                self.hash_zeros(hasher, hole)?;
-                take(Piece::Hole(hole))?;
-                total = total.saturating_add(hole);
-                meter.bytes(hole);
-                continue;
-            }
-            let count = reader.read(&mut self.buffer)?;
-            let bytes = self.buffer.get(..count).unwrap_or_default();
-            if bytes.is_empty() {
-                return Ok(total);
-            }
-            hasher.update(bytes);
-            take(Piece::Bytes(bytes))?;
-            total = total.saturating_add(bytes.len() as u64);
-            meter.bytes(bytes.len() as u64);
-        }
-    }
-
-    fn hash_zeros(&self, hasher: &mut blake3::Hasher, count: u64) -> ObjectResult<()> {
-        let mut left = count;
-        while left > 0 {
-            self.context.check()?;
-            let length = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
-            hasher.update(ZEROS.get(..length).unwrap_or_default());
-            left -= length as u64;
-        }
-        Ok(())
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::batch::{BATCH_ITEMS, Batch};
 use super::meter::Meter;
 use super::plan::{Deletion, Plan, Step};
-use super::tally::Tally;
 use super::spool::Spool;
+use super::tally::Tally;
 use super::walk::{self, Difference, Finder, Lacking, quarantined};
 use super::{DataConf, cursor};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,9 +22,6 @@ mod safety;
 mod verify;
 
 use prepare::{Action, Prepared, Ready};
-
-/// How many objects one batch carries.
-pub(super) const BATCH_ITEMS: usize = 1024;
 
 /// How many files are copied at a time.
 const THREADS: usize = 4;
@@ -59,8 +57,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         index,
         scan_ns,
         meter: &meter,
-        batch: Vec::new(),
-        batch_bytes: 0,
+        batch: Batch::new(module.batch_bytes),
         left: Tally::default(),
         renamed: 0,
         incomplete: 0,
@@ -120,8 +117,7 @@ struct Cycle<'a, 'm> {
     index: ContentIndex,
     scan_ns: i64,
     meter: &'m Meter<'m>,
-    batch: Vec<Ready<'a>>,
-    batch_bytes: u64,
+    batch: Batch<Ready<'a>>,
     /// What could not be copied or deleted.
     left: Tally,
     /// How many files only got another name.
@@ -134,34 +130,37 @@ struct Cycle<'a, 'm> {
 impl<'a> Cycle<'a, '_> {
     fn all(&mut self, plan: &Plan) -> Result<()> {
         let held = self.held_before(plan)?;
-        // Files are copied in any order, folders after those that they are in.
+        // Files are prepared in any order, folders after those that they are in; all are published as they are taken.
         self.copy(&plan.folders, 1)?;
         self.copy(&plan.files, THREADS)?;
+        self.commit()?;
         self.check_share(plan, held)?;
         self.delete(&plan.deletions)?;
         self.copy(&plan.after_deletions, THREADS)?;
+        self.commit()?;
+        self.set_folder_times()?;
         if self.context.verify {
             self.verify()?;
+            self.set_folder_times()?;
         }
-        self.set_folder_times()?;
         self.index.finish_scan(self.context.generation, self.context.clock.now())
     }
 
+    /// What does not fill a batch is left for the next commit.
     fn copy(&mut self, steps: &Spool<Step>, threads: usize) -> Result<()> {
         let (module, context, scan_ns, meter) = (self.module, self.context, self.scan_ns, self.meter);
         let threads = threads.min(usize::try_from(steps.len()).unwrap_or(threads));
         prepare::prepare_all(module, context, scan_ns, meter, steps.iter(), threads, |step, prepared| {
             self.context.check()?;
             self.take(step, prepared)
-        })?;
-        self.commit()
+        })
     }
 
     fn take(&mut self, step: &Step, prepared: Prepared<'a>) -> Result<()> {
         match prepared {
             Ok(Some(ready)) => {
-                self.batch_bytes = self.batch_bytes.saturating_add(ready.object.meta.size);
-                self.batch.push(ready);
+                let bytes = ready.object.meta.size;
+                self.batch.push(ready, bytes);
             }
             // Equal after all, or gone since the walk: the next one will see it.
             Ok(None) | Err(ObjectError::Gone) => {}
@@ -169,10 +168,7 @@ impl<'a> Cycle<'a, '_> {
             Err(ObjectError::Store(error)) => return Err(error),
         }
         self.meter.item();
-        if self.batch.len() >= BATCH_ITEMS || self.batch_bytes >= self.module.batch_bytes {
-            self.commit()?;
-        }
-        Ok(())
+        if self.batch.is_full() { self.commit() } else { Ok(()) }
     }
 
     fn refused(&mut self, step: &Step, refusal: Refusal) {
@@ -205,36 +201,36 @@ impl<'a> Cycle<'a, '_> {
         self.index.begin(generation, paths)?;
         let mut removed = Vec::with_capacity(batch.len());
         let mut moved = Moved { batches: 1, ..Moved::default() };
-        let mut stopped = Ok(());
-        for Deletion { path, meta } in batch {
-            stopped = self.context.check();
-            if stopped.is_err() {
-                break;
+        // What was done before it failed or was cancelled is made durable and remembered all the same.
+        let done = batch.iter().try_for_each(|deletion| {
+            self.context.check()?;
+            if self.delete_one(deletion, foreign.contains(&deletion.path), &mut moved)? {
+                removed.push(deletion.path.clone());
             }
-            let gone = if foreign.contains(path) {
-                self.set_aside(path)
-            } else {
-                self.module.standby.remove(path, meta.kind)
-            };
-            match gone {
-                Ok(()) => moved.items_deleted += 1,
-                Err(ObjectError::Gone) => {}
-                Err(ObjectError::Refused(refusal)) => {
-                    self.left.deletion();
-                    self.outcome.quarantined.push(quarantined(path, refusal));
-                    continue;
-                }
-                Err(ObjectError::Store(error)) => {
-                    stopped = Err(error);
-                    break;
-                }
-            }
-            removed.push(path.clone());
-        }
+            Ok(())
+        });
         self.module.standby.flush()?;
         self.index.settle(generation, &[], &removed)?;
         self.outcome.moved.add(&moved);
-        stopped
+        done
+    }
+
+    /// Says whether the standby does not have it any more.
+    fn delete_one(&mut self, deletion: &Deletion, is_foreign: bool, moved: &mut Moved) -> Result<bool> {
+        let Deletion { path, meta } = deletion;
+        let gone =
+            if is_foreign { self.set_aside(path) } else { self.module.standby.remove(path, meta.kind) };
+        match gone {
+            Ok(()) => moved.items_deleted += 1,
+            Err(ObjectError::Gone) => {}
+            Err(ObjectError::Refused(refusal)) => {
+                self.left.deletion();
+                self.outcome.quarantined.push(quarantined(path, refusal));
+                return Ok(false);
+            }
+            Err(ObjectError::Store(error)) => return Err(error),
+        }
+        Ok(true)
     }
 }
 

@@ -15,7 +15,11 @@ const FOUND_AHEAD: usize = 8;
 /// What a thread does with folders.
 pub(super) trait Visitor<F>: Send {
     /// Hands over what it finds in a folder, and returns the folders to visit next.
-    fn visit(&mut self, folder: &ContentPath, found: &mut dyn FnMut(F) -> Result<()>) -> Result<Vec<ContentPath>>;
+    fn visit(
+        &mut self,
+        folder: &ContentPath,
+        found: &mut dyn FnMut(F) -> Result<()>,
+    ) -> Result<Vec<ContentPath>>;
 }
 
 /// Visits the root, and then every folder that a visit names, each visitor on a thread of its own. What was found in a folder is taken before what is found

@@ -47,7 +47,8 @@ impl<T: Serialize + DeserializeOwned> Spool<T> {
     pub(super) fn push(&mut self, item: &T) -> Result<()> {
         let at = self.end.len();
         self.end.extend_from_slice(&[0; 4]);
-        self.end = postcard::to_extend(item, std::mem::take(&mut self.end)).map_err(|cause| self.defect(&cause))?;
+        self.end =
+            postcard::to_extend(item, std::mem::take(&mut self.end)).map_err(|cause| self.defect(&cause))?;
         let length = u32::try_from(self.end.len() - at - 4).unwrap_or(u32::MAX);
         if let Some(place) = self.end.get_mut(at..at + 4) {
             place.copy_from_slice(&length.to_le_bytes());
@@ -139,7 +140,8 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_written_is_an_error() {
         let mut spool = Spool::new(Path::new("/proc"));
-        let failure = std::iter::repeat_with(|| spool.push(&vec![0u8; 1 << 20])).take(8).find_map(Result::err);
+        let failure =
+            std::iter::repeat_with(|| spool.push(&vec![0u8; 1 << 20])).take(8).find_map(Result::err);
         assert!(failure.unwrap().message.contains("/proc"));
     }
 }

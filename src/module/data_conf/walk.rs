@@ -160,7 +160,8 @@ impl Visitor<Found> for Walk<'_> {
             Some(index) => index.folder(folder)?,
             None => Vec::new(),
         };
-        let mut comparison = Comparison { walk: self, folder, found, differences: Vec::new(), differs: false };
+        let mut comparison =
+            Comparison { walk: self, folder, found, differences: Vec::new(), differs: false };
         comparison.compare_all(entries, known)?;
         comparison.hand_over()?;
         if !comparison.differs
@@ -210,11 +211,7 @@ struct Comparison<'a, 'w> {
 }
 
 impl Comparison<'_, '_> {
-    fn compare_all(
-        &mut self,
-        entries: Vec<Entry>,
-        known: Vec<(Box<[u8]>, IndexedObject)>,
-    ) -> Result<()> {
+    fn compare_all(&mut self, entries: Vec<Entry>, known: Vec<(Box<[u8]>, IndexedObject)>) -> Result<()> {
         let mut known = known.into_iter().peekable();
         for entry in entries {
             while let Some((name, object)) = known.next_if(|(name, _)| *name < entry.name) {
@@ -345,4 +342,53 @@ fn unreadable_root(source: &dyn ContentStore, failure: ObjectError) -> Error {
         advice,
     )
     .at("store", source.url())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::content::Owner;
+
+    fn entry(name: &[u8], meta: ObjectMeta) -> Entry {
+        Entry { name: name.into(), object: Ok(meta) }
+    }
+
+    #[test]
+    fn everything_that_a_listing_says_is_in_its_digest() {
+        let owner = Owner { user: 1, group: 2 };
+        let meta = ObjectMeta {
+            kind: ObjectKind::File,
+            size: 3,
+            mtime_ns: 4,
+            ctime_ns: 5,
+            inode: 6,
+            device: 7,
+            mode: 8,
+            owner,
+        };
+        let listings = [
+            vec![],
+            vec![entry(b"a", meta)],
+            vec![entry(b"b", meta)],
+            vec![entry(b"a", meta), entry(b"b", meta)],
+            vec![entry(b"a", ObjectMeta { kind: ObjectKind::Link, ..meta })],
+            vec![entry(b"a", ObjectMeta { size: 9, ..meta })],
+            vec![entry(b"a", ObjectMeta { mtime_ns: 9, ..meta })],
+            vec![entry(b"a", ObjectMeta { ctime_ns: 9, ..meta })],
+            vec![entry(b"a", ObjectMeta { inode: 9, ..meta })],
+            vec![entry(b"a", ObjectMeta { device: 9, ..meta })],
+            vec![entry(b"a", ObjectMeta { mode: 9, ..meta })],
+            vec![entry(b"a", ObjectMeta { owner: Owner { user: 9, ..owner }, ..meta })],
+            vec![entry(b"a", ObjectMeta { owner: Owner { group: 9, ..owner }, ..meta })],
+        ];
+        let digests: std::collections::BTreeSet<_> =
+            listings.iter().map(|listing| digest(listing).unwrap()).collect();
+        assert_eq!(digests.len(), listings.len());
+        let many: Vec<_> = (0..1000u32).map(|number| entry(&number.to_be_bytes(), meta)).collect();
+        let mut changed = many.clone();
+        changed[3].object = Ok(ObjectMeta { size: 9, ..meta });
+        assert_ne!(digest(&many), digest(&changed), "not only what was digested last counts");
+        let refused = Entry { name: b"c".as_slice().into(), object: Err(Refusal::new("", "")) };
+        assert_eq!(digest(&[entry(b"a", meta), refused]), None);
+    }
 }

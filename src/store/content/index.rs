@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -22,6 +22,9 @@ use crate::store::Generation;
 use crate::store::service::{check_generation, schema};
 use crate::store::sqlite::{Access, open, open_own, sqlite_error};
 use crate::topology::PoolFqdn;
+
+mod rows;
+use rows::Rows;
 
 const COLUMNS: &str = "kind, size, mtime_ns, ctime_ns, inode, device, mode, user, user_group, blake3, extended, \
                        indexed_ns, settled";
@@ -278,7 +281,10 @@ impl ContentIndex {
     /// # Errors
     /// `Fenced`; when the index cannot be written.
     pub fn forget_times(&mut self, generation: Generation, folders: &[ContentPath]) -> Result<()> {
-        self.write(generation, |rows| folders.iter().try_for_each(|folder| rows.forget_times(folder)))
+        if folders.is_empty() {
+            return Ok(());
+        }
+        self.write_for_now(generation, |rows| folders.iter().try_for_each(|folder| rows.forget_times(folder)))
     }
 
     /// The settled files that were this inode when they were copied, of which the standby holds what it had then.
@@ -341,7 +347,8 @@ impl ContentIndex {
         read().map_err(self.failed("read"))
     }
 
-    /// Says what the standby holds now: these objects, and these not any more.
+    /// Says what the standby holds now: these objects, and these not any more. Does not wait for the disk: rows that a
+    /// power cut leaves unsettled are compared once more.
     ///
     /// # Errors
     /// `Fenced`; when the index cannot be written.
@@ -351,7 +358,7 @@ impl ContentIndex {
         held: &[(ContentPath, IndexedObject)],
         removed: &[ContentPath],
     ) -> Result<()> {
-        self.write(generation, |rows| {
+        self.write_for_now(generation, |rows| {
             held.iter().try_for_each(|(path, object)| rows.put(path, object))?;
             removed.iter().try_for_each(|path| rows.delete(path))
         })
@@ -376,8 +383,7 @@ impl ContentIndex {
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
         check_generation(&transaction, &self.path, &self.pool, generation)?;
-        let mut rows =
-            Rows { transaction: &transaction, pool: self.pool.as_str(), changed: BTreeSet::new() };
+        let mut rows = Rows { transaction: &transaction, pool: self.pool.as_str(), changed: BTreeSet::new() };
         work(&mut rows).and_then(|()| rows.forget_listings()).map_err(&failed)?;
         transaction.commit().map_err(&failed)
     }
@@ -412,119 +418,6 @@ fn patient(connection: &Connection, path: &Path) -> Result<()> {
     connection.busy_timeout(Duration::from_secs(5)).map_err(failure("open", path))
 }
 
-/// What one transaction changes.
-struct Rows<'t> {
-    transaction: &'t Transaction<'t>,
-    pool: &'t str,
-    /// Folders of which rows were changed.
-    changed: BTreeSet<ContentPath>,
-}
-
-impl Rows<'_> {
-    /// A path that is not known yet gets a row of which nothing is known but the name. Until the row is settled, every
-    /// content is remembered that may have been published meanwhile.
-    fn unsettle(
-        &mut self,
-        path: &ContentPath,
-        kind: ObjectKind,
-        hash: Option<[u8; 32]>,
-    ) -> rusqlite::Result<()> {
-        let Some((folder, name)) = path.split() else { return Ok(()) };
-        self.transaction
-            .prepare_cached(
-                "INSERT INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode, device,
-                     mode, user, user_group, blake3, extended, indexed_ns, settled, published)
-                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, 0, ?5)
-                 ON CONFLICT (pool, folder, name) DO UPDATE SET settled = 0,
-                     published = CAST(coalesce(published, x'') || coalesce(excluded.published, x'') AS BLOB)",
-            )?
-            .execute(params![self.pool, folder.as_bytes(), name, kind_name(kind), hash])?;
-        self.changed.insert(folder);
-        Ok(())
-    }
-
-    /// A folder in which names change gets another modification time at the standby, until that of the source is set
-    /// again.
-    fn forget_times(&mut self, folder: &ContentPath) -> rusqlite::Result<()> {
-        let Some((parent, name)) = folder.split() else { return Ok(()) };
-        self.transaction
-            .prepare_cached(
-                "UPDATE csb_content_object SET mtime_ns = ?4 WHERE pool = ?1 AND folder = ?2 AND name = ?3",
-            )?
-            .execute(params![self.pool, parent.as_bytes(), name, TIMES_UNKNOWN])?;
-        self.changed.insert(parent);
-        Ok(())
-    }
-
-    // SQLite has no unsigned numbers: inodes and devices are kept bit by bit.
-    #[allow(clippy::cast_possible_wrap)]
-    fn put(&mut self, path: &ContentPath, object: &IndexedObject) -> rusqlite::Result<()> {
-        let Some((folder, name)) = path.split() else { return Ok(()) };
-        let meta = &object.meta;
-        self.transaction
-            .prepare_cached(
-                "INSERT OR REPLACE INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode,
-                     device, mode, user, user_group, blake3, extended, indexed_ns, settled)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-            )?
-            .execute(params![
-                self.pool,
-                folder.as_bytes(),
-                name,
-                kind_name(meta.kind),
-                meta.size as i64,
-                meta.mtime_ns,
-                meta.ctime_ns,
-                meta.inode as i64,
-                meta.device as i64,
-                meta.mode,
-                meta.owner.user,
-                meta.owner.group,
-                object.hash,
-                object.extended,
-                object.indexed_ns,
-                object.settled,
-            ])?;
-        self.changed.insert(folder);
-        Ok(())
-    }
-
-    fn delete(&mut self, path: &ContentPath) -> rusqlite::Result<()> {
-        let Some((folder, name)) = path.split() else { return Ok(()) };
-        self.transaction
-            .prepare_cached(
-                "DELETE FROM csb_content_object WHERE pool = ?1 AND folder = ?2 AND name = ?3",
-            )?
-            .execute(params![self.pool, folder.as_bytes(), name])?;
-        // A folder of this name had a listing of its own.
-        self.changed.extend([folder, path.clone()]);
-        Ok(())
-    }
-
-    fn clear(&self) -> rusqlite::Result<()> {
-        for table in ["csb_content_object", "csb_content_folder", "csb_content_store"] {
-            self.transaction.execute(&format!("DELETE FROM {table} WHERE pool = ?1"), [self.pool])?;
-        }
-        Ok(())
-    }
-
-    fn remember_listing(&self, folder: &ContentPath, listing: [u8; 32]) -> rusqlite::Result<()> {
-        self.transaction
-            .prepare_cached("INSERT OR REPLACE INTO csb_content_folder (pool, folder, listing) VALUES (?1, ?2, ?3)")?
-            .execute(params![self.pool, folder.as_bytes(), listing])?;
-        Ok(())
-    }
-
-    fn forget_listings(&self) -> rusqlite::Result<()> {
-        for folder in &self.changed {
-            self.transaction
-                .prepare_cached("DELETE FROM csb_content_folder WHERE pool = ?1 AND folder = ?2")?
-                .execute(params![self.pool, folder.as_bytes()])?;
-        }
-        Ok(())
-    }
-}
-
 /// A row whose folder and name follow its columns.
 fn named_object(row: &Row<'_>) -> rusqlite::Result<(ContentPath, IndexedObject)> {
     let (folder, name): (Vec<u8>, Vec<u8>) = (row.get(13)?, row.get(14)?);
@@ -554,12 +447,4 @@ fn object(row: &Row<'_>) -> rusqlite::Result<IndexedObject> {
         indexed_ns: row.get(11)?,
         settled: row.get(12)?,
     })
-}
-
-fn kind_name(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::File => "file",
-        ObjectKind::Folder => "folder",
-        ObjectKind::Link => "link",
-    }
 }

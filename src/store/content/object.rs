@@ -71,7 +71,7 @@ pub struct Attributes {
     pub owner: Option<Owner>,
 }
 
-/// Extended attributes of users: what programs attach to a file or folder, by name.
+/// Extended attributes of users, which is what programs attach to a file or folder, and access lists; by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extended(pub BTreeMap<Box<[u8]>, Box<[u8]>>);
 

@@ -83,8 +83,7 @@ pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
     if version(connection, path)? == VERSION {
         return Ok(());
     }
-    let transaction =
-        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     // Another process may have been faster.
     let found = version(&transaction, path)?;
     if found > VERSION {
@@ -117,7 +116,10 @@ fn version(connection: &Connection, path: &Path) -> Result<i64> {
 fn newer(path: &Path, found: i64) -> Error {
     Error::new(
         ErrorKind::UnsupportedStore,
-        format!("The service database {} is of a newer build: its tables have version {found}.", path.display()),
+        format!(
+            "The service database {} is of a newer build: its tables have version {found}.",
+            path.display()
+        ),
         "Use that build, or a newer one, wherever this database is used.",
     )
     .at("path", path.display())
@@ -163,7 +165,10 @@ mod tests {
         let mut index = ContentIndex::open(&path, &pool).unwrap();
         assert_eq!(index.pair().unwrap(), None);
         index.establish(lease.generation, Uuid::nil(), Uuid::nil(), &[]).unwrap();
-        assert!(ContentIndex::open(&path, &pool).unwrap().pair().unwrap().is_some(), "it is not made anew again");
+        assert!(
+            ContentIndex::open(&path, &pool).unwrap().pair().unwrap().is_some(),
+            "it is not made anew again"
+        );
     }
 
     #[test]

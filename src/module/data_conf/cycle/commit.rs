@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::super::DataConf;
+use super::super::batch::BATCH_ITEMS;
 use super::super::copier::Copier;
 use super::super::walk::{Difference, quarantined};
-use super::{Action, BATCH_ITEMS, Cycle, Ready};
+use super::{Action, Cycle, Ready};
 use crate::error::Result;
 use crate::report::Moved;
 use crate::store::content::index::{ContentIndex, IndexedObject};
@@ -43,13 +44,14 @@ impl<'a> Cycle<'a, '_> {
     /// Publishes a batch. What the index says beforehand lets the next cycle find every name that this one leaves
     /// behind if the process dies, and refuses an older generation before anything is changed.
     pub(super) fn commit(&mut self) -> Result<()> {
-        self.batch_bytes = 0;
-        let batch = std::mem::take(&mut self.batch);
+        let batch = self.batch.take();
         if batch.is_empty() {
             return Ok(());
         }
         self.context.check()?;
-        self.module.standby.harden()?;
+        if batch.iter().any(|ready| matches!(ready.action, Action::Publish(..))) {
+            self.module.standby.harden()?;
+        }
         let batch = self.name_renamed(batch)?;
         let generation = self.context.generation;
         let is_changing = |ready: &&Ready<'_>| !matches!(ready.action, Action::Remember);
@@ -64,46 +66,50 @@ impl<'a> Cycle<'a, '_> {
         )?;
         let mut held = Vec::with_capacity(batch.len());
         let mut moved = Moved::default();
-        let mut stopped = Ok(());
-        for ready in batch {
-            stopped = self.context.check();
-            if stopped.is_err() {
-                break;
-            }
-            let (bytes, is_real) = match &ready.action {
-                Action::Publish(_, bytes) => (*bytes, true),
-                Action::Folder { is_real, .. } | Action::Attributes { is_real, .. } => (0, *is_real),
-                Action::Rename(_) | Action::Remember => (0, false),
-            };
-            let kept = if foreign.contains(&ready.path) {
-                self.make_way(&ready.path, &ready.action)
-            } else {
-                Ok(())
-            };
-            let standby = self.module.standby.as_ref();
-            match kept.and_then(|()| publish(standby, &ready.path, &ready.object, ready.action)) {
-                Ok(is_whole) => {
-                    self.incomplete += u64::from(!(is_whole && ready.is_whole));
-                    moved.items_written += u64::from(is_real);
-                    moved.bytes = moved.bytes.saturating_add(bytes);
-                    held.push((ready.path, ready.object));
-                }
-                Err(ObjectError::Gone) => {}
-                Err(ObjectError::Refused(refusal)) => {
-                    self.left.object(&ready.object.meta);
-                    self.outcome.quarantined.push(quarantined(&ready.path, refusal));
-                }
-                Err(ObjectError::Store(error)) => {
-                    stopped = Err(error);
-                    break;
-                }
-            }
-        }
+        // What was done before it failed or was cancelled is made durable and remembered all the same.
+        let done = batch.into_iter().try_for_each(|ready| {
+            self.context.check()?;
+            let is_foreign = foreign.contains(&ready.path);
+            held.extend(self.publish_one(ready, is_foreign, &mut moved)?);
+            Ok(())
+        });
         self.module.standby.flush()?;
         self.index.settle(generation, &held, &[])?;
         moved.batches = u64::from(!moved.is_nothing());
         self.outcome.moved.add(&moved);
-        stopped
+        done
+    }
+
+    /// What the standby holds then; none if it could not be published.
+    fn publish_one(
+        &mut self,
+        ready: Ready<'a>,
+        is_foreign: bool,
+        moved: &mut Moved,
+    ) -> Result<Option<(ContentPath, IndexedObject)>> {
+        let Ready { path, object, action, is_whole } = ready;
+        let (bytes, is_real) = match &action {
+            Action::Publish(_, bytes) => (*bytes, true),
+            Action::Folder { is_real, .. } | Action::Attributes { is_real, .. } => (0, *is_real),
+            Action::Rename(_) | Action::Remember => (0, false),
+        };
+        let free = if is_foreign { self.make_way(&path, &action) } else { Ok(()) };
+        let standby = self.module.standby.as_ref();
+        match free.and_then(|()| publish(standby, &path, &object, action)) {
+            Ok(holds_all) => {
+                self.incomplete += u64::from(!(holds_all && is_whole));
+                moved.items_written += u64::from(is_real);
+                moved.bytes = moved.bytes.saturating_add(bytes);
+                Ok(Some((path, object)))
+            }
+            Err(ObjectError::Gone) => Ok(None),
+            Err(ObjectError::Refused(refusal)) => {
+                self.left.object(&object.meta);
+                self.outcome.quarantined.push(quarantined(&path, refusal));
+                Ok(None)
+            }
+            Err(ObjectError::Store(error)) => Err(error),
+        }
     }
 
     /// Gives what was renamed its new name, where nobody sees it yet. What the standby holds under the earlier name

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::super::DataConf;
-use super::super::copier::{Copied, Copier, Seen};
+use super::super::copier::{Changed, Copied, Copier, PATCHED_BYTES, Seen};
 use super::super::meter::Meter;
 use super::super::plan::{Step, Work};
 use super::super::threads::join_all;
@@ -133,10 +133,14 @@ impl<'a, 'c> Preparer<'a, 'c> {
     }
 
     fn stage(&mut self, path: ContentPath, kind: ObjectKind) -> ObjectResult<Ready<'a>> {
-        let Copied { staged, meta, hash, extended, sent, is_whole } =
-            self.copier.copy(&path, kind, None, self.meter)?;
+        let copied = self.copier.copy(&path, kind, None, self.meter)?;
+        Ok(self.staged(path, copied))
+    }
+
+    fn staged(&self, path: ContentPath, copied: Copied<'a>) -> Ready<'a> {
+        let Copied { staged, meta, hash, extended, sent, is_whole } = copied;
         let action = Action::Publish(staged, sent);
-        Ok(Ready { is_whole, ..self.ready(path, &Seen { meta, hash, extended }, action) })
+        Ready { is_whole, ..self.ready(path, &Seen { meta, hash, extended }, action) }
     }
 
     fn rename(
@@ -180,7 +184,8 @@ impl<'a, 'c> Preparer<'a, 'c> {
             (known.meta.mode, known.meta.owner, known.extended) != (meta.mode, meta.owner, digest)
         };
         let is_real = known.is_none_or(differs);
-        let extended = found.filter(|_| known.map_or(digest.is_some(), |known| known.extended != digest));
+        // Even if there are none: a new folder may have inherited some from the one that it is in.
+        let extended = found.filter(|_| known.is_none_or(|known| !known.settled || known.extended != digest));
         let action = Action::Folder { in_place_of_file, extended, is_real };
         // The standby's folder gets the time of the source's when everything is in it.
         let meta = ObjectMeta { mtime_ns: TIMES_UNKNOWN, ..meta };
@@ -191,7 +196,13 @@ impl<'a, 'c> Preparer<'a, 'c> {
 
     fn compare(&mut self, path: ContentPath, known: &IndexedObject) -> Prepared<'a> {
         let kind = known.meta.kind;
-        let seen = self.copier.hash(&path, kind, self.meter)?;
+        let seen = match self.held_of_large(&path, known)? {
+            Some(held) => match self.copier.copy_changed(&path, held, self.meter)? {
+                Changed::Yes(copied) => return Ok(Some(self.staged(path, copied))),
+                Changed::No(seen) => seen,
+            },
+            None => self.copier.hash(&path, kind, self.meter)?,
+        };
         let held = if known.settled { known.hash } else { self.held(&path, kind)? };
         if held != Some(seen.hash) {
             self.meter.take_back(seen.meta.size);
@@ -212,6 +223,16 @@ impl<'a, 'c> Preparer<'a, 'c> {
         // As long as it is young it is compared in every cycle, whatever the index says.
         let nothing_new = meta.is_same_version(&known.meta) && is_young(&meta, self.scan_ns);
         Ok((!nothing_new).then(|| self.ready(path, &seen, Action::Remember)))
+    }
+
+    /// What the standby holds of a large file that was written to, as its time says: then it is copied while it is
+    /// compared, instead of being read twice. None for other files, of which most turn out to be equal.
+    fn held_of_large(&self, path: &ContentPath, known: &IndexedObject) -> ObjectResult<Option<[u8; 32]>> {
+        if !known.settled || known.meta.kind != ObjectKind::File || known.meta.size < PATCHED_BYTES {
+            return Ok(None);
+        }
+        let was_written = self.module.source.stat(path)?.mtime_ns != known.meta.mtime_ns;
+        Ok(known.hash.filter(|_| was_written))
     }
 
     /// The content that the standby holds under a name of which the index knows nothing; none if it cannot be read.

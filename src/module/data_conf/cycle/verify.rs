@@ -9,7 +9,7 @@ use super::Cycle;
 use crate::error::Result;
 use crate::report::Verification;
 use crate::store::content::index::IndexedObject;
-use crate::store::content::{ContentPath, Entry, ObjectError, ObjectKind, ObjectResult, Refusal};
+use crate::store::content::{ContentPath, Entry, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Refusal};
 
 /// How one object that the index knows was found.
 enum Found {
@@ -21,17 +21,34 @@ enum Found {
     Pending,
 }
 
+/// Reads both sides.
+struct Comparison<'c> {
+    meter: &'c Meter<'c>,
+    source: Copier<'c, 'c>,
+    standby: Copier<'c, 'c>,
+    /// Whether the standby's objects have the owners of the source's.
+    has_owners: bool,
+}
+
 impl Cycle<'_, '_> {
     /// Reads everything that the standby holds, and its original. Runs after the changes of the source were copied, so
     /// that what differs now differs against the rules.
     pub(super) fn verify(&mut self) -> Result<()> {
-        let mut report = Verification::requested();
+        let (source, standby) = (self.module.source.as_ref(), self.module.standby.as_ref());
         let meter = Meter::begin(self.context, "Verifying files", Some((self.index.count()?, 0)));
+        let mut comparison = Comparison {
+            meter: &meter,
+            source: Copier::new(source, source, self.context),
+            standby: Copier::new(standby, standby, self.context),
+            has_owners: standby.keeps_owners(),
+        };
+        let mut report = Verification::requested();
         let mut next = vec![ContentPath::root()];
         while let Some(folder) = next.pop() {
-            let steps = self.verify_folder(&folder, &mut next, &mut report, &meter)?;
+            let steps = self.verify_folder(&folder, &mut next, &mut report, &mut comparison)?;
             let written = self.outcome.moved.items_written;
             self.copy(&steps, 1)?;
+            self.commit()?;
             report.repaired_items += self.outcome.moved.items_written.saturating_sub(written);
         }
         meter.end();
@@ -48,7 +65,7 @@ impl Cycle<'_, '_> {
         folder: &ContentPath,
         next: &mut Vec<ContentPath>,
         report: &mut Verification,
-        meter: &Meter<'_>,
+        comparison: &mut Comparison<'_>,
     ) -> Result<Spool<Step>> {
         let mut steps = Spool::new(self.module.spool_folder());
         let known = self.index.folder(folder)?;
@@ -67,8 +84,8 @@ impl Cycle<'_, '_> {
             self.context.check()?;
             let Some(path) = folder.join(name) else { continue };
             let entry = entries.binary_search_by(|entry| entry.name.cmp(name)).ok();
-            let entry = entry.and_then(|at| entries.get(at));
-            match self.verify_object(&path, object, entry, meter) {
+            let held = entry.and_then(|at| entries.get(at)).and_then(|entry| entry.object.as_ref().ok());
+            match self.verify_object(&path, object, held, comparison) {
                 Ok(Found::Pending) | Err(ObjectError::Gone) => continue,
                 Ok(Found::Equal) => {}
                 Ok(Found::Differs) => {
@@ -81,9 +98,8 @@ impl Cycle<'_, '_> {
                 Err(ObjectError::Store(error)) => return Err(error),
             }
             report.compared_items += 1;
-            meter.item();
+            comparison.meter.item();
             if object.meta.kind == ObjectKind::Folder {
-                let held = entry.and_then(|entry| entry.object.as_ref().ok());
                 if held.is_some_and(|held| held.mtime_ns != object.meta.mtime_ns) {
                     times_differ.push(path.clone());
                 }
@@ -104,45 +120,55 @@ impl Cycle<'_, '_> {
         &self,
         path: &ContentPath,
         known: &IndexedObject,
-        entry: Option<&Entry>,
-        meter: &Meter<'_>,
+        held: Option<&ObjectMeta>,
+        comparison: &mut Comparison<'_>,
     ) -> ObjectResult<Found> {
-        let held = entry.and_then(|entry| entry.object.as_ref().ok());
-        let looks_equal = held.is_some_and(|held| {
-            let is_same_time = held.kind == ObjectKind::Folder || held.mtime_ns == known.meta.mtime_ns;
-            (held.kind, held.size) == (known.meta.kind, known.meta.size)
-                && held.mode == self.kept_mode(known)
-                && is_same_time
-        });
-        if known.meta.kind == ObjectKind::Folder {
-            return Ok(if looks_equal { Found::Equal } else { Found::Differs });
-        }
-        let (source, standby) = (self.module.source.as_ref(), self.module.standby.as_ref());
         let kind = known.meta.kind;
-        let original = Copier::new(source, source, self.context).hash(path, kind, meter)?;
+        let looks_equal = held.is_some_and(|held| comparison.looks_equal(held, known));
+        if kind == ObjectKind::Folder {
+            let is_equal =
+                looks_equal && self.module.standby.folder_extended(path)?.digest() == known.extended;
+            return Ok(if is_equal { Found::Equal } else { Found::Differs });
+        }
+        let original = comparison.source.hash(path, kind, comparison.meter)?;
         if !original.meta.is_same_version(&known.meta) {
             return Ok(Found::Pending);
         }
         if !looks_equal || known.hash.is_some_and(|hash| hash != original.hash) {
             return Ok(Found::Differs);
         }
-        match Copier::new(standby, standby, self.context).hash(path, kind, meter) {
-            Ok(copy) if copy.hash == original.hash => Ok(Found::Equal),
+        match comparison.standby.hash(path, kind, comparison.meter) {
+            Ok(copy) if (copy.hash, copy.extended.digest()) == (original.hash, known.extended) => {
+                Ok(Found::Equal)
+            }
             // A copy that cannot be read is none.
             Ok(_) | Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(Found::Differs),
             Err(failure) => Err(failure),
         }
     }
+}
 
-    /// The mode that a copy has: its owner can always read files and change folders.
-    fn kept_mode(&self, known: &IndexedObject) -> u32 {
-        known.meta.mode
-            | match known.meta.kind {
-                ObjectKind::File => 0o400,
-                ObjectKind::Folder => 0o700,
-                ObjectKind::Link => 0,
-            }
+impl Comparison<'_> {
+    /// Whether an object of the standby is what the index says, as far as can be told without reading it.
+    fn looks_equal(&self, held: &ObjectMeta, known: &IndexedObject) -> bool {
+        let known = &known.meta;
+        // Folders get their times once everything is in them.
+        let is_same_time = known.kind == ObjectKind::Folder || held.mtime_ns == known.mtime_ns;
+        let is_same_owner = !self.has_owners || held.owner == known.owner;
+        (held.kind, held.size, held.mode) == (known.kind, known.size, kept_mode(known))
+            && is_same_time
+            && is_same_owner
     }
+}
+
+/// The mode that a copy has: its owner can always read files and change folders.
+fn kept_mode(meta: &ObjectMeta) -> u32 {
+    meta.mode
+        | match meta.kind {
+            ObjectKind::File => 0o400,
+            ObjectKind::Folder => 0o700,
+            ObjectKind::Link => 0,
+        }
 }
 
 fn superfluous() -> Refusal {

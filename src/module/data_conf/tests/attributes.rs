@@ -78,6 +78,98 @@ fn changes_of_time_mode_and_attributes_travel_without_content() {
     pair.assert_settled();
 }
 
+const ACCESS: &str = "system.posix_acl_access";
+const DEFAULT: &str = "system.posix_acl_default";
+
+/// An access list as Linux keeps it: the owner, one more user, the group, the mask and the others.
+fn access_list(owner: u8, user: u8, group: u8, mask: u8, others: u8) -> Vec<u8> {
+    let mut list = 2u32.to_le_bytes().to_vec();
+    let nobody = u32::MAX;
+    for (tag, rights, id) in
+        [(1u16, owner, nobody), (2, user, 1234), (4, group, nobody), (16, mask, nobody), (32, others, nobody)]
+    {
+        list.extend(tag.to_le_bytes());
+        list.extend(u16::from(rights).to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    list
+}
+
+fn list_of(path: impl AsRef<Path>, name: &str) -> Option<Vec<u8>> {
+    let mut value = [0; 200];
+    match rustix::fs::getxattr(path.as_ref(), name, &mut value[..]) {
+        Ok(size) => Some(value[..size].to_vec()),
+        Err(rustix::io::Errno::NODATA) => None,
+        Err(cause) => panic!("{cause}"),
+    }
+}
+
+#[test]
+fn access_lists_travel_and_go_again() {
+    let pair = settled();
+    let [source, standby] = [pair.source(), pair.standby()];
+    let list = access_list(6, 7, 4, 6, 0);
+    if rustix::fs::setxattr(source.join("a/one"), ACCESS, &list, XattrFlags::empty()).is_err() {
+        return eprintln!("skipped: the file system has no access lists");
+    }
+    let inherited = access_list(7, 7, 4, 6, 0);
+    rustix::fs::setxattr(source.join("a"), DEFAULT, &inherited, XattrFlags::empty()).unwrap();
+    rustix::fs::setxattr(source.join("b"), ACCESS, &access_list(7, 5, 5, 5, 1), XattrFlags::empty()).unwrap();
+    let moved = pair.cycle().moved;
+    assert_eq!((moved.items_written, moved.bytes), (3, 0));
+    let assert_equal = |paths: &[&str]| {
+        for (path, name) in paths.iter().flat_map(|path| [(path, ACCESS), (path, DEFAULT)]) {
+            assert_eq!(list_of(source.join(path), name), list_of(standby.join(path), name), "{path} {name}");
+        }
+    };
+    assert_equal(&["a", "a/one", "b"]);
+    assert_eq!(list_of(standby.join("a/one"), ACCESS), Some(list));
+    pair.assert_settled();
+    // What is new below gets the list; what had it taken away does not get it at the standby either.
+    fs::create_dir(source.join("a/heir")).unwrap();
+    fs::create_dir(source.join("a/disinherited")).unwrap();
+    for name in [ACCESS, DEFAULT] {
+        rustix::fs::removexattr(source.join("a/disinherited"), name).unwrap();
+    }
+    pair.write("a/disinherited/plain", "1");
+    pair.write("a/new", "1");
+    pair.cycle();
+    assert!(list_of(standby.join("a/heir"), DEFAULT).is_some());
+    assert_equal(&["a/heir", "a/disinherited", "a/disinherited/plain", "a/new"]);
+    pair.assert_settled();
+    set_mode(&source.join("a/one"), 0o640);
+    rustix::fs::removexattr(source.join("b"), ACCESS).unwrap();
+    pair.cycle();
+    assert_equal(&["a/one", "b"]);
+    pair.assert_settled();
+}
+
+#[test]
+fn an_access_list_takes_no_right_that_the_copy_needs() {
+    let pair = settled();
+    let path = pair.source().join("a/one");
+    if rustix::fs::setxattr(&path, ACCESS, &access_list(2, 7, 4, 6, 0), XattrFlags::empty()).is_err() {
+        return eprintln!("skipped: the file system has no access lists");
+    }
+    pair.cycle();
+    assert_eq!(fs::metadata(pair.standby().join("a/one")).unwrap().mode() & 0o777, 0o660);
+    let verify = Context { verify: true, ..pair.context() };
+    let found = pair.module().run_cycle(&verify).unwrap().verification.unwrap();
+    assert_eq!(found.differing_items, 0, "{found:#?}");
+    assert!(pair.cycle().moved.is_nothing());
+}
+
+#[test]
+fn folders_come_back_with_their_attributes() {
+    let pair = settled();
+    rustix::fs::setxattr(pair.source().join("b"), "user.origin", b"here", XattrFlags::empty()).unwrap();
+    pair.cycle();
+    fs::remove_dir_all(pair.source().join("b")).unwrap();
+    pair.module().carry_back(&pair.context()).unwrap();
+    assert_eq!(list_of(pair.source().join("b"), "user.origin").unwrap(), b"here");
+    pair.assert_settled();
+}
+
 #[test]
 fn new_files_come_with_their_attributes_and_their_owner() {
     let pair = Pair::new();

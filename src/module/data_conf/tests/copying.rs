@@ -271,6 +271,78 @@ fn of_a_big_file_only_the_blocks_that_differ_are_sent() {
     pair.assert_settled();
 }
 
+#[test]
+fn a_big_file_that_was_only_touched_is_not_sent() {
+    let pair = Pair::new();
+    pair.write("big", vec![7; 9 << 20]);
+    pair.cycle();
+    pair.age();
+    let inode = fs::metadata(pair.standby().join("big")).unwrap().ino();
+    set_mtime(&pair.source().join("big"), SystemTime::UNIX_EPOCH);
+    let moved = pair.cycle().moved;
+    assert_eq!((moved.items_written, moved.bytes), (1, 0));
+    assert_eq!(fs::metadata(pair.standby().join("big")).unwrap().ino(), inode);
+    pair.assert_settled();
+}
+
+#[test]
+fn the_rows_of_a_folder_are_read_only_where_its_listing_has_changed() {
+    let pair = Pair::new();
+    sample(&pair);
+    pair.cycle();
+    pair.age();
+    pair.cycle();
+    let listing = |name: &[u8]| {
+        pair.index().listing(&crate::store::content::ContentPath::from_bytes(name).unwrap()).unwrap()
+    };
+    for folder in [&b""[..], b"a", b"a/b", b"hollow", b"hollow/inner"] {
+        assert!(listing(folder).is_some(), "{folder:?}");
+    }
+    // Were they read, it would be seen that they are gone.
+    let connection = rusqlite::Connection::open(pair.service()).unwrap();
+    let gone = connection.execute("DELETE FROM csb_content_object WHERE folder = CAST('a/b' AS BLOB)", []);
+    assert_eq!(gone.unwrap(), 1);
+    assert!(pair.cycle().moved.is_nothing());
+    pair.write("a/b/three.txt", "3");
+    assert_eq!(pair.cycle().moved.items_written, 2);
+    assert_eq!(
+        [&b""[..], b"a", b"a/b", b"hollow"].map(|folder| listing(folder).is_some()),
+        [false, false, false, true]
+    );
+    pair.assert_settled();
+}
+
+#[test]
+fn whatever_changes_a_row_takes_the_listings_away_that_it_is_in() {
+    let path = |name: &str| crate::store::content::ContentPath::from_bytes(name.as_bytes()).unwrap();
+    let pair = Pair::new();
+    pair.write("a/b/one", "1");
+    pair.cycle();
+    let mut index = pair.index();
+    let folders = ["", "a", "a/b"];
+    let (_, known) = index.folder(&path("a/b")).unwrap().remove(0);
+    let kind = crate::store::content::ObjectKind::File;
+    for (change, forgotten) in
+        [("begin", &["a", "a/b"][..]), ("settle", &["a/b"]), ("remove", &["a/b"]), ("times", &["a"])]
+    {
+        let all: Vec<_> = folders.map(|folder| (path(folder), [7; 32])).into();
+        index.remember_listings(pair.generation, &all).unwrap();
+        match change {
+            "begin" => index.begin(pair.generation, std::iter::once((&path("a/b/one"), kind, None))),
+            "settle" => index.settle(pair.generation, &[(path("a/b/one"), known)], &[]),
+            "remove" => index.settle(pair.generation, &[], &[path("a/b/one")]),
+            _ => index.forget_times(pair.generation, &[path("a/b")]),
+        }
+        .unwrap();
+        for folder in folders {
+            let is_known = index.listing(&path(folder)).unwrap().is_some();
+            assert_eq!(is_known, !forgotten.contains(&folder), "{change} {folder}");
+        }
+    }
+    index.establish(pair.generation, Uuid::nil(), Uuid::nil(), &[]).unwrap();
+    assert!(folders.iter().all(|folder| index.listing(&path(folder)).unwrap().is_none()));
+}
+
 /// Cancels within a file.
 struct CancelWithin(CancellationToken, Mutex<u64>);
 

@@ -177,6 +177,10 @@ impl ContentStore for Faulty {
         self.faults.operate()?;
         self.inner.sweep()
     }
+    fn keeps_owners(&self) -> bool {
+        self.inner.keeps_owners()
+    }
+
     fn now_ns(&self) -> Option<i64> {
         self.inner.now_ns().map(|now| now + self.faults.ahead_ns)
     }

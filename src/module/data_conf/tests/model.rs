@@ -42,6 +42,16 @@ enum Change {
     Retype {
         path: usize,
     },
+    /// A link to something beside it, which need not be there.
+    Link {
+        path: usize,
+        target: usize,
+    },
+    /// An extended attribute, or none any more.
+    Attribute {
+        path: usize,
+        value: Option<u8>,
+    },
     /// Somebody writes to the standby copy.
     ByOthers {
         path: usize,
@@ -89,6 +99,8 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (path(), 0..0o100u32).prop_map(|(path, mode)| Change::Mode { path, mode: 0o700 | mode }),
         1 => (path(), 0..2_000_000_000u64).prop_map(|(path, time)| Change::Touch { path, time }),
         2 => path().prop_map(|path| Change::Retype { path }),
+        2 => (path(), 0..TARGETS.len()).prop_map(|(path, target)| Change::Link { path, target }),
+        2 => (path(), any::<Option<u8>>()).prop_map(|(path, value)| Change::Attribute { path, value }),
         2 => path().prop_map(|path| Change::ByOthers { path }),
         1 => path().prop_map(|path| Change::CarryBack { path }),
         3 => Just(Change::Cycle),
@@ -99,7 +111,12 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// What the source should hold: content, none for folders.
+const ATTRIBUTE: &str = "user.model";
+
+/// Where links lead.
+const TARGETS: [&str; 3] = ["a", "./deep", "nowhere"];
+
+/// What the source should hold: content, of links their target, none for folders.
 type Model = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
 struct World {
@@ -119,7 +136,7 @@ impl World {
         match change {
             Change::Write { path, size, byte } => {
                 let path = &paths[path];
-                if self.parent_exists(path) && self.model.get(path) != Some(&None) {
+                if self.parent_exists(path) && self.model.get(path) != Some(&None) && !self.is_link(path) {
                     fs::write(source.join(path), vec![byte; size]).unwrap();
                     self.model.insert(path.clone(), Some(vec![byte; size]));
                 }
@@ -135,33 +152,58 @@ impl World {
             }
             Change::Rename { from, to } => self.rename(&paths[from], &paths[to]),
             Change::Mode { path, mode } => {
-                if self.model.contains_key(&paths[path]) {
+                if self.model.contains_key(&paths[path]) && !self.is_link(&paths[path]) {
                     set_mode(&source.join(&paths[path]), mode);
                 }
             }
             Change::CarryBack { path } => {
                 self.settle();
-                let before = self.model.clone();
+                let (before, attributes) = (self.model.clone(), self.attributes(&source));
                 self.remove(&paths[path]);
                 self.pair.module().carry_back(&self.pair.context()).unwrap();
                 self.model = before;
+                assert_eq!(self.attributes(&source), attributes);
                 assert!(self.cycle().moved.is_nothing());
             }
             Change::Touch { path, time } => {
-                if let Some(Some(_)) = self.model.get(&paths[path]) {
+                if let Some(Some(_)) = self.model.get(&paths[path])
+                    && !self.is_link(&paths[path])
+                {
                     set_mtime(&source.join(&paths[path]), SystemTime::UNIX_EPOCH + seconds(time));
                 }
             }
             Change::Retype { path } => self.retype(&paths[path]),
             Change::ByOthers { path } => {
                 let file = self.pair.standby().join(&paths[path]);
-                if file.is_file() {
+                if fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
                     self.written_by_others += 1;
                     let content = format!("by others: {}", self.written_by_others);
                     fs::write(file, &content).unwrap();
                     if !self.is_index_lost {
                         self.by_others.insert(paths[path].clone(), content);
                     }
+                }
+            }
+            Change::Link { path, target } => {
+                let path = &paths[path];
+                if self.parent_exists(path) && self.model.get(path) != Some(&None) {
+                    self.remove(path);
+                    std::os::unix::fs::symlink(TARGETS[target], source.join(path)).unwrap();
+                    self.model.insert(path.clone(), Some(TARGETS[target].into()));
+                }
+            }
+            Change::Attribute { path, value } => {
+                let file = source.join(&paths[path]);
+                if !self.model.contains_key(&paths[path]) || self.is_link(&paths[path]) {
+                    return;
+                }
+                match value {
+                    Some(value) => {
+                        rustix::fs::setxattr(file, ATTRIBUTE, &[value], rustix::fs::XattrFlags::empty())
+                            .unwrap();
+                    }
+                    // There may be none.
+                    None => drop(rustix::fs::removexattr(file, ATTRIBUTE)),
                 }
             }
             Change::Killed { lives } => {
@@ -190,11 +232,30 @@ impl World {
         }
     }
 
+    fn is_link(&self, path: &Path) -> bool {
+        fs::symlink_metadata(self.pair.source().join(path)).is_ok_and(|found| found.is_symlink())
+    }
+
+    /// The extended attribute of everything that has it.
+    fn attributes(&self, root: &Path) -> BTreeMap<PathBuf, u8> {
+        let mut found = BTreeMap::new();
+        for path in self.model.keys().filter(|path| !self.is_link(path)) {
+            let mut value = [0];
+            if rustix::fs::getxattr(root.join(path), ATTRIBUTE, &mut value[..]).is_ok() {
+                found.insert(path.clone(), value[0]);
+            }
+        }
+        found
+    }
+
     fn parent_exists(&self, path: &Path) -> bool {
         path.parent().is_none_or(|parent| parent == Path::new("") || self.model.get(parent) == Some(&None))
     }
 
     fn forge(&mut self, path: &Path) {
+        if self.is_link(path) {
+            return;
+        }
         if let Some(Some(content)) = self.model.get_mut(path) {
             let file = self.pair.source().join(path);
             let mtime = fs::metadata(&file).unwrap().modified().unwrap();
@@ -272,6 +333,7 @@ impl World {
             standby.iter().map(|(path, (content, ..))| (path.clone(), content.clone())).collect();
         assert_eq!(contents, self.model);
         assert_eq!(standby, tree(&self.pair.source()));
+        assert_eq!(self.attributes(&self.pair.standby()), self.attributes(&self.pair.source()));
         assert!(self.cycle().moved.is_nothing());
         assert_eq!(self.pair.observe().pending_items, 0);
     }

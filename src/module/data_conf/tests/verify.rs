@@ -135,3 +135,40 @@ impl Observer for CancelVerification {
 
     fn warning(&self, _: String) {}
 }
+
+#[test]
+fn attributes_that_others_changed_at_the_standby_are_found_and_set_again() {
+    let pair = filled();
+    let at = |name: &str| pair.standby().join(name);
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(at("a"), "user.theirs", b"1", flags).unwrap();
+    rustix::fs::setxattr(at("other"), "user.theirs", b"1", flags).unwrap();
+    let mut differing = vec![("/", 2)];
+    if std::os::unix::fs::chown(at("folder/c"), Some(1234), None).is_ok() {
+        std::os::unix::fs::chown(at("folder/deep"), None, Some(4321)).unwrap();
+        differing.push(("folder", 2));
+    }
+    let (_, found) = verify(&pair);
+    assert_eq!(places(&found), differing, "{found:#?}");
+    assert_eq!(found.repaired_items, found.differing_items);
+    for name in ["a", "other"] {
+        let gone = rustix::fs::getxattr(at(name), "user.theirs", &mut [0; 8][..]);
+        assert_eq!(gone.unwrap_err(), rustix::io::Errno::NODATA);
+    }
+    let owner = |path: &Path| fs::metadata(path).map(|meta| (meta.uid(), meta.gid())).unwrap();
+    for name in ["folder/c", "folder/deep"] {
+        assert_eq!(owner(&at(name)), owner(&pair.source().join(name)));
+    }
+    assert_eq!(verify(&pair).1.differing_items, 0);
+    pair.assert_settled();
+}
+
+#[test]
+fn owners_of_a_first_copy_do_not_differ() {
+    let pair = Pair::new();
+    pair.write("folder/f", "1");
+    if std::os::unix::fs::chown(pair.source().join("folder"), Some(1234), Some(4321)).is_err() {
+        return eprintln!("skipped: only root gives folders away");
+    }
+    assert_eq!(verify(&pair).1.differing_items, 0);
+}

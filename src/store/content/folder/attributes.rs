@@ -7,8 +7,12 @@ use rustix::io::Errno;
 
 use crate::store::content::{Attributes, Extended};
 
-/// The extended attributes that travel. Those of the system (access lists, labels) name users and rules of one host.
+/// The extended attributes of users travel …
 const USER: &[u8] = b"user.";
+
+/// … and the access lists. Whatever else the system keeps there (labels, capabilities) belongs to one host.
+const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
+const DEFAULT_ACCESS_LIST: &[u8] = b"system.posix_acl_default";
 
 /// Sets modification time, permission bits and owner of an open file or folder.
 pub(super) fn set(file: impl AsFd, attributes: Attributes) -> Result<(), Errno> {
@@ -41,7 +45,10 @@ pub(super) fn extended(file: impl AsFd) -> Result<Extended, Errno> {
     let mut found = Extended::default();
     for name in names(&file)? {
         match value(&file, &name) {
-            Ok(value) => {
+            Ok(mut value) => {
+                if *name == *ACCESS_LIST {
+                    leave_owner_to_mode(&mut value);
+                }
                 found.0.insert(name, value);
             }
             // Removed since the names were read.
@@ -52,19 +59,41 @@ pub(super) fn extended(file: impl AsFd) -> Result<Extended, Errno> {
     Ok(found)
 }
 
-/// Makes the extended attributes of an open file or folder these; false where its file system has none.
+/// Makes the extended attributes of an open file or folder these; false where its file system cannot hold all of them.
+/// The permission bits stay.
 pub(super) fn set_extended(file: impl AsFd, extended: &Extended) -> Result<bool, Errno> {
-    for name in names(&file)?.into_iter().filter(|name| !extended.0.contains_key(name)) {
-        rustix::fs::fremovexattr(&file, &*name)?;
+    let mode = rustix::fs::fstat(&file)?.st_mode & 0o7777;
+    let superfluous: Vec<_> =
+        names(&file)?.into_iter().filter(|name| !extended.0.contains_key(name)).collect();
+    for name in &superfluous {
+        rustix::fs::fremovexattr(&file, &**name)?;
     }
+    let mut holds_all = true;
     for (name, value) in &extended.0 {
         match rustix::fs::fsetxattr(&file, &**name, value, XattrFlags::empty()) {
             Ok(()) => {}
-            Err(Errno::NOTSUP) => return Ok(false),
+            Err(Errno::NOTSUP) => holds_all = false,
+            // A list may name users that this host cannot know.
+            Err(Errno::INVAL | Errno::PERM) if !name.starts_with(USER) => holds_all = false,
             Err(cause) => return Err(cause),
         }
     }
-    Ok(true)
+    if superfluous.iter().chain(extended.0.keys()).any(|name| **name == *ACCESS_LIST) {
+        // Both are views of the same rights, and the bits are what a store may keep more of than the original has.
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+    }
+    Ok(holds_all)
+}
+
+/// What an access list says of the owner is a copy of permission bits, of which a store may keep more than the original
+/// has: here it always says the same, so that lists can be compared.
+fn leave_owner_to_mode(list: &mut [u8]) {
+    // After a version come entries of tag, rights and id; the owner's has tag 1.
+    for entry in list.get_mut(4..).unwrap_or_default().chunks_exact_mut(8) {
+        if let [1, 0, rights, ..] = entry {
+            *rights = 7;
+        }
+    }
 }
 
 fn names(file: impl AsFd) -> Result<Vec<Box<[u8]>>, Errno> {
@@ -77,13 +106,17 @@ fn names(file: impl AsFd) -> Result<Vec<Box<[u8]>>, Errno> {
         match rustix::fs::flistxattr(&file, &mut *list) {
             Ok(size) => {
                 let names = list.get(..size).unwrap_or_default().split(|byte| *byte == 0);
-                return Ok(names.filter(|name| name.starts_with(USER)).map(Into::into).collect());
+                return Ok(names.filter(|name| travels(name)).map(Into::into).collect());
             }
             // There are more since they were counted.
             Err(Errno::RANGE) => {}
             Err(cause) => return Err(cause),
         }
     }
+}
+
+fn travels(name: &[u8]) -> bool {
+    name.starts_with(USER) || name == ACCESS_LIST || name == DEFAULT_ACCESS_LIST
 }
 
 fn value(file: impl AsFd, name: &[u8]) -> Result<Box<[u8]>, Errno> {

@@ -33,8 +33,8 @@ pub(super) struct StagedFile<'a> {
     written: u64,
     /// The version that is being replaced.
     earlier: Option<File>,
-    /// How many bytes before the end are as in the earlier version and have not been taken from it yet: where nothing
-    /// else follows, nobody needs them.
+    /// How many bytes before the end are as in the earlier version and have not been taken from it yet: many at once are
+    /// taken faster.
     kept: u64,
     scratch: Vec<u8>,
     /// Up to where the writing to the disk was begun.
@@ -173,10 +173,13 @@ impl<'a> StagedFile<'a> {
                 return Err(Errno::IO);
             }
             self.kept = self.kept.saturating_sub(taken as u64);
-            let start = self.begun.saturating_sub(WINDOW);
+            // Begins to write what is dirty, which stays in the page cache: the next version is compared with it.
+            let start = self.begun;
             self.begun = end.saturating_sub(self.kept);
             let length = std::num::NonZeroU64::new(self.begun.saturating_sub(start));
             let _ = rustix::fs::fadvise(&*file, start, length, Advice::DontNeed);
+            // What was taken is not read again: to forget it bit by bit keeps the rename short.
+            let _ = rustix::fs::fadvise(earlier, start, length, Advice::DontNeed);
         }
         Ok(())
     }
@@ -238,6 +241,10 @@ impl StagedObject for StagedFile<'_> {
         }
         self.kept = self.kept.saturating_add(bytes.len() as u64);
         self.written = self.written.saturating_add(bytes.len() as u64);
+        if self.kept >= WINDOW {
+            // While the next pieces are read.
+            self.take_kept().map_err(|cause| self.failed(cause))?;
+        }
         Ok(true)
     }
 

@@ -1,0 +1,33 @@
+//! Objects that wait to be published together.
+
+/// How many objects one batch carries.
+pub(super) const BATCH_ITEMS: usize = 1024;
+
+/// A batch that is being filled.
+pub(super) struct Batch<T> {
+    items: Vec<T>,
+    bytes: u64,
+    /// How many bytes a batch carries; a larger object is a batch of its own.
+    limit: u64,
+}
+
+impl<T> Batch<T> {
+    pub(super) fn new(limit: u64) -> Self {
+        Batch { items: Vec::new(), bytes: 0, limit }
+    }
+
+    pub(super) fn push(&mut self, item: T, bytes: u64) {
+        self.items.push(item);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.items.len() >= BATCH_ITEMS || self.bytes >= self.limit
+    }
+
+    /// What is in it; it is empty then.
+    pub(super) fn take(&mut self) -> Vec<T> {
+        self.bytes = 0;
+        std::mem::take(&mut self.items)
+    }
+}

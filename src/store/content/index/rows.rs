@@ -1,0 +1,129 @@
+//! What a transaction does to the rows of one pool.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Transaction, params};
+
+use super::{IndexedObject, TIMES_UNKNOWN};
+use crate::store::content::{ContentPath, ObjectKind};
+
+/// What one transaction changes.
+pub(super) struct Rows<'t> {
+    pub(super) transaction: &'t Transaction<'t>,
+    pub(super) pool: &'t str,
+    /// Folders of which rows were changed.
+    pub(super) changed: BTreeSet<ContentPath>,
+}
+
+impl Rows<'_> {
+    /// A path that is not known yet gets a row of which nothing is known but the name. Until the row is settled, every
+    /// content is remembered that may have been published meanwhile.
+    pub(super) fn unsettle(
+        &mut self,
+        path: &ContentPath,
+        kind: ObjectKind,
+        hash: Option<[u8; 32]>,
+    ) -> rusqlite::Result<()> {
+        let Some((folder, name)) = path.split() else { return Ok(()) };
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode, device,
+                     mode, user, user_group, blake3, extended, indexed_ns, settled, published)
+                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, 0, ?5)
+                 ON CONFLICT (pool, folder, name) DO UPDATE SET settled = 0,
+                     published = CAST(coalesce(published, x'') || coalesce(excluded.published, x'') AS BLOB)",
+            )?
+            .execute(params![self.pool, folder.as_bytes(), name, kind_name(kind), hash])?;
+        self.changed.insert(folder);
+        Ok(())
+    }
+
+    /// A folder in which names change gets another modification time at the standby, until that of the source is set
+    /// again.
+    pub(super) fn forget_times(&mut self, folder: &ContentPath) -> rusqlite::Result<()> {
+        let Some((parent, name)) = folder.split() else { return Ok(()) };
+        self.transaction
+            .prepare_cached(
+                "UPDATE csb_content_object SET mtime_ns = ?4 WHERE pool = ?1 AND folder = ?2 AND name = ?3",
+            )?
+            .execute(params![self.pool, parent.as_bytes(), name, TIMES_UNKNOWN])?;
+        self.changed.insert(parent);
+        Ok(())
+    }
+
+    // SQLite has no unsigned numbers: inodes and devices are kept bit by bit.
+    #[allow(clippy::cast_possible_wrap)]
+    pub(super) fn put(&mut self, path: &ContentPath, object: &IndexedObject) -> rusqlite::Result<()> {
+        let Some((folder, name)) = path.split() else { return Ok(()) };
+        let meta = &object.meta;
+        self.transaction
+            .prepare_cached(
+                "INSERT OR REPLACE INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode,
+                     device, mode, user, user_group, blake3, extended, indexed_ns, settled)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+            )?
+            .execute(params![
+                self.pool,
+                folder.as_bytes(),
+                name,
+                kind_name(meta.kind),
+                meta.size as i64,
+                meta.mtime_ns,
+                meta.ctime_ns,
+                meta.inode as i64,
+                meta.device as i64,
+                meta.mode,
+                meta.owner.user,
+                meta.owner.group,
+                object.hash,
+                object.extended,
+                object.indexed_ns,
+                object.settled,
+            ])?;
+        self.changed.insert(folder);
+        Ok(())
+    }
+
+    pub(super) fn delete(&mut self, path: &ContentPath) -> rusqlite::Result<()> {
+        let Some((folder, name)) = path.split() else { return Ok(()) };
+        self.transaction
+            .prepare_cached("DELETE FROM csb_content_object WHERE pool = ?1 AND folder = ?2 AND name = ?3")?
+            .execute(params![self.pool, folder.as_bytes(), name])?;
+        // A folder of this name had a listing of its own.
+        self.changed.extend([folder, path.clone()]);
+        Ok(())
+    }
+
+    pub(super) fn clear(&self) -> rusqlite::Result<()> {
+        for table in ["csb_content_object", "csb_content_folder", "csb_content_store"] {
+            self.transaction.execute(&format!("DELETE FROM {table} WHERE pool = ?1"), [self.pool])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn remember_listing(&self, folder: &ContentPath, listing: [u8; 32]) -> rusqlite::Result<()> {
+        self.transaction
+            .prepare_cached(
+                "INSERT OR REPLACE INTO csb_content_folder (pool, folder, listing) VALUES (?1, ?2, ?3)",
+            )?
+            .execute(params![self.pool, folder.as_bytes(), listing])?;
+        Ok(())
+    }
+
+    pub(super) fn forget_listings(&self) -> rusqlite::Result<()> {
+        for folder in &self.changed {
+            self.transaction
+                .prepare_cached("DELETE FROM csb_content_folder WHERE pool = ?1 AND folder = ?2")?
+                .execute(params![self.pool, folder.as_bytes()])?;
+        }
+        Ok(())
+    }
+}
+
+fn kind_name(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::File => "file",
+        ObjectKind::Folder => "folder",
+        ObjectKind::Link => "link",
+    }
+}
