@@ -21,7 +21,7 @@ const READ_AGAIN: u32 = 3;
 const WRITE_AGAIN: u32 = 1;
 
 /// Of files of this size or more only the blocks are sent that differ from the version that is replaced.
-pub(super) const PATCHED_BYTES: u64 = 8 << 20;
+const PATCHED_BYTES: u64 = 8 << 20;
 
 /// An object that is ready to be published.
 pub(super) struct Copied<'s> {

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::super::DataConf;
-use super::super::copier::{Changed, Copied, Copier, PATCHED_BYTES, Seen};
+use super::super::copier::{Changed, Copied, Copier, Seen};
 use super::super::meter::Meter;
 use super::super::plan::{Step, Work};
 use super::super::threads::join_all;
@@ -196,7 +196,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
 
     fn compare(&mut self, path: ContentPath, known: &IndexedObject) -> Prepared<'a> {
         let kind = known.meta.kind;
-        let seen = match self.held_of_large(&path, known)? {
+        let seen = match self.held_of_written(&path, known)? {
             Some(held) => match self.copier.copy_changed(&path, held, self.meter)? {
                 Changed::Yes(copied) => return Ok(Some(self.staged(path, copied))),
                 Changed::No(seen) => seen,
@@ -225,10 +225,10 @@ impl<'a, 'c> Preparer<'a, 'c> {
         Ok((!nothing_new).then(|| self.ready(path, &seen, Action::Remember)))
     }
 
-    /// What the standby holds of a large file that was written to, as its time says: then it is copied while it is
-    /// compared, instead of being read twice. None for other files, of which most turn out to be equal.
-    fn held_of_large(&self, path: &ContentPath, known: &IndexedObject) -> ObjectResult<Option<[u8; 32]>> {
-        if !known.settled || known.meta.kind != ObjectKind::File || known.meta.size < PATCHED_BYTES {
+    /// What the standby holds of a file that was written to, as its time says: then it is copied while it is compared,
+    /// instead of being read twice. None for other files, of which most turn out to be equal.
+    fn held_of_written(&self, path: &ContentPath, known: &IndexedObject) -> ObjectResult<Option<[u8; 32]>> {
+        if !known.settled || known.meta.kind != ObjectKind::File {
             return Ok(None);
         }
         let was_written = self.module.source.stat(path)?.mtime_ns != known.meta.mtime_ns;
