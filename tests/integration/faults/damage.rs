@@ -247,6 +247,25 @@ fn a_damaged_change_log_is_begun_anew() {
 }
 
 #[test]
+fn damaged_tokens_are_begun_anew_and_the_copy_that_nothing_vouches_for_is_kept_beside() {
+    for tree in ["csb_barrier", "sqlite_autoindex_csb_barrier_1"] {
+        let mut pair = Pair::new(TABLES);
+        pair.synchronize_and_compare();
+        pair.server.execute_batch("DELETE FROM named WHERE name > 'user20000'").unwrap();
+        let before = dump(&pair.standby());
+        let leaves = pages(&pair.source(), tree, "leaf");
+        pair.with_server_stopped(|source| drop(damage(source, &leaves)));
+        let outcome = pair.synchronize_and_compare();
+        assert!(outcome.warnings.iter().any(|warning| warning.contains("change log")), "{outcome:#?}");
+        let kept = outcome.warnings.iter().find_map(|warning| warning.split("kept as ").nth(1)).unwrap();
+        assert_eq!(dump(Path::new(kept.split(';').next().unwrap())), before);
+        pair.server.execute_batch("UPDATE numbered SET text = 'y' WHERE id < 100").unwrap();
+        let outcome = pair.synchronize_and_compare();
+        assert!(outcome.warnings.is_empty() && outcome.moved.items_written == 14, "{outcome:#?}");
+    }
+}
+
+#[test]
 fn a_damaged_schema_and_a_truncated_file_change_nothing() {
     let mut pair = Pair::new(TABLES);
     pair.synchronize_and_compare();

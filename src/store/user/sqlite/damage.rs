@@ -19,6 +19,9 @@ use crate::store::user::Work;
 /// What is said of a standby copy that cannot be written any more.
 pub(super) const DAMAGED: &str = "is damaged";
 
+/// The table of tokens.
+const TOKENS: &str = "csb_barrier";
+
 /// What is said of a table that can only be copied whole.
 pub(super) fn unindexed_warning(table: &str) -> String {
     format!(
@@ -87,9 +90,10 @@ impl Copying<'_> {
     }
 }
 
-/// Begins the change log anew where it is damaged; what is to be said about that. The old one is left under another name:
-/// freeing pages by what a damaged page says could free those of other tables. The triggers go with it, so that the next
-/// installation finds every table unobserved and has it copied whole.
+/// Begins the change log anew where it is damaged, and the tokens where they are; what is to be said about that. The old
+/// tables are left under other names: freeing pages by what a damaged page says could free those of other tables. The
+/// triggers go with the log, so that the next installation finds every table unobserved and has it copied whole. Without
+/// its tokens nothing proves that the standby copy is of this source: the next run makes another and keeps it beside.
 ///
 /// # Errors
 /// Failures of the database.
@@ -98,17 +102,21 @@ pub(super) fn renew_log(connection: &Connection, path: &Path, work: &Work<'_>) -
     patiently(path, "renew the change log of", work, || {
         let transaction = begin_write(connection)?;
         Installed::read(&transaction)?.finish(&transaction)?;
+        let has_tokens: bool = transaction.query_row(
+            "SELECT integrity_check = 'ok' FROM pragma_integrity_check(?1)",
+            [TOKENS],
+            |row| row.get(0),
+        )?;
+        if !has_tokens {
+            begin_table_anew(&transaction, TOKENS, &format!("{aside}_tokens"))?;
+        }
         let last: i64 = transaction.query_row(
             "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?1), 0),
                         coalesce((SELECT max(position) FROM csb_barrier), 0))",
             [LOG],
             |row| row.get(0),
         )?;
-        let sql: Option<String> = transaction
-            .query_row("SELECT sql FROM sqlite_schema WHERE name = ?1", [LOG], |row| row.get(0))
-            .optional()?;
-        transaction.execute_batch(&format!("ALTER TABLE {LOG} RENAME TO {aside}"))?;
-        transaction.execute_batch(&sql.unwrap_or_default())?;
+        begin_table_anew(&transaction, LOG, &aside)?;
         transaction.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)", (LOG, last))?;
         transaction.commit()
     })?;
@@ -116,4 +124,13 @@ pub(super) fn renew_log(connection: &Connection, path: &Path, work: &Work<'_>) -
         "The change log in {} was damaged and begun anew; every table was copied whole. The damaged one is left there as {aside}. Check the user store with `PRAGMA integrity_check`.",
         path.display()
     ))
+}
+
+/// Puts an empty table in the place of one that is left under another name.
+fn begin_table_anew(connection: &Connection, table: &str, aside: &str) -> rusqlite::Result<()> {
+    let sql: Option<String> = connection
+        .query_row("SELECT sql FROM sqlite_schema WHERE name = ?1", [table], |row| row.get(0))
+        .optional()?;
+    connection.execute_batch(&format!("ALTER TABLE {table} RENAME TO {aside}"))?;
+    connection.execute_batch(&sql.unwrap_or_default())
 }
