@@ -46,6 +46,21 @@ fn a_changed_schema_follows() {
 }
 
 #[test]
+fn an_index_that_only_the_newest_rows_fit_follows_with_them() {
+    let pair = Pair::new(
+        "CREATE TABLE users (id INTEGER PRIMARY KEY, name, card); INSERT INTO users VALUES (1, 'anna', 'no json'), (2, 'Anna', '{}');",
+    );
+    pair.synchronize_and_compare();
+    pair.server
+        .execute_batch(
+            "UPDATE users SET name = 'bert', card = '[]' WHERE id = 1;
+             CREATE UNIQUE INDEX by_name ON users (lower(name)); CREATE INDEX by_card ON users (json_extract(card, '$.mail'));",
+        )
+        .unwrap();
+    pair.synchronize_and_compare();
+}
+
+#[test]
 fn a_table_rebuilt_without_its_triggers_is_copied_whole() {
     let pair = Pair::new(USERS);
     pair.synchronize_and_compare();

@@ -38,7 +38,7 @@ pub(super) struct Import<'a> {
 
 impl Import<'_> {
     /// Makes the tables those of the source. Whatever differs is dropped and made anew; indexes, views and triggers
-    /// follow with [`Import::create_rest`]. Returns the tables that are empty now and have to be copied whole.
+    /// follow with [`Import::create_what_fits`]. Returns the tables that are empty now and have to be copied whole.
     ///
     /// # Errors
     /// Failures of the database.
@@ -81,18 +81,39 @@ impl Import<'_> {
         Ok(renewed)
     }
 
-    /// Makes indexes, views and triggers those of the source and raises the fence.
+    /// Makes indexes, views and triggers those of the source and raises the fence. An index that the rows of before the
+    /// change log was replayed do not fit is left for [`Import::create_rest`].
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub(super) fn create_what_fits(&mut self, wanted: &[SchemaObject], schema: &Schema) -> Result<()> {
+        self.create_missing(wanted, schema, is_refused)
+    }
+
+    /// Makes those indexes, views and triggers of the source that are still missing.
     ///
     /// # Errors
     /// Failures of the database.
     pub(super) fn create_rest(&mut self, wanted: &[SchemaObject], schema: &Schema) -> Result<()> {
+        self.create_missing(wanted, schema, |_| false)
+    }
+
+    fn create_missing(
+        &mut self,
+        wanted: &[SchemaObject],
+        schema: &Schema,
+        may_be_left: impl Fn(&rusqlite::Error) -> bool,
+    ) -> Result<()> {
         if !self.schema_differs {
             return Ok(());
         }
         self.run(|connection, _| {
             let present = schema.objects_of(connection)?;
             for object in wanted.iter().filter(|object| !present.contains(object)) {
-                connection.execute_batch(&object.sql)?;
+                match connection.execute_batch(&object.sql) {
+                    Err(cause) if object.kind == "index" && may_be_left(&cause) => {}
+                    created => created?,
+                }
             }
             standby::raise_fence(connection, wanted)
         })

@@ -250,7 +250,7 @@ impl Run<'_> {
         renewed.extend(standby::take_damaged(destination).map_err(failed)?);
         self.retry_quarantined(&mut import, path, &renewed)?;
         self.copy_whole(&mut import, &renewed)?;
-        import.create_rest(&wanted, &self.source.capture.schema)?;
+        import.create_what_fits(&wanted, &self.source.capture.schema)?;
         let mut position = self.replay(&mut import, start, renewed)?;
         let followed = loop {
             while !self.reasons.is_empty() {
@@ -265,6 +265,7 @@ impl Run<'_> {
                 break followed;
             }
         };
+        import.create_rest(&wanted, &self.source.capture.schema)?;
         let is_as_before =
             !verifies && !import.schema_differs && destination.total_changes() == changes_before;
         let cursor = match confirmed.filter(|confirmed| is_as_before && confirmed.position == position) {
