@@ -172,3 +172,14 @@ fn a_primary_key_with_a_collation_of_its_own_is_walked_by_it() {
     pair.server.execute_batch("ALTER TABLE t ADD COLUMN w").unwrap();
     pair.synchronize_and_compare();
 }
+
+#[test]
+fn rowids_may_lie_as_far_apart_as_numbers_go() {
+    let pair = Pair::new(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (-9223372036854775808, 1), (9223372036854775807, 2);
+         CREATE TABLE u (id INTEGER PRIMARY KEY, v); INSERT INTO u SELECT * FROM t;",
+    );
+    pair.synchronize_and_compare();
+    pair.server.execute_batch("ALTER TABLE t ADD COLUMN w; UPDATE u SET v = 3").unwrap();
+    pair.synchronize_and_compare();
+}

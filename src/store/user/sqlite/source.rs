@@ -585,23 +585,31 @@ pub(super) fn range_query(table: &Table, columns: &[String], span: &Span, direct
 }
 
 /// Roughly how many rows some tables have, cheaply: the span of rowids, or a count where there are none. Nothing where
-/// a table without rowids has more than are counted in an instant.
+/// a table without rowids has more than are counted in an instant. No more than the database has bytes: rowids may lie
+/// as far apart as numbers go.
 pub(super) fn row_estimate<'t>(
     connection: &Connection,
     tables: impl Iterator<Item = &'t Table>,
 ) -> rusqlite::Result<Option<u64>> {
     const COUNTED: u64 = 100_000;
-    let mut total = 0;
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let bytes = pragma("page_count")?.unsigned_abs() * pragma("page_size")?.unsigned_abs();
+    let mut total: u64 = 0;
     for table in tables {
         let name = quote(&table.name);
-        let rows =
-            |sql: String| connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
         total += match &table.order {
-            Order::Rowid(alias) => rows(format!(
-                "SELECT coalesce((SELECT max({alias}) FROM {name}) - (SELECT min({alias}) FROM {name}) + 1, 0)"
-            ))?,
+            Order::Rowid(alias) => {
+                let sql =
+                    format!("SELECT (SELECT min({alias}) FROM {name}), (SELECT max({alias}) FROM {name})");
+                let ends = |row: &rusqlite::Row<'_>| {
+                    Ok(row.get::<_, Option<i64>>(0)?.zip(row.get::<_, Option<i64>>(1)?))
+                };
+                let ends = connection.query_row(&sql, [], ends)?;
+                ends.map_or(0, |(first, last)| last.abs_diff(first).saturating_add(1).min(bytes))
+            }
             Order::PrimaryKey(_) | Order::Unordered => {
-                let counted = rows(format!("SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT {COUNTED})"))?;
+                let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT {COUNTED})");
+                let counted = connection.query_row(&sql, [], |row| row.get::<_, i64>(0))?.unsigned_abs();
                 if counted == COUNTED {
                     return Ok(None);
                 }
@@ -609,7 +617,7 @@ pub(super) fn row_estimate<'t>(
             }
         };
     }
-    Ok(Some(total))
+    Ok(Some(total.min(bytes)))
 }
 
 /// How many rows of a table without rowids are counted: more would keep the server from committing for too long.
