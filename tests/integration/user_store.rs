@@ -1,5 +1,6 @@
 //! The contract of a user store pair, on SQLite.
 
+mod any_schema;
 mod cycles;
 mod first_copy;
 mod interrupted;

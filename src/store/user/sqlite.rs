@@ -35,6 +35,7 @@ mod sides;
 mod source;
 mod standby;
 mod start;
+mod text;
 mod traces;
 mod triggers;
 mod visit;

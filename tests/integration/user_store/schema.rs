@@ -142,6 +142,31 @@ fn text_that_is_no_unicode_keeps_its_bytes() {
     pair.synchronize_and_compare();
 }
 
+/// SQLite's own conversion of such text to UTF-8 cannot be undone.
+#[test]
+fn halves_of_surrogate_pairs_keep_their_bytes_as_values_and_as_keys() {
+    for encoding in ["UTF-16le", "UTF-16be"] {
+        let pair = Pair::new(&format!(
+            "PRAGMA encoding = '{encoding}';
+             CREATE TABLE t (k TEXT PRIMARY KEY, v); CREATE TABLE w (k TEXT PRIMARY KEY, v) WITHOUT ROWID;
+             INSERT INTO t VALUES (CAST(x'3dd8' AS TEXT), CAST(x'00dc61d8' AS TEXT)), (CAST(x'd83d' AS TEXT), 2), ('a', x'd83d');
+             INSERT INTO w SELECT * FROM t;"
+        ));
+        let stored = "SELECT hex(CAST(k AS BLOB)), typeof(v), hex(CAST(v AS BLOB)) FROM (SELECT * FROM t UNION ALL SELECT * FROM w)";
+        for statement in [
+            "SELECT 1",
+            "UPDATE t SET v = k; UPDATE w SET v = v || CAST(x'3dd8' AS TEXT)",
+            "UPDATE t SET k = CAST(x'00dc' AS TEXT) WHERE k = 'a'; DELETE FROM w WHERE k = CAST(x'3dd8' AS TEXT)",
+            "ALTER TABLE t ADD COLUMN x; ALTER TABLE w ADD COLUMN x",
+        ] {
+            pair.server.execute_batch(statement).unwrap();
+            pair.synchronize_and_compare();
+            let standby = rusqlite::Connection::open(pair.standby()).unwrap();
+            assert_eq!(rows(&pair.server, stored), rows(&standby, stored), "{statement}");
+        }
+    }
+}
+
 #[test]
 fn names_of_any_kind_are_quoted() {
     let pair = Pair::new(

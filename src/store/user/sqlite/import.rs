@@ -243,7 +243,7 @@ impl Import<'_> {
     /// Remembers and names a key whose rows could not be copied; what the standby holds of it stays.
     fn quarantine(&mut self, table: &Table, key: &Row, reason: &str, advice: &str) -> Result<()> {
         self.run(|connection, _| standby::quarantine(connection, table, key, reason))?;
-        let key: Vec<String> = key.iter().map(Datum::display).collect();
+        let key: Vec<String> = key.iter().map(|value| table.text.display(value)).collect();
         self.quarantined.push(QuarantinedItem {
             item: format!("{} ({})", table.name, key.join(", ")),
             reason: reason.to_owned(),
@@ -381,16 +381,21 @@ fn update_query(table: &Table) -> Option<String> {
     if !table.is_unique {
         return None;
     }
-    let number = |name: &String| table.columns.iter().position(|column| column == name).map(|at| at + 1);
+    let value = |name: &String| {
+        let at = table.columns.iter().position(|column| column == name)?;
+        Some(table.text.parameter(at + 1))
+    };
     let own = table.key.iter().map(|column| {
-        let (column, number) = (quote(column), number(column)?);
+        let (column, value) = (quote(column), value(column)?);
         Some(format!(
-            "{column} IS ?{number} AND {column} IS ?{number} COLLATE BINARY AND typeof({column}) = typeof(?{number})"
+            "{column} IS {value} AND {column} IS {value} COLLATE BINARY AND typeof({column}) = typeof({value})"
         ))
     });
     let own = own.collect::<Option<Vec<_>>>()?.join(" AND ");
     let others = table.columns.iter().enumerate().filter(|(_, column)| !table.key.contains(column));
-    let values: Vec<String> = others.map(|(i, column)| format!("{} = ?{}", quote(column), i + 1)).collect();
+    let set =
+        |(at, column): (usize, &String)| format!("{} = {}", quote(column), table.text.parameter(at + 1));
+    let values: Vec<String> = others.map(set).collect();
     // A table of keys alone has nothing to update; they are deleted and inserted.
     (!values.is_empty())
         .then(|| format!("UPDATE OR REPLACE {} SET {} WHERE {own}", quote(&table.name), values.join(", ")))
@@ -399,11 +404,11 @@ fn update_query(table: &Table) -> Option<String> {
 /// `OR REPLACE`: a row in the way has another value of a unique column at the source by now, so its key is in the log
 /// after this one.
 pub(super) fn insert_query(table: &Table) -> String {
-    let marks = (1..=table.columns.len()).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
     format!(
-        "INSERT OR REPLACE INTO {} ({}) VALUES ({marks})",
+        "INSERT OR REPLACE INTO {} ({}) VALUES ({})",
         quote(&table.name),
-        column_list(&table.columns, "")
+        column_list(&table.columns, ""),
+        table.text.parameters(1, table.columns.len())
     )
 }
 

@@ -20,7 +20,7 @@ impl Source<'_> {
         work: &Work<'_>,
         mut show: impl FnMut(Row),
     ) -> Result<bool> {
-        let sql = log_query(table.key.len());
+        let sql = log_query(table.key.len(), table.text);
         let (mut after, mut is_whole) = (after, false);
         loop {
             let (named, whole, next) = self

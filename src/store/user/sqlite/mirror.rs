@@ -10,7 +10,7 @@ use super::digest::encoded;
 use super::import::{DAMAGE_ADVICE, Import, insert_query};
 use super::look::{TICK, of_database};
 use super::pair::Run;
-use super::schema::{Order, Table, column_list};
+use super::schema::Table;
 use super::seen::data_version;
 use super::shadow::{self, Content, Known, VirtualTable};
 use super::source::{Direction, Ending, RangePosition, Source, Span, Stretch, key_condition, of_the_log};
@@ -328,15 +328,12 @@ fn mirror_stretch(
 
 /// The rows of a shadow table between two positions.
 fn stretch_query(table: &Table, has_start: bool, has_end: bool) -> String {
-    let terms = match &table.order {
-        Order::Rowid(term) => std::slice::from_ref(term),
-        Order::PrimaryKey(terms) => terms,
-        Order::Unordered => &[],
-    };
-    let mut marks = (1..).map(|number| format!("?{number}"));
+    let terms = table.order.terms();
+    let mut first = 1;
     let mut bound = |comparison: &str| {
-        let marks: Vec<String> = marks.by_ref().take(terms.len()).collect();
-        format!("({}) {comparison} ({})", terms.join(", "), marks.join(", "))
+        let values = table.text.parameters(first, terms.len());
+        first += terms.len();
+        format!("({}) {comparison} ({values})", terms.join(", "))
     };
     let mut bounds = Vec::new();
     if has_start {
@@ -346,5 +343,5 @@ fn stretch_query(table: &Table, has_start: bool, has_end: bool) -> String {
         bounds.push(bound("<="));
     }
     let condition = if bounds.is_empty() { String::new() } else { format!("WHERE {}", bounds.join(" AND ")) };
-    format!("SELECT {} FROM {} NOT INDEXED {condition}", column_list(&table.columns, ""), quote(&table.name))
+    format!("SELECT {} FROM {} NOT INDEXED {condition}", table.read(&table.columns), quote(&table.name))
 }

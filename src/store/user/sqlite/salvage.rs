@@ -7,6 +7,7 @@
 use super::datum::{Datum, Row};
 use super::schema::Table;
 use super::source::{Direction, Ending, Source, Span};
+use super::text::Text;
 use crate::error::Result;
 use crate::store::user::Work;
 
@@ -18,7 +19,7 @@ const HALVINGS: usize = 160;
 
 /// Rows that could not be read, as people read it. A key at which a seek failed may stand for the nearest row's.
 pub(super) fn gap_name(table: &Table, gap: &Span) -> String {
-    let key = |key: &Row| key.iter().map(Datum::display).collect::<Vec<_>>().join(", ");
+    let key = |key: &Row| key.iter().map(|value| table.text.display(value)).collect::<Vec<_>>().join(", ");
     let place = match (&gap.after, &gap.before) {
         (None, None) => "some rows".to_owned(),
         (Some(after), None) => format!("rows after ({})", key(after)),
@@ -108,7 +109,9 @@ impl<'a> Salvage<'a> {
     fn divide(&mut self, part: Part, into: &mut Vec<Part>) -> Result<bool> {
         let gap = &part.span;
         let halves = gap.after.is_some() && gap.before.is_some();
-        let targets = if part.hopeless { Vec::new() } else { targets(gap) };
+        // Between the digits of UTF-16 lie bytes that are no digits.
+        let is_hopeless = part.hopeless || self.table.text != Text::Utf8;
+        let targets = if is_hopeless { Vec::new() } else { targets(gap) };
         for target in targets {
             if self.seeks == 0 {
                 break;

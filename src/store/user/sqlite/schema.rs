@@ -8,6 +8,7 @@ use super::conflicts::{Conflict, Shape, conflicts};
 use super::keys::choose_key;
 use super::kinds::Kinds;
 use super::shadow::VirtualTable;
+use super::text::Text;
 use super::{PREFIX, reserved};
 use crate::error::{Error, Result};
 use crate::store::sqlite::{quote, sqlite_error};
@@ -47,6 +48,8 @@ pub(super) struct Table {
     pub(super) is_unique: bool,
     /// By what rows are walked in ranges.
     pub(super) order: Order,
+    /// How its text is read and written.
+    pub(super) text: Text,
     /// In what ways a row may replace another one than that of its key.
     pub(super) conflicts: Vec<Conflict>,
 }
@@ -111,6 +114,8 @@ pub(super) struct Schema {
     pub(super) skipped: Vec<(String, String)>,
     /// What an administrator should know about the schema.
     pub(super) warnings: Vec<String>,
+    /// How text is read and written.
+    pub(super) text: Text,
     /// Changes with every change of the schema, and with VACUUM.
     pub(super) version: i64,
 }
@@ -122,7 +127,8 @@ impl Schema {
     /// `KeyMissing`, listing all tables without a key and the lines to add to the topology; `InvalidValue` for keys of the
     /// topology that do not fit; `Corrupt` and the like.
     pub(super) fn read(connection: &Connection, path: &Path, config: &UserStoreConfig) -> Result<Self> {
-        Reader { connection, config }.read().map_err(|failure| match failure {
+        let read = || Reader { connection, config, text: Text::of(connection)? }.read();
+        read().map_err(|failure| match failure {
             Failure::Sqlite(cause) => sqlite_error("read the schema of", path, &cause),
             Failure::Schema(error) => *error,
         })
@@ -180,6 +186,7 @@ impl From<rusqlite::Error> for Failure {
 struct Reader<'a> {
     connection: &'a Connection,
     config: &'a UserStoreConfig,
+    text: Text,
 }
 
 impl Reader<'_> {
@@ -197,6 +204,7 @@ impl Reader<'_> {
             excluded: vec![],
             skipped: vec![],
             warnings: vec![],
+            text: self.text,
             version,
         };
         let mut without_key = Vec::new();
@@ -319,7 +327,19 @@ impl Reader<'_> {
         let is_unique = is_unique(&key, columns, unique);
         let columns =
             columns.iter().filter(|column| !column.generated).map(|column| column.name.clone()).collect();
-        Ok((Table { name: name.to_owned(), columns, key, folded, is_unique, order, conflicts }, unwatched))
+        Ok((
+            Table {
+                name: name.to_owned(),
+                columns,
+                key,
+                folded,
+                is_unique,
+                order,
+                text: self.text,
+                conflicts,
+            },
+            unwatched,
+        ))
     }
 
     /// A virtual table with its shadow tables; none where rows of one of these cannot be told apart.
@@ -404,6 +424,13 @@ fn matches_pattern(pattern: &str, name: &str) -> bool {
         }
     }
     rest.ends_with(suffix)
+}
+
+impl Table {
+    /// SQL that reads some of the columns, separated by commas.
+    pub(super) fn read(&self, columns: &[String]) -> String {
+        self.text.read_all(columns.iter().map(|name| quote(name)))
+    }
 }
 
 /// Column names, quoted and separated by commas, each with this prefix.

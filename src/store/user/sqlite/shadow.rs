@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::capture::has_table;
 use super::digest::{encode, sum_of};
-use super::schema::{Schema, Table, column_list};
+use super::schema::{Schema, Table};
 use crate::store::sqlite::quote;
 
 /// Up to how many bytes everything that a virtual table holds is read to see whether it changed.
@@ -64,7 +64,7 @@ impl VirtualTable {
         let (mut content, mut buffer) = (Content::default(), Vec::new());
         for (number, table) in self.tables.iter().enumerate() {
             let sql =
-                format!("SELECT {} FROM {} NOT INDEXED", column_list(&table.columns, ""), quote(&table.name));
+                format!("SELECT {} FROM {} NOT INDEXED", table.read(&table.columns), quote(&table.name));
             let mut statement = connection.prepare_cached(&sql)?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {

@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use super::capture::{self, Capture};
 use super::datum::{Datum, Row};
-use super::schema::{Order, SchemaObject, Table, column_list, schema_version};
+use super::schema::{Order, SchemaObject, Table, schema_version};
 use super::sequences;
+use super::text::Text;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::sqlite::{OpenedFile, begin_write, quote, sqlite_error};
 use crate::store::user::{Cursor, Work};
@@ -149,7 +150,8 @@ impl Source<'_> {
 
     fn read_changes(&self, transaction: &Connection, after: i64) -> rusqlite::Result<Slice> {
         let started = Instant::now();
-        let mut log = transaction.prepare_cached(&log_query(self.capture.key_width))?;
+        let mut log =
+            transaction.prepare_cached(&log_query(self.capture.key_width, self.capture.schema.text))?;
         let mut rows = log.query([after])?;
         let mut slice = Slice { end: after, exhausted: true, ..Slice::default() };
         let mut seen: HashSet<(i64, Row)> = HashSet::new();
@@ -511,8 +513,8 @@ pub(super) fn is_log_damage(error: &Error) -> bool {
 }
 
 /// The log after a position: position, table, whether all of it, and as many key columns as are wanted.
-pub(super) fn log_query(key_width: usize) -> String {
-    let keys = (0..key_width).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ");
+pub(super) fn log_query(key_width: usize, text: Text) -> String {
+    let keys = text.read_all((0..key_width).map(|i| format!("k{i}")));
     format!(
         "SELECT position, table_number, whole, {keys} FROM csb_change WHERE position > ?1 ORDER BY position"
     )
@@ -526,7 +528,7 @@ pub(super) fn logged_key(row: &rusqlite::Row<'_>, table: &Table) -> rusqlite::Re
 fn key_query(table: &Table) -> String {
     format!(
         "SELECT {} FROM {} WHERE {}",
-        column_list(&table.columns, ""),
+        table.read(&table.columns),
         quote(&table.name),
         key_condition(table)
     )
@@ -536,8 +538,8 @@ fn key_query(table: &Table) -> String {
 /// a collation of its own is compared by it too, so that its index is used.
 pub(super) fn key_condition(table: &Table) -> String {
     let terms = table.key.iter().enumerate().map(|(i, column)| {
-        let (column, number) = (quote(column), i + 1);
-        let exact = format!("{column} IS ?{number}");
+        let column = quote(column);
+        let exact = format!("{column} IS {}", table.text.parameter(i + 1));
         if table.folded.iter().any(|folded| quote(folded) == column) {
             format!("{exact} AND {exact} COLLATE BINARY")
         } else {
@@ -559,7 +561,7 @@ pub(super) fn values_of(table: &Table, values: &Row, columns: &[String]) -> Row 
 /// Reads a row's place in the order and some columns. `NOT INDEXED`, because an index may be damaged where the table is not.
 pub(super) fn range_query(table: &Table, columns: &[String], span: &Span, direction: Direction) -> String {
     let terms = table.order.terms();
-    let (name, columns) = (quote(&table.name), column_list(columns, ""));
+    let (name, columns) = (quote(&table.name), table.read(columns));
     if terms.is_empty() {
         return format!("SELECT {columns} FROM {name} NOT INDEXED");
     }
@@ -568,10 +570,11 @@ pub(super) fn range_query(table: &Table, columns: &[String], span: &Span, direct
         Direction::Up => order.clone(),
         Direction::Down => terms.join(" DESC, ") + " DESC",
     };
-    let mut marks = (1..).map(|i| format!("?{i}"));
+    let mut first = 1;
     let mut bound = |comparison: &str| {
-        let marks: Vec<String> = marks.by_ref().take(terms.len()).collect();
-        format!("({order}) {comparison} ({})", marks.join(", "))
+        let values = table.text.parameters(first, terms.len());
+        first += terms.len();
+        format!("({order}) {comparison} ({values})")
     };
     let mut bounds = Vec::new();
     if span.after.is_some() {
@@ -581,7 +584,8 @@ pub(super) fn range_query(table: &Table, columns: &[String], span: &Span, direct
         bounds.push(bound("<"));
     }
     let condition = if bounds.is_empty() { String::new() } else { format!("WHERE {}", bounds.join(" AND ")) };
-    format!("SELECT {order}, {columns} FROM {name} NOT INDEXED {condition} ORDER BY {sorted}")
+    let position = table.text.read_all(terms.iter().cloned());
+    format!("SELECT {position}, {columns} FROM {name} NOT INDEXED {condition} ORDER BY {sorted}")
 }
 
 /// Roughly how many rows some tables have, cheaply: the span of rowids, or a count where there are none. Nothing where
