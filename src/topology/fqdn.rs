@@ -17,7 +17,7 @@ impl PoolFqdn {
     /// # Errors
     /// `InvalidValue`, saying what is wrong with it.
     pub fn parse(name: &str) -> Result<Self> {
-        let name = name.trim().trim_end_matches('.').to_ascii_lowercase();
+        let name = canonical(name);
         let label_is_valid = |label: &str| {
             (1..=63).contains(&label.len())
                 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -40,6 +40,11 @@ impl PoolFqdn {
     }
 }
 
+/// A name as it is kept: that of what it is kept as is the same again.
+fn canonical(name: &str) -> String {
+    name.trim_start().trim_end_matches(|c: char| c == '.' || c.is_whitespace()).to_ascii_lowercase()
+}
+
 impl fmt::Display for PoolFqdn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -49,7 +54,7 @@ impl fmt::Display for PoolFqdn {
 /// A name in a request need not be one that a pool could have: it is looked up, and then unknown.
 impl From<String> for PoolFqdn {
     fn from(name: String) -> Self {
-        PoolFqdn(name.trim().trim_end_matches('.').to_ascii_lowercase())
+        PoolFqdn(canonical(&name))
     }
 }
 
@@ -69,6 +74,15 @@ mod tests {
             PoolFqdn::parse("ATL-cs-001.LitwareInc.com").unwrap().as_str(),
             "atl-cs-001.litwareinc.com"
         );
+    }
+
+    #[test]
+    fn a_name_that_was_kept_means_the_same_when_it_is_read_again() {
+        for name in ["pool.example.", " Pool.example\r.", "pool.example. .", "pool.example\r. \u{2003}."] {
+            let kept = PoolFqdn::from(name.to_owned());
+            assert_eq!(kept.as_str(), "pool.example", "{name:?}");
+            assert_eq!(PoolFqdn::parse(name).unwrap(), kept);
+        }
     }
 
     #[test]
