@@ -84,7 +84,8 @@ def _workload(name, root, users, rounds, targets, change=None, fresh=False):
     commands = {
         BACKUP: ("sqlite3", source, f".backup {copies[BACKUP]}"),
         VACUUM: ("sqlite3", source, f"VACUUM INTO '{copies[VACUUM]}'"),
-        RSYNC: ("rsync", "-a", source, copies[RSYNC]),
+        # Without the window it takes a file for unchanged that was written to twice within a second.
+        RSYNC: ("rsync", "-a", "--modify-window=-1", source, copies[RSYNC]),
     }
     with ServiceProcess(deployment.file) as service:
         def before_round(number):

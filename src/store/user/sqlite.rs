@@ -9,6 +9,7 @@ mod conflicts;
 mod damage;
 mod datum;
 mod digest;
+mod estimate;
 mod first_copy;
 mod fresh;
 mod image;

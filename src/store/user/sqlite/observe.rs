@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::capture;
+use super::estimate::row_count;
 use super::look::of_database;
 use super::pair::SqlitePair;
 use super::schema::Schema;
 use super::seen;
 use super::shadow;
-use super::source::row_count;
 use super::standby::{self, Found};
 use super::start::{Reason, Standing, standing};
 use crate::error::Result;

@@ -5,11 +5,11 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::capture;
+use super::estimate::row_count;
 use super::fresh::{begin_fresh, publish};
 use super::pages::{self, Copied, copy_pages};
 use super::pair::SqlitePair;
 use super::schema::objects;
-use super::source::row_count;
 use super::standby::{self, Found};
 use super::write_behind::WriteBehind;
 use crate::error::{Error, ErrorKind, Result};

@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::capture::{self, Capture};
 use super::datum::{Datum, Row};
-use super::schema::{Order, SchemaObject, Table, schema_version};
+use super::estimate::row_estimate;
+use super::schema::{SchemaObject, Table, schema_version};
 use super::sequences;
 use super::text::Text;
 use crate::error::{Error, ErrorKind, Result};
@@ -586,59 +587,4 @@ pub(super) fn range_query(table: &Table, columns: &[String], span: &Span, direct
     let condition = if bounds.is_empty() { String::new() } else { format!("WHERE {}", bounds.join(" AND ")) };
     let position = table.text.read_all(terms.iter().cloned());
     format!("SELECT {position}, {columns} FROM {name} NOT INDEXED {condition} ORDER BY {sorted}")
-}
-
-/// Roughly how many rows some tables have, cheaply: the span of rowids, or a count where there are none. Nothing where
-/// a table without rowids has more than are counted in an instant. No more than the database has bytes: rowids may lie
-/// as far apart as numbers go.
-pub(super) fn row_estimate<'t>(
-    connection: &Connection,
-    tables: impl Iterator<Item = &'t Table>,
-) -> rusqlite::Result<Option<u64>> {
-    const COUNTED: u64 = 100_000;
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let bytes = pragma("page_count")?.unsigned_abs() * pragma("page_size")?.unsigned_abs();
-    let mut total: u64 = 0;
-    for table in tables {
-        let name = quote(&table.name);
-        total += match &table.order {
-            Order::Rowid(alias) => {
-                let sql =
-                    format!("SELECT (SELECT min({alias}) FROM {name}), (SELECT max({alias}) FROM {name})");
-                let ends = |row: &rusqlite::Row<'_>| {
-                    Ok(row.get::<_, Option<i64>>(0)?.zip(row.get::<_, Option<i64>>(1)?))
-                };
-                let ends = connection.query_row(&sql, [], ends)?;
-                ends.map_or(0, |(first, last)| last.abs_diff(first).saturating_add(1).min(bytes))
-            }
-            Order::PrimaryKey(_) | Order::Unordered => {
-                let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT {COUNTED})");
-                let counted = connection.query_row(&sql, [], |row| row.get::<_, i64>(0))?.unsigned_abs();
-                if counted == COUNTED {
-                    return Ok(None);
-                }
-                counted
-            }
-        };
-    }
-    Ok(Some(total.min(bytes)))
-}
-
-/// How many rows of a table without rowids are counted: more would keep the server from committing for too long.
-const COUNTED_ROWS: u32 = 50_000;
-
-/// How many rows tables have, for plans: the span of rowids, or a count that ends somewhere where there are none.
-pub(super) fn row_count(connection: &Connection, tables: &[Table]) -> rusqlite::Result<u64> {
-    let mut total = 0;
-    for table in tables {
-        total += match row_estimate(connection, std::iter::once(table))? {
-            Some(rows) => rows,
-            None => {
-                let name = quote(&table.name);
-                let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT {COUNTED_ROWS})");
-                connection.query_row(&sql, [], |row| row.get::<_, u32>(0)).map(u64::from)?
-            }
-        };
-    }
-    Ok(total)
 }

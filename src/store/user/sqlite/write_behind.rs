@@ -2,7 +2,11 @@
 
 use std::fs::File;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 
 use rustix::fs::Advice;
 
@@ -10,10 +14,10 @@ use crate::error::{Error, Result};
 
 /// How much is handed to the device at a time. The last sync of a big file is then as short as that of a small one, and
 /// the page cache is not filled with what nobody reads again.
-const WINDOW: u64 = 16 << 20;
+const WINDOW: u64 = 4 << 20;
 
 /// What the writer may still hold back in a cache of its own, behind the end of the file.
-const HELD_BACK: u64 = 8 << 20;
+const HELD_BACK: u64 = 4 << 20;
 
 /// A new file that SQLite writes, roughly from its beginning to its end.
 ///
@@ -21,11 +25,17 @@ const HELD_BACK: u64 = 8 << 20;
 /// locks that this process has on it.
 pub(super) struct WriteBehind {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     /// Up to where the device was asked to write.
     asked: u64,
-    /// Up to where pages were taken out of the page cache.
-    dropped: u64,
+    /// Asks the device, which takes its time; none where the system has no thread for it.
+    asker: Option<Asker>,
+}
+
+/// A thread that hands windows of a file to the device.
+struct Asker {
+    windows: Sender<Range<u64>>,
+    thread: JoinHandle<()>,
 }
 
 impl WriteBehind {
@@ -44,7 +54,14 @@ impl WriteBehind {
             .truncate(false)
             .open(path)
             .map_err(|cause| Error::io("create", path, &cause))?;
-        Ok(WriteBehind { path: path.to_owned(), file, asked: 0, dropped: 0 })
+        let file = Arc::new(file);
+        let (windows, asked) = channel();
+        let asking = Arc::clone(&file);
+        let thread = std::thread::Builder::new()
+            .name("cs-backup-write".to_owned())
+            .spawn(move || ask_for(&asking, &asked));
+        let asker = thread.ok().map(|thread| Asker { windows, thread });
+        Ok(WriteBehind { path: path.to_owned(), file, asked: 0, asker })
     }
 
     /// Hands the next window to the device, if it is full.
@@ -54,12 +71,12 @@ impl WriteBehind {
     pub(super) fn advance(&mut self) -> Result<()> {
         let length = self.file.metadata().map_err(|cause| Error::io("write", &self.path, &cause))?.len();
         let end = length.saturating_sub(HELD_BACK);
-        if end >= self.asked.saturating_add(WINDOW) {
-            // What nobody needs is dropped where it is clean, and where it is not, writing it begins: the window is
-            // given away when it is full, and dropped when the next one is.
-            self.give_away(self.asked, end);
-            self.give_away(self.dropped, self.asked);
-            (self.dropped, self.asked) = (self.asked, end);
+        if end >= self.asked.saturating_add(WINDOW)
+            && let Some(asker) = &self.asker
+        {
+            // The thread ends after this handle only.
+            let _ = asker.windows.send(self.asked..end);
+            self.asked = end;
         }
         Ok(())
     }
@@ -68,15 +85,42 @@ impl WriteBehind {
     ///
     /// # Errors
     /// Also what writing an earlier window said: this handle has been open since before.
-    pub(super) fn finish(&self) -> Result<()> {
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.stop_asking();
         self.file.sync_all().map_err(|cause| Error::io("sync", &self.path, &cause))
     }
 
-    fn give_away(&self, from: u64, to: u64) {
-        // An empty range would mean the rest of the file.
-        if let Some(length) = NonZeroU64::new(to - from) {
-            // Only advice: a file system that does not take it keeps the pages until the file is synced.
-            let _ = rustix::fs::fadvise(&self.file, from, Some(length), Advice::DontNeed);
+    fn stop_asking(&mut self) {
+        if let Some(Asker { windows, thread }) = self.asker.take() {
+            drop(windows);
+            // It only gives advice, and what it could say comes with the sync.
+            let _ = thread.join();
         }
+    }
+}
+
+impl Drop for WriteBehind {
+    fn drop(&mut self) {
+        self.stop_asking();
+    }
+}
+
+/// Hands windows to the device until there are no more.
+fn ask_for(file: &File, windows: &Receiver<Range<u64>>) {
+    let mut before = 0..0;
+    for window in windows {
+        // What nobody needs is dropped where it is clean, and where it is not, writing it begins: the window is given
+        // away when it is full, and dropped when the next one is.
+        give_away(file, &window);
+        give_away(file, &before);
+        before = window;
+    }
+}
+
+fn give_away(file: &File, window: &Range<u64>) {
+    // An empty range would mean the rest of the file.
+    if let Some(length) = NonZeroU64::new(window.end - window.start) {
+        // Only advice: a file system that does not take it keeps the pages until the file is synced.
+        let _ = rustix::fs::fadvise(file, window.start, Some(length), Advice::DontNeed);
     }
 }
