@@ -50,13 +50,23 @@ impl<T: Copy> Out<T> {
 pub(super) unsafe fn guarded(out_error: *mut *mut c_char, body: impl FnOnce() -> Result<()>) -> csb_status {
     // SAFETY: by this function's contract.
     let out_error = unsafe { Out::clear(out_error, std::ptr::null_mut()) };
-    let error = match catch_unwind(AssertUnwindSafe(body)) {
+    let mut error = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => return CSB_STATUS_OK,
         Ok(Err(error)) => error,
         Err(payload) => panicked(payload.as_ref()),
     };
+    error.causes.iter_mut().chain(error.context.values_mut()).chain([&mut error.message]).for_each(shorten);
     out_error.set_with(|| string::give(&error).unwrap_or(std::ptr::null_mut()));
     error.status
+}
+
+/// Errors quote what the caller sent, which may be enormous: of a text so long people need the beginning.
+fn shorten(text: &mut String) {
+    const LONGEST: usize = 16_000;
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
 }
 
 fn panicked(payload: &(dyn std::any::Any + Send)) -> Error {

@@ -21,7 +21,8 @@ pub const CSB_REPORT_JSON: i32 = 0;
 /// `csb_job_report`: the report as one self-contained HTML page.
 pub const CSB_REPORT_HTML: i32 = 1;
 
-/// Starts the backup of a pool. Returns at once; `out_job` receives the job's number.
+/// Starts the backup of a pool. `out_job` receives the job's number, to be given back with `csb_job_release`. Blocks while
+/// the topology is read, not for the job.
 ///
 /// # Safety
 /// See the rules of the header.
@@ -36,7 +37,8 @@ pub unsafe extern "C" fn csb_backup_start(
     unsafe { start(service, request_json, out_job, out_error, Service::start_backup) }
 }
 
-/// Starts the synchronization of a pool with its backup pool. Returns at once; `out_job` receives the job's number.
+/// Starts the synchronization of a pool with its backup pool. `out_job` receives the job's number, to be given back with
+/// `csb_job_release`. Blocks while the topology is read, not for the job.
 ///
 /// # Safety
 /// See the rules of the header.
@@ -74,8 +76,9 @@ unsafe fn start<R: DeserializeOwned>(
     unsafe { guarded(out_error, body) }
 }
 
-/// Returns what a job has told after the event `after_seq`, waiting up to `timeout_ms` for the next event: 0 does not wait,
-/// more than 60 s is 60 s. Nothing new is OK with an empty list.
+/// Tells what a job has told after the event `after_seq`. `out_events` receives the events document, to be freed with
+/// `csb_string_free`. Blocks up to `timeout_ms` until there is an event: 0 does not wait, more than 60 s is 60 s. Nothing
+/// new is OK with an empty list.
 ///
 /// # Safety
 /// See the rules of the header.
@@ -101,7 +104,7 @@ pub unsafe extern "C" fn csb_job_poll(
     unsafe { guarded(out_error, body) }
 }
 
-/// Asks a job to stop at the next transaction boundary. Returns at once; OK for a job that is stopping or has ended.
+/// Asks a job to stop at the next transaction boundary. Never blocks; OK for a job that is stopping or has ended.
 ///
 /// # Safety
 /// See the rules of the header.
@@ -116,7 +119,8 @@ pub unsafe extern "C" fn csb_job_cancel(
     unsafe { guarded(out_error, body) }
 }
 
-/// Returns the report of a job that has ended, as `CSB_REPORT_JSON` or `CSB_REPORT_HTML`; `Conflict` while it runs.
+/// Gives the report of a job that has ended, as `CSB_REPORT_JSON` or `CSB_REPORT_HTML`; `Conflict` while it runs.
+/// `out_report` receives it, to be freed with `csb_string_free`. Never blocks.
 ///
 /// # Safety
 /// See the rules of the header.
@@ -152,7 +156,8 @@ pub unsafe extern "C" fn csb_job_report(
     unsafe { guarded(out_error, body) }
 }
 
-/// Forgets a job that has ended; its number is stale then, its record on disk stays. `Conflict` while it runs.
+/// Forgets a job that has ended; its number is stale then, its record on disk stays. `Conflict` while it runs. Never
+/// blocks.
 ///
 /// # Safety
 /// See the rules of the header.

@@ -108,7 +108,8 @@ impl Drop for Opened {
     }
 }
 
-/// Opens a service with the configuration document. The handle is freed with `csb_service_free`.
+/// Opens a service with the configuration document. `out_service` receives a handle, to be freed with `csb_service_free`.
+/// Blocks while it reads the deployment's files; looks at no pool's store.
 ///
 /// # Safety
 /// See the rules of the header.
@@ -156,8 +157,8 @@ pub unsafe extern "C" fn csb_service_open(
     unsafe { guarded(out_error, body) }
 }
 
-/// Answers a request document with a reply document. May take as long as the request needs: looking at stores, not copying
-/// them.
+/// Answers a request document. `out_reply` receives the reply document, to be freed with `csb_string_free`. Blocks as long
+/// as the request needs: looking at stores, not copying them.
 ///
 /// # Safety
 /// See the rules of the header.
@@ -183,8 +184,8 @@ pub unsafe extern "C" fn csb_service_request(
     unsafe { guarded(out_error, body) }
 }
 
-/// Cancels all jobs, waits up to `timeout_ms` for their reports and joins the service's threads. Every later call with
-/// this handle but `csb_service_free` returns `ShutDown`. A second shutdown does nothing.
+/// Cancels all jobs, blocks up to `timeout_ms` until their reports are written, and joins the service's threads. Every
+/// later call with this handle but `csb_service_free` returns `ShutDown`. A second shutdown does nothing.
 ///
 /// # Safety
 /// See the rules of the header.

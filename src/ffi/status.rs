@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use crate::error::ErrorKind;
 
-/// How a call ended: 0, or the number of an error kind. Numbers are never used again.
+/// How a call ended: `CSB_STATUS_OK`, or the number of an error kind.
 #[allow(non_camel_case_types)]
 pub type csb_status = i32;
 
@@ -14,7 +14,7 @@ pub type csb_status = i32;
 pub const CSB_STATUS_OK: csb_status = 0;
 
 /// Returns the name of a status, for instance "StoreBusy", "OK", or "Unknown" for a number this version does not
-/// have. Static: not to be freed.
+/// have. Static: not to be freed. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn csb_status_name(status: csb_status) -> *const c_char {
     static NAMES: OnceLock<BTreeMap<csb_status, CString>> = OnceLock::new();

@@ -67,7 +67,7 @@ pub(super) fn give_text(text: String) -> *mut c_char {
     text.into_raw()
 }
 
-/// Frees a string that this library returned. NULL is accepted. Every such string is freed exactly once.
+/// Frees a string that this library returned. NULL is accepted. Every such string is freed exactly once. Never blocks.
 ///
 /// # Safety
 /// `string` is NULL or came from this library and was not freed before.

@@ -13,6 +13,7 @@ mod configuration;
 mod deployment;
 mod documents;
 mod faults;
+mod header;
 mod injection;
 #[path = "../support/isolation.rs"]
 mod isolation;
