@@ -6,7 +6,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 
 use super::{AWAIT_STEP, Run};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::job::events::EventKind;
 use crate::job::lease::{Leases, pause};
 use crate::job::progress::{Activity, StepObserver};
@@ -23,6 +23,7 @@ impl Run {
             return;
         }
         let looking = self.stores.run(&self.job, move || {
+            crate::failpoint::fail_point!("job.look");
             let seen = module.observe(&cancel);
             match purpose {
                 Purpose::Copy => seen.map(|seen| (seen.pending_items, seen.pending_bytes, Some(seen))),
@@ -40,14 +41,20 @@ impl Run {
                     row.nothing_lost = purpose == Purpose::CarryBack && items == 0 && seen.is_some();
                 }
             }
-            // A state that cannot be seen now may be seen when the step runs: only then it is an error of the module.
-            Err(_) if !self.operation.what_if => {}
+            Err(error) if !self.operation.what_if => self.look_failed(index, error),
             Err(error) => {
                 if let Some(row) = self.rows.get_mut(index) {
                     row.failed(error);
                 }
             }
         }
+    }
+
+    /// A state that cannot be seen now may be seen when the step runs: only then it is an error of the module. A look
+    /// that panicked is a defect, which is told whatever the step does.
+    fn look_failed(&mut self, index: usize, error: Error) {
+        let Some(row) = self.rows.get(index).filter(|_| error.kind == ErrorKind::Panic) else { return };
+        self.errors.push(error.at("module", row.name()).at("pool", &self.job.pool));
     }
 
     fn seen_by_cycle(&mut self, index: usize, seen: Option<&Observation>) {
@@ -219,11 +226,19 @@ impl Run {
             let (module, cancel) = (Arc::clone(&row.module), self.job.cancel.clone());
             let seen = match self.rows.get_mut(index).and_then(|row| row.left.take()) {
                 Some(left) => Ok(left),
-                None => self.stores.run(&self.job, move || module.observe(&cancel)).await,
+                None => {
+                    let looking = self.stores.run(&self.job, move || {
+                        crate::failpoint::fail_point!("job.look_again");
+                        module.observe(&cancel)
+                    });
+                    looking.await
+                }
             };
             let now = self.environment.clock.now();
-            if let (Some(row), Ok(seen)) = (self.rows.get_mut(index), &seen) {
-                row.observed(seen, now);
+            match (self.rows.get_mut(index), seen) {
+                (Some(row), Ok(seen)) => row.observed(&seen, now),
+                (_, Err(error)) => self.look_failed(index, error),
+                (None, Ok(_)) => {}
             }
         }
         let Some(row) = self.rows.get(index) else { return };
