@@ -54,6 +54,7 @@ else
     skipped=$((skipped + 1))
 fi
 part 'the library and its header' cargo build --quiet
+part 'the library as hosts get it' cargo build --quiet --release --lib
 counted 'unit and integration tests' cargo test --quiet
 counted 'C hosts and the ABI' env CSB_SANITIZE_LIBRARY=1 tests/abi/run.sh
 counted 'CsBackup.Net and its package' tests/hosts/csharp/run.sh

@@ -19,13 +19,13 @@ use std::ffi::c_char;
 /// The version of this ABI. It grows when a function changes; documents grow without it.
 pub const CSB_ABI_VERSION: u32 = 1;
 
-/// Returns the version of the ABI that the library implements. Compare it with `CSB_ABI_VERSION` of the header.
+/// Returns the version of the ABI that the library implements. Compare it with `CSB_ABI_VERSION` of the header. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn csb_abi_version() -> u32 {
     CSB_ABI_VERSION
 }
 
-/// Returns the version of the library, for instance "0.1.0". Static: not to be freed.
+/// Returns the version of the library, for instance "0.1.0". Static: not to be freed. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn csb_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()

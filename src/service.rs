@@ -56,9 +56,13 @@ struct Connected {
 /// Jobs are numbered through all services of the process, so that a number means nothing to a service it is not of.
 static LAST_JOB: AtomicU64 = AtomicU64::new(0);
 
+/// After so many jobs of a service old records are forgotten again: a host may live for long.
+const TIDIED_AFTER: u64 = 100;
+
 #[derive(Default)]
 struct Jobs {
     by_handle: BTreeMap<u64, Arc<Job>>,
+    started: u64,
     closed: bool,
 }
 
@@ -107,6 +111,12 @@ impl Service {
         }
         let handle = LAST_JOB.fetch_add(1, Ordering::Relaxed) + 1;
         jobs.by_handle.insert(handle, Arc::clone(&job));
+        jobs.started += 1;
+        if jobs.started.is_multiple_of(TIDIED_AFTER) {
+            let environment = Arc::clone(&connected.environment);
+            // What cannot be removed now may be the next time.
+            self.runtime.spawn_blocking(move || environment.records.tidy(environment.clock.now()));
+        }
         self.runtime.spawn(crate::job::run(job, operation, targets, Arc::clone(&connected.environment)));
         Ok(handle)
     }

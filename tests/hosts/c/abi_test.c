@@ -22,7 +22,7 @@ static void names_and_numbers(void)
     check(csb_abi_version() == CSB_ABI_VERSION, "the library has the ABI of its header");
     check(strspn(csb_version(), "0123456789.") >= 5, "the library has a version");
     check(strcmp(csb_status_name(CSB_STATUS_OK), "OK") == 0, "status 0 is OK");
-    check(strcmp(csb_status_name(8), "StoreBusy") == 0, "a status has the name of its kind");
+    check(strcmp(csb_status_name(CSB_STATUS_STORE_BUSY), "StoreBusy") == 0, "a status has the name of its kind");
     const csb_status strange[] = {-1, 999, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) {
         check(strcmp(csb_status_name(strange[i]), "Unknown") == 0, "a strange status is Unknown");
@@ -148,6 +148,30 @@ static void unconnected(void)
     shut_down(service);
     check(true, "a second shutdown does nothing");
     csb_service_free(service);
+}
+
+/* A pool's name of sixteen megabytes: no pool has it, which is said in fewer words. */
+static void enormous_documents(const csb_service *service)
+{
+    static const char before[] = "{\"request\": \"getPoolBackupRelationship\", \"poolFqdn\": \"", after[] = "\"}";
+    enum { ENORMOUS = 16000000 };
+    char *document = malloc(ENORMOUS + sizeof before + sizeof after);
+    if (document == NULL) {
+        return;
+    }
+    size_t length = sizeof before - 1;
+    memcpy(document, before, length);
+    memset(document + length, 'x', ENORMOUS);
+    memcpy(document + length + ENORMOUS, after, sizeof after);
+    char *reply = &poison, *error = &poison;
+    csb_status status = csb_service_request(service, document, &reply, &error);
+    size_t said = error == NULL ? 0 : strlen(error);
+    check(explains(status, "UnknownPool", error) && reply == NULL && said < ENORMOUS / 100,
+          "a request of sixteen megabytes is refused in fewer words");
+    document[length + ENORMOUS] = '\0';
+    check(request_fails(service, document, "InvalidRequest"), "a request of sixteen megabytes that is cut");
+    check(start_fails(csb_backup_start, service, document, "InvalidRequest"), "a start of sixteen megabytes");
+    free(document);
 }
 
 static void bad_jobs(const csb_service *service)
@@ -463,6 +487,7 @@ int main(int count, char **arguments)
     check(threads_end(threads), "services that were only freed leave no thread behind");
     csb_service *service = opened(deployment);
     bad_jobs(service);
+    enormous_documents(service);
     a_backup(service);
     other_jobs(service, full);
     shut_down(service);

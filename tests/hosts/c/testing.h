@@ -41,19 +41,25 @@ static inline void pause_ms(long ms)
     nanosleep(&pause, NULL);
 }
 
-/* How many threads this process has, those of sanitizers included; 1 where the system does not tell. */
-static inline int threads_now(void)
+/* How many entries a folder has; 1 where it cannot be read. */
+static inline int entries_of(const char *path)
 {
-    int threads = 0;
-    DIR *folder = opendir("/proc/self/task");
+    int entries = 0;
+    DIR *folder = opendir(path);
     if (folder == NULL) {
         return 1;
     }
     while (readdir(folder) != NULL) {
-        threads++;
+        entries++;
     }
     closedir(folder);
-    return threads - 2; /* "." and ".." */
+    return entries - 2; /* "." and ".." */
+}
+
+/* How many threads this process has, those of sanitizers included; 1 where the system does not tell. */
+static inline int threads_now(void)
+{
+    return entries_of("/proc/self/task");
 }
 
 /* Whether only as many threads are left as the program began with. */
@@ -293,21 +299,27 @@ static inline bool ends_as(const csb_service *service, uint64_t job, const char 
     return as_wanted;
 }
 
-/* Makes a small deployment in a new folder; `deployment` receives the path of its file. */
-static inline void make_sample(const char *folder, char *deployment, size_t size)
+/* Makes a deployment in a new folder, with so many users and files; `deployment` receives the path of its file. */
+static inline void make_sample_of(const char *folder, int many, char *deployment, size_t size)
 {
     char quoted[4096], request[4300];
     if (json_quote(folder, quoted, sizeof quoted) == NULL) {
         exit(2);
     }
     snprintf(request, sizeof request,
-             "{\"request\": \"createSampleDeployment\", \"folder\": %s, \"users\": 40, \"contactsPerUser\": 5, \"files\": 40}",
-             quoted);
+             "{\"request\": \"createSampleDeployment\", \"folder\": %s, \"users\": %d, \"contactsPerUser\": 5, \"files\": %d}",
+             quoted, many, many);
     csb_service *service = opened(NULL);
     char *reply = reply_to(service, request);
     json_string(json_field(reply, "deploymentFile"), deployment, size);
     csb_string_free(reply);
     csb_service_free(service);
+}
+
+/* Makes a small deployment in a new folder; `deployment` receives the path of its file. */
+static inline void make_sample(const char *folder, char *deployment, size_t size)
+{
+    make_sample_of(folder, 40, deployment, size);
 }
 
 /* Ends the program with its counts; the exit code for main. */
