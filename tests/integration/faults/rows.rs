@@ -49,3 +49,29 @@ fn a_row_that_the_schema_refuses_is_named_and_tried_again_while_the_rest_goes_on
     assert!(pair.synchronize_and_compare().quarantined.is_empty());
     assert_eq!(dump(&pair.standby()).len(), 4);
 }
+
+#[test]
+fn a_refused_row_is_tried_again_by_its_whole_key_however_many_columns_that_has() {
+    let columns = (0..10).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ");
+    let table = |constraint: &str| {
+        format!("CREATE TABLE t ({columns}, name TEXT {constraint}, note, PRIMARY KEY ({columns}))")
+    };
+    let row = |last: i64| format!("INSERT INTO t VALUES (0, 1, 2, 3, 4, 5, 6, 7, 8, {last}, NULL, 0)");
+    let mut pair = Pair::new(&format!("{}; {}; {}", table(""), row(1), row(2)));
+    pair.server
+        .execute_batch(&format!(
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = '{}' WHERE name = 't'",
+            table("NOT NULL")
+        ))
+        .unwrap();
+    pair.with_server_stopped(|_| {});
+    pair.synchronize_and_compare();
+    pair.server.execute_batch("UPDATE t SET note = 1 WHERE c9 = 2").unwrap();
+    for _ in 0..2 {
+        let outcome = pair.synchronize().unwrap();
+        assert_eq!(outcome.quarantined.len(), 1, "{outcome:#?}");
+        assert_eq!(outcome.quarantined[0].item, "t (0, 1, 2, 3, 4, 5, 6, 7, 8, 2)");
+    }
+    pair.server.execute_batch("UPDATE t SET name = 'a'").unwrap();
+    assert!(pair.synchronize_and_compare().quarantined.is_empty());
+}

@@ -160,7 +160,7 @@ impl Run<'_> {
     ) -> Result<()> {
         let quarantined = standby::quarantined(import.connection, table)
             .map_err(|cause| sqlite_error("read", import.path, &cause))?;
-        differences.retain(|(key, _)| !standby::is_among(&quarantined, key));
+        differences.retain(|(key, _)| !quarantined.contains(key));
         if differences.is_empty() {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_iter};
 use uuid::Uuid;
 
 use super::capture::has_table;
@@ -23,9 +23,6 @@ CREATE TABLE IF NOT EXISTS csb_damaged (table_name TEXT PRIMARY KEY NOT NULL);
 
 /// The table that a former copy keeps.
 pub(super) const FORMER: &str = "csb_former";
-
-/// How many key columns a quarantined key may have.
-const QUARANTINE_WIDTH: usize = 8;
 
 /// What lies at the standby's place.
 pub(super) enum Found {
@@ -210,16 +207,29 @@ pub(super) fn drop_fence(connection: &Connection) -> rusqlite::Result<()> {
 
 /// The keys of a table that are in quarantine.
 pub(super) fn quarantined(connection: &Connection, table: &Table) -> rusqlite::Result<HashSet<Row>> {
-    let width = table.key.len().min(QUARANTINE_WIDTH);
+    widen_quarantine(connection, table)?;
+    let sql = format!("SELECT {} FROM csb_quarantine WHERE table_name = ?1", quarantine_columns(table));
     connection
-        .prepare("SELECT k0, k1, k2, k3, k4, k5, k6, k7 FROM csb_quarantine WHERE table_name = ?1")?
-        .query_map([&table.name], |row| (0..width).map(|i| row.get(i)).collect())?
+        .prepare(&sql)?
+        .query_map([&table.name], |row| (0..table.key.len()).map(|i| row.get(i)).collect())?
         .collect()
 }
 
-/// Whether a key is among those that are in quarantine, of which only the first columns are remembered.
-pub(super) fn is_among(quarantined: &HashSet<Row>, key: &[Datum]) -> bool {
-    key.get(..key.len().min(QUARANTINE_WIDTH)).is_some_and(|key| quarantined.contains(key))
+/// The quarantine has as many key columns as the widest key that was put there.
+fn widen_quarantine(connection: &Connection, table: &Table) -> rusqlite::Result<()> {
+    let present: usize = connection.query_row(
+        "SELECT count(*) FROM pragma_table_info('csb_quarantine') WHERE name GLOB 'k[0-9]*'",
+        [],
+        |row| row.get::<_, u32>(0).map(|width| width as usize),
+    )?;
+    for column in present..table.key.len() {
+        connection.execute_batch(&format!("ALTER TABLE csb_quarantine ADD COLUMN k{column}"))?;
+    }
+    Ok(())
+}
+
+fn quarantine_columns(table: &Table) -> String {
+    (0..table.key.len()).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Takes the keys of a table that could not be copied before out of the quarantine, to be tried again.
@@ -266,23 +276,11 @@ pub(super) fn quarantine(
     key: &[Datum],
     reason: &str,
 ) -> rusqlite::Result<()> {
-    let null = Datum::Null;
-    let value = |i: usize| key.get(i).unwrap_or(&null);
-    connection.execute(
-        "INSERT INTO csb_quarantine (table_name, k0, k1, k2, k3, k4, k5, k6, k7, reason)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        params![
-            table.name,
-            value(0),
-            value(1),
-            value(2),
-            value(3),
-            value(4),
-            value(5),
-            value(6),
-            value(7),
-            reason
-        ],
-    )?;
+    widen_quarantine(connection, table)?;
+    let marks = (0..key.len()).map(|i| format!("?{}", i + 3)).collect::<Vec<_>>().join(", ");
+    let columns = quarantine_columns(table);
+    let sql = format!("INSERT INTO csb_quarantine (table_name, reason, {columns}) VALUES (?1, ?2, {marks})");
+    let (name, reason) = (Datum::Text(table.name.clone().into()), Datum::Text(reason.into()));
+    connection.execute(&sql, params_from_iter([&name, &reason].into_iter().chain(key)))?;
     Ok(())
 }
