@@ -183,3 +183,13 @@ fn rowids_may_lie_as_far_apart_as_numbers_go() {
     pair.server.execute_batch("ALTER TABLE t ADD COLUMN w; UPDATE u SET v = 3").unwrap();
     pair.synchronize_and_compare();
 }
+
+#[test]
+fn a_unique_index_that_allows_null_or_is_over_what_is_generated_is_no_key() {
+    for table in [
+        "CREATE TABLE t (a TEXT NOT NULL, b TEXT UNIQUE)",
+        "CREATE TABLE t (a TEXT NOT NULL, b TEXT NOT NULL AS (lower(a)) STORED UNIQUE)",
+    ] {
+        assert_eq!(Pair::new(table).synchronize().unwrap_err().kind, ErrorKind::KeyMissing, "{table}");
+    }
+}

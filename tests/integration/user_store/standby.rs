@@ -2,6 +2,8 @@
 
 use cs_backup::error::ErrorKind;
 use cs_backup::store::user::UserStorePair;
+use cs_backup::store::user::sqlite::SqlitePair;
+use cs_backup::topology::{StoreUrl, UserStoreConfig};
 use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
@@ -96,4 +98,55 @@ fn a_database_of_somebody_else_at_the_standbys_place_is_left_alone() {
     let before = std::fs::read(pair.standby()).unwrap();
     assert_eq!(pair.synchronize().unwrap_err().kind, ErrorKind::ForeignContent);
     assert_eq!(std::fs::read(pair.standby()).unwrap(), before);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_left_alone_at_the_standbys_place() {
+    let pair = Pair::new(USERS);
+    let text = "a letter, longer than the header of a database is, which nobody wants to lose".repeat(20);
+    std::fs::write(pair.standby(), &text).unwrap();
+    assert_eq!(pair.synchronize().unwrap_err().kind, ErrorKind::ForeignContent);
+    assert_eq!(std::fs::read_to_string(pair.standby()).unwrap(), text);
+}
+
+#[test]
+fn a_standby_that_somebody_holds_locked_is_busy_and_not_damaged() {
+    let pair = Pair::new(USERS);
+    pair.synchronize_and_compare();
+    let holder = Connection::open(pair.standby()).unwrap();
+    holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    assert_eq!(pair.pair.lost().unwrap_err().kind, ErrorKind::StoreBusy);
+}
+
+#[test]
+fn a_damaged_standby_matters_to_a_store_that_is_lost_alone() {
+    let pair = Pair::new(USERS);
+    pair.synchronize_and_compare();
+    let file = std::fs::File::options().write(true).open(pair.standby()).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 3000], 1096).unwrap();
+    assert_eq!(pair.pair.lost().unwrap(), None);
+    std::fs::remove_file(pair.source()).unwrap();
+    assert_eq!(pair.pair.lost().unwrap_err().kind, ErrorKind::Corrupt);
+}
+
+fn config(pair: &Pair) -> UserStoreConfig {
+    UserStoreConfig { url: StoreUrl::Sqlite(pair.source()), keys: Default::default(), exclude: vec![] }
+}
+
+#[test]
+fn a_standby_whose_folder_is_missing_is_made_with_it_and_one_that_cannot_be_listed_is_an_error() {
+    let pair = Pair::new(USERS);
+    let cancel = CancellationToken::new();
+    let at = |place: &str| SqlitePair::new(config(&pair), &pair.folder.path().join(place), 500);
+    at("new/folder/standby.sqlite").synchronize(&work(&cancel, 1)).unwrap();
+    assert_eq!(dump(&pair.folder.path().join("new/folder/standby.sqlite")), dump(&pair.source()));
+    std::fs::write(pair.folder.path().join("file"), "").unwrap();
+    at("file/standby.sqlite").remove_traces(false).unwrap_err();
+}
+
+#[test]
+fn what_cannot_be_removed_of_a_half_made_copy_is_an_error() {
+    let pair = Pair::new(USERS);
+    std::fs::create_dir(pair.folder.path().join("standby.sqlite.csb-new-1")).unwrap();
+    pair.pair.remove_traces(false).unwrap_err();
 }
