@@ -197,6 +197,24 @@ fn batches_are_bounded_by_bytes_and_items() {
 }
 
 #[test]
+fn more_folders_than_a_batch_get_their_times_and_go_again() {
+    let pair = Pair::new();
+    for number in 0..1100 {
+        pair.write(&format!("top/{number}/f"), "");
+        fs::File::open(pair.source().join(format!("top/{number}")))
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH + seconds(number))
+            .unwrap();
+    }
+    assert_eq!(pair.cycle().moved.items_written, 2201);
+    pair.assert_settled();
+    fs::remove_dir_all(pair.source().join("top")).unwrap();
+    pair.write("kept", "");
+    assert_eq!(pair.forced_cycle().moved.items_deleted, 2201);
+    pair.assert_settled();
+}
+
+#[test]
 fn progress_has_totals_and_ends_with_them() {
     let pair = Pair::new();
     sample(&pair);
