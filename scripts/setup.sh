@@ -39,8 +39,39 @@ setup_build() {
     rust_is_new_enough || { echo "setup: please install Rust $OLDEST_RUST or newer with rustup, then run this again" >&2; exit 1; }
 }
 
+# PowerShell as a .NET tool and Pester beside it, for this checkout alone: a machine that has pwsh keeps its own.
+POWERSHELL_VERSION=7.6.9
+PESTER_VERSION=5.9.1
+powershell_tools=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/target/powershell
+
+setup_powershell() {
+    use_powershell
+    command -v pwsh >/dev/null && return 0
+    command -v dotnet >/dev/null || { echo "setup: no pwsh, and no dotnet to install it with" >&2; return 0; }
+    echo "setup: installing PowerShell $POWERSHELL_VERSION and Pester $PESTER_VERSION"
+    export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
+    dotnet tool install PowerShell --version "$POWERSHELL_VERSION" --tool-path "$powershell_tools" >/dev/null ||
+        echo "setup: could not install PowerShell" >&2
+    dotnet restore "$(dirname "${BASH_SOURCE[0]}")/Pester.csproj" -p:PesterVersion="$PESTER_VERSION" --packages "$powershell_tools/packages" \
+        -p:BaseIntermediateOutputPath="$powershell_tools/obj/" >/dev/null || echo "setup: could not install Pester" >&2
+    local pester=$powershell_tools/packages/pester/$PESTER_VERSION/tools
+    if [ -d "$pester" ]; then
+        mkdir -p "$powershell_tools/modules/Pester"
+        ln -sfn "$pester" "$powershell_tools/modules/Pester/$PESTER_VERSION"
+    fi
+    use_powershell
+}
+
+# Lets what setup_powershell has installed be found.
+use_powershell() {
+    [ -x "$powershell_tools/pwsh" ] || return 0
+    PATH=$powershell_tools:$PATH
+    export PSModulePath=$powershell_tools/modules${PSModulePath:+:$PSModulePath} POWERSHELL_TELEMETRY_OPTOUT=1
+}
+
 setup_tests() {
     setup_build
+    setup_powershell
     install g++ binutils sqlite3 valgrind chromium tmux prosody lua5.4 lua-dbi-sqlite3 python3 python3-slixmpp python3-aiohttp
     # A Node that was not installed as Debian's own packages brings its npm along.
     command -v npm >/dev/null || install nodejs npm

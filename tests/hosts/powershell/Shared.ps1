@@ -32,7 +32,7 @@ function Invoke-TestShell {
         [Environment]::SetEnvironmentVariable($key, $Environment[$key])
     }
     try {
-        & ([Environment]::GetCommandLineArgs()[0] -replace '\.dll$', '') -NoProfile -NonInteractive -File $file 2>&1 |
+        & pwsh -NoProfile -NonInteractive -File $file 2>&1 |
             ForEach-Object { ([string] $_) -replace '\x1b\[[0-9;?]*[A-Za-z]', '' }
     } finally {
         foreach ($key in $before.Keys) { [Environment]::SetEnvironmentVariable($key, $before[$key]) }

@@ -6,6 +6,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../../.." && pwd)
 export CSBACKUP_TESTS=$here CSBACKUP_MODULE=$root/ps-module
 unset CSBACKUP_DEPLOYMENT
+. "$root/scripts/setup.sh"
+set +e
+use_powershell
 
 "$root/ps-module/build.sh" || exit 1
 if ! command -v pwsh > /dev/null; then
