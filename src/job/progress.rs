@@ -10,6 +10,8 @@ use crate::module::{Observer, Progress};
 
 /// Hosts draw at most ten times a second.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Before that, a rate is chance: the time left would begin with days.
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// The observer of one step.
 pub(super) struct StepObserver {
@@ -52,10 +54,11 @@ impl Observer for StepObserver {
 }
 
 fn event(step: &str, module: &str, progress: Progress, elapsed: Duration) -> EventKind {
-    let per_second = |done: u64| if elapsed.is_zero() { 0.0 } else { done as f64 / elapsed.as_secs_f64() };
+    let settled = elapsed >= SETTLED;
+    let per_second = |done: u64| if settled { done as f64 / elapsed.as_secs_f64() } else { 0.0 };
     let left = |done: u64, total: Option<u64>| {
         let left = total?.checked_sub(done)?;
-        (done > 0).then(|| elapsed.as_secs_f64() * 1000.0 * left as f64 / done as f64)
+        (settled && done > 0).then(|| elapsed.as_secs_f64() * 1000.0 * left as f64 / done as f64)
     };
     // Where bytes are known they tell more about the time left than items of unlike sizes.
     let time_left = left(progress.bytes_done, progress.bytes_total)
@@ -94,10 +97,30 @@ mod tests {
     fn nothing_done_or_an_estimate_that_was_too_low_tells_no_time() {
         for (items_done, items_total) in [(0, Some(10)), (11, Some(10)), (1, None)] {
             let progress = Progress { activity: "a", items_done, items_total, ..Progress::default() };
-            let EventKind::Progress { time_left_ms, .. } = event("s", "m", progress, Duration::ZERO) else {
+            let EventKind::Progress { time_left_ms, .. } = event("s", "m", progress, Duration::from_secs(5))
+            else {
                 panic!()
             };
             assert_eq!(time_left_ms, None);
+        }
+    }
+
+    #[test]
+    fn the_first_moments_tell_neither_rate_nor_time() {
+        for elapsed in [Duration::ZERO, Duration::from_millis(300)] {
+            let progress = Progress {
+                activity: "a",
+                items_done: 1,
+                items_total: Some(1_000_000),
+                bytes_done: 10,
+                bytes_total: Some(1 << 40),
+            };
+            let EventKind::Progress { items_per_second, bytes_per_second, time_left_ms, .. } =
+                event("s", "m", progress, elapsed)
+            else {
+                panic!()
+            };
+            assert_eq!((items_per_second, bytes_per_second, time_left_ms), (0.0, 0.0, None));
         }
     }
 }
