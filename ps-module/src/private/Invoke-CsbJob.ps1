@@ -37,7 +37,7 @@ function Invoke-CsbJob {
                 if ($poll.Failure) { break }
                 $jobId = [string] $poll.Value.jobId
                 $after = [uint64] $poll.Value.lastSeq
-                $ended = @($poll.Value.events | Where-Object { $_.event -eq 'finished' }).Count -gt 0
+                foreach ($entry in @($poll.Value.events)) { if ($entry.event -eq 'finished') { $ended = $true } }
             }
         }
         if ($ended -and -not $silent) {
@@ -49,8 +49,11 @@ function Invoke-CsbJob {
         }
         Complete-CsbProgress $progress
         if ($ended) {
-            $report = Get-CsbNativeReport $Connection $job
-            if ($report.Failure) { $result.Failure = $report.Failure } else { $result.Value = $report.Value }
+            # After Ctrl+C nobody gets the report, and the prompt need not wait for it.
+            if (-not $interrupted) {
+                $report = Get-CsbNativeReport $Connection $job
+                if ($report.Failure) { $result.Failure = $report.Failure } else { $result.Value = $report.Value }
+            }
             Clear-CsbNativeJob $Connection $job
         }
         if ($interrupted -and -not $silent) { Write-CsbInterruption $Command $jobId $ended $result.ReportFile }
