@@ -20,8 +20,8 @@ function Import-CsbNative {
 
 function New-CsbNativeType {
     param([string] $File)
-    $assembly = [System.Reflection.Emit.AssemblyBuilder]::DefineDynamicAssembly(
-        (New-Object System.Reflection.AssemblyName 'CsBackup.Native'), [System.Reflection.Emit.AssemblyBuilderAccess]::Run)
+    $name = [System.Reflection.AssemblyName]::new('CsBackup.Native')
+    $assembly = [System.Reflection.Emit.AssemblyBuilder]::DefineDynamicAssembly($name, 'Run')
     $builder = $assembly.DefineDynamicModule('CsBackup.Native').DefineType('CsBackup.Native', 'Public, Class, Sealed, Abstract')
     $pointer = [System.IntPtr]
     $out = $pointer.MakeByRefType()
@@ -52,13 +52,12 @@ function New-CsbNativeType {
     $builder.CreateType()
 }
 
+# Names instead of values of enumerations: a call with a value type in its signature costs 20 ms the first time.
 function Add-CsbNativeMethod {
-    param($Builder, [string] $Name, [string] $File, [type] $Result, [type[]] $Parameters)
-    $method = $Builder.DefinePInvokeMethod($Name, $File, $Name,
-        [System.Reflection.MethodAttributes] 'Public, Static, PinvokeImpl', [System.Reflection.CallingConventions]::Standard,
-        $Result, $Parameters,
-        [System.Runtime.InteropServices.CallingConvention]::Cdecl, [System.Runtime.InteropServices.CharSet]::Ansi)
-    $method.SetImplementationFlags([System.Reflection.MethodImplAttributes]::PreserveSig)
+    param($Builder, $Name, $File, $Result, $Parameters)
+    $method = $Builder.DefinePInvokeMethod(
+        $Name, $File, $Name, 'Public, Static, PinvokeImpl', 'Standard', $Result, [type[]] $Parameters, 'Cdecl', 'Ansi')
+    $method.SetImplementationFlags('PreserveSig')
 }
 
 function Test-CsbNativeType {
