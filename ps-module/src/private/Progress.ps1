@@ -20,7 +20,8 @@ function Write-CsbModuleProgress {
     $module = [string] (Get-CsbField $Entry 'module' '')
     if (-not $module) { return }
     if (-not $Progress.Bars.Contains($module)) {
-        $Progress.Bars[$module] = @{ Id = 4101 + $Progress.Bars.Count; Drawn = -1000; Activity = $module; Open = $true }
+        # The short name leaves room for the numbers where a terminal is narrow.
+        $Progress.Bars[$module] = @{ Id = 4101 + $Progress.Bars.Count; Drawn = -1000; Activity = $module.Split('.')[-1]; Open = $true }
     }
     $bar = $Progress.Bars[$module]
     $now = $Progress.Clock.ElapsedMilliseconds

@@ -114,6 +114,7 @@ Describe 'Backup-CsPool' {
             if ($bar.Name -eq '4100') { $parent = -1 }
             @($bar.Group.ParentActivityId | Sort-Object -Unique) | Should -Be $parent
         }
+        $records.Activity | Should -Contain 'DataConf'
         @($records.StatusDescription | Where-Object { $_ -match '\d items' }).Count | Should -BeGreaterThan 0
     }
 
