@@ -283,7 +283,7 @@ impl<const WAL: bool> World<WAL> {
             } else {
                 "WHERE position > (SELECT max(position) + min(position) FROM csb_change) / 2"
             };
-            self.batch(&format!("DELETE FROM csb_change {which}"));
+            self.batch(&format!("DROP TRIGGER IF EXISTS csb_t_last; DELETE FROM csb_change {which}"));
         }
     }
 

@@ -197,7 +197,7 @@ fn tables_of_a_full_text_index_get_no_triggers() {
          CREATE TRIGGER docs_in AFTER INSERT ON docs BEGIN INSERT INTO notes (rowid, body) VALUES (NEW.id, NEW.body); END;",
     );
     pair.synchronize_and_compare();
-    let triggers = "SELECT tbl_name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'csb%' AND tbl_name <> 'csb_store'";
+    let triggers = "SELECT tbl_name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'csb%' AND tbl_name <> 'csb_change'";
     let tables = rows(&pair.server, triggers);
     assert!(!tables.is_empty() && tables.iter().all(|table| table == "'docs'"), "{tables:?}");
     pair.server

@@ -262,28 +262,69 @@ fn objects_that_somebody_made_in_the_copy_are_removed_and_named() {
 }
 
 #[test]
-fn a_log_that_somebody_shortened_is_noticed_whichever_part_is_missing() {
+fn nobody_can_remove_from_the_log_what_is_not_confirmed() {
     let pair = kinds();
     pair.synchronize_and_compare();
-    let log = |part: &str| format!("DELETE FROM csb_change WHERE position IN ({part})");
+    pair.synchronize_and_compare();
+    let all = "DELETE FROM csb_change";
+    let newest = "DELETE FROM csb_change WHERE position = (SELECT max(position) FROM csb_change)";
+    for part in [all, newest] {
+        let refused = pair.server.execute_batch(part).unwrap_err();
+        assert!(refused.to_string().contains("not backed up yet"), "{part}: {refused}");
+    }
+    pair.server.execute_batch("UPDATE users SET rank = 100 WHERE id <= 40").unwrap();
+    for part in [all, newest] {
+        pair.server.execute_batch(part).unwrap_err();
+    }
+    assert_eq!(pair.synchronize_and_compare().verification, None);
+}
+
+#[test]
+fn tables_are_copied_whole_where_a_log_was_shortened_that_nothing_kept() {
+    let pair = kinds();
+    pair.synchronize_and_compare();
     let parts = [
-        "SELECT position FROM csb_change",
-        "SELECT position FROM csb_change ORDER BY position LIMIT 5 OFFSET 20",
-        "SELECT max(position) FROM csb_change",
-        "SELECT position FROM csb_change ORDER BY position LIMIT 30",
+        "position > 0",
+        "position > (SELECT max(position) FROM csb_barrier)",
+        "position = (SELECT max(position) FROM csb_change)",
     ];
     for (round, part) in parts.into_iter().enumerate() {
         pair.server.execute("UPDATE users SET rank = ?1 WHERE id <= 40", [round as i64 + 100]).unwrap();
-        // What was confirmed before is removed by the run itself.
-        let unconfirmed =
-            part.replace("csb_change", "(SELECT * FROM csb_change ORDER BY position DESC LIMIT 40)");
-        pair.server.execute_batch(&log(&unconfirmed)).unwrap();
+        pair.server
+            .execute_batch(&format!("DROP TRIGGER csb_t_last; DELETE FROM csb_change WHERE {part}"))
+            .unwrap();
+        pair.server.execute("UPDATE users SET rank = ?1 WHERE id = 1", [round as i64]).unwrap();
         let outcome = pair.synchronize_and_compare();
-        let missing = [40, 5, 1, 30][round];
+        assert!(outcome.details.iter().any(|detail| detail.starts_with("Copied")), "{part}: {outcome:?}");
+        let quiet = pair.synchronize_and_compare();
+        assert_eq!((quiet.verification, quiet.moved.items_written), (None, 0), "{part}");
+    }
+}
+
+#[test]
+fn a_log_that_somebody_shortened_past_its_triggers_is_noticed() {
+    let pair = kinds();
+    pair.synchronize_and_compare();
+    let meddler = Connection::open(pair.source()).unwrap();
+    meddler.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+    let unconfirmed = "(SELECT position FROM csb_change ORDER BY position DESC LIMIT 40)";
+    let parts = [("LIMIT 5 OFFSET 20", 5), ("LIMIT 30", 30)];
+    for (round, (part, missing)) in parts.into_iter().enumerate() {
+        pair.server.execute("UPDATE users SET rank = ?1 WHERE id <= 40", [round as i64 + 100]).unwrap();
+        let positions = format!("SELECT position FROM {unconfirmed} ORDER BY position {part}");
+        meddler.execute(&format!("DELETE FROM csb_change WHERE position IN ({positions})"), []).unwrap();
+        let outcome = pair.synchronize_and_compare();
         assert!(has_reason(&outcome, &format!("{missing} entries had been removed")), "{part}: {outcome:?}");
         assert_eq!(found(&outcome).differing_items, missing, "{part}");
         assert_eq!(pair.synchronize_and_compare().verification, None, "{part}");
     }
+    // Without its newest row the log would give its positions out again.
+    pair.server.execute_batch("UPDATE users SET rank = 200 WHERE id <= 40").unwrap();
+    meddler.execute_batch("DELETE FROM csb_change").unwrap();
+    let outcome = pair.synchronize_and_compare();
+    assert!(outcome.details.iter().any(|detail| detail.starts_with("Copied")), "{outcome:?}");
+    pair.server.execute_batch("UPDATE users SET rank = 201 WHERE id <= 40").unwrap();
+    assert_eq!(pair.synchronize_and_compare().moved.items_written, 40);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The change log at the active copy: who the store is, and triggers that write down which keys changed.
 //!
 //! The log is append-only and holds keys, not rows: what is exported is the row as it is then. Positions are never
-//! used again (AUTOINCREMENT), also after the log's tail was pruned. No STRICT, no recent function: the server's own
-//! SQLite, which may be old, parses this schema and runs these triggers.
+//! used again, because the newest row always stays: AUTOINCREMENT would promise the same, but costs the server another
+//! page for each of its transactions. No STRICT, no recent function: the server's own SQLite, which may be old, parses
+//! this schema and runs these triggers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +23,7 @@ const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS csb_store (id INTEGER PRIMARY KEY CHECK (id = 1), store_id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS csb_table (number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, key TEXT NOT NULL,
     UNIQUE (name, key));
-CREATE TABLE IF NOT EXISTS csb_change (position INTEGER PRIMARY KEY AUTOINCREMENT, table_number INTEGER NOT NULL,
+CREATE TABLE IF NOT EXISTS csb_change (position INTEGER PRIMARY KEY, table_number INTEGER NOT NULL,
     whole INTEGER NOT NULL DEFAULT 0, at_ms INTEGER NOT NULL, k0);
 CREATE TABLE IF NOT EXISTS csb_barrier (id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE,
     position INTEGER NOT NULL);
@@ -78,31 +79,36 @@ pub(super) fn store_id(connection: &Connection) -> rusqlite::Result<Option<Uuid>
     Ok(id.and_then(|id| Uuid::parse_str(&id).ok()))
 }
 
-/// The last position ever given out, whether or not its row was pruned. A statement that fails halfway and keeps what
-/// it did so far (`OR FAIL`) leaves its rows in the log but does not move the sequence.
+/// The last position ever given out: that of the newest row, or one that a token was written for where somebody emptied
+/// the log.
 pub(super) fn last_position(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row(
-        "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'csb_change'), 0),
-                    coalesce((SELECT max(position) FROM csb_change), 0))",
+        "SELECT max(coalesce((SELECT max(position) FROM csb_change), 0),
+                    coalesce((SELECT max(position) FROM csb_barrier), 0))",
         [],
         |row| row.get(0),
     )
 }
 
-/// Moves the sequence up to the log's last row, which it may be behind: positions would be used again once that row is
-/// removed, and what they say would never be read.
-fn keep_sequence(connection: &Connection) -> rusqlite::Result<()> {
-    let last = last_position(connection)?;
-    let moved = connection
-        .execute("UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'csb_change' AND seq < ?1", [last])?;
-    if moved == 0 {
-        connection.execute(
-            "INSERT INTO sqlite_sequence (name, seq) SELECT 'csb_change', ?1
-             WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'csb_change')",
-            [last],
-        )?;
-    }
+/// Whether the newest row is there, so that the next one gets a new position.
+fn has_newest(connection: &Connection) -> rusqlite::Result<bool> {
+    let newest: Option<i64> =
+        connection.query_row("SELECT max(position) FROM csb_change", [], |row| row.get(0))?;
+    Ok(newest.unwrap_or(0) == last_position(connection)?)
+}
+
+/// Puts a row that says nothing at a position, so that the log goes on after it.
+fn go_on_after(connection: &Connection, position: i64) -> rusqlite::Result<()> {
+    connection.execute(
+        "INSERT OR IGNORE INTO csb_change (position, table_number, at_ms) VALUES (?1, 0, 0)",
+        [position],
+    )?;
     Ok(())
+}
+
+/// Has the log go on after the last position that was ever given out.
+pub(super) fn keep_positions(connection: &Connection) -> rusqlite::Result<()> {
+    go_on_after(connection, last_position(connection)?)
 }
 
 /// Whether the source wrote this token down once: if not, it is not the source, or was restored to an earlier state.
@@ -146,16 +152,15 @@ pub(super) fn first_position(connection: &Connection) -> rusqlite::Result<Option
     connection.query_row("SELECT min(position) FROM csb_change", [], |row| row.get(0))
 }
 
-/// Removes some of what the standby holds from the log, and the tokens before the one it holds.
+/// Removes some of what the standby holds from the log, but not the newest of it, and the tokens before the one it holds.
 pub(super) fn forget_confirmed(
     connection: &Connection,
     confirmed: &Cursor,
     most: i64,
 ) -> rusqlite::Result<()> {
-    keep_sequence(connection)?;
     let first = first_position(connection)?.unwrap_or(0);
-    let upto = confirmed.position.min(first.saturating_add(most));
-    connection.execute("DELETE FROM csb_change WHERE position <= ?1", [upto])?;
+    let before = confirmed.position.min(first.saturating_add(most));
+    connection.execute("DELETE FROM csb_change WHERE position < ?1", [before])?;
     connection.execute(
         "DELETE FROM csb_barrier WHERE id < (SELECT id FROM csb_barrier WHERE token = ?1)",
         [confirmed.token.to_string()],
@@ -172,7 +177,7 @@ pub(super) fn create_after(
 ) -> rusqlite::Result<()> {
     connection.execute_batch(TABLES)?;
     connection.execute("INSERT INTO csb_store (id, store_id) VALUES (1, ?1)", [store_id.to_string()])?;
-    connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('csb_change', ?1)", [position])?;
+    go_on_after(connection, position)?;
     connection.execute(
         "INSERT INTO csb_barrier (token, position) VALUES (?1, ?2)",
         params![token.to_string(), position],
@@ -182,8 +187,7 @@ pub(super) fn create_after(
 
 /// Takes back the marks that installing left in a log nobody has read yet: the standby holds these rows already.
 pub(super) fn forget_changes(connection: &Connection, position: i64) -> rusqlite::Result<()> {
-    connection.execute("DELETE FROM csb_change", [])?;
-    connection.execute("UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'csb_change'", [position])?;
+    connection.execute("DELETE FROM csb_change WHERE position > ?1", [position])?;
     Ok(())
 }
 
@@ -195,7 +199,7 @@ pub(super) fn has_table(connection: &Connection, name: &str) -> rusqlite::Result
 }
 
 fn is_installed(connection: &Connection, schema: &Schema) -> rusqlite::Result<bool> {
-    if store_id(connection)?.is_none() {
+    if store_id(connection)?.is_none() || !has_newest(connection)? {
         return Ok(false);
     }
     let numbers = numbers(connection)?;
@@ -220,11 +224,14 @@ fn write(transaction: &Transaction<'_>, schema: &Schema, now: Timestamp) -> rusq
             .execute("INSERT INTO csb_store (id, store_id) VALUES (1, ?1)", [Uuid::new_v4().to_string()])?;
     }
     widen_log(transaction, schema)?;
+    // Somebody removed the newest rows, and nobody knows how many and of what.
+    let is_cut = !has_newest(transaction)?;
+    keep_positions(transaction)?;
     let mut installed = Installed::read(transaction)?;
     for table in &schema.tables {
         let number = number_of(transaction, table)?;
         let wanted = triggers(table, number);
-        if installed.has(&wanted) {
+        if !is_cut && installed.has(&wanted) {
             installed.keep(&wanted);
             continue;
         }

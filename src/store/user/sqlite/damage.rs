@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::capture;
 use super::datum::Row;
 use super::import::Import;
 use super::salvage::Salvage;
@@ -110,14 +111,8 @@ pub(super) fn renew_log(connection: &Connection, path: &Path, work: &Work<'_>) -
         if !has_tokens {
             begin_table_anew(&transaction, TOKENS, &format!("{aside}_tokens"))?;
         }
-        let last: i64 = transaction.query_row(
-            "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?1), 0),
-                        coalesce((SELECT max(position) FROM csb_barrier), 0))",
-            [LOG],
-            |row| row.get(0),
-        )?;
         begin_table_anew(&transaction, LOG, &aside)?;
-        transaction.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)", (LOG, last))?;
+        capture::keep_positions(&transaction)?;
         transaction.commit()
     })?;
     Ok(format!(

@@ -299,7 +299,7 @@ impl Begun {
         let look = || -> rusqlite::Result<bool> {
             let log_is_whole = match capture::first_position(source.connection)? {
                 Some(first) => first <= self.start + 1,
-                None => capture::last_position(source.connection)? == self.start,
+                None => self.start == 0,
             };
             Ok(log_is_whole && capture::knows_token(source.connection, token)?)
         };

@@ -11,11 +11,15 @@ use crate::store::sqlite::quote;
 /// What the name of every trigger of the log begins with.
 const PREFIX: &str = "csb_t";
 
-/// A trigger without a purpose of its own that is always created after all others. SQLite numbers the objects of a
-/// schema as they are created, and VACUUM keeps their order: one that lies after this trigger was dropped meanwhile and
-/// created again, as a server does that rebuilds a table, and what was written in between was not seen.
-const LAST: (&str, &str) =
-    ("csb_t_last", "CREATE TRIGGER csb_t_last AFTER DELETE ON csb_store BEGIN SELECT 1; END");
+/// Keeps everybody from removing what was not confirmed from the log, and the newest row, after which the next position
+/// is given out. It is always created after all others. SQLite numbers the objects of a schema as they are created, and
+/// VACUUM keeps their order: a trigger that lies after this one was dropped meanwhile and created again, as a server does
+/// that rebuilds a table, and what was written in between was not seen. Without this one, nothing proves that the log is
+/// whole.
+const LAST: (&str, &str) = (
+    "csb_t_last",
+    "CREATE TRIGGER csb_t_last BEFORE DELETE ON csb_change WHEN OLD.position >= coalesce((SELECT max(position) FROM csb_barrier), 0) BEGIN SELECT RAISE(ABORT, 'these changes are not backed up yet'); END",
+);
 
 /// Milliseconds since 1970 by functions that every SQLite has.
 const NOW_MS: &str = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
