@@ -36,6 +36,8 @@ mod sides;
 mod source;
 mod standby;
 mod start;
+#[cfg(test)]
+mod testing;
 mod text;
 mod traces;
 mod triggers;

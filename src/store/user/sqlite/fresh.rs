@@ -167,3 +167,99 @@ fn sync_file(path: &Path) -> Result<()> {
         .and_then(|file| file.sync_all())
         .map_err(|cause| Error::io("sync", path, &cause))
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::super::testing::with_work;
+    use super::*;
+    use crate::store::user::Cursor;
+
+    /// Tries to publish the first owner's new copy at a place that was prepared; the place, and where what lay there goes.
+    fn published(
+        prepare: impl FnOnce(&Path, &Path),
+    ) -> (tempfile::TempDir, PathBuf, PathBuf, Result<Option<PathBuf>>) {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("standby.sqlite");
+        let mut aside = PathBuf::new();
+        let mut done = Ok(None);
+        with_work(|work| {
+            aside = with_suffix(&place, &format!(".superseded-{}", work.now.as_millisecond()));
+            let fresh = fresh_path(&place, work.generation);
+            std::fs::write(&fresh, "new").unwrap();
+            prepare(&place, &aside);
+            done = publish(&fresh, &place, work);
+        });
+        (folder, place, aside, done)
+    }
+
+    #[test]
+    fn an_older_owner_does_not_put_its_copy_in_the_place_of_a_newer_ones() {
+        let (_folder, place, _, done) = published(|place, _| {
+            let newer = Connection::open(place).unwrap();
+            standby::create(&newer).unwrap();
+            let cursor = Cursor { store_id: Uuid::new_v4(), position: 7, token: Uuid::new_v4() };
+            standby::set_cursor(&newer, &cursor, Generation(2)).unwrap();
+        });
+        assert_eq!(done.unwrap_err().kind, ErrorKind::Fenced);
+        assert!(
+            standby::cursor(&Connection::open(place).unwrap()).unwrap().is_some_and(|at| at.position == 7)
+        );
+    }
+
+    #[test]
+    fn logs_of_a_database_that_is_gone_do_not_become_those_of_the_new_one() {
+        let (_folder, place, aside, done) = published(|place, _| {
+            for suffix in ["-wal", "-journal", "-shm"] {
+                std::fs::write(with_suffix(place, suffix), suffix).unwrap();
+            }
+        });
+        assert_eq!(done.unwrap(), None);
+        assert_eq!(std::fs::read(&place).unwrap(), b"new");
+        for suffix in ["-wal", "-journal", "-shm"] {
+            assert!(!with_suffix(&place, suffix).exists(), "{suffix} is still there");
+        }
+        assert_eq!(std::fs::read(with_suffix(&aside, "-wal")).unwrap(), b"-wal");
+        assert_eq!(std::fs::read(with_suffix(&aside, "-journal")).unwrap(), b"-journal");
+    }
+
+    #[test]
+    fn nothing_is_published_beside_a_log_that_cannot_be_set_aside() {
+        let (_folder, place, _, done) = published(|place, aside| {
+            std::fs::write(with_suffix(place, "-wal"), "log").unwrap();
+            std::fs::create_dir(with_suffix(aside, "-wal")).unwrap();
+        });
+        assert_eq!(done.unwrap_err().kind, ErrorKind::Io);
+        assert!(!place.exists());
+    }
+
+    #[test]
+    fn a_new_copy_that_somebody_took_away_belongs_to_a_newer_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("standby.sqlite");
+        assert_eq!(
+            rename_fresh(&fresh_path(&place, Generation(1)), &place).unwrap_err().kind,
+            ErrorKind::Fenced
+        );
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_holds_nothing_and_one_that_cannot_be_listed_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(all_unfinished(&folder.path().join("gone/standby.sqlite")).unwrap(), []);
+        let error = all_unfinished(&file.join("standby.sqlite")).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::StoreUnavailable);
+    }
+
+    #[test]
+    fn what_cannot_be_removed_or_synced_is_named_and_what_is_gone_needs_no_removing() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = folder.path().join("gone");
+        remove_file(&gone).unwrap();
+        assert_eq!(remove_file(folder.path()).unwrap_err().kind, ErrorKind::Io);
+        assert!(sync_file(&gone).is_err());
+    }
+}

@@ -312,3 +312,88 @@ fn boot() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::with_source;
+    use super::*;
+    use crate::error::ErrorKind;
+
+    const USERS: &str = "CREATE TABLE users (id INTEGER PRIMARY KEY, name)";
+
+    fn tokens(source: &Source<'_>) -> i64 {
+        source.connection.query_row("SELECT count(*) FROM csb_barrier", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_copy_that_a_newer_owner_goes_on_with_is_neither_gone_on_with_nor_ended() {
+        with_source(USERS, |source, work| {
+            let (fresh, path) = (Connection::open_in_memory().unwrap(), Path::new("fresh.sqlite"));
+            RowCopy::begin(&fresh, path, source, work).unwrap().end(source, work).unwrap();
+            fresh.execute("UPDATE csb_copy SET generation = 2", []).unwrap();
+            let fenced = RowCopy::go_on(&fresh, path, work).map(|_| ()).unwrap_err();
+            assert_eq!(fenced.kind, ErrorKind::Fenced);
+            assert_eq!(finish(&fresh, path, work.generation).unwrap_err().kind, ErrorKind::Fenced);
+            assert!(capture::has_table(&fresh, "csb_copy").unwrap());
+            for _ in 0..2 {
+                finish(&fresh, path, Generation(2)).unwrap();
+                assert!(!capture::has_table(&fresh, "csb_copy").unwrap());
+                assert!(!capture::has_table(&fresh, "csb_copy_after").unwrap());
+            }
+        });
+    }
+
+    #[test]
+    fn a_piece_is_committed_when_it_is_large_or_old_and_not_before() {
+        with_source(USERS, |source, work| {
+            let fresh = Connection::open_in_memory().unwrap();
+            let mut copy = RowCopy::begin(&fresh, Path::new("fresh.sqlite"), source, work).unwrap();
+            let place = || Place { table: Some("users".to_owned()), after: Some(vec![Datum::Integer(7)]) };
+            let before = tokens(source);
+            copy.inserted(1, PIECE_BYTES - 1);
+            copy.reached(place(), source, work).unwrap();
+            assert_eq!(tokens(source), before);
+            copy.inserted(1, 1);
+            copy.reached(place(), source, work).unwrap();
+            assert_eq!(tokens(source), before + 1);
+            copy.began = Instant::now().checked_sub(PIECE_TIME).unwrap();
+            copy.reached(place(), source, work).unwrap();
+            assert_eq!(tokens(source), before + 2);
+        });
+    }
+
+    #[test]
+    fn only_a_copy_of_this_source_in_this_boot_whose_log_is_whole_is_gone_on_with() {
+        with_source(USERS, |source, work| {
+            let fresh = Connection::open_in_memory().unwrap();
+            RowCopy::begin(&fresh, Path::new("fresh.sqlite"), source, work)
+                .unwrap()
+                .end(source, work)
+                .unwrap();
+            let begun = || read_claimed(&fresh).unwrap().unwrap().1;
+            assert!(begun().fits(source).unwrap());
+            let other = || Uuid::new_v4().to_string();
+            assert!(!Begun { source_id: other(), ..begun() }.fits(source).unwrap());
+            assert!(!Begun { schema_version: 0, ..begun() }.fits(source).unwrap());
+            assert!(!Begun { boot: other(), ..begun() }.fits(source).unwrap());
+            assert!(!Begun { token: other(), ..begun() }.fits(source).unwrap());
+            assert!(!Begun { token: "none".to_owned(), ..begun() }.fits(source).unwrap());
+            // The log begins with the row after a position, or with a later one, or has none at all.
+            let cut = |sql: &str| source.connection.execute_batch(sql).unwrap();
+            cut("DROP TRIGGER csb_t_last; INSERT INTO users VALUES (1, 'anna'), (2, 'bert')");
+            for (first, fitting) in [(2, [false, true, true]), (3, [false, false, true])] {
+                cut(&format!("DELETE FROM csb_change WHERE position < {first}"));
+                let fits = [0, 1, 2].map(|start| Begun { start, ..begun() }.fits(source).unwrap());
+                assert_eq!(fits, fitting, "the log begins with {first}");
+            }
+            cut("DELETE FROM csb_change");
+            assert!(Begun { start: 0, ..begun() }.fits(source).unwrap());
+            assert!(!Begun { start: 1, ..begun() }.fits(source).unwrap());
+        });
+    }
+
+    #[test]
+    fn a_boot_has_a_name_of_its_own() {
+        Uuid::parse_str(&boot().unwrap()).unwrap();
+    }
+}

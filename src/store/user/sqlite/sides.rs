@@ -151,3 +151,66 @@ pub(super) fn at_both<R: Send>(
         (Err(error), _) | (_, Err(error)) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+    use std::time::{Duration, Instant};
+
+    use super::super::testing::with_source;
+    use super::*;
+    use crate::error::Error;
+    use crate::report::Moved;
+
+    #[test]
+    fn the_side_that_fails_ends_the_other_one_and_its_failure_is_what_is_said() {
+        with_source("CREATE TABLE users (id INTEGER PRIMARY KEY)", |source, work| {
+            let connection = Connection::open_in_memory().unwrap();
+            let import = Import {
+                connection: &connection,
+                path: Path::new("standby.sqlite"),
+                moved: Moved::default(),
+                quarantined: Vec::new(),
+                schema_differs: false,
+                damaged: BTreeSet::new(),
+            };
+            let told = Told { work, before: 0, total: None };
+            for source_fails in [true, false] {
+                let read = |side: &Side<'_>| -> Result<()> {
+                    let (is_source, work) = match side {
+                        Side::Source { work, .. } => (true, *work),
+                        Side::Standby { told, .. } => (false, told.work),
+                    };
+                    if is_source == source_fails {
+                        return Err(Error::new(ErrorKind::Corrupt, "A page is damaged.", "Repair it."));
+                    }
+                    let began = Instant::now();
+                    while began.elapsed() < Duration::from_secs(10) {
+                        work.check()?;
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    panic!("the other side's failure did not end this one");
+                };
+                let error = at_both(source, &import, &told, read).unwrap_err();
+                assert_eq!(error.kind, ErrorKind::Corrupt, "the source fails: {source_fails}");
+            }
+            assert!(!work.cancel.is_cancelled(), "the whole job was cancelled");
+        });
+    }
+
+    #[test]
+    fn how_far_a_comparison_is_counts_the_tables_before() {
+        let schema = "CREATE TABLE users (id INTEGER PRIMARY KEY); INSERT INTO users VALUES (1), (2), (3)";
+        with_source(schema, |source, work| {
+            let seen = RefCell::new(Vec::new());
+            let progress = |now: Progress| seen.borrow_mut().push((now.items_done, now.items_total));
+            let work = Work { progress: &progress, ..*work };
+            let told = Told { work: &work, before: 5, total: Some(9) };
+            let side = Side::Standby { connection: source.connection, path: source.path, told: &told };
+            let digester = Digester::new(source.capture.schema.table("users").unwrap());
+            side.buckets(&digester).unwrap();
+            assert_eq!(*seen.borrow(), [(8, Some(9))]);
+        });
+    }
+}

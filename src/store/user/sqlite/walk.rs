@@ -64,3 +64,54 @@ impl Walk {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::datum::Datum;
+    use super::super::testing::with_source;
+    use super::*;
+
+    /// Where the slices end of a table of a hundred numbers that are looked at slowly, and the numbers that were shown.
+    fn slices(table: &str) -> (Vec<RangePosition>, Vec<i64>) {
+        let schema = format!(
+            "CREATE TABLE walked ({table});
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) INSERT INTO walked SELECT i FROM n"
+        );
+        let (mut ends, mut shown) = (Vec::new(), Vec::new());
+        with_source(&schema, |source, _| {
+            let table = source.capture.schema.table("walked").unwrap();
+            let walk = Walk::new(table, &table.columns[..1]);
+            let mut after = None;
+            loop {
+                let next = walk.slice(source.connection, &after, |row| {
+                    std::thread::sleep(Duration::from_millis(2));
+                    shown.push(row.get(walk.order_width())?);
+                    Ok(())
+                });
+                after = next.unwrap();
+                ends.push(after.clone());
+                if after.is_none() {
+                    break;
+                }
+            }
+        });
+        (ends, shown)
+    }
+
+    #[test]
+    fn a_slice_that_takes_too_long_ends_within_the_table_and_the_next_one_goes_on_there() {
+        let (ends, shown) = slices("id INTEGER PRIMARY KEY");
+        let at = |number| Some(vec![Datum::Integer(number)]);
+        assert_eq!(ends, [at(32), at(64), at(96), None]);
+        assert_eq!(shown, (1..=100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_table_without_an_order_is_shown_in_one_slice_however_long_it_takes() {
+        let (ends, shown) = slices("rowid INT PRIMARY KEY, _rowid_ AS (1), oid AS (1)");
+        assert_eq!(ends, [None]);
+        assert_eq!(shown.len(), 100);
+    }
+}
