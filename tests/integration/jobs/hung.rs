@@ -33,6 +33,7 @@ fn a_job_whose_share_hangs_is_cancelled_at_once_and_keeps_its_lease_until_the_sh
     ) {
         return;
     }
+    let mut fastest = Duration::MAX;
     for share in ["atl/share", "chi/standby/atl"] {
         let deployment = Deployment::new();
         deployment.backup(json!({})).expect(Outcome::Succeeded);
@@ -47,6 +48,7 @@ fn a_job_whose_share_hangs_is_cancelled_at_once_and_keeps_its_lease_until_the_sh
         let answered = asked.elapsed();
         eprintln!("{share} hangs: the cancelled job ended after {answered:?}");
         assert!(answered < Duration::from_secs(5));
+        fastest = fastest.min(answered);
         let stuck = ended.module(DATA_CONF);
         assert!(stuck.outcome == Outcome::Cancelled || ended.report.errors[0].kind == ErrorKind::Cancelled);
 
@@ -67,4 +69,6 @@ fn a_job_whose_share_hangs_is_cancelled_at_once_and_keeps_its_lease_until_the_sh
         run_backup(&other, with_pool(ATL, json!({ "waitForLeaseMs": 60_000 }))).expect(Outcome::Succeeded);
         deployment.assert_copies_equal("atl", "chi");
     }
+    // Other tests run beside this one, and take the processor now and then.
+    assert!(fastest < Duration::from_millis(200), "{fastest:?}");
 }

@@ -35,6 +35,32 @@ fn hostile_names_travel_unchanged() {
 }
 
 #[test]
+fn a_name_that_changes_only_in_case_replaces_the_earlier_one() {
+    let pair = Pair::new();
+    pair.write("Case/File", "1");
+    pair.cycle();
+    fs::rename(pair.source().join("Case/File"), pair.source().join("Case/file")).unwrap();
+    fs::rename(pair.source().join("Case"), pair.source().join("case")).unwrap();
+    pair.forced_cycle();
+    assert_eq!(
+        tree(&pair.standby()).into_keys().collect::<Vec<_>>(),
+        ["case", "case/file"].map(PathBuf::from)
+    );
+    pair.assert_settled();
+}
+
+#[test]
+fn what_is_refused_is_named_on_one_line_whatever_its_name_is() {
+    let pair = Pair::new();
+    for name in [&b"new\nline"[..], b"\xff invalid", b"space ", b"dot."] {
+        rustix::fs::mkfifoat(rustix::fs::CWD, pair.source().join(os(name)), 0o644.into()).unwrap();
+    }
+    let outcome = pair.cycle();
+    let items: Vec<&str> = outcome.quarantined.iter().map(|item| item.item.as_str()).collect();
+    assert_eq!(items, ["dot.", "new\\nline", "space ", "\u{fffd} invalid"]);
+}
+
+#[test]
 fn deep_trees_travel() {
     let pair = Pair::new();
     let mut folder = rustix::fs::open(pair.source(), FOLDER, rustix::fs::Mode::empty()).unwrap();

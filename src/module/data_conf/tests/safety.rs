@@ -73,6 +73,27 @@ fn an_unmounted_source_deletes_nothing() {
 }
 
 #[test]
+fn a_store_whose_folder_a_file_replaced_is_an_error_and_deletes_nothing() {
+    let pair = filled(5);
+    let before = tree(&pair.standby());
+    let kept = pair.folder.path().join("kept");
+    for store in [pair.source(), pair.standby()] {
+        fs::rename(&store, &kept).unwrap();
+        fs::write(&store, "no folder").unwrap();
+        for context in [pair.context(), Context { force: true, ..pair.context() }] {
+            let error = pair.module().run_cycle(&context).unwrap_err().error;
+            assert_eq!(error.kind, ErrorKind::StoreUnavailable, "{error:?}");
+            assert!(!error.advice.is_empty());
+        }
+        assert_eq!(fs::read(&store).unwrap(), b"no folder");
+        fs::remove_file(&store).unwrap();
+        fs::rename(&kept, &store).unwrap();
+        assert_eq!(tree(&pair.standby()), before);
+    }
+    pair.assert_settled();
+}
+
+#[test]
 fn an_empty_listing_deletes_nothing_unless_forced() {
     let pair = filled(3);
     for number in 0..3 {
