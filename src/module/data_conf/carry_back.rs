@@ -267,6 +267,10 @@ impl<'a> Restore<'a> {
         };
         if published {
             object.meta = source.stat(path)?;
+            if object.meta.kind == ObjectKind::Folder {
+                // The standby's has another one, until this one gets its time back, or the next cycle sets both alike.
+                object.meta.mtime_ns = TIMES_UNKNOWN;
+            }
         }
         Ok(published)
     }

@@ -1,6 +1,7 @@
 //! What the source has lost comes back.
 
 use super::*;
+use crate::store::content::{ContentPath, ContentStore, ObjectKind};
 
 fn filled() -> Pair {
     let pair = Pair::new();
@@ -38,7 +39,7 @@ fn one_file_comes_back_and_existing_ones_stay() {
     pair.write("folder1/f1", "changed since");
     assert_eq!(count(&pair), (1, 9));
     let outcome = back(&pair);
-    assert_eq!((outcome.moved.items_written, outcome.moved.bytes), (1, 9));
+    assert_eq!((outcome.moved.items_written, outcome.moved.bytes, outcome.moved.batches), (1, 9, 1));
     let after = tree(&pair.source());
     let (lost, changed) = (Path::new("folder0/f0"), Path::new("folder1/f1"));
     assert_eq!(after[lost], before[lost]);
@@ -56,6 +57,10 @@ fn one_folder_comes_back_with_everything_in_it() {
     assert_eq!(count(&pair).0, 12);
     assert_eq!(back(&pair).moved.items_written, 12);
     assert_eq!(tree(&pair.source()), before);
+    for (name, known) in pair.index().folder(&ContentPath::root()).unwrap() {
+        let now = pair.source_store().stat(&ContentPath::root().join(&name).unwrap()).unwrap();
+        assert!(known.settled && known.meta.is_same_version(&now), "the next cycle would look at it again");
+    }
     assert!(pair.cycle().moved.is_nothing());
     pair.assert_settled();
 }
@@ -149,6 +154,27 @@ fn an_unsettled_object_comes_back_if_the_standby_has_it() {
     let outcome = back(&pair);
     assert!(outcome.quarantined.is_empty());
     assert_eq!(fs::read(pair.source().join("folder0/f0")).unwrap(), b"published, not settled");
+}
+
+#[test]
+fn folders_of_which_little_is_known_come_back_as_far_as_it_is() {
+    let pair = filled();
+    let path = |text: &str| ContentPath::from_bytes(text.as_bytes()).unwrap();
+    let (fresh, known) = (path("fresh"), path("folder0"));
+    fs::create_dir(pair.standby().join("fresh")).unwrap();
+    set_mode(&pair.standby().join("fresh"), 0o750);
+    pair.index().begin(pair.generation, [(&fresh, ObjectKind::Folder, None)].into_iter()).unwrap();
+    pair.index().forget_times(pair.generation, &[known]).unwrap();
+    fs::remove_dir_all(pair.source().join("folder0")).unwrap();
+    let begun = SystemTime::now() - seconds(60);
+    back(&pair);
+    assert_eq!(fs::metadata(pair.source().join("fresh")).unwrap().mode() & 0o777, 0o750);
+    for folder in ["fresh", "folder0"] {
+        let modified = fs::metadata(pair.source().join(folder)).unwrap().modified().unwrap();
+        assert!(modified > begun, "{folder}: a time that nobody knows was set");
+    }
+    pair.cycle();
+    pair.assert_settled();
 }
 
 #[test]
