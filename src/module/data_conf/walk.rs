@@ -353,10 +353,10 @@ mod tests {
         Entry { name: name.into(), object: Ok(meta) }
     }
 
-    #[test]
-    fn everything_that_a_listing_says_is_in_its_digest() {
-        let owner = Owner { user: 1, group: 2 };
-        let meta = ObjectMeta {
+    const OWNER: Owner = Owner { user: 1, group: 2 };
+
+    fn file() -> ObjectMeta {
+        ObjectMeta {
             kind: ObjectKind::File,
             size: 3,
             mtime_ns: 4,
@@ -364,8 +364,71 @@ mod tests {
             inode: 6,
             device: 7,
             mode: 8,
-            owner,
+            owner: OWNER,
+        }
+    }
+
+    /// What is done about an object of the source of which the standby holds this.
+    fn found(meta: ObjectMeta, known: IndexedObject) -> &'static str {
+        match compare(&meta, known) {
+            None => "nothing",
+            Some(Difference::Write { replaces: None, .. }) => "write",
+            Some(Difference::Compare { is_real: true, .. }) => "compare what changed",
+            Some(Difference::Compare { is_real: false, .. }) => "compare what may have changed",
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_differs_tells_what_is_done_about_it_and_whether_it_is_pending() {
+        let long_ago = TICK_NS + 6;
+        let settled = |meta| IndexedObject {
+            meta,
+            hash: Some([1; 32]),
+            extended: None,
+            indexed_ns: long_ago,
+            settled: true,
         };
+        let unsettled = |meta| IndexedObject { settled: false, ..settled(meta) };
+        let folder = ObjectMeta { kind: ObjectKind::Folder, size: 0, ..file() };
+        let other_owner = Owner { user: 9, ..OWNER };
+
+        assert_eq!(found(file(), settled(file())), "nothing");
+        let young = IndexedObject { indexed_ns: long_ago - 1, ..settled(file()) };
+        assert_eq!(found(file(), young), "compare what may have changed");
+        assert_eq!(found(ObjectMeta { size: 9, ..file() }, settled(file())), "write");
+        for touched in [
+            ObjectMeta { mtime_ns: 9, ..file() },
+            ObjectMeta { ctime_ns: 9, ..file() },
+            ObjectMeta { inode: 9, ..file() },
+            ObjectMeta { device: 9, ..file() },
+        ] {
+            assert_eq!(found(touched, settled(file())), "compare what changed");
+            let unread = IndexedObject { hash: None, ..settled(file()) };
+            assert_eq!(found(touched, unread), "write", "nothing is known that it could be compared with");
+        }
+        assert_eq!(found(file(), unsettled(file())), "compare what changed");
+        assert_eq!(found(ObjectMeta { size: 9, ..file() }, unsettled(file())), "write");
+        assert_eq!(found(ObjectMeta { mtime_ns: 9, ..file() }, unsettled(file())), "write");
+
+        assert_eq!(found(folder, settled(folder)), "nothing");
+        assert_eq!(
+            found(ObjectMeta { ctime_ns: 9, ..folder }, settled(folder)),
+            "compare what may have changed"
+        );
+        assert_eq!(found(folder, unsettled(folder)), "compare what may have changed");
+        for known in [settled(folder), unsettled(folder)] {
+            assert_eq!(found(ObjectMeta { mode: 9, ..folder }, known), "compare what changed");
+        }
+        assert_eq!(
+            found(ObjectMeta { owner: other_owner, ..folder }, settled(folder)),
+            "compare what changed"
+        );
+    }
+
+    #[test]
+    fn everything_that_a_listing_says_is_in_its_digest() {
+        let (meta, owner) = (file(), OWNER);
         let listings = [
             vec![],
             vec![entry(b"a", meta)],

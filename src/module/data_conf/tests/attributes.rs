@@ -289,6 +289,53 @@ fn files_that_take_each_others_names_keep_their_content() {
 }
 
 #[test]
+fn what_is_begun_anew_under_the_name_of_a_renamed_file_is_not_taken_for_it() {
+    let pair = Pair { batch_bytes: 1, ..Pair::new() };
+    let time = SystemTime::UNIX_EPOCH + seconds(1_000_000_000);
+    for number in 0..20 {
+        let name = format!("log{number}");
+        pair.write(&name, format!("old {number:02}"));
+        set_mtime(&pair.source().join(name), time);
+    }
+    pair.cycle();
+    pair.age();
+    for number in 0..20 {
+        let name = format!("log{number}");
+        fs::rename(pair.source().join(&name), pair.source().join(format!("{name}.1"))).unwrap();
+        // Of the same size and time: only its content tells it from the one that was renamed.
+        pair.write(&name, format!("new {number:02}"));
+        set_mtime(&pair.source().join(name), time);
+    }
+    pair.cycle();
+    assert_eq!(tree(&pair.source()), tree(&pair.standby()));
+    pair.assert_settled();
+}
+
+#[test]
+fn what_else_changed_of_a_renamed_file_travels() {
+    let pair = settled();
+    let to = |name: &str| pair.source().join("b").join(name);
+    fs::rename(pair.source().join("a/one"), to("one")).unwrap();
+    fs::rename(pair.source().join("a/two"), to("two")).unwrap();
+    rustix::fs::setxattr(to("one"), "user.k", b"v", XattrFlags::empty()).unwrap();
+    let gives_away = std::os::unix::fs::chown(to("two"), Some(1234), Some(4321)).is_ok();
+    pair.cycle();
+    pair.assert_settled();
+    assert_eq!(list_of(pair.standby().join("b/one"), "user.k").as_deref(), Some(&b"v"[..]));
+    assert!(!gives_away || fs::metadata(pair.standby().join("b/two")).unwrap().uid() == 1234);
+}
+
+#[test]
+fn a_folder_of_a_lost_index_keeps_no_extended_attribute_that_its_original_lacks() {
+    let mut pair = settled();
+    rustix::fs::setxattr(pair.standby().join("a"), "user.k", b"v", XattrFlags::empty()).unwrap();
+    pair.lose_index();
+    pair.cycle();
+    assert_eq!(list_of(pair.standby().join("a"), "user.k"), None);
+    pair.assert_settled();
+}
+
+#[test]
 fn a_renamed_file_that_was_changed_or_forged_is_copied() {
     let pair = settled();
     let from = pair.source().join("a/one");

@@ -28,6 +28,7 @@ fn the_first_copy_equals_the_source() {
     assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (8, 0));
     assert_eq!(outcome.moved.bytes, before.pending_bytes);
     assert!(outcome.quarantined.is_empty());
+    assert_eq!((outcome.before, outcome.after), (Some(before), Some(pair.observe())));
     pair.assert_settled();
     let after = pair.observe();
     assert!(after.initialized && after.fits_one_batch && after.oldest_pending.is_none());
@@ -224,7 +225,8 @@ fn progress_has_totals_and_ends_with_them() {
     let last = progress.last().unwrap();
     assert_eq!((last.items_done, last.items_total), (8, Some(8)));
     assert_eq!((last.bytes_done, last.bytes_total), ((3 << 20) + 6, Some((3 << 20) + 6)));
-    assert!(progress.iter().any(|told| told.activity == "Comparing files" && told.items_total.is_none()));
+    let compared = progress.iter().rfind(|told| told.activity == "Comparing files").unwrap();
+    assert_eq!((compared.items_done, compared.items_total), (8, None));
 }
 
 #[test]

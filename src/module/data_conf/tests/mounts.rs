@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use rustix::fs::XattrFlags;
+
 use super::isolation::{in_own_mounts, mount};
 use super::*;
 
@@ -60,6 +62,29 @@ fn a_standby_without_room_for_another_name_is_full_as_well() {
     assert_eq!(pair.cycle_error().kind, ErrorKind::DiskFull);
     mount(&["-o", "remount,nr_inodes=100"], &pair.standby());
     pair.cycle();
+    pair.assert_settled();
+}
+
+#[test]
+fn extended_attributes_that_the_standby_cannot_hold_are_told() {
+    if !in_own_mounts(module_path!(), "extended_attributes_that_the_standby_cannot_hold_are_told") {
+        return;
+    }
+    let pair = Pair::new();
+    fs::create_dir(pair.standby()).unwrap();
+    mount(&["-t", "ramfs", "ramfs"], &pair.standby());
+    pair.write("plain", "1");
+    assert_eq!(pair.cycle().warnings, [""; 0]);
+    pair.write("folder/f", "1");
+    for name in ["folder", "folder/f"] {
+        let set = rustix::fs::setxattr(pair.source().join(name), "user.a", b"1", XattrFlags::empty());
+        if set.is_err() {
+            return eprintln!("skipped: the source's file system has no extended attributes either");
+        }
+    }
+    let warnings = pair.cycle().warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("2 objects have extended attributes that"), "{warnings:?}");
     pair.assert_settled();
 }
 

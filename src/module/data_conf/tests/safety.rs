@@ -133,6 +133,44 @@ fn deletions_beyond_the_safety_share_are_refused_and_the_copies_done() {
 }
 
 #[test]
+fn many_deletions_within_the_safety_share_are_made() {
+    let pair = filled(100);
+    for number in 0..25 {
+        fs::remove_file(pair.source().join(format!("f{number:03}"))).unwrap();
+    }
+    assert_eq!(pair.cycle().moved.items_deleted, 25);
+    pair.assert_settled();
+}
+
+#[test]
+fn a_file_of_another_time_with_the_inode_of_a_deleted_one_does_not_count_as_it() {
+    let pair = filled(30);
+    for number in 0..30 {
+        let new = pair.source().join(format!("new{number}"));
+        fs::rename(pair.source().join(format!("f{number:03}")), &new).unwrap();
+        set_mtime(&new, SystemTime::UNIX_EPOCH + seconds(number));
+    }
+    assert_eq!(pair.cycle_error().kind, ErrorKind::SafetyShareExceeded);
+    assert!(pair.standby().join("f029").exists());
+}
+
+#[test]
+fn renamed_folders_in_which_names_changed_are_no_deletions() {
+    let pair = Pair::new();
+    for number in 0..30 {
+        fs::create_dir(pair.source().join(format!("f{number}"))).unwrap();
+    }
+    pair.cycle();
+    for number in 0..30 {
+        fs::rename(pair.source().join(format!("f{number}")), pair.source().join(format!("g{number}")))
+            .unwrap();
+        pair.write(&format!("g{number}/new"), "1");
+    }
+    assert_eq!(pair.cycle().moved.items_deleted, 30);
+    pair.assert_settled();
+}
+
+#[test]
 fn renamed_objects_are_no_deletions() {
     let pair = Pair::new();
     for number in 0..50 {
@@ -283,6 +321,18 @@ fn disabling_lists_and_removes_every_trace() {
     let outcome = pair.cycle();
     assert_eq!(outcome.moved.items_written, 0, "a former copy is taken over with its content");
     pair.assert_settled();
+}
+
+#[test]
+fn an_emptied_source_deletes_nothing_of_a_former_copy() {
+    let pair = filled(3);
+    pair.module().disable(pair.generation, false).unwrap();
+    clear(&pair.source());
+    for context in [pair.context(), Context { force: true, ..pair.context() }] {
+        let error = pair.module().run_cycle(&context).unwrap_err().error;
+        assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted, "{error:?}");
+    }
+    assert_eq!(tree(&pair.standby()).len(), 3);
 }
 
 #[test]
