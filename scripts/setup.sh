@@ -62,9 +62,9 @@ setup_powershell() {
     use_powershell
 }
 
-# Lets what setup_powershell has installed be found.
+# Lets what setup_powershell has installed be found, where the machine has no pwsh of its own.
 use_powershell() {
-    [ -x "$powershell_tools/pwsh" ] || return 0
+    if command -v pwsh >/dev/null || [ ! -x "$powershell_tools/pwsh" ]; then return 0; fi
     PATH=$powershell_tools:$PATH
     export PSModulePath=$powershell_tools/modules${PSModulePath:+:$PSModulePath} POWERSHELL_TELEMETRY_OPTOUT=1
 }

@@ -4,21 +4,31 @@ function ConvertTo-CsbObject {
     $row = [ordered] @{}
     if ($TypeName) {
         $row['PSTypeName'] = $TypeName
-        foreach ($name in @($script:LeadingProperties[$TypeName])) { if ($name) { $row[$name] = $null } }
+        foreach ($name in $script:LeadingProperties[$TypeName]) { $row[$name] = $null }
     }
-    foreach ($property in $Document.PSObject.Properties) {
-        $name = $property.Name.Substring(0, 1).ToUpperInvariant() + $property.Name.Substring(1)
-        $value = $property.Value
-        if ($name.EndsWith('Kb', [System.StringComparison]::Ordinal)) { $name = $name.Substring(0, $name.Length - 2) + 'KB' }
-        if ($name.Length -gt 2 -and $name.EndsWith('Ms', [System.StringComparison]::Ordinal)) {
-            $name = $name.Substring(0, $name.Length - 2)
+    foreach ($field in $Document.PSObject.Properties) {
+        $property = $script:PropertyOfField[$field.Name]
+        if (-not $property) {
+            $name = $field.Name.Substring(0, 1).ToUpperInvariant() + $field.Name.Substring(1)
+            $property = @{ Name = $name; Kind = '' }
+            if ($name -clike '?*Ms') {
+                $property = @{ Name = $name.Substring(0, $name.Length - 2); Kind = 'Duration' }
+            } elseif ($name -clike '*Kb') {
+                $property.Name = $name.Substring(0, $name.Length - 2) + 'KB'
+            } elseif ($name -clike '?*At' -or $name -ceq 'LastSuccess') {
+                $property.Kind = 'Date'
+            }
+            $script:PropertyOfField[$field.Name] = $property
+        }
+        $value = $field.Value
+        if ($property.Kind -eq 'Duration') {
             if ($null -ne $value) { $value = [timespan]::FromMilliseconds([double] $value) }
-        } elseif ($name -ceq 'LastSuccess' -or ($name.Length -gt 2 -and $name.EndsWith('At', [System.StringComparison]::Ordinal))) {
+        } elseif ($property.Kind -eq 'Date') {
             $value = ConvertTo-CsbDate $value
         } elseif ($value -is [System.Management.Automation.PSCustomObject]) {
             $value = ConvertTo-CsbObject $value
         } elseif ($value -is [array]) {
-            $element = [string] $script:ElementTypes[$name]
+            $element = [string] $script:ElementTypes[$property.Name]
             $items = New-Object object[] $value.Length
             for ($index = 0; $index -lt $value.Length; $index++) {
                 $item = $value[$index]
@@ -27,10 +37,13 @@ function ConvertTo-CsbObject {
             }
             $value = $items
         }
-        $row[$name] = $value
+        $row[$property.Name] = $value
     }
     [pscustomobject] $row
 }
+
+# What is known of the names of fields, which come again in every row; a type that tells cases apart.
+$script:PropertyOfField = New-Object System.Collections.Specialized.OrderedDictionary
 
 $script:ElementTypes = @{
     BackupModules = 'CsBackup.ModuleStatus'

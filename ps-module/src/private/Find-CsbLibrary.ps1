@@ -38,15 +38,15 @@ function Get-CsbRuntime {
     $fileName = 'cs_backup.dll'
     # .NET Framework before 4.7.1 lacks the type; it runs on Windows and Intel only.
     $information = 'System.Runtime.InteropServices.RuntimeInformation' -as [type]
-    if ($information) {
-        $architecture = $information::ProcessArchitecture.ToString().ToLowerInvariant()
-        if ($information::IsOSPlatform([System.Runtime.InteropServices.OSPlatform]::Linux)) {
-            $system = 'linux'
-            $fileName = 'libcs_backup.so'
-        } elseif ($information::IsOSPlatform([System.Runtime.InteropServices.OSPlatform]::OSX)) {
-            $system = 'osx'
-            $fileName = 'libcs_backup.dylib'
-        }
+    if ($information) { $architecture = $information::ProcessArchitecture.ToString().ToLowerInvariant() }
+    # Windows PowerShell has neither variable.
+    $variables = $ExecutionContext.SessionState.PSVariable
+    if ($variables.GetValue('IsLinux')) {
+        $system = 'linux'
+        $fileName = 'libcs_backup.so'
+    } elseif ($variables.GetValue('IsMacOS')) {
+        $system = 'osx'
+        $fileName = 'libcs_backup.dylib'
     }
     @{ Rid = "$system-$architecture"; FileName = $fileName }
 }

@@ -24,39 +24,40 @@ function New-CsbNativeType {
     $assembly = [System.Reflection.Emit.AssemblyBuilder]::DefineDynamicAssembly($name, 'Run')
     $builder = $assembly.DefineDynamicModule('CsBackup.Native').DefineType('CsBackup.Native', 'Public, Class, Sealed, Abstract')
     $pointer = [System.IntPtr]
-    $out = $pointer.MakeByRefType()
-    $text = [byte[]]
-    $functions = [ordered] @{
-        csb_abi_version      = [uint32], @()
-        csb_version          = $pointer, @()
-        csb_status_name      = $pointer, @([int])
-        csb_service_open     = [int], @($text, $out, $out)
-        csb_service_request  = [int], @($pointer, $text, $out, $out)
-        csb_service_shutdown = [int], @($pointer, [uint32], $out)
-        csb_service_free     = [void], @($pointer)
-        csb_backup_start     = [int], @($pointer, $text, [uint64].MakeByRefType(), $out)
-        csb_sync_start       = [int], @($pointer, $text, [uint64].MakeByRefType(), $out)
-        csb_job_poll         = [int], @($pointer, [uint64], [uint64], [uint32], $out, $out)
-        csb_job_cancel       = [int], @($pointer, [uint64], $out)
-        csb_job_report       = [int], @($pointer, [uint64], [int], $out, $out)
-        csb_job_release      = [int], @($pointer, [uint64], $out)
-        csb_string_free      = [void], @($pointer)
+    $types = @{
+        void = [void]; int = [int]; uint = [uint32]; ulong = [uint64]; pointer = $pointer; text = [byte[]]
+        out = $pointer.MakeByRefType(); number = [uint64].MakeByRefType()
     }
-    foreach ($name in $functions.Keys) {
-        Add-CsbNativeMethod $builder $name $File $functions[$name][0] $functions[$name][1]
-    }
+    $functions = @(
+        'uint csb_abi_version'
+        'pointer csb_version'
+        'pointer csb_status_name int'
+        'int csb_service_open text out out'
+        'int csb_service_request pointer text out out'
+        'int csb_service_shutdown pointer uint out'
+        'void csb_service_free pointer'
+        'int csb_backup_start pointer text number out'
+        'int csb_sync_start pointer text number out'
+        'int csb_job_poll pointer ulong ulong uint out out'
+        'int csb_job_cancel pointer ulong out'
+        'int csb_job_report pointer ulong int out out'
+        'int csb_job_release pointer ulong out'
+        'void csb_string_free pointer'
+    )
+    foreach ($function in $functions) { Add-CsbNativeMethod $builder $function $types $File }
     # .NET Framework cannot read a UTF-8 string at a pointer, so its length is asked for.
-    if (-not [System.Runtime.InteropServices.Marshal].GetMethod('PtrToStringUTF8', [type[]] @($pointer))) {
-        Add-CsbNativeMethod $builder 'lstrlenA' 'kernel32.dll' ([int]) @($pointer)
-    }
+    if ($PSVersionTable.PSVersion.Major -lt 6) { Add-CsbNativeMethod $builder 'int lstrlenA pointer' $types 'kernel32.dll' }
     $builder.CreateType()
 }
 
-# Names instead of values of enumerations: a call with a value type in its signature costs 20 ms the first time.
+# $Function is its result, its name and its parameters. Enumerations are given by name: a call with a value type in its
+# signature costs 20 ms the first time.
 function Add-CsbNativeMethod {
-    param($Builder, $Name, $File, $Result, $Parameters)
+    param($Builder, [string] $Function, [hashtable] $Types, [string] $File)
+    $result, $name, $names = $Function.Split(' ')
+    $parameters = [type[]] @(foreach ($type in $names) { $Types[$type] })
     $method = $Builder.DefinePInvokeMethod(
-        $Name, $File, $Name, 'Public, Static, PinvokeImpl', 'Standard', $Result, [type[]] $Parameters, 'Cdecl', 'Ansi')
+        $name, $File, $name, 'Public, Static, PinvokeImpl', 'Standard', $Types[$result], $parameters, 'Cdecl', 'Ansi')
     $method.SetImplementationFlags('PreserveSig')
 }
 

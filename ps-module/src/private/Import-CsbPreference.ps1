@@ -6,7 +6,9 @@ function Import-CsbPreference {
     foreach ($name in $script:Preferences.Keys) {
         if ($bound.ContainsKey($script:Preferences[$name])) { continue }
         $value = $Cmdlet.SessionState.PSVariable.GetValue($name)
-        if ($null -ne $value) { Set-Variable -Name $name -Value $value -Scope 1 -WhatIf:$false -Confirm:$false }
+        # Mostly both see the same; looking is cheaper than setting.
+        if ($null -eq $value -or $value -eq $ExecutionContext.SessionState.PSVariable.GetValue($name)) { continue }
+        Set-Variable -Name $name -Value $value -Scope 1 -WhatIf:$false -Confirm:$false
     }
 }
 

@@ -25,12 +25,16 @@ function Get-CsPool {
     if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $null -Terminating }
     $pattern = $Identity
     if ($Filter) { $pattern = $Filter }
-    $siteName = $Site -replace '^site:', ''
-    $pools = @($reply.Value.pools | Where-Object {
-            (-not $pattern -or $_.fqdn -like $pattern) -and (-not $siteName -or (Get-CsbField $_ 'site' '') -like $siteName)
-        })
-    if (-not $pools.Count -and $Identity -and -not [System.Management.Automation.WildcardPattern]::ContainsWildcardCharacters($Identity)) {
+    $siteName = $Site
+    if ($Site -like 'site:*') { $siteName = $Site.Substring(5) }
+    $found = $false
+    foreach ($pool in $reply.Value.pools) {
+        if ($pattern -and $pool.fqdn -notlike $pattern) { continue }
+        if ($siteName -and (Get-CsbField $pool 'site' '') -notlike $siteName) { continue }
+        $found = $true
+        ConvertTo-CsbObject $pool 'CsBackup.Pool'
+    }
+    if (-not $found -and $Identity -and -not [System.Management.Automation.WildcardPattern]::ContainsWildcardCharacters($Identity)) {
         Write-CsbFailure $PSCmdlet (New-CsbFailure 'UnknownPool' (Get-CsbText 'UnknownPool' $Identity) (Get-CsbText 'UnknownPoolAdvice')) $Identity
     }
-    foreach ($pool in $pools) { ConvertTo-CsbObject $pool 'CsBackup.Pool' }
 }
