@@ -123,6 +123,12 @@ Describe 'The relationship and the roles' {
         (Get-CsPoolBackupRelationship -PoolFqdn $Atl -LocalStore -Force).BackupPoolState | Should -Be 'Active'
     }
 
+    It 'shows both states in a narrow terminal' {
+        $shown = Get-CsPoolBackupRelationship -PoolFqdn $Atl | Out-String -Width 59
+        $shown | Should -Match '(?m)^PoolState +: Active'
+        $shown | Should -Match '(?m)^BackupPoolState +: Active'
+    }
+
     It 'lists the roles that may run <_>' -ForEach 'Backup-CsPool', 'Invoke-CsBackupServiceSync' {
         $cmdlet = $_
         $roles = @(Get-CsAdminRole | Where-Object { $_.Cmdlets -match $cmdlet })

@@ -21,6 +21,12 @@ Describe 'Backup jobs' {
         $jobs[0].PSObject.Properties['Handle'] | Should -BeNullOrEmpty
     }
 
+    It 'show in a narrow terminal how long they took' {
+        $lines = (Get-CsBackupJob | Out-String -Width 59) -split '\r?\n' | Where-Object { $_ -match 'Succeeded' }
+        $lines.Count | Should -Be 2
+        $lines | Should -Match '^[0-9a-f-]{36} Succeeded +\S+ +\d+[.,]\d s$'
+    }
+
     It 'are found by pool and by id' {
         (Get-CsBackupJob -PoolFqdn $Atl).PoolFqdn | Should -Be $Atl
         $id = (Get-CsBackupJob -PoolFqdn $Atl).JobId
