@@ -7,6 +7,7 @@ use std::path::Path;
 use cs_backup::error::ErrorKind;
 use cs_backup::store::user::{PairOutcome, UserStorePair};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use crate::user_store::{Pair, dump};
 
@@ -206,6 +207,33 @@ fn a_changed_row_on_a_damaged_page_is_named_and_the_standbys_stays() {
             assert_eq!(count("text = 'x'"), 1, "the change of the other row");
             assert_eq!(count(&format!("{column} = '{key}' AND text <> 'x'")), 1, "the standby's row is gone");
         }
+        pair.with_server_stopped(|source| mend(source, &lost));
+        assert!(pair.synchronize_and_compare().quarantined.is_empty());
+    }
+}
+
+#[test]
+fn a_comparison_that_meets_a_damaged_page_copies_what_can_be_read_and_goes_on() {
+    for table in ["numbered", "named"] {
+        let mut pair = Pair::new(TABLES);
+        pair.synchronize_and_compare();
+        let whole = rows(&pair.source());
+        let meddler = Connection::open(pair.standby()).unwrap();
+        meddler.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
+        meddler
+            .execute_batch(
+                "UPDATE indexed SET text = 'x' WHERE rowid = 7; DELETE FROM numbered WHERE id = 27000",
+            )
+            .unwrap();
+        drop(meddler);
+        let leaves = pages(&pair.source(), table, "leaf");
+        let mut lost = Vec::new();
+        pair.with_server_stopped(|source| lost = damage(source, &leaves[3..4]));
+        let outcome = pair.synchronize().unwrap();
+        assert!(item(&outcome).starts_with(&format!("table {table}, rows ")), "{outcome:#?}");
+        let differing = outcome.verification.unwrap().differing;
+        assert!(differing.iter().any(|found| found.name == "indexed" && found.items == 1), "{differing:?}");
+        assert_eq!(rows(&pair.standby()), whole);
         pair.with_server_stopped(|source| mend(source, &lost));
         assert!(pair.synchronize_and_compare().quarantined.is_empty());
     }

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::look::{Copy, Look, Rows};
 use self::server::{Contents, SCHEMA, Write};
-use self::steps::{Death, Expected, Step, Steps};
+use self::steps::{Cut, Death, Expected, Step, Steps};
 
 /// How many stories of each kind are played where nobody says otherwise.
 const CASES: u32 = 500;
@@ -270,20 +270,30 @@ impl<const WAL: bool> World<WAL> {
         });
     }
 
-    fn cut_log(&self, all: bool) {
+    fn cut_log(&self, cut: Cut) {
         let logs: bool = self
             .server()
             .query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'csb_change')", [], |row| {
                 row.get(0)
             })
             .unwrap();
-        if logs {
-            let which = if all {
-                ""
-            } else {
-                "WHERE position > (SELECT max(position) + min(position) FROM csb_change) / 2"
-            };
-            self.batch(&format!("DROP TRIGGER IF EXISTS csb_t_last; DELETE FROM csb_change {which}"));
+        if !logs {
+            return;
+        }
+        let middle = "(SELECT max(position) + min(position) FROM csb_change) / 2";
+        let heeds_triggers = |heeds| {
+            self.server().set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, heeds).unwrap();
+        };
+        match cut {
+            Cut::Beginning => {
+                heeds_triggers(false);
+                self.batch(&format!("DELETE FROM csb_change WHERE position < {middle}"));
+                heeds_triggers(true);
+            }
+            Cut::End => self.batch(&format!(
+                "DROP TRIGGER IF EXISTS csb_t_last; DELETE FROM csb_change WHERE position > {middle}"
+            )),
+            Cut::All => self.batch("DROP TRIGGER IF EXISTS csb_t_last; DELETE FROM csb_change"),
         }
     }
 
@@ -336,7 +346,7 @@ impl<const WAL: bool> StateMachineTest for World<WAL> {
             Step::Keep => world.keep(),
             Step::GoBack => world.go_back(),
             Step::Hide => world.hide(),
-            Step::CutLog { all } => world.cut_log(all),
+            Step::CutLog { cut } => world.cut_log(cut),
             Step::Tamper { write } => world.tamper(&write),
         }
         world

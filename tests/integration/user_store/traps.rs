@@ -80,7 +80,9 @@ fn a_table_rebuilt_with_its_triggers_is_copied_whole() {
     pair.synchronize_and_compare();
     for change in ["upper(name)", "lower(name)", "name || 'x'"] {
         rebuild(&pair.server, change);
-        pair.synchronize_and_compare();
+        let copied = pair.synchronize_and_compare();
+        assert_eq!((copied.moved.items_written, copied.moved.batches), (2, 2), "{copied:?}");
+        assert!(copied.details.iter().any(|line| line == "Copied 2 rows of table users."), "{copied:?}");
         rebuild(&pair.server, "name || '1'");
         rebuild(&pair.server, "name || '2'");
         pair.server.execute_batch("VACUUM; UPDATE users SET card = 1 WHERE id = 1").unwrap();

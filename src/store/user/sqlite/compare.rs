@@ -16,7 +16,7 @@ use super::import::Import;
 use super::pair::Run;
 use super::schema::{SchemaObject, Table};
 use super::sides::{Keys, Told, at_both};
-use super::source::{is_damage_at, is_log_damage};
+use super::source::is_damage_at;
 use super::standby;
 use super::start::Reason;
 use crate::error::{Error, Result};
@@ -122,8 +122,9 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Whether a page of the source is damaged. Damage of the log says so again as soon as the log is replayed.
     pub(super) fn is_source_damage(&self, error: &Error) -> bool {
-        is_damage_at(error, self.source.path) && !is_log_damage(error)
+        is_damage_at(error, self.source.path)
     }
 
     fn compare_table(
@@ -226,4 +227,18 @@ fn unmatched(mut theirs: Vec<u128>, mut ours: Vec<u128>) -> u64 {
         }
     }
     total - matched
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::datum::Datum;
+    use super::*;
+
+    #[test]
+    fn only_keys_whose_rows_differ_are_named_each_with_how_many_do() {
+        let key = |number| vec![Datum::Integer(number)];
+        let theirs = Keys::from([(key(1), vec![1]), (key(2), vec![5, 6]), (key(3), vec![7])]);
+        let ours = Keys::from([(key(1), vec![1]), (key(2), vec![6]), (key(4), vec![8, 8])]);
+        assert_eq!(differences(theirs, ours), [(key(2), 1), (key(3), 1), (key(4), 2)]);
+    }
 }

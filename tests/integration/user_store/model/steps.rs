@@ -14,6 +14,17 @@ pub enum Death {
     Panicked,
 }
 
+/// What is missing of a change log.
+#[derive(Clone, Copy, Debug)]
+pub enum Cut {
+    /// Its older half, which somebody removed who heeds no trigger.
+    Beginning,
+    /// Its newer half, with the trigger that protects it.
+    End,
+    /// Everything, with that trigger.
+    All,
+}
+
 #[derive(Clone, Debug)]
 pub enum Step {
     /// The server writes; without `commits` it changes its mind.
@@ -57,9 +68,9 @@ pub enum Step {
     GoBack,
     /// The server's database is away for one run.
     Hide,
-    /// The change log loses its end, or all of it.
+    /// The change log loses some of what it holds.
     CutLog {
-        all: bool,
+        cut: Cut,
     },
     /// Somebody who heeds no fence changes the standby.
     Tamper {
@@ -89,6 +100,7 @@ impl ReferenceStateMachine for Steps {
         let writes = |most| prop::collection::vec(write(), 0..most);
         let death = prop_oneof![Just(Death::Cancelled), Just(Death::Panicked)];
         let mode = prop_oneof![Just("WAL"), Just("DELETE"), Just("TRUNCATE"), Just("PERSIST")];
+        let cut = prop_oneof![Just(Cut::Beginning), Just(Cut::End), Just(Cut::All)];
         prop_oneof![
             40 => (writes(6), prop::bool::weighted(0.85)).prop_map(|(writes, commits)| Step::Transaction { writes, commits }),
             12 => (writes(4), prop::bool::weighted(0.1)).prop_map(|(during, verify)| Step::Cycle { during, verify }),
@@ -104,7 +116,7 @@ impl ReferenceStateMachine for Steps {
             1 => Just(Step::Keep),
             1 => Just(Step::GoBack),
             1 => Just(Step::Hide),
-            1 => any::<bool>().prop_map(|all| Step::CutLog { all }),
+            1 => cut.prop_map(|cut| Step::CutLog { cut }),
             1 => write().prop_map(|write| Step::Tamper { write }),
         ]
         .boxed()
