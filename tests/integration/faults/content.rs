@@ -171,6 +171,61 @@ const GIVING_BACK: Case = Case {
     },
 };
 
+/// One file beside the folders: none of them gets another time, which would make everything durable as well.
+const COPY_ONE: Case = Case {
+    pool: ATL,
+    calls: WRITING,
+    failing: STANDBY,
+    prepare: |deployment, round| {
+        fs::write(deployment.path(SOURCE).join("top"), format!("round {round}")).unwrap();
+    },
+};
+
+/// Whether a call changes what a file holds, which names there are, or what is kept besides; none of them says whether
+/// that lasts.
+fn changes(call: &Call) -> bool {
+    !matches!(call.name.as_str(), "open" | "openat" | "openat2" | "creat") && !is_sync(call)
+}
+
+fn is_sync(call: &Call) -> bool {
+    matches!(call.name.as_str(), "fsync" | "syncfs")
+}
+
+#[test]
+fn no_file_gets_its_name_before_it_is_durable_and_no_job_ends_before_its_names_are() {
+    if !is_possible() {
+        return;
+    }
+    for case in [COPY, COPY_ONE, GIVING_BACK] {
+        let deployment = Deployment::in_memory(Size { users: 1, contacts: 1, files: 6 });
+        deployment.sync(ATL, options()).expect(Outcome::Succeeded);
+        (case.prepare)(&deployment, 1);
+        let store = deployment.path(case.failing);
+        let files = format!("{}|{}/*", store.display(), store.display());
+        let calls = case.job(&deployment).run(&Fault::none(case.calls, &files)).calls;
+        let staged = |call: &Call| call.path.parent().is_some_and(|folder| folder.ends_with(".csb/tmp"));
+        let synced = |calls: &[Call], path: &Path| {
+            calls.iter().any(|call| call.name == "syncfs" || (call.name == "fsync" && call.path == path))
+        };
+        let mut published = 0;
+        for (at, call) in calls.iter().enumerate().filter(|(_, call)| changes(call)) {
+            let (before, after) = (&calls[..at], &calls[at + 1..]);
+            if call.name.starts_with("rename") {
+                published += 1;
+                let written = before.iter().rposition(|other| changes(other) && other.path == call.path);
+                assert!(synced(&before[written.unwrap()..], &call.path), "{call:?} too early: {calls:#?}");
+                assert!(after.iter().any(is_sync), "{call:?} does not last: {calls:#?}");
+            } else if !staged(call) {
+                let folder = call.path.parent().unwrap();
+                let is_removed = after.iter().any(|other| other.name == "unlinkat" && other.path == folder);
+                let lasts = synced(after, &call.path) || synced(after, folder) || is_removed;
+                assert!(lasts, "{call:?} does not last: {calls:#?}");
+            }
+        }
+        assert!(published > 0, "{calls:#?}");
+    }
+}
+
 macro_rules! sweeps {
     ($($name:ident: $case:ident, $action:literal, every $every:literal;)*) => {
         $( #[test] fn $name() { $case.sweep($action, $every); } )*
