@@ -56,3 +56,54 @@ fn rows_of_table(connection: &Connection, table: &Table, most: u64) -> rusqlite:
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::with_source;
+    use super::*;
+
+    /// Estimates a table of rowids and one without.
+    fn estimate(fill: &str) -> Option<u64> {
+        let schema = format!(
+            "CREATE TABLE users (id INTEGER PRIMARY KEY);
+             CREATE TABLE contacts (owner TEXT PRIMARY KEY) WITHOUT ROWID; {fill}"
+        );
+        let mut estimated = None;
+        with_source(&schema, |source, _| {
+            let tables = &source.capture.schema.tables;
+            estimated = row_estimate(source.connection, tables.iter()).unwrap();
+            let counted = row_count(source.connection, tables).unwrap();
+            assert!(estimated.is_none_or(|rows| rows <= counted), "{estimated:?} of {counted}");
+        });
+        estimated
+    }
+
+    fn numbers(table: &str, upto: u64) -> String {
+        format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {upto}) INSERT INTO {table} SELECT i FROM n;"
+        )
+    }
+
+    #[test]
+    fn rowids_are_estimated_by_their_span_and_other_rows_counted_as_long_as_that_takes_an_instant() {
+        assert_eq!(estimate(""), Some(0));
+        assert_eq!(
+            estimate("INSERT INTO users VALUES (5), (7); INSERT INTO contacts VALUES ('a'), ('b')"),
+            Some(5)
+        );
+        assert_eq!(estimate(&numbers("users", COUNTED_ROWS)), Some(COUNTED_ROWS));
+        assert_eq!(estimate(&numbers("contacts", COUNTED_ROWS - 1)), Some(COUNTED_ROWS - 1));
+        assert_eq!(estimate(&numbers("contacts", COUNTED_ROWS)), None);
+    }
+
+    #[test]
+    fn there_are_no_more_rows_than_bytes() {
+        let schema = "PRAGMA page_size = 4096; CREATE TABLE users (id INTEGER PRIMARY KEY);
+                      INSERT INTO users VALUES (-9000000000000000000), (9000000000000000000)";
+        with_source(schema, |source, _| {
+            let bytes = std::fs::metadata(source.path).unwrap().len();
+            let tables = source.capture.schema.tables.iter();
+            assert_eq!(row_estimate(source.connection, tables).unwrap(), Some(bytes));
+        });
+    }
+}

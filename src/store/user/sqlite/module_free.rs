@@ -46,3 +46,33 @@ fn change_schema(connection: &Connection, sql: &str, values: &[&String]) -> rusq
     changed?;
     numbered
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_virtual_table_comes_and_goes_without_its_module_and_other_connections_notice() {
+        let connection = Connection::open_in_memory().unwrap();
+        let table = SchemaObject {
+            kind: "table".to_owned(),
+            name: "odd".to_owned(),
+            table: "odd".to_owned(),
+            sql: "CREATE VIRTUAL TABLE odd USING nobody_has_this (text)".to_owned(),
+            shadow_of: None,
+        };
+        let state = || -> (i64, i64) {
+            let sql = "SELECT (SELECT count(*) FROM sqlite_schema WHERE name = 'odd'), schema_version FROM pragma_schema_version";
+            connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+        };
+        let (_, version) = state();
+        create_table(&connection, &table).unwrap();
+        assert_eq!(state(), (1, version + 1));
+        drop_table(&connection, &table).unwrap();
+        assert_eq!(state(), (0, version + 2));
+        create_empty(&connection, &table).unwrap();
+        assert_eq!(state(), (1, version + 3));
+        let broken = SchemaObject { sql: "CREATE TABLE odd".to_owned(), ..table };
+        assert!(create_empty(&connection, &broken).is_err());
+    }
+}
