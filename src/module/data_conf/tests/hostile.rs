@@ -202,6 +202,24 @@ fn databases_are_refused_by_inode_and_by_place_without_being_opened() {
 }
 
 #[test]
+fn a_database_of_another_name_is_not_opened_for_the_journal_beside_it() {
+    let mut pair = Pair::new();
+    let users = pair.folder.path().join("users.sqlite");
+    let database = rusqlite::Connection::open(&users).unwrap();
+    database.execute_batch("CREATE TABLE t (x); BEGIN IMMEDIATE").unwrap();
+    fs::hard_link(&users, pair.source().join("other")).unwrap();
+    pair.write("other-journal", "1");
+    pair.database_files.push(users.clone());
+    let outcome = pair.cycle();
+    let refused: Vec<&str> = outcome.quarantined.iter().map(|item| item.item.as_str()).collect();
+    assert_eq!(refused, ["other", "other-journal"]);
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let inode = format!(":{} ", fs::metadata(&users).unwrap().ino());
+    assert!(locks.is_empty() || locks.contains(&inode), "the lock of the transaction is gone: {locks}");
+    database.execute_batch("COMMIT").unwrap();
+}
+
+#[test]
 fn a_database_of_somebody_else_is_copied_once_it_is_closed() {
     let pair = Pair::new();
     let path = pair.source().join("notes.sqlite");

@@ -144,6 +144,12 @@ fn identity(path: &Path) -> Option<Identity> {
 mod tests {
     use super::*;
 
+    fn is_database(protected: &Protected, path: &Path) -> bool {
+        let folder = OwnedFd::from(std::fs::File::open(path.parent().unwrap()).unwrap());
+        let name = path.file_name().unwrap().as_bytes();
+        protected.is_database(&folder, name, &rustix::fs::stat(path).unwrap())
+    }
+
     #[test]
     fn a_file_that_got_the_inode_of_a_journal_is_content() {
         let folder = tempfile::tempdir().unwrap();
@@ -153,13 +159,20 @@ mod tests {
         std::fs::write(&journal, "").unwrap();
         let protected = Protected::find(std::slice::from_ref(&database));
         std::fs::rename(&journal, &upload).unwrap();
-        let handle = OwnedFd::from(std::fs::File::open(folder.path()).unwrap());
-        let is_database = |path: &Path| {
-            let name = path.file_name().unwrap().as_bytes();
-            protected.is_database(&handle, name, &rustix::fs::stat(path).unwrap())
-        };
-        assert!(is_database(&database));
-        assert!(!is_database(&upload));
+        assert!(is_database(&protected, &database));
+        assert!(!is_database(&protected, &upload));
+    }
+
+    #[test]
+    fn what_takes_the_place_of_a_database_or_its_log_is_protected_and_its_name_elsewhere_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("elsewhere")).unwrap();
+        let protected = Protected::find(&[at("a.db")]);
+        for name in ["a.db", "a.db-wal", "a.db-journal", "elsewhere/a.db", "elsewhere/a.db-journal"] {
+            std::fs::write(at(name), "made since").unwrap();
+            assert_eq!(is_database(&protected, &at(name)), !name.starts_with("elsewhere"), "{name}");
+        }
     }
 
     #[test]
