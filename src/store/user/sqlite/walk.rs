@@ -92,6 +92,7 @@ mod tests {
                 });
                 after = next.unwrap();
                 ends.push(after.clone());
+                assert!(ends.len() <= 100, "it does not come to an end");
                 if after.is_none() {
                     break;
                 }
