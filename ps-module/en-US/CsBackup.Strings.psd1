@@ -54,6 +54,7 @@
     QuestionPublish = 'Publish {0} as version {1} of the topology (pools: {2}).'
     QuestionPublishUnchanged = 'Publish {0}: it is version {1} of the topology already (pools: {2}).'
     QuestionRemoveConfiguration = 'Give the settings of the backup service their defaults again, for all pools: {0}. Jobs keep to them from their next start on.'
+    SampleMaking = 'Making the sample''s users, contacts and files. With many of them this takes a while, and Ctrl+C works only when they are done.'
     QuestionSample = 'Create a sample deployment in {0}.'
     QuestionSetConfiguration = 'Change the settings of the backup service for all pools: {0}. Jobs keep to them from their next start on.'
     QuestionStop = 'Stop the {0} of the pool {1} (job {2}).'

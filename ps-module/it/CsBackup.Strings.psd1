@@ -53,6 +53,7 @@
     QuestionPublish = 'Pubblicare {0} come versione {1} della topologia (pool: {2}).'
     QuestionPublishUnchanged = 'Pubblicare {0}: è già la versione {1} della topologia (pool: {2}).'
     QuestionRemoveConfiguration = 'Ripristinare le impostazioni predefinite del servizio di backup, per tutti i pool: {0}. I processi le rispettano dal prossimo avvio.'
+    SampleMaking = 'Creazione degli utenti, dei contatti e dei file di esempio. Se sono molti richiede tempo, e Ctrl+C ha effetto solo alla fine.'
     QuestionSample = 'Creare una distribuzione di esempio in {0}.'
     QuestionSetConfiguration = 'Modificare le impostazioni del servizio di backup per tutti i pool: {0}. I processi le rispettano dal prossimo avvio.'
     QuestionStop = 'Interrompere {0} del pool {1} (processo {2}).'

@@ -26,6 +26,7 @@ function New-CsSampleDeployment {
     if ($PSBoundParameters.ContainsKey('ContactsPerUser')) { $request['contactsPerUser'] = $ContactsPerUser }
     if ($PSBoundParameters.ContainsKey('Files')) { $request['files'] = $Files }
 
+    Write-Verbose (Get-CsbText 'SampleMaking')
     $service = Open-CsbService ''
     if ($service.Failure) { Write-CsbFailure $PSCmdlet $service.Failure $null -Terminating }
     try {

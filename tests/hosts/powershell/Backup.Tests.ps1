@@ -220,6 +220,7 @@ Describe '-AsJob' {
         $job = Backup-CsPool -PoolFqdn $Atl -AsJob -PassThru -Report (Join-Path $TestDrive "$_.html")
         $job | Should -BeOfType System.Management.Automation.Job
         $null = $job | Wait-Job -Timeout 60
+        @($job.Progress) + @($job.ChildJobs.Progress) | ForEach-Object Activity | Should -Contain "Backup-CsPool $Atl"
         $report = $job | Receive-Job
         $report.Outcome | Should -Be 'Succeeded'
         $report.Duration | Should -BeOfType timespan
