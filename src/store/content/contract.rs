@@ -212,6 +212,11 @@ fn attributes_are_kept_and_changed(store: &dyn ContentStore) {
     let before_1970 = Attributes { mtime_ns: -1, mode: 0o604, owner: None };
     store.set_attributes(&path("f"), before_1970).unwrap();
     assert_eq!(kept(&store.stat(&path("f")).unwrap()), before_1970);
+    let reader = store.read(&path("f")).unwrap();
+    assert!(reader.is_unchanged().unwrap());
+    store.set_attributes(&path("f"), attributes()).unwrap();
+    assert!(!reader.is_unchanged().unwrap(), "of the same size, but not the version that was opened");
+    store.set_attributes(&path("f"), before_1970).unwrap();
     assert_eq!(get(store, "f"), b"1");
 }
 

@@ -201,6 +201,22 @@ fn a_lost_standby_is_not_refilled_unless_forced() {
 }
 
 #[test]
+fn a_standby_with_the_marker_of_another_one_is_not_written_to() {
+    let pair = filled(3);
+    let marker = pair.standby().join(".csb/store.json");
+    let mut other: serde_json::Value = serde_json::from_slice(&fs::read(&marker).unwrap()).unwrap();
+    other["storeId"] = Uuid::new_v4().to_string().into();
+    fs::write(&marker, other.to_string()).unwrap();
+    pair.write("f000", "changed");
+    let before = tree(&pair.standby());
+    for context in [pair.context(), Context { force: true, ..pair.context() }] {
+        let error = pair.module().run_cycle(&context).unwrap_err().error;
+        assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted, "{error:?}");
+    }
+    assert_eq!(tree(&pair.standby()), before);
+}
+
+#[test]
 fn what_somebody_else_put_into_the_standby_folder_stays() {
     let pair = Pair::new();
     pair.write("f", "1");
