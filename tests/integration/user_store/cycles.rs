@@ -1,7 +1,10 @@
 //! What a cycle moves, and what it leaves.
 
 use cs_backup::error::ErrorKind;
-use cs_backup::store::user::UserStorePair;
+use cs_backup::store::Progress;
+use cs_backup::store::user::sqlite::SqlitePair;
+use cs_backup::store::user::{UserStorePair, Work};
+use cs_backup::topology::{StoreUrl, UserStoreConfig};
 use tokio_util::sync::CancellationToken;
 
 use super::{Pair, USERS, dump, work};
@@ -116,4 +119,26 @@ fn rows_whose_keys_are_equal_but_not_alike_are_told_apart_where_they_are_updated
         .unwrap();
     let outcome = pair.synchronize_and_compare();
     assert_eq!(outcome.moved.items_deleted, 1, "{:?}", outcome.moved);
+}
+
+#[test]
+fn a_backlog_of_any_length_is_caught_up_with_but_not_a_source_that_outruns_the_copy() {
+    let pair = Pair::new("CREATE TABLE users (id INTEGER PRIMARY KEY, rank INTEGER)");
+    let config =
+        UserStoreConfig { url: StoreUrl::Sqlite(pair.source()), keys: Default::default(), exclude: vec![] };
+    let hurried = SqlitePair::new(config, &pair.standby(), 1);
+    let cancel = CancellationToken::new();
+    hurried.synchronize(&work(&cancel, 1)).unwrap();
+    let rows = SqlitePair::batch_changes() * 3 / 2;
+    let fill = format!(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+         INSERT OR REPLACE INTO users SELECT i, random() FROM n"
+    );
+    pair.server.execute_batch(&format!("{fill}; {fill}; {fill}")).unwrap();
+    hurried.synchronize(&work(&cancel, 1)).unwrap();
+    pair.synchronize_and_compare();
+    pair.server.execute_batch(&fill).unwrap();
+    let outruns = |_: Progress| pair.server.execute_batch(&fill).unwrap();
+    let error = hurried.synchronize(&Work { progress: &outruns, ..work(&cancel, 1) }).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::SourceTooBusy);
 }
