@@ -221,7 +221,7 @@ int main(int count, char **arguments)
 
     shut_down(service);
     csb_service_free(service);
-    check(threads_end(idle.threads), "the shutdown leaves no thread behind");
+    check(threads_end(idle.threads, PATIENCE_MS), "the shutdown leaves no thread behind");
     check(used_now().descriptors == idle.descriptors, "and no descriptor open");
     return counted();
 }

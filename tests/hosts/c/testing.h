@@ -62,10 +62,13 @@ static inline int threads_now(void)
     return entries_of("/proc/self/task");
 }
 
-/* Whether only as many threads are left as the program began with. */
-static inline bool threads_end(int began_with)
+/* How long the system may still count a thread that was joined: it says so a moment before the thread is gone. */
+enum { JOINED_MS = 100 };
+
+/* Whether only as many threads are left as the program began with, or come to be in this time. */
+static inline bool threads_end(int began_with, double within_ms)
 {
-    for (double deadline = now_ms() + PATIENCE_MS; threads_now() > began_with && now_ms() < deadline;) {
+    for (double deadline = now_ms() + within_ms; threads_now() > began_with && now_ms() < deadline;) {
         pause_ms(5);
     }
     return threads_now() == began_with;
