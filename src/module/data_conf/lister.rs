@@ -147,3 +147,115 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    type Failure = (&'static str, fn() -> Error);
+
+    /// Finds the names of folders in a tree in which every folder above the last level has so many others.
+    struct Tree {
+        depth: usize,
+        width: u8,
+        /// What goes wrong in which folder.
+        failure: Option<Failure>,
+    }
+
+    impl Visitor<ContentPath> for Tree {
+        fn visit(
+            &mut self,
+            folder: &ContentPath,
+            found: &mut dyn FnMut(ContentPath) -> Result<()>,
+        ) -> Result<Vec<ContentPath>> {
+            if let Some((place, error)) = self.failure
+                && folder.as_bytes() == place.as_bytes()
+            {
+                return Err(error());
+            }
+            found(folder.clone())?;
+            let width = if folder.names().count() < self.depth { self.width } else { 0 };
+            Ok((b'a'..b'a' + width).filter_map(|name| folder.join(&[name])).collect())
+        }
+    }
+
+    fn trees(count: usize, failure: Option<Failure>) -> Vec<Tree> {
+        std::iter::repeat_with(|| Tree { depth: 3, width: 3, failure }).take(count).collect()
+    }
+
+    /// What came of a visit; one that does not end is a failure, too.
+    fn ends<R: Send + 'static>(visit: impl FnOnce() -> R + Send + 'static) -> std::thread::Result<R> {
+        let (sender, ended) = channel();
+        std::thread::spawn(move || {
+            let _ = sender.send(std::panic::catch_unwind(std::panic::AssertUnwindSafe(visit)));
+        });
+        ended.recv_timeout(Duration::from_secs(20)).expect("it does not end")
+    }
+
+    fn visited(visitors: Vec<Tree>, cancel: CancellationToken) -> (Result<()>, Vec<ContentPath>) {
+        let visit = move || {
+            let mut taken = Vec::new();
+            let done = visit_all(visitors, &cancel, &mut |folder| {
+                taken.push(folder);
+                Ok(())
+            });
+            (done, taken)
+        };
+        ends(visit).unwrap()
+    }
+
+    #[test]
+    fn every_folder_is_visited_once_and_after_the_one_that_it_is_in() {
+        for threads in 1..=4 {
+            let (done, taken) = visited(trees(threads, None), CancellationToken::new());
+            done.unwrap();
+            assert_eq!(taken.len(), 1 + 3 + 9 + 27);
+            for (position, folder) in taken.iter().enumerate() {
+                assert!(!taken[..position].contains(folder), "{folder} twice");
+                let above = folder.split().map(|(above, _)| above);
+                assert!(above.is_none_or(|above| taken[..position].contains(&above)), "{folder} too early");
+            }
+        }
+    }
+
+    #[test]
+    fn one_thread_goes_through_the_branches_in_their_order() {
+        let (_, taken) = visited(trees(1, None), CancellationToken::new());
+        assert!(taken.is_sorted());
+    }
+
+    #[test]
+    fn the_first_failure_ends_the_visit() {
+        let (done, taken) = visited(trees(4, Some(("b/b", Error::cancelled))), CancellationToken::new());
+        assert!(done.is_err());
+        assert!(!taken.iter().any(|folder| folder.as_bytes().starts_with(b"b/b")));
+        let refuse = || {
+            visit_all(trees(4, None), &CancellationToken::new(), &mut |folder: ContentPath| {
+                if folder.is_root() { Ok(()) } else { Err(Error::cancelled()) }
+            })
+        };
+        assert!(ends(refuse).unwrap().is_err(), "threads that wait to hand something over are let go");
+    }
+
+    #[test]
+    fn a_cancelled_visit_takes_nothing_more() {
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let (done, taken) = visited(trees(2, None), cancel);
+        assert_eq!(done.unwrap_err().kind, crate::error::ErrorKind::Cancelled);
+        assert!(taken.is_empty());
+    }
+
+    #[test]
+    fn a_defect_of_one_thread_is_passed_on_and_the_others_end() {
+        let visit = || {
+            let trees = trees(4, Some(("", || panic!("a defect"))));
+            visit_all(trees, &CancellationToken::new(), &mut |_: ContentPath| Ok(()))
+        };
+        let defect = ends(visit).unwrap_err();
+        assert_eq!(defect.downcast_ref::<&str>(), Some(&"a defect"));
+    }
+}
