@@ -124,3 +124,62 @@ impl Plan {
         (self.folders.len() + self.files.len() + self.after_deletions.len(), self.bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::content::Owner;
+
+    fn meta(kind: ObjectKind) -> ObjectMeta {
+        let owner = Owner { user: 1, group: 2 };
+        ObjectMeta { kind, size: 3, mtime_ns: 4, ctime_ns: 5, inode: 6, device: 7, mode: 0o755, owner }
+    }
+
+    fn known(meta: ObjectMeta) -> Box<IndexedObject> {
+        Box::new(IndexedObject { meta, hash: None, extended: None, indexed_ns: 0, settled: true })
+    }
+
+    fn path() -> ContentPath {
+        ContentPath::root().join(b"f").unwrap()
+    }
+
+    #[test]
+    fn what_was_only_to_be_compared_is_not_pending() {
+        let (file, folder) = (meta(ObjectKind::File), meta(ObjectKind::Folder));
+        let is_real = |work, now: &ObjectMeta| Step { path: path(), work }.is_real(now);
+        let compare = || Work::Compare(known(file));
+        assert!(!is_real(compare(), &file));
+        assert!(is_real(compare(), &ObjectMeta { ctime_ns: 9, ..file }));
+        let change = || Work::Folder(Some(known(folder)));
+        assert!(
+            !is_real(change(), &ObjectMeta { ctime_ns: 9, ..folder }),
+            "names in it are objects of their own"
+        );
+        assert!(is_real(change(), &ObjectMeta { mode: 0o700, ..folder }));
+        assert!(is_real(change(), &ObjectMeta { owner: Owner::default(), ..folder }));
+        for new in [Work::Folder(None), Work::FolderForFile, Work::Copy, Work::Link] {
+            assert!(is_real(new, &file));
+        }
+    }
+
+    #[test]
+    fn each_difference_has_its_place_in_the_plan() {
+        let [file, folder, link] = [ObjectKind::File, ObjectKind::Folder, ObjectKind::Link].map(meta);
+        let mut plan = Plan::new(Path::new("/nowhere"));
+        let mut add = |difference| plan.add(path(), difference, None).unwrap();
+        let replaces = Some(ObjectKind::Folder);
+        for meta in [file, link] {
+            add(Difference::Write { meta, replaces: None });
+            add(Difference::Write { meta, replaces });
+            add(Difference::Compare { meta, known: *known(meta), is_real: true });
+        }
+        add(Difference::Write { meta: folder, replaces: None });
+        add(Difference::Write { meta: folder, replaces: Some(ObjectKind::File) });
+        add(Difference::Compare { meta: folder, known: *known(folder), is_real: true });
+        add(Difference::Delete { known: *known(file), is_displaced: false });
+        let lengths = [&plan.folders, &plan.files, &plan.after_deletions].map(Spool::len);
+        assert_eq!((lengths, plan.deletions.len()), ([3, 4, 2], 1));
+        // Three times the file, and the link that is read to be compared.
+        assert_eq!(plan.totals(), (9, 4 * file.size));
+    }
+}
