@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, Uid};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
@@ -245,7 +245,7 @@ impl ContentStore for FolderStore {
         if self.protected().is_database(&folder, name, &stat) {
             return Err(ObjectError::Refused(protected::refusal()));
         }
-        let file = handles::open_beneath(&folder, name, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
+        let file = handles::open_beneath(&folder, name, handles::READING).map_err(failed)?;
         let file = File::from(file);
         if protected::is_live(&folder, name, &file) {
             return Err(ObjectError::Refused(protected::live_refusal()));
@@ -274,7 +274,7 @@ impl ContentStore for FolderStore {
 
     fn stage_over(&self, path: &ContentPath) -> ObjectResult<Box<dyn StagedObject + '_>> {
         let earlier = self.place(path).and_then(|(folder, _, name)| {
-            let file = handles::open_beneath(&folder, name, OFlags::RDONLY | OFlags::NONBLOCK)?;
+            let file = handles::open_beneath(&folder, name, handles::READING)?;
             let stat = rustix::fs::fstat(&file)?;
             Ok((file, listing::known(&stat).is_ok_and(|meta| meta.kind == ObjectKind::File)))
         });
@@ -328,7 +328,7 @@ impl ContentStore for FolderStore {
     fn set_attributes(&self, path: &ContentPath, attributes: Attributes) -> ObjectResult<()> {
         let failed = |cause| writing(self, path, cause);
         let (folder, _, name) = self.place(path).map_err(failed)?;
-        let file = handles::open_beneath(&folder, name, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
+        let file = handles::open_beneath(&folder, name, handles::READING).map_err(failed)?;
         let stat = rustix::fs::fstat(&file).map_err(failed)?;
         let meta = listing::known(&stat).map_err(ObjectError::Refused)?;
         if meta.kind == ObjectKind::File && stat.st_nlink > 1 {
@@ -342,7 +342,7 @@ impl ContentStore for FolderStore {
     fn set_extended(&self, path: &ContentPath, extended: &Extended) -> ObjectResult<bool> {
         let failed = |cause| writing(self, path, cause);
         let (folder, _, name) = self.place(path).map_err(failed)?;
-        let file = handles::open_beneath(&folder, name, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
+        let file = handles::open_beneath(&folder, name, handles::READING).map_err(failed)?;
         let held = match attributes::set_extended(&file, extended) {
             // Owners may be denied writing by the mode, which is theirs to change.
             Err(Errno::ACCESS) => {

@@ -93,6 +93,32 @@ fn no_link_that_is_swapped_in_leads_out_of_the_standby() {
 }
 
 #[test]
+fn a_marker_that_is_no_file_is_an_error_and_nothing_waits_for_it() {
+    let pair = Pair::new();
+    pair.write("f", "1");
+    pair.cycle();
+    let before = tree(&pair.standby());
+    let marker = pair.source().join(".csb/store.json");
+    let elsewhere = pair.folder.path().join("elsewhere");
+    fs::rename(&marker, &elsewhere).unwrap();
+    for (what, make) in [
+        ("a link", (|at, to| std::os::unix::fs::symlink(to, at).unwrap()) as fn(&Path, &Path)),
+        ("a pipe", |at, _| {
+            let kind = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, at, kind, rustix::fs::Mode::RWXU, 0).unwrap();
+        }),
+        ("a folder", |at, _| fs::create_dir(at).unwrap()),
+    ] {
+        make(&marker, &elsewhere);
+        assert!(pair.module().run_cycle(&pair.context()).is_err(), "{what}");
+        assert_eq!(tree(&pair.standby()), before);
+        fs::remove_file(&marker).or_else(|_| fs::remove_dir(&marker)).unwrap();
+    }
+    fs::rename(&elsewhere, &marker).unwrap();
+    pair.assert_settled();
+}
+
+#[test]
 fn a_store_whose_own_folder_is_a_link_is_not_written_through_it() {
     let pair = Pair::new();
     let (outside, before) = outside(&pair);

@@ -12,6 +12,9 @@ use super::ContentPath;
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
+/// For what is to be read, or given attributes: opening it never blocks, not even if it has become a pipe.
+pub(super) const READING: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK);
+
 /// The root's handle, and the last folder's: objects are visited folder by folder.
 pub(super) struct Handles {
     root_path: PathBuf,
@@ -106,6 +109,8 @@ fn open_on_one_device(folder: &OwnedFd, name: &[u8], flags: OFlags) -> Result<Ow
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::FdFlags;
+
     use super::*;
 
     #[test]
@@ -114,10 +119,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc", folder.path().join("link")).unwrap();
         std::fs::create_dir(folder.path().join("inner")).unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
         let handle = OwnedFd::from(std::fs::File::open(folder.path()).unwrap());
         for open in [open_beneath, open_on_one_device] {
             let flags = FOLDER | OFlags::NOFOLLOW;
-            assert!(open(&handle, b"inner", flags).is_ok());
+            let inner = open(&handle, b"inner", flags).unwrap();
+            assert!(rustix::io::fcntl_getfd(&inner).unwrap().contains(FdFlags::CLOEXEC));
+            assert!(matches!(open(&handle, b"file", flags), Err(Errno::NOTDIR)));
             assert!(matches!(open(&handle, b"link", flags), Err(Errno::LOOP | Errno::NOTDIR)));
             assert!(matches!(open(&handle, b"absent", flags), Err(Errno::NOENT)));
             assert!(matches!(open(&root, b"proc", flags), Err(Errno::XDEV)));

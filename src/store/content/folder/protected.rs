@@ -10,9 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, OFlags, Stat};
+use rustix::fs::{AtFlags, Stat};
 
-use super::Refusal;
+use super::{Refusal, handles};
 
 /// What SQLite appends to a database's name for the files beside it; the last one is followed by a number.
 const COMPANIONS: [&[u8]; 4] = [b"-wal", b"-shm", b"-journal", b"-mj"];
@@ -98,9 +98,8 @@ pub(super) fn is_live(folder: &OwnedFd, name: &[u8], file: &File) -> bool {
     };
     let is_beside_database = |suffix: &&[u8]| {
         let database = name.strip_suffix(*suffix).filter(|database| !database.is_empty());
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
         database
-            .and_then(|database| super::handles::open_beneath(folder, database, flags).ok())
+            .and_then(|database| handles::open_beneath(folder, database, handles::READING).ok())
             .is_some_and(|database| is_database_file(&File::from(database)))
     };
     let companions = COMPANIONS.iter().take(3);

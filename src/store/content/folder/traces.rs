@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
 
 use super::aside::ASIDE_FOLDER;
@@ -22,8 +22,7 @@ impl FolderStore {
     pub(super) fn read_marker(&self) -> Result<Option<Marker>> {
         let open = || {
             let own = handles::below(&*self.handles.root()?, OWN_FOLDER)?;
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            rustix::fs::openat(&*own, MARKER, flags, Mode::empty()).map(File::from)
+            handles::open_beneath(&own, MARKER, handles::READING).map(File::from)
         };
         let file = match open() {
             Err(Errno::NOENT) => return Ok(None),
