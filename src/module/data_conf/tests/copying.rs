@@ -36,6 +36,33 @@ fn the_first_copy_equals_the_source() {
 }
 
 #[test]
+fn the_module_names_the_store_that_each_job_writes_to() {
+    let pair = Pair::new();
+    let url = |folder: PathBuf| format!("file:{}", folder.display());
+    assert_eq!(pair.module().touches(), [url(pair.standby())]);
+    assert_eq!(pair.module().touches_back(), [url(pair.source())]);
+}
+
+#[test]
+fn a_cycle_says_itself_what_was_pending_before_and_after() {
+    let pair = Pair::new();
+    sample(&pair);
+    let outcome = pair.cycle();
+    assert_eq!(pair.module().cycle_observes(), outcome.before.is_some() && outcome.after.is_some());
+    assert!(outcome.before.is_some());
+}
+
+#[test]
+fn long_lists_lie_beside_the_index() {
+    for (service_store, folder) in
+        [("/srv/service.sqlite", "/srv"), ("state/service.sqlite", "state"), ("service.sqlite", ".")]
+    {
+        let module = DataConf { service_store: service_store.into(), ..Pair::new().module() };
+        assert_eq!(module.spool_folder(), Path::new(folder));
+    }
+}
+
+#[test]
 fn observing_writes_nothing() {
     let pair = Pair::new();
     sample(&pair);
