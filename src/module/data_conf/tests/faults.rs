@@ -85,6 +85,18 @@ fn a_file_that_changes_while_it_is_read_is_read_again_and_then_quarantined() {
 }
 
 #[test]
+fn what_has_to_be_read_again_counts_once() {
+    let pair = Pair::new();
+    pair.write("busy", "content");
+    let changing = vec![(pair.source().join("busy"), AtomicU32::new(2))];
+    let seen = Arc::new(Seen::default());
+    let (module, _) = module(&pair, Faults { changing, ..Faults::default() }, Faults::default());
+    let outcome = module.run_cycle(&Context { observer: seen.clone(), ..pair.context() }).unwrap();
+    let told = seen.progress.lock().unwrap();
+    assert_eq!((outcome.moved.bytes, told.last().unwrap().bytes_done), (9, 9));
+}
+
+#[test]
 fn a_file_is_written_again_when_the_device_failed_to_keep_it() {
     let pair = Pair::new();
     pair.write("f", "1");

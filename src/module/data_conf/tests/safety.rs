@@ -237,6 +237,22 @@ fn what_somebody_else_put_into_the_standby_folder_stays() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_deleted_stays_pending() {
+    let pair = filled(1);
+    pair.write("folder/f", "1");
+    pair.cycle();
+    fs::write(pair.standby().join("folder/theirs"), "x").unwrap();
+    fs::remove_dir_all(pair.source().join("folder")).unwrap();
+    let outcome = pair.cycle();
+    assert_eq!(outcome.quarantined[0].item, "folder");
+    assert_eq!((outcome.before.unwrap().pending_items, outcome.after.unwrap().pending_items), (2, 1));
+    assert_eq!(pair.observe().pending_items, 1);
+    fs::remove_file(pair.standby().join("folder/theirs")).unwrap();
+    assert_eq!(pair.cycle().after.unwrap().pending_items, 0);
+    pair.assert_settled();
+}
+
+#[test]
 fn a_store_of_another_pair_is_refused() {
     let pair = filled(1);
     let other = Pair::new();
