@@ -28,7 +28,8 @@ pub(super) fn reading(store: &FolderStore, path: &ContentPath, cause: Errno) -> 
             "It may not be read.".to_owned(),
             "Give the account that runs the backup service the right to read it.",
         ),
-        Errno::LOOP | Errno::NOTDIR | Errno::ISDIR => (
+        // The last one of what is read as a link, and is none.
+        Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::INVAL => (
             "It was replaced by something else while it was read.".to_owned(),
             "Nothing to do, unless this is reported in every cycle: then see what replaces it.",
         ),

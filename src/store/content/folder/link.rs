@@ -2,12 +2,11 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
 use super::{ContentPath, OWN_FOLDER, Refusal};
 
-/// Where a link in this folder leads, or why it is refused.
+/// Where a link in this folder leads, or why it is refused; `EINVAL` of what is no link.
 pub(super) fn target(
     folder: &OwnedFd,
     folder_path: &ContentPath,
@@ -29,12 +28,6 @@ fn stays_inside(folder: &ContentPath, target: &[u8]) -> bool {
     let is_relative = !target.is_empty() && !target.starts_with(b"/");
     let is_own = depth == 0 && names.peek().is_some_and(|name| *name == OWN_FOLDER);
     is_relative && !is_own && names.all(|name| name != b"..")
-}
-
-/// Whether this name is a link.
-pub(super) fn is_link(folder: &OwnedFd, name: &[u8]) -> Result<bool, Errno> {
-    let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
 fn refusal() -> Refusal {
