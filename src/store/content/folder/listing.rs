@@ -29,7 +29,7 @@ pub(super) fn list(
     let mut entries = Vec::with_capacity(names.len());
     let mut databases = Vec::new();
     for (position, name) in names.into_iter().enumerate() {
-        if position % ENTRIES_PER_CHECK == 0 && cancel.is_cancelled() {
+        if position.is_multiple_of(ENTRIES_PER_CHECK) && cancel.is_cancelled() {
             return Err(Error::cancelled());
         }
         let object = match rustix::fs::statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW) {
