@@ -58,7 +58,6 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         module,
         context,
         index,
-        scan_ns: module.scan_time(context),
         copier: Copier::new(module.standby.as_ref(), module.source.as_ref(), context),
         meter: Meter::begin(context, "Giving files back", Some((lost.objects.len(), lost.bytes))),
         batch: Batch::new(module.batch_bytes),
@@ -103,7 +102,6 @@ struct Restore<'a> {
     module: &'a DataConf,
     context: &'a Context,
     index: ContentIndex,
-    scan_ns: i64,
     copier: Copier<'a, 'a>,
     meter: Meter<'a>,
     batch: Batch<Ready<'a>>,
@@ -184,7 +182,7 @@ impl<'a> Restore<'a> {
     }
 
     fn prepare(&mut self, path: &ContentPath, known: &IndexedObject) -> ObjectResult<Ready<'a>> {
-        let mut object = IndexedObject { indexed_ns: self.scan_ns, settled: true, ..*known };
+        let mut object = IndexedObject { settled: true, ..*known };
         if known.meta.kind == ObjectKind::Folder {
             // An unsettled folder's mode is not known; the standby's is what it had when it was made.
             if !known.settled {
