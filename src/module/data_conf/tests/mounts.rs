@@ -109,6 +109,7 @@ fn a_read_only_standby_is_an_error_and_a_read_only_source_is_none() {
             let error = pair.cycle_error();
             assert_eq!(error.kind, ErrorKind::AccessDenied, "{error:?}");
             assert!(!error.advice.is_empty());
+            assert!(error.message.contains(folder.to_str().unwrap()), "{error:?}");
         }
         unmount(&folder);
         pair.cycle();

@@ -4,6 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use super::*;
+use crate::store::content::ContentStore;
 
 const INSIDE: &str = "CSB_TEST_UNPRIVILEGED";
 /// The account that owns nothing.
@@ -122,4 +123,19 @@ fn a_standby_that_may_not_be_written_is_an_error_and_heals() {
     }
     pair.cycle();
     pair.assert_settled();
+}
+
+#[test]
+fn who_may_not_give_files_away_knows_that_owners_are_not_kept() {
+    let keeps = |pair: &Pair| {
+        let keeps = pair.standby_store().keeps_owners();
+        assert_eq!(fs::read_dir(pair.standby().join(".csb/tmp")).unwrap().count(), 0);
+        keeps
+    };
+    if rustix::process::geteuid().is_root() {
+        assert!(keeps(&filled()));
+    }
+    if without_privileges("who_may_not_give_files_away_knows_that_owners_are_not_kept") {
+        assert!(!keeps(&filled()));
+    }
 }
