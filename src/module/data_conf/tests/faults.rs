@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::faulty::{Faults, module};
+use super::faulty::{Faults, Faulty, module};
 use super::*;
 use crate::store::content::ContentPath;
 
@@ -82,6 +82,39 @@ fn a_file_that_changes_while_it_is_read_is_read_again_and_then_quarantined() {
         pair.cycle();
         pair.assert_settled();
     }
+}
+
+#[test]
+fn a_link_that_leads_elsewhere_while_it_is_read_is_read_again_and_then_quarantined() {
+    for (times, copied) in [(3, true), (4, false)] {
+        let pair = Pair::new();
+        let link = pair.source().join("link");
+        std::os::unix::fs::symlink("target", &link).unwrap();
+        let relinked = vec![(link, AtomicU32::new(times))];
+        let (module, _) = module(&pair, Faults { relinked, ..Faults::default() }, Faults::default());
+        let outcome = module.run_cycle(&pair.context()).unwrap();
+        assert_eq!(outcome.quarantined.is_empty(), copied, "{times}");
+        assert!(
+            !copied || tree(&pair.source()) == tree(&pair.standby()),
+            "the time of one, the target of another"
+        );
+        pair.cycle();
+        pair.assert_settled();
+    }
+}
+
+#[test]
+fn a_file_that_was_written_to_is_read_once() {
+    let pair = filled();
+    pair.write("plain", "changed");
+    let inner = Box::new(pair.source_store());
+    let source = Arc::new(Faults::default());
+    let faulty = Box::new(Faulty { inner, faults: source.clone() });
+    let standby = Box::new(pair.standby_store());
+    let module = DataConf::between(pool(), faulty, standby, pair.service(), pair.batch_bytes);
+    assert_eq!(module.run_cycle(&pair.context()).unwrap().moved.items_written, 1);
+    assert_eq!(*source.opened.lock().unwrap(), ["plain"]);
+    pair.assert_settled();
 }
 
 #[test]

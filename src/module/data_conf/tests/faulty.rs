@@ -30,6 +30,10 @@ pub(super) struct Faults {
     /// How many operations the process lives for; none for ever.
     pub(super) lives: Option<AtomicU32>,
     pub(super) seals_tried: AtomicU32,
+    /// Links that lead elsewhere after each of the first so many times that they were looked at.
+    pub(super) relinked: Vec<(PathBuf, AtomicU32)>,
+    /// Every file that was opened to be read.
+    pub(super) opened: Mutex<Vec<String>>,
     /// What happens as soon as the store has got its marker.
     pub(super) marked: Option<Box<dyn Fn() + Send + Sync>>,
 }
@@ -196,6 +200,7 @@ impl ContentStore for Faulty {
     fn read(&self, path: &ContentPath) -> ObjectResult<Box<dyn ContentReader + '_>> {
         self.faults.operate()?;
         self.fails(path)?;
+        self.faults.opened.lock().unwrap().push(path.to_string());
         let changing = self.faults.changing.iter().find(|(changing, _)| changing.ends_with(path.to_string()));
         let is_short = self.faults.short.contains(path.to_string().as_str());
         Ok(Box::new(FaultyReader(self.inner.read(path)?, changing, is_short)))
@@ -206,6 +211,14 @@ impl ContentStore for Faulty {
     }
     fn read_link(&self, path: &ContentPath) -> ObjectResult<Box<[u8]>> {
         self.faults.operate()?;
+        let relinked = self.faults.relinked.iter().find(|(link, _)| link.ends_with(path.to_string()));
+        if let Some((link, times)) = relinked
+            && count_down(times)
+        {
+            let target = format!("target{}", times.load(Ordering::Relaxed));
+            fs::remove_file(link).unwrap();
+            std::os::unix::fs::symlink(target, link).unwrap();
+        }
         self.inner.read_link(path)
     }
     fn folder_extended(&self, path: &ContentPath) -> ObjectResult<Extended> {

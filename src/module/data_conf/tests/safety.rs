@@ -332,6 +332,20 @@ fn a_cycle_that_is_overtaken_publishes_nothing_more() {
 }
 
 #[test]
+fn a_cycle_that_fails_does_not_wait_for_a_big_file_to_be_read() {
+    let pair = Pair { batch_bytes: 1, ..filled(1) };
+    for number in 0..8 {
+        pair.write(&format!("new{number}"), "1");
+    }
+    // To read so many zeros would take many minutes.
+    fs::File::create(pair.source().join("huge")).unwrap().set_len(1 << 42).unwrap();
+    let (module, context) = (pair.module(), Context { clock: SlowClock::new(), ..pair.context() });
+    let usurper = Arc::new(Usurper(Mutex::new(Some(pair))));
+    let error = module.run_cycle(&Context { observer: usurper, ..context }).unwrap_err().error;
+    assert_eq!(error.kind, ErrorKind::Fenced);
+}
+
+#[test]
 fn disabling_lists_and_removes_every_trace() {
     let pair = filled(2);
     fs::write(pair.standby().join(".csb/tmp/left"), "half").unwrap();
