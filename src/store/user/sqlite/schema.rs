@@ -440,7 +440,101 @@ pub(super) fn column_list(names: &[String], prefix: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::source::is_schema_change;
+    use super::super::testing::with_source;
     use super::*;
+
+    /// Shows a test the only table of a schema.
+    fn with_table(schema: &str, test: impl FnOnce(&Table)) {
+        with_source(schema, |source, _| {
+            let [table] = source.capture.schema.tables.as_slice() else { panic!("{schema}") };
+            test(table);
+        });
+    }
+
+    #[test]
+    fn a_table_is_walked_by_a_rowid_that_no_column_hides_or_by_its_primary_key() {
+        let rowid = |term: &str| Order::Rowid(term.to_owned());
+        let terms = |terms: &[&str]| Order::PrimaryKey(terms.iter().map(|&term| term.to_owned()).collect());
+        let cases = [
+            ("(id INTEGER PRIMARY KEY, v)", rowid("rowid")),
+            ("(k TEXT PRIMARY KEY, RowId)", rowid("_rowid_")),
+            ("(k TEXT PRIMARY KEY, rowid, _rowid_)", rowid("oid")),
+            ("(v, id INTEGER PRIMARY KEY, rowid, _rowid_, oid)", rowid("\"id\"")),
+            ("(k TEXT PRIMARY KEY, rowid, _rowid_, oid)", Order::Unordered),
+            ("(k TEXT NOT NULL UNIQUE, rowid, _rowid_, oid)", Order::Unordered),
+            ("(a, k TEXT, PRIMARY KEY (k, a)) WITHOUT ROWID", terms(&["\"k\"", "\"a\""])),
+            ("(k TEXT COLLATE NOCASE PRIMARY KEY) WITHOUT ROWID", terms(&["\"k\""])),
+            (
+                "(k TEXT COLLATE NOCASE, a, PRIMARY KEY (k COLLATE RTRIM, a)) WITHOUT ROWID",
+                terms(&["\"k\" COLLATE \"RTRIM\"", "\"a\""]),
+            ),
+        ];
+        for (columns, order) in cases {
+            with_table(&format!("CREATE TABLE t {columns}"), |table| {
+                assert_eq!(table.order, order, "{columns}")
+            });
+        }
+    }
+
+    #[test]
+    fn key_columns_are_folded_whose_collation_is_not_binary() {
+        with_table(
+            "CREATE TABLE t (a, b TEXT COLLATE NOCASE, c TEXT COLLATE BINARY, d TEXT COLLATE RTRIM, PRIMARY KEY (a, b, c))",
+            |table| assert_eq!(table.folded, ["b"]),
+        );
+    }
+
+    #[test]
+    fn a_rowid_is_in_the_way_of_another_row_where_it_is_not_the_key() {
+        for (columns, conflicts) in [
+            ("(id INTEGER PRIMARY KEY)", 0),
+            ("(k TEXT PRIMARY KEY)", 1),
+            ("(k TEXT NOT NULL UNIQUE, v)", 1),
+            ("(k TEXT PRIMARY KEY, rowid, _rowid_, oid)", 0),
+            ("(k TEXT PRIMARY KEY) WITHOUT ROWID", 0),
+        ] {
+            with_table(&format!("CREATE TABLE t {columns}"), |table| {
+                assert_eq!(table.conflicts.len(), conflicts, "{columns}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_key_is_unique_where_an_index_over_all_of_it_and_no_more_says_so() {
+        let column = |name: &str, primary_key| Column {
+            name: name.to_owned(),
+            not_null: true,
+            primary_key,
+            generated: false,
+        };
+        let index = |columns: &[&str], partial| UniqueIndex {
+            name: "i".to_owned(),
+            primary: false,
+            partial,
+            columns: columns.iter().map(|&name| (Some(name.to_owned()), "BINARY".to_owned())).collect(),
+            sql: None,
+        };
+        let key = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let primary = [column("a", 1), column("b", 2), column("c", 0)];
+        assert!(is_unique(&key(&["a", "b"]), &primary, &[]));
+        assert!(!is_unique(&key(&["a"]), &primary, &[]));
+        let none = [column("a", 0), column("b", 0)];
+        assert!(!is_unique(&key(&["a"]), &none, &[]));
+        assert!(is_unique(&key(&["a"]), &none, &[index(&["a"], false)]));
+        assert!(!is_unique(&key(&["a"]), &none, &[index(&["a"], true)]));
+        assert!(!is_unique(&key(&["a"]), &none, &[index(&["a", "b"], false)]));
+        assert!(!is_unique(&key(&["a", "b"]), &none, &[index(&["a"], false)]));
+    }
+
+    #[test]
+    fn nothing_is_read_after_a_schema_that_changed() {
+        with_source("CREATE TABLE t (id INTEGER PRIMARY KEY)", |source, work| {
+            assert!(source.changes(0, work).is_ok());
+            Connection::open(source.path).unwrap().execute_batch("CREATE INDEX i ON t (id)").unwrap();
+            assert!(is_schema_change(&source.changes(0, work).unwrap_err()));
+        });
+    }
 
     #[test]
     fn patterns_match_whole_names() {
