@@ -206,7 +206,7 @@ impl Import<'_> {
                 let (mine, rest) = rows.split_at_checked(count).unwrap_or((rows, &[]));
                 rows = rest;
                 let changed = match (&mut update, mine) {
-                    (Some(update), [row]) if is_updated(key, count) => update.execute(params_from_iter(row)),
+                    (Some(update), [row]) => update.execute(params_from_iter(row)),
                     _ => Ok(0),
                 };
                 match changed {
@@ -420,4 +420,86 @@ fn is_refused(cause: &rusqlite::Error) -> bool {
             ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig | ErrorCode::Unknown
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{empty_standby, numbers, with_run};
+    use super::*;
+
+    const NOWHERE: &str = "standby.sqlite";
+
+    fn text(value: &str) -> Datum {
+        Datum::Text(value.into())
+    }
+
+    #[test]
+    fn a_batch_updates_rows_in_place_and_counts_what_it_wrote_and_removed() {
+        with_run("CREATE TABLE t (k TEXT PRIMARY KEY, v NOT NULL)", |run| {
+            let standby = empty_standby(run.source);
+            standby
+                .execute_batch("INSERT INTO t (rowid, k, v) VALUES (10, 'a', 1), (11, 'b', 2), (12, 'c', 3), (13, 'd', 4)")
+                .unwrap();
+            let table = run.source.capture.schema.table("t").unwrap();
+            let mut import = run.begin_import(&standby, Path::new(NOWHERE));
+            let batch = TableBatch {
+                keys: ["a", "b", "c", "d"].map(|key| vec![text(key)]).to_vec(),
+                counts: vec![1, 0, 1, 1],
+                rows: vec![
+                    vec![text("a"), text("new")],
+                    vec![text("c"), Datum::Null],
+                    vec![text("d"), Datum::Integer(5)],
+                ],
+                unreadable: Vec::new(),
+            };
+            import.replace(table, &batch).unwrap();
+            assert_eq!(numbers(&standby, "SELECT rowid FROM t ORDER BY k"), [10, 13]);
+            assert_eq!(import.quarantined.len(), 1, "NULL is refused");
+            let moved = Moved { items_written: 2, items_deleted: 2, bytes: 4 + 9, batches: 0 };
+            assert_eq!(import.moved, moved);
+            import.clear(table).unwrap();
+            assert_eq!(import.moved, Moved { items_deleted: 4, ..moved });
+        });
+    }
+
+    #[test]
+    fn the_first_row_of_a_shared_key_replaces_all_of_it_and_the_next_ones_are_added() {
+        with_run("CREATE TABLE t (id INTEGER PRIMARY KEY, k TEXT)", |run| {
+            let standby = empty_standby(run.source);
+            standby
+                .execute_batch("INSERT INTO t VALUES (1, 'a'), (2, 'a'), (3, 'a'), (4, 'b'), (5, 'b'), (6, 'b'), (7, 'c')")
+                .unwrap();
+            let table = Table {
+                key: vec!["k".to_owned()],
+                is_unique: false,
+                ..run.source.capture.schema.table("t").unwrap().clone()
+            };
+            let mut import = run.begin_import(&standby, Path::new(NOWHERE));
+            let tried = import.try_table().unwrap();
+            import.take_back(tried, &table).unwrap();
+            let row = |id, key| vec![Datum::Integer(id), text(key)];
+            import.merge(&table, &[row(11, "a"), row(12, "a")]).unwrap();
+            assert_eq!((import.moved.items_written, import.moved.items_deleted), (2, 1));
+            import.merge(&table, &[row(13, "a"), row(14, "b")]).unwrap();
+            assert_eq!((import.moved.items_written, import.moved.items_deleted), (4, 2));
+            assert_eq!(numbers(&standby, "SELECT id FROM t ORDER BY id"), [7, 11, 12, 13, 14]);
+        });
+    }
+
+    #[test]
+    fn an_index_that_rows_do_not_fit_is_left_at_first_but_not_in_the_end() {
+        with_run("CREATE TABLE t (id INTEGER PRIMARY KEY, v); CREATE UNIQUE INDEX u ON t (v)", |run| {
+            let standby = empty_standby(run.source);
+            standby.execute_batch("DROP INDEX u; INSERT INTO t VALUES (1, 'same'), (2, 'same')").unwrap();
+            let wanted = run.source.objects(run.work).unwrap();
+            let schema = &run.source.capture.schema;
+            let mut import = run.begin_import(&standby, Path::new(NOWHERE));
+            import.schema_differs = true;
+            import.create_what_fits(&wanted, schema).unwrap();
+            assert!(import.create_rest(&wanted, schema).is_err());
+            standby.execute_batch("DROP TRIGGER csb_fence_0_delete; DELETE FROM t WHERE id = 2").unwrap();
+            import.create_rest(&wanted, schema).unwrap();
+            assert_eq!(schema.objects_of(&standby).unwrap(), wanted);
+        });
+    }
 }

@@ -345,3 +345,136 @@ fn stretch_query(table: &Table, has_start: bool, has_end: bool) -> String {
     let condition = if bounds.is_empty() { String::new() } else { format!("WHERE {}", bounds.join(" AND ")) };
     format!("SELECT {} FROM {} NOT INDEXED {condition}", table.read(&table.columns), quote(&table.name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::source::is_schema_change;
+    use super::super::testing::{empty_standby, numbers, with_run, with_source};
+    use super::*;
+
+    const NOWHERE: &str = "standby.sqlite";
+    const BOXES: &str = "CREATE TABLE plain (id INTEGER PRIMARY KEY);
+        CREATE VIRTUAL TABLE boxes USING rtree (id, low, high); INSERT INTO boxes VALUES (1, 0, 1), (2, 3, 4)";
+
+    fn write_beside(source: &Source<'_>, sql: &str) {
+        Connection::open(source.path).unwrap().execute_batch(sql).unwrap();
+    }
+
+    fn row(id: i64, value: &str) -> Row {
+        vec![Datum::Integer(id), Datum::Text(value.into())]
+    }
+
+    #[test]
+    fn a_stretch_replaces_what_lies_between_its_ends_and_counts_what_differed() {
+        with_source("CREATE TABLE t (id INTEGER PRIMARY KEY, v)", |source, _| {
+            let standby = empty_standby(source);
+            standby
+                .execute_batch(
+                    "INSERT INTO t VALUES (1, 'before'), (2, 'same'), (3, 'old'), (4, 'gone'), (9, 'behind')",
+                )
+                .unwrap();
+            let table = source.capture.schema.table("t").unwrap();
+            let position = |id| Some(vec![Datum::Integer(id)]);
+            let rows = vec![row(2, "same"), row(3, "new"), row(5, "more")];
+            let stretch = Stretch { rows, first: position(2), last: position(5), ending: Ending::Full };
+            let changes = mirror_stretch(&standby, table, &position(1), &stretch).unwrap();
+            assert_eq!((changes.written, changes.deleted, changes.bytes), (2, 1, 8 + 3 + 8 + 4));
+            assert_eq!(numbers(&standby, "SELECT id FROM t ORDER BY id"), [1, 2, 3, 5, 9]);
+            let rest = Stretch { ending: Ending::Complete, ..Stretch::default() };
+            let changes = mirror_stretch(&standby, table, &position(5), &rest).unwrap();
+            assert_eq!((changes.written, changes.deleted, changes.bytes), (0, 1, 0));
+        });
+    }
+
+    #[test]
+    fn a_shadow_table_of_many_stretches_is_mirrored_once_and_counted() {
+        let schema = "CREATE VIRTUAL TABLE words USING fts5 (word);
+            WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20)
+                INSERT INTO words SELECT 'word ' || hex(zeroblob(500000)) FROM n";
+        with_run(schema, |run| {
+            let standby = empty_standby(run.source);
+            let table = &run.source.capture.schema.virtual_tables[0];
+            let mut import = run.begin_import(&standby, Path::new(NOWHERE));
+            let content = run.mirror_table(&mut import, table).unwrap();
+            assert_eq!(content, table.content(&standby).unwrap());
+            assert_eq!(content, table.content(run.source.connection).unwrap());
+            let first = import.moved.clone();
+            assert!(first.batches >= 6 && first.items_written >= 40, "{first:?}");
+            run.mirror_table(&mut import, table).unwrap();
+            assert_eq!(import.moved, first, "nothing differs any more");
+            write_beside(run.source, "DELETE FROM words WHERE rowid > 10");
+            run.mirror_table(&mut import, table).unwrap();
+            assert!(import.moved.items_deleted >= 10, "{:?}", import.moved);
+        });
+    }
+
+    #[test]
+    fn only_damage_of_the_source_leaves_a_virtual_table_as_it_is() {
+        with_run(BOXES, |run| {
+            let nothing = Connection::open_in_memory().unwrap();
+            let mut import = run.begin_import(&nothing, Path::new(NOWHERE));
+            assert!(run.mirror(&mut import, &BTreeMap::new(), false).is_err());
+            let standby = empty_standby(run.source);
+            let mut import = run.begin_import(&standby, Path::new(NOWHERE));
+            write_beside(run.source, "CREATE TABLE more (id INTEGER PRIMARY KEY)");
+            let changed = run.mirror(&mut import, &BTreeMap::new(), false).unwrap_err();
+            assert!(is_schema_change(&changed) && import.quarantined.is_empty());
+        });
+    }
+
+    #[test]
+    fn a_copy_ends_where_the_virtual_tables_are_as_they_were_read() {
+        with_run(BOXES, |run| {
+            let standby = empty_standby(run.source);
+            let mut import = run.begin_import(&standby, Path::new(NOWHERE));
+            let version = run.source.version(run.work).unwrap();
+            let known = run.mirror(&mut import, &BTreeMap::new(), false).unwrap();
+            let start = run.source.last_position(run.work).unwrap();
+            write_beside(run.source, "INSERT INTO plain VALUES (7)");
+            let ended = run.end_in_same_state(&mut import, start, version, &known).unwrap();
+            assert_eq!(ended, Some(start + 1));
+            assert_eq!(numbers(&standby, "SELECT id FROM plain"), [7]);
+            write_beside(run.source, "INSERT INTO boxes VALUES (3, 5, 6)");
+            assert_eq!(run.end_in_same_state(&mut import, start, version, &known).unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn how_a_source_looks_is_remembered_only_where_nobody_wrote_meanwhile() {
+        for is_written_to in [false, true] {
+            with_run(BOXES, |run| {
+                let standby = empty_standby(run.source);
+                let mut import = run.begin_import(&standby, Path::new(NOWHERE));
+                let version = run.source.version(run.work).unwrap();
+                let known = run.mirror(&mut import, &BTreeMap::new(), false).unwrap();
+                if is_written_to {
+                    write_beside(run.source, "INSERT INTO boxes VALUES (3, 5, 6)");
+                }
+                let followed = Followed { known, version };
+                run.remember_virtual_tables(&standby, Path::new(NOWHERE), followed).unwrap();
+                let known = shadow::known(&standby).unwrap();
+                assert_eq!(known["boxes"].look.is_none(), is_written_to);
+            });
+        }
+    }
+
+    #[test]
+    fn a_comparison_counts_what_it_compared_and_warns_of_what_differed() {
+        with_run(BOXES, |run| {
+            let standby = empty_standby(run.source);
+            let table = &run.source.capture.schema.virtual_tables[0];
+            let mut import = run.begin_import(&standby, Path::new(NOWHERE));
+            let content = run.mirror_table(&mut import, table).unwrap();
+            run.verified(table, &content, 0);
+            assert!(run.outcome.warnings.is_empty());
+            run.verified(table, &content, 3);
+            assert_eq!(run.outcome.warnings.len(), 1);
+            let found = run.outcome.verification.take().unwrap();
+            let counts = (found.compared_items, found.differing_items, found.repaired_items);
+            assert_eq!(counts, (2 * content.rows, 3, 3));
+            let moved =
+                |items_written, items_deleted| Moved { items_written, items_deleted, ..Moved::default() };
+            assert_eq!(changed_since(&moved(5, 1), &moved(7, 4)), 5);
+        });
+    }
+}

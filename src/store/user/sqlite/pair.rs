@@ -87,13 +87,7 @@ impl SqlitePair {
                 patiently(&self.source, "write to", work, || capture::begin_timeline(connection))?;
         }
         let source = Source { connection, path: &self.source, file, capture: &capture };
-        let mut run = Run {
-            source: &source,
-            work,
-            outcome: PairOutcome::default(),
-            reasons: Vec::new(),
-            max_batches: self.max_batches,
-        };
+        let mut run = Run::new(&source, work, self.max_batches);
         run.outcome.details.extend(capture.details.iter().cloned());
         run.outcome.warnings.extend(capture.schema.warnings.iter().cloned());
         let outcome = run.outcome.clone();
@@ -177,6 +171,12 @@ pub(super) struct Run<'a> {
     /// Why everything is to be compared, until it has been.
     pub(super) reasons: Vec<Reason>,
     max_batches: u64,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(source: &'a Source<'a>, work: &'a Work<'a>, max_batches: u64) -> Self {
+        Run { source, work, outcome: PairOutcome::default(), reasons: Vec::new(), max_batches }
+    }
 }
 
 impl Run<'_> {

@@ -203,3 +203,57 @@ impl Known {
         Known { look: None, stamp, content }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::with_source;
+    use super::*;
+
+    #[test]
+    fn rows_and_bytes_of_content_are_counted_and_their_order_does_not_matter() {
+        let sum = |rows: [&[u8]; 2]| {
+            let mut content = Content::default();
+            rows.iter().for_each(|row| content.add(1, &mut row.to_vec()));
+            content
+        };
+        let content = sum([b"abc", b"de"]);
+        assert_eq!((content.rows, content.bytes), (2, 5));
+        assert_eq!(content, sum([b"de", b"abc"]));
+        assert_ne!(content, sum([b"de", b"abd"]));
+    }
+
+    #[test]
+    fn a_large_table_is_as_known_only_where_it_has_a_stamp_that_did_not_change() {
+        let schema = "CREATE TABLE odd_idx (id INTEGER PRIMARY KEY); INSERT INTO odd_idx VALUES (1);
+            CREATE VIRTUAL TABLE five USING fts5 (word); CREATE VIRTUAL TABLE four USING fts4 (word);
+            CREATE VIRTUAL TABLE place USING rtree (id, low, high)";
+        with_source(schema, |source, _| {
+            let (connection, schema) = (source.connection, &source.capture.schema);
+            let known_now = || -> BTreeMap<String, Known> {
+                let now = |table: &VirtualTable| {
+                    Known::new(table.stamp(connection).unwrap(), table.content(connection).unwrap())
+                };
+                schema.virtual_tables.iter().map(|table| (table.name.clone(), now(table))).collect()
+            };
+            let mut known = known_now();
+            assert_eq!(count_changed(connection, schema, &BTreeMap::new()).unwrap(), 3);
+            assert_eq!(count_changed(connection, schema, &known).unwrap(), 0);
+            for write in [
+                "INSERT INTO five VALUES ('a')",
+                "INSERT INTO four VALUES ('a')",
+                "INSERT INTO place VALUES (1, 2, 3)",
+            ] {
+                connection.execute_batch(write).unwrap();
+                assert_eq!(count_changed(connection, schema, &known).unwrap(), 1, "{write}");
+                known = known_now();
+            }
+            known.values_mut().for_each(|known| known.content.bytes = SMALL + 1);
+            assert_eq!(count_changed(connection, schema, &known).unwrap(), 1);
+            assert!(known["place"].stamp.is_empty());
+            connection.execute_batch("INSERT INTO five VALUES ('b'); INSERT INTO four VALUES ('b')").unwrap();
+            assert_eq!(count_changed(connection, schema, &known).unwrap(), 3);
+            let odd = VirtualTable::new("odd", vec![schema.table("odd_idx").unwrap().clone()]);
+            assert!(odd.stamp(connection).unwrap().is_empty(), "it is not FTS5's");
+        });
+    }
+}

@@ -63,7 +63,23 @@ pub(super) struct Slice {
     pub(super) sequences: Vec<Row>,
     /// Tables that have to be copied whole because their rows cannot be found by their keys: an index is damaged.
     pub(super) unindexed: BTreeSet<String>,
-    pub(super) bytes: u64,
+}
+
+/// What one read transaction has taken so far.
+struct Taken {
+    since: Instant,
+    bytes: u64,
+}
+
+impl Taken {
+    fn nothing() -> Self {
+        Taken { since: Instant::now(), bytes: 0 }
+    }
+
+    /// Whether that is as much as one read transaction may take.
+    fn is_enough(&self) -> bool {
+        self.bytes >= SLICE_BYTES || self.since.elapsed() >= SLICE_TIME
+    }
 }
 
 /// Where a walk through a table's rows stands; none at an end of the table.
@@ -150,7 +166,7 @@ impl Source<'_> {
     }
 
     fn read_changes(&self, transaction: &Connection, after: i64) -> rusqlite::Result<Slice> {
-        let started = Instant::now();
+        let mut taken = Taken::nothing();
         let mut log =
             transaction.prepare_cached(&log_query(self.capture.key_width, self.capture.schema.text))?;
         let mut rows = log.query([after])?;
@@ -158,8 +174,7 @@ impl Source<'_> {
         let mut seen: HashSet<(i64, Row)> = HashSet::new();
         let mut readers: BTreeMap<i64, (KeyReader<'_>, TableBatch)> = BTreeMap::new();
         while let Some(row) = rows.next()? {
-            let full = slice.changes >= BATCH_CHANGES || slice.bytes >= SLICE_BYTES;
-            if full || (slice.changes > 0 && started.elapsed() >= SLICE_TIME) {
+            if slice.changes >= BATCH_CHANGES || (slice.changes > 0 && taken.is_enough()) {
                 slice.exhausted = false;
                 break;
             }
@@ -185,7 +200,7 @@ impl Source<'_> {
                     }
                 };
                 match reader.read(key, batch)? {
-                    Some(bytes) => slice.bytes += bytes,
+                    Some(bytes) => taken.bytes += bytes,
                     None => drop(slice.unindexed.insert(table.name.clone())),
                 }
             }
@@ -215,13 +230,13 @@ impl Source<'_> {
     /// As for [`Source::changes`].
     pub(super) fn rows_of(&self, table: &Table, keys: &[Row], work: &Work<'_>) -> Result<Option<TableBatch>> {
         self.snapshot(work, |transaction| {
-            let (started, mut bytes) = (Instant::now(), 0);
+            let mut taken = Taken::nothing();
             let mut batch = TableBatch::default();
             let mut reader = KeyReader::new(transaction, table)?;
             for key in keys {
                 let Some(size) = reader.read(key.clone(), &mut batch)? else { return Ok(None) };
-                bytes += size;
-                if bytes >= SLICE_BYTES || started.elapsed() >= SLICE_TIME {
+                taken.bytes += size;
+                if taken.is_enough() {
                     break;
                 }
             }
@@ -241,17 +256,14 @@ impl Source<'_> {
         work: &Work<'_>,
     ) -> Result<Stretch> {
         self.snapshot(work, |transaction| {
-            let started = Instant::now();
-            let query = range_query(table, &table.columns, span, direction);
+            let mut taken = Taken::nothing();
             let mut stretch = Stretch::default();
-            let mut statement = match transaction.prepare_cached(&query) {
-                Err(cause) if is_damage(&cause) => return Ok(stretch),
-                prepared => prepared?,
-            };
+            let mut statement =
+                transaction.prepare_cached(&range_query(table, &table.columns, span, direction))?;
             let mut found =
                 statement.query(params_from_iter(span.after.iter().chain(&span.before).flatten()))?;
             let order_width = table.order.terms().len();
-            let (mut bytes, mut last) = (0, Row::new());
+            let mut last = Row::new();
             stretch.ending = loop {
                 let row = match found.next() {
                     Ok(Some(row)) => row,
@@ -269,10 +281,9 @@ impl Source<'_> {
                 let values = (0..table.columns.len())
                     .map(|i| row.get(order_width + i))
                     .collect::<rusqlite::Result<Row>>()?;
-                bytes += values.iter().map(Datum::size).sum::<u64>();
+                taken.bytes += values.iter().map(Datum::size).sum::<u64>();
                 stretch.rows.push(values);
-                let full = bytes >= SLICE_BYTES || started.elapsed() >= SLICE_TIME;
-                if full && order_width > 0 {
+                if taken.is_enough() && order_width > 0 {
                     break Ending::Full;
                 }
             };
@@ -587,4 +598,81 @@ pub(super) fn range_query(table: &Table, columns: &[String], span: &Span, direct
     let condition = if bounds.is_empty() { String::new() } else { format!("WHERE {}", bounds.join(" AND ")) };
     let position = table.text.read_all(terms.iter().cloned());
     format!("SELECT {position}, {columns} FROM {name} NOT INDEXED {condition} ORDER BY {sorted}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::with_source;
+    use super::*;
+
+    /// Twenty rows of a megabyte, as logged.
+    const LONG_ROWS: &str = "
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20)
+            INSERT INTO t SELECT i, zeroblob(1000000) FROM n";
+
+    #[test]
+    fn a_read_transaction_takes_neither_more_memory_nor_more_time_than_it_may() {
+        let long_ago = Instant::now().checked_sub(SLICE_TIME).unwrap();
+        let soon = Instant::now() + Duration::from_secs(60);
+        for (since, bytes, is_enough) in
+            [(soon, SLICE_BYTES - 1, false), (soon, SLICE_BYTES, true), (long_ago, 0, true)]
+        {
+            assert_eq!(Taken { since, bytes }.is_enough(), is_enough);
+        }
+    }
+
+    #[test]
+    fn long_rows_are_read_in_slices_and_every_slice_has_a_row() {
+        with_source("CREATE TABLE t (id INTEGER PRIMARY KEY, v)", |source, work| {
+            source.connection.execute_batch(LONG_ROWS).unwrap();
+            let table = source.capture.schema.table("t").unwrap();
+            let slice = source.changes(0, work).unwrap();
+            assert!(!slice.exhausted && (1..=10).contains(&slice.changes), "{}", slice.changes);
+            let keys: Vec<Row> = (1..=20).map(|id| vec![Datum::Integer(id)]).collect();
+            let batch = source.rows_of(table, &keys, work).unwrap().unwrap();
+            assert!((1..=9).contains(&batch.keys.len()), "{}", batch.keys.len());
+            let stretch = source.stretch(table, &Span::default(), Direction::Up, work).unwrap();
+            assert!(stretch.ending == Ending::Full && (1..=9).contains(&stretch.rows.len()));
+            let is_one_slice = |_| {
+                source.rows_of(table, &[keys[0].clone(), keys[1].clone()], work).unwrap().unwrap().keys.len()
+                    == 2
+            };
+            assert!((0..50).any(is_one_slice), "two rows fit");
+        });
+    }
+
+    #[test]
+    fn a_table_in_no_order_is_read_in_one_piece_without_a_position() {
+        with_source("CREATE TABLE t (id TEXT PRIMARY KEY, v, rowid, oid, _rowid_)", |source, work| {
+            source.connection.execute_batch(&LONG_ROWS.replace("INTO t", "INTO t (id, v)")).unwrap();
+            let table = source.capture.schema.table("t").unwrap();
+            let stretch = source.stretch(table, &Span::default(), Direction::Up, work).unwrap();
+            assert_eq!((stretch.ending, stretch.rows.len(), stretch.last), (Ending::Complete, 20, None));
+        });
+    }
+
+    #[test]
+    fn an_empty_table_has_no_position() {
+        with_source("CREATE TABLE t (id INTEGER PRIMARY KEY)", |source, work| {
+            let table = source.capture.schema.table("t").unwrap();
+            let stretch = source.stretch(table, &Span::default(), Direction::Up, work).unwrap();
+            assert_eq!((stretch.ending, stretch.first, stretch.last), (Ending::Complete, None, None));
+        });
+    }
+
+    #[test]
+    fn only_damage_ends_a_stretch_and_quarantines_a_key() {
+        with_source("CREATE TABLE t (id INTEGER PRIMARY KEY, k, v)", |source, work| {
+            let rows = LONG_ROWS.replace("i < 20", "i < 5000").replace("i, zeroblob(1000000)", "i, 1, 2");
+            source.connection.execute_batch(&rows).unwrap();
+            let mut connection = Connection::open(source.path).unwrap();
+            // What interrupts it comes after many steps, when rows are being read.
+            connection.progress_handler(1_000, Some(|| true)).unwrap();
+            let interrupted = Source { connection: &connection, ..*source };
+            let table = source.capture.schema.table("t").unwrap();
+            assert!(interrupted.stretch(table, &Span::default(), Direction::Up, work).is_err());
+            let by_k = Table { key: vec!["k".to_owned()], ..table.clone() };
+            assert!(interrupted.rows_of(&by_k, &[vec![Datum::Integer(1)]], work).is_err());
+        });
+    }
 }

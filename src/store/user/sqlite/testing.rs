@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
-use super::capture;
+use super::pair::Run;
 use super::source::Source;
+use super::{capture, standby};
 use crate::store::Generation;
 use crate::store::sqlite::OpenedFile;
 use crate::store::user::Work;
@@ -30,4 +31,25 @@ pub(super) fn with_source(schema: &str, test: impl FnOnce(&Source<'_>, &Work<'_>
     let source =
         Source { connection: &connection, path: &path, file: &OpenedFile::at(&path), capture: &capture };
     with_work(|work| test(&source, work));
+}
+
+/// A run over a user store of this schema.
+pub(super) fn with_run(schema: &str, test: impl FnOnce(&mut Run<'_>)) {
+    with_source(schema, |source, work| test(&mut Run::new(source, work, 10)));
+}
+
+/// A standby copy of a source without a row in it, made where its triggers are off.
+pub(super) fn empty_standby(source: &Source<'_>) -> Connection {
+    let connection = Connection::open_in_memory().unwrap();
+    standby::create(&connection).unwrap();
+    for object in source.capture.schema.objects.iter().filter(|object| object.shadow_of.is_none()) {
+        connection.execute_batch(&object.sql).unwrap();
+    }
+    connection
+}
+
+/// What a query finds, a column of integers.
+pub(super) fn numbers(connection: &Connection, sql: &str) -> Vec<i64> {
+    let mut statement = connection.prepare(sql).unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
 }
