@@ -92,9 +92,12 @@ pub(super) fn last_position(connection: &Connection) -> rusqlite::Result<i64> {
 
 /// Whether the newest row is there, so that the next one gets a new position.
 fn has_newest(connection: &Connection) -> rusqlite::Result<bool> {
-    let newest: Option<i64> =
-        connection.query_row("SELECT max(position) FROM csb_change", [], |row| row.get(0))?;
-    Ok(newest.unwrap_or(0) == last_position(connection)?)
+    connection.query_row(
+        "SELECT coalesce((SELECT max(position) FROM csb_change), 0)
+                >= coalesce((SELECT max(position) FROM csb_barrier), 0)",
+        [],
+        |row| row.get(0),
+    )
 }
 
 /// Puts a row that says nothing at a position, so that the log goes on after it.
@@ -307,4 +310,46 @@ fn number_of(connection: &Connection, table: &Table) -> rusqlite::Result<i64> {
 
 fn key_json(table: &Table) -> String {
     serde_json::Value::from(table.key.clone()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{numbers, with_source};
+    use super::*;
+    use crate::topology::StoreUrl;
+
+    /// Installs the log again, with a key that the topology names.
+    fn install_again(path: &Path, key: &str) -> Capture {
+        let config = UserStoreConfig {
+            url: StoreUrl::Sqlite(path.to_owned()),
+            keys: [("t".to_owned(), vec![key.to_owned()])].into(),
+            exclude: Vec::new(),
+        };
+        install(&mut Connection::open(path).unwrap(), path, &config, Timestamp::now()).unwrap()
+    }
+
+    #[test]
+    fn no_position_is_given_out_again_after_somebody_emptied_the_log() {
+        with_source("CREATE TABLE t (id INTEGER PRIMARY KEY)", |source, _| {
+            let connection = source.connection;
+            write_barrier(connection, 7).unwrap();
+            assert_eq!(install_again(source.path, "id").details.len(), 1, "nobody knows what is missing");
+            connection.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+            let newest =
+                numbers(connection, "SELECT position FROM csb_change ORDER BY position DESC LIMIT 2");
+            assert_eq!(newest, [9, 8]);
+            assert_eq!(install_again(source.path, "id").details.len(), 0);
+        });
+    }
+
+    #[test]
+    fn a_table_with_another_key_is_another_one_to_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.sqlite");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (a, b)").unwrap();
+        let (by_a, by_b) = (install_again(&path, "a"), install_again(&path, "b"));
+        assert_eq!((by_a.tables.len(), by_a.former.len()), (1, 0));
+        assert_eq!((by_b.tables.len(), &by_b.former), (1, &by_a.tables));
+        assert_eq!(install_again(&path, "a").tables, by_a.tables);
+    }
 }

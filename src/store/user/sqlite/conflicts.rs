@@ -100,3 +100,34 @@ fn of_new_row(table: &str, term: &Expression) -> String {
         column_list(&term.columns, "NEW.")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::with_source;
+    use super::*;
+
+    #[test]
+    fn an_index_is_watched_by_its_columns_unless_one_of_them_is_generated_or_it_is_partial() {
+        let schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b, g AS (b + 1), h AS (b + 2), UNIQUE (a), UNIQUE (g));
+            CREATE UNIQUE INDEX part ON t (b) WHERE a > 0; CREATE UNIQUE INDEX with_key ON t (id, b)";
+        with_source(schema, |source, _| {
+            let mut watched: Vec<(Watched, &str)> = source.capture.schema.tables[0]
+                .conflicts
+                .iter()
+                .map(|conflict| (conflict.watched.clone(), conflict.condition.as_str()))
+                .collect();
+            watched.sort_by_key(|(_, condition)| *condition);
+            let conditions: Vec<&str> = watched.iter().map(|(_, condition)| *condition).collect();
+            assert_eq!(
+                conditions,
+                [
+                    r#""a" = NEW."a" COLLATE "BINARY""#,
+                    r#""b" = NEW."b" COLLATE "BINARY" AND (a > 0)"#,
+                    r#""g" = NEW."g" COLLATE "BINARY""#,
+                ]
+            );
+            let watched: Vec<Watched> = watched.into_iter().map(|(watched, _)| watched).collect();
+            assert_eq!(watched, [Watched::Columns(vec!["a".to_owned()]), Watched::Any, Watched::Any]);
+        });
+    }
+}

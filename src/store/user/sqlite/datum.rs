@@ -168,4 +168,26 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn equal_values_have_one_hash_and_most_others_another() {
+        let hash = |value: &Datum| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            value.hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_eq!(hash(&Datum::Integer(7)), hash(&Datum::Real(7.0)));
+        let values: Vec<Datum> = (0..50_u8)
+            .flat_map(|n| {
+                [
+                    Datum::Integer(n.into()),
+                    Datum::Real(f64::from(n) + 0.5),
+                    Datum::Text(vec![n]),
+                    Datum::Blob(vec![n]),
+                ]
+            })
+            .collect();
+        let hashes: std::collections::BTreeSet<u64> = values.iter().map(hash).collect();
+        assert_eq!(hashes.len(), values.len());
+    }
 }

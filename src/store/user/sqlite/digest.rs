@@ -168,6 +168,7 @@ fn first_bytes<const N: usize>(bytes: &[u8]) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::with_source;
     use super::*;
 
     fn row(bucket: u16, sum: u128, weight: u32) -> RowDigest {
@@ -191,10 +192,11 @@ mod tests {
 
     #[test]
     fn groups_take_no_more_memory_than_they_may_unless_one_bucket_does() {
-        let rows: Vec<RowDigest> =
-            [(1, 30), (2, 30), (3, 200), (4, 40), (9, 60), (u16::MAX, 1)].map(|(b, w)| row(b, 1, w)).to_vec();
+        let rows: Vec<RowDigest> = [(1, 30), (2, 30), (3, 40), (4, 200), (5, 40), (9, 60), (u16::MAX, 1)]
+            .map(|(b, w)| row(b, 1, w))
+            .to_vec();
         let groups = buckets(&rows).differing(&buckets(&[]), 100);
-        assert_eq!(groups, [vec![1, 2], vec![3], vec![4, 9], vec![u16::MAX]]);
+        assert_eq!(groups, [vec![1, 2, 3], vec![4], vec![5, 9], vec![u16::MAX]]);
     }
 
     #[test]
@@ -216,5 +218,28 @@ mod tests {
         ];
         let written: std::collections::BTreeSet<Vec<u8>> = rows.iter().map(|row| encoded(row)).collect();
         assert_eq!(written.len(), rows.len());
+    }
+
+    #[test]
+    fn the_bucket_of_a_row_is_that_of_its_key_wherever_it_is_stored_and_whatever_else_it_holds() {
+        with_source("CREATE TABLE t (v, k TEXT PRIMARY KEY)", |source, _| {
+            let digester = Digester::new(source.capture.schema.table("t").unwrap());
+            let digest_of = |row: &str| {
+                let sql = format!("DELETE FROM t; INSERT INTO t (rowid, v, k) VALUES {row}");
+                source.connection.execute_batch(&sql).unwrap();
+                let mut digests = Vec::new();
+                let visit = |row: &rusqlite::Row<'_>| {
+                    digests.push(digester.digest(row, &mut Vec::new())?);
+                    Ok(())
+                };
+                digester.walk.slice(source.connection, &None, visit).unwrap();
+                (digests[0].bucket, digests[0].sum)
+            };
+            let (first, moved, changed) =
+                (digest_of("(1, 'a', 'k')"), digest_of("(50, 'a', 'k')"), digest_of("(1, 'b', 'k')"));
+            assert_eq!(first, moved);
+            assert!(first.0 == changed.0 && first.1 != changed.1);
+            assert_ne!(first.0, digest_of("(1, 'a', 'l')").0);
+        });
     }
 }

@@ -220,3 +220,18 @@ fn overwrite_free_pages(connection: &Connection) -> rusqlite::Result<()> {
     }
     connection.execute_batch("DROP TABLE csb_zeros")
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_wrong_with_the_source_is_no_failure() {
+        let failed = |code| sound(Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)));
+        assert!(matches!(failed(ffi::SQLITE_CORRUPT), Ok(None)));
+        assert!(failed(ffi::SQLITE_INTERRUPT).is_err());
+        assert!(matches!(sound(Ok(BTreeMap::new())), Ok(Some(_))));
+    }
+}

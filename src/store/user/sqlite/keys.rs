@@ -67,3 +67,44 @@ pub(super) fn key_missing(tables: &[(String, Vec<Column>)]) -> Error {
     )
     .at("tables", names.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::StoreUrl;
+
+    #[test]
+    fn a_unique_index_is_a_key_where_none_of_its_columns_can_be_null_or_is_generated() {
+        let column = |name: &str, not_null, generated| Column {
+            name: name.to_owned(),
+            not_null,
+            primary_key: 0,
+            generated,
+        };
+        let columns =
+            [column("maybe", false, false), column("always", true, false), column("made", true, true)];
+        let config = UserStoreConfig {
+            url: StoreUrl::Sqlite("users.sqlite".into()),
+            keys: Default::default(),
+            exclude: Vec::new(),
+        };
+        for (indexed, partial, is_key) in [
+            (&["always"][..], false, true),
+            (&["always"], true, false),
+            (&["maybe"], false, false),
+            (&["made"], false, false),
+            (&["always", "maybe"], false, false),
+        ] {
+            let columns_of = indexed.iter().map(|&name| (Some(name.to_owned()), "BINARY".to_owned()));
+            let index = UniqueIndex {
+                name: "i".to_owned(),
+                primary: false,
+                partial,
+                columns: columns_of.collect(),
+                sql: None,
+            };
+            let key = choose_key("t", &columns, &[index], &config).unwrap();
+            assert_eq!(key.is_some(), is_key, "{indexed:?} {partial}");
+        }
+    }
+}

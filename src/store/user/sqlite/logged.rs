@@ -51,3 +51,33 @@ impl Source<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::datum::Datum;
+    use super::super::testing::with_source;
+
+    #[test]
+    fn a_table_that_was_logged_as_a_whole_is_told_apart_from_one_of_which_keys_were() {
+        with_source(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY); CREATE TABLE u (id INTEGER PRIMARY KEY)",
+            |source, work| {
+                let table = source.capture.schema.table("t").unwrap();
+                let installed = source.last_position(work).unwrap();
+                source
+                    .connection
+                    .execute_batch("INSERT INTO t VALUES (7), (8); INSERT INTO u VALUES (9)")
+                    .unwrap();
+                let logged = |after| {
+                    let mut keys = Vec::new();
+                    let whole = source.logged_keys(table, after, work, |key| keys.push(key)).unwrap();
+                    keys.retain(|key| key[0] != Datum::Null);
+                    (whole, keys)
+                };
+                let keys = [7, 8].map(|id| vec![Datum::Integer(id)]).to_vec();
+                assert_eq!(logged(0), (true, keys.clone()), "installing marks it");
+                assert_eq!(logged(installed), (false, keys));
+            },
+        );
+    }
+}

@@ -19,12 +19,10 @@ pub(super) fn create_table(connection: &Connection, table: &SchemaObject) -> rus
     )
 }
 
-/// Creates a table that is going to stay empty. Where its module can be had, it makes the shadow tables.
+/// Creates a table that is going to stay empty. Where its module can be had, it makes the shadow tables. What is wrong with
+/// a table that is none of a module is said again.
 pub(super) fn create_empty(connection: &Connection, table: &SchemaObject) -> rusqlite::Result<()> {
-    match connection.execute_batch(&table.sql) {
-        Err(_) if table.is_virtual() => create_table(connection, table),
-        done => done,
-    }
+    connection.execute_batch(&table.sql).or_else(|_| create_table(connection, table))
 }
 
 /// Removes a table, but of a virtual one only its name: its shadow tables are removed as tables.

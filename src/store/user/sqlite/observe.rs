@@ -91,3 +91,30 @@ fn pending(source: &Connection, cursor: &Cursor) -> rusqlite::Result<PairObserva
         to_compare: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{with_pair, with_work};
+    use super::*;
+    use crate::store::user::UserStorePair;
+
+    #[test]
+    fn a_copy_that_is_going_to_be_compared_is_there_and_says_why() {
+        with_pair("CREATE TABLE t (id INTEGER PRIMARY KEY)", |pair, server| {
+            let why = || pair.observe_once().unwrap();
+            assert!(why().initialized && why().to_compare.is_none());
+            let earlier = std::fs::read(&pair.standby).unwrap();
+            for id in 0..2 {
+                server.execute("INSERT INTO t VALUES (?1)", [id]).unwrap();
+                with_work(|work| drop(pair.synchronize(work).unwrap()));
+            }
+            std::fs::write(&pair.standby, earlier).unwrap();
+            assert!(why().to_compare.unwrap().starts_with(&Reason::Behind.sentence()));
+            let standby = Connection::open(&pair.standby).unwrap();
+            standby.execute_batch("DELETE FROM csb_standby").unwrap();
+            assert!(
+                why().initialized && why().to_compare.unwrap().starts_with(&Reason::CursorLost.sentence())
+            );
+        });
+    }
+}

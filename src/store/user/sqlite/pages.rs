@@ -127,7 +127,9 @@ fn locked(path: &Path) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::with_work;
     use super::*;
+    use crate::store::sqlite::{Access, open};
 
     #[test]
     fn steps_follow_the_time_they_take() {
@@ -137,5 +139,55 @@ mod tests {
         assert_eq!(next_step(LONGEST_STEP, Duration::ZERO), LONGEST_STEP);
         assert_eq!(next_step(1_000, STEP_TIME * 100), 250);
         assert_eq!(next_step(1, Duration::from_secs(10)), 1);
+    }
+
+    /// Copies a database of a hundred pages that something is done to before, to a new one that is opened like this.
+    fn copied(prepare: impl FnOnce(&Path), access: Access) -> Result<Copied> {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, fresh] = ["users.sqlite", "fresh.sqlite"].map(|name| folder.path().join(name));
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("CREATE TABLE t (v); INSERT INTO t VALUES (zeroblob(400000))")
+            .unwrap();
+        prepare(&path);
+        let mut result = None;
+        with_work(|work| {
+            let mut file = WriteBehind::create(&fresh).unwrap();
+            let (connection, mut to) = (open(&path, Access::Read).unwrap(), open(&fresh, access).unwrap());
+            let from = From { connection: &connection, path: &path };
+            result = Some(copy_pages(&from, &mut to, &mut file, work, &mut |_| true));
+        });
+        result.unwrap()
+    }
+
+    #[test]
+    fn a_lock_is_waited_for_longer_than_sqlite_does() {
+        let mut holder = None;
+        let held = |path: &Path| {
+            let server = Connection::open(path).unwrap();
+            server.execute_batch("BEGIN EXCLUSIVE").unwrap();
+            holder = Some(std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(400));
+                server.execute_batch("COMMIT").unwrap();
+            }));
+        };
+        assert!(matches!(copied(held, Access::Create), Ok(Copied::Complete)));
+        holder.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_read_is_told_apart_from_a_copy_that_cannot_be_written() {
+        let spoil = |path: &Path| std::fs::write(path, "no database".repeat(1_000)).unwrap();
+        assert!(matches!(copied(spoil, Access::Create), Ok(Copied::Unreadable(_))));
+        assert!(copied(|_| {}, Access::Read).is_err());
+        for (code, is_sources) in [
+            (ffi::SQLITE_CORRUPT, true),
+            (ffi::SQLITE_IOERR_READ, true),
+            (ffi::SQLITE_IOERR_WRITE, false),
+            (ffi::SQLITE_FULL, false),
+        ] {
+            let cause = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            assert_eq!(is_about_source(&cause), is_sources, "{code}");
+        }
     }
 }

@@ -141,3 +141,53 @@ fn damaged(standby: &Path, how: &str) -> Error {
     )
     .at("path", standby.display())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::testing::with_pair;
+    use super::*;
+    use crate::store::Generation;
+
+    const ROWS: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, v);
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+            INSERT INTO t SELECT i, zeroblob(1000) FROM n";
+
+    #[test]
+    fn giving_back_tells_how_far_it_is_in_rows_and_bytes() {
+        with_pair(ROWS, |pair, _| {
+            std::fs::remove_file(&pair.source).unwrap();
+            let seen = RefCell::new(Vec::new());
+            let cancel = CancellationToken::new();
+            let progress = |progress: Progress| seen.borrow_mut().push(progress);
+            let now = jiff::Timestamp::now();
+            let work =
+                Work { generation: Generation(1), verify: false, cancel: &cancel, progress: &progress, now };
+            let moved = restore(pair, &work).unwrap().moved;
+            assert_eq!((moved.items_written, moved.batches), (3_000, 1));
+            let seen = seen.into_inner();
+            let bytes = std::fs::metadata(&pair.standby).unwrap().len();
+            assert!(seen.len() > 1);
+            for told in &seen {
+                assert_eq!((told.items_total, told.bytes_total), (Some(3_000), Some(bytes)));
+                assert_eq!(told.items_done, 3_000 * told.bytes_done / bytes);
+            }
+            assert_eq!(seen.last().unwrap().bytes_done, bytes);
+        });
+    }
+
+    #[test]
+    fn a_damaged_standby_matters_only_where_the_store_is_gone() {
+        with_pair(ROWS, |pair, _| {
+            use std::os::unix::fs::FileExt;
+            let file = std::fs::File::options().write(true).open(&pair.standby).unwrap();
+            file.write_at(&[0xff; 3_996], 100).unwrap();
+            assert_eq!(lost(pair).unwrap(), None);
+            std::fs::remove_file(&pair.source).unwrap();
+            assert_eq!(lost(pair).unwrap_err().kind, ErrorKind::Corrupt);
+        });
+    }
+}

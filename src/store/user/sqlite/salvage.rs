@@ -321,4 +321,10 @@ mod tests {
                     .all(|name| matches!(&name[0], Datum::Text(t) if t.as_slice() > b"m".as_slice()))
         );
     }
+
+    #[test]
+    fn where_no_row_was_read_numbers_on_both_sides_of_zero_are_sought() {
+        let sought: Vec<Datum> = targets(&Span::default()).into_iter().flatten().collect();
+        assert!(sought.contains(&Datum::Integer(8)) && sought.contains(&Datum::Integer(-8)));
+    }
 }

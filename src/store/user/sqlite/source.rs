@@ -631,6 +631,7 @@ mod tests {
             let keys: Vec<Row> = (1..=20).map(|id| vec![Datum::Integer(id)]).collect();
             let batch = source.rows_of(table, &keys, work).unwrap().unwrap();
             assert!((1..=9).contains(&batch.keys.len()), "{}", batch.keys.len());
+            assert!(batch.counts.iter().all(|count| *count == 1));
             let stretch = source.stretch(table, &Span::default(), Direction::Up, work).unwrap();
             assert!(stretch.ending == Ending::Full && (1..=9).contains(&stretch.rows.len()));
             let is_one_slice = |_| {
@@ -674,5 +675,46 @@ mod tests {
             let by_k = Table { key: vec!["k".to_owned()], ..table.clone() };
             assert!(interrupted.rows_of(&by_k, &[vec![Datum::Integer(1)]], work).is_err());
         });
+    }
+
+    #[test]
+    fn positions_behind_the_last_row_of_the_log_are_missing() {
+        with_source("CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT)", |source, work| {
+            source.connection.execute_batch("INSERT INTO t VALUES (3)").unwrap();
+            assert_eq!(
+                source.sequences(work).unwrap(),
+                [vec![Datum::Text(b"t".to_vec()), Datum::Integer(3)]]
+            );
+            let last = source.last_position(work).unwrap();
+            capture::write_barrier(source.connection, last + 5).unwrap();
+            let slice = source.changes(0, work).unwrap();
+            assert_eq!((slice.exhausted, slice.missing, slice.end), (true, 5, last + 5));
+        });
+    }
+
+    #[test]
+    fn one_state_is_held_in_sight_on_a_write_ahead_log_only() {
+        for (mode, is_held) in [("WAL", true), ("DELETE", false)] {
+            let schema = format!("PRAGMA journal_mode = {mode}; CREATE TABLE t (id INTEGER PRIMARY KEY)");
+            with_source(&schema, |source, work| {
+                let before = source.last_position(work).unwrap();
+                let held = source.hold(work).unwrap();
+                assert_eq!(held.is_some(), is_held);
+                Connection::open(source.path).unwrap().execute_batch("INSERT INTO t VALUES (1)").unwrap();
+                assert_eq!(source.last_position(work).unwrap() == before, is_held);
+                drop(held);
+                assert_eq!(source.last_position(work).unwrap(), before + 1);
+            });
+        }
+    }
+
+    #[test]
+    fn only_damage_of_the_log_is_damage_of_the_log() {
+        let error = |kind| Error::new(kind, "It failed.", "Try again.");
+        assert!(is_log_damage(&of_the_log(error(ErrorKind::Corrupt))));
+        assert!(!is_log_damage(&error(ErrorKind::Corrupt).at("table", "users")));
+        assert!(!is_log_damage(&error(ErrorKind::Corrupt)));
+        assert!(!is_log_damage(&of_the_log(error(ErrorKind::StoreBusy))));
+        assert!(!is_log_damage(&error(ErrorKind::StoreBusy).at("table", LOG)));
     }
 }

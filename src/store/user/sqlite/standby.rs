@@ -284,3 +284,43 @@ pub(super) fn quarantine(
     connection.execute(&sql, params_from_iter([&name, &reason].into_iter().chain(key)))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{empty_standby, with_source};
+    use super::*;
+
+    #[test]
+    fn what_is_no_database_is_left_alone_and_a_locked_one_is_busy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("standby.sqlite");
+        std::fs::write(&path, "a letter to somebody, and not at all a database".repeat(100)).unwrap();
+        assert!(matches!(examine(&path), Ok(Found::Foreign)));
+        std::fs::remove_file(&path).unwrap();
+        let owner = Connection::open(&path).unwrap();
+        owner.execute_batch("CREATE TABLE t (v); BEGIN EXCLUSIVE").unwrap();
+        assert_eq!(examine(&path).err().unwrap().kind, ErrorKind::StoreBusy);
+        drop(owner);
+        assert!(matches!(examine(&path), Ok(Found::Foreign)));
+    }
+
+    #[test]
+    fn what_could_not_be_copied_is_remembered_until_it_is_tried_again() {
+        with_source("CREATE TABLE t (id INTEGER PRIMARY KEY)", |source, _| {
+            let standby = empty_standby(source);
+            let table = source.capture.schema.table("t").unwrap();
+            assert!(!has_quarantined(&standby).unwrap());
+            mark_damaged(&standby, table).unwrap();
+            assert!(has_quarantined(&standby).unwrap());
+            assert_eq!(take_damaged(&standby).unwrap(), BTreeSet::from(["t".to_owned()]));
+            assert_eq!(take_damaged(&standby).unwrap(), BTreeSet::new());
+            quarantine(&standby, table, &[Datum::Integer(7)], "refused").unwrap();
+            mark_damaged(&standby, table).unwrap();
+            forget_quarantined(&standby, table).unwrap();
+            assert!(!has_quarantined(&standby).unwrap());
+            quarantine(&standby, table, &[Datum::Integer(7)], "refused").unwrap();
+            assert_eq!(take_quarantined(&standby, table).unwrap(), [[Datum::Integer(7)]]);
+            assert!(!has_quarantined(&standby).unwrap());
+        });
+    }
+}

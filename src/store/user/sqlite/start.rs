@@ -141,3 +141,28 @@ impl SqlitePair {
         .at("path", self.standby.display())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::super::testing::with_source;
+    use super::*;
+
+    #[test]
+    fn a_cursor_whose_token_is_unknown_is_behind_only_before_the_oldest_that_is_known() {
+        with_source("CREATE TABLE t (id INTEGER PRIMARY KEY)", |source, _| {
+            let store_id = source.capture.store_id;
+            let known = capture::write_barrier(source.connection, 5).unwrap();
+            let unknown = Uuid::new_v4();
+            let cursor = |position, token| Cursor { store_id, position, token };
+            let stands = |cursor: Cursor| standing(source.connection, Some(store_id), &cursor).unwrap();
+            assert!(matches!(stands(cursor(5, known)), Standing::Known));
+            assert!(matches!(stands(cursor(6, known)), Standing::Newer));
+            assert!(matches!(stands(cursor(5, unknown)), Standing::Newer));
+            assert!(matches!(stands(cursor(4, unknown)), Standing::Behind));
+            let foreign = Cursor { store_id: unknown, ..cursor(5, known) };
+            assert!(matches!(stands(foreign), Standing::Foreign));
+        });
+    }
+}

@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
-use super::pair::Run;
+use super::pair::{Run, SqlitePair};
 use super::source::Source;
 use super::{capture, standby};
 use crate::store::Generation;
 use crate::store::sqlite::OpenedFile;
-use crate::store::user::Work;
+use crate::store::user::{UserStorePair, Work};
 use crate::topology::{StoreUrl, UserStoreConfig};
 
 /// Work of the first owner, which nobody watches or cancels.
@@ -52,4 +52,18 @@ pub(super) fn empty_standby(source: &Source<'_>) -> Connection {
 pub(super) fn numbers(connection: &Connection, sql: &str) -> Vec<i64> {
     let mut statement = connection.prepare(sql).unwrap();
     statement.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap()
+}
+
+/// A pair whose standby holds everything, and the connection of its server.
+pub(super) fn with_pair(schema: &str, test: impl FnOnce(&SqlitePair, &Connection)) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = StoreUrl::Sqlite(folder.path().join("users.sqlite"));
+    let server = Connection::open(url.path()).unwrap();
+    server.execute_batch(schema).unwrap();
+    let config = UserStoreConfig { url, keys: Default::default(), exclude: Vec::new() };
+    let pair = SqlitePair::new(config, &folder.path().join("standby.sqlite"), 10);
+    with_work(|work| {
+        pair.synchronize(work).unwrap();
+    });
+    test(&pair, &server);
 }

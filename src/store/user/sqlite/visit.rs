@@ -121,4 +121,20 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn an_index_that_only_the_server_can_compare_is_not_visited() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.sqlite");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(
+                "CREATE TABLE t (v TEXT); INSERT INTO t VALUES ('a'), ('b'); CREATE INDEX i ON t (v);
+                 PRAGMA writable_schema = ON;
+                 UPDATE sqlite_schema SET sql = 'CREATE INDEX i ON t (v COLLATE theirs)' WHERE name = 'i'",
+            )
+            .unwrap();
+        let rows = count_rows(&Connection::open(&path).unwrap()).unwrap();
+        assert_eq!(rows["t"], 2);
+    }
 }

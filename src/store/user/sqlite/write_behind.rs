@@ -124,3 +124,43 @@ fn give_away(file: &File, window: &Range<u64>) {
         let _ = rustix::fs::fadvise(file, window.start, Some(length), Advice::DontNeed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_windows_are_handed_over_but_not_what_the_writer_may_hold_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut behind = WriteBehind::create(&folder.path().join("new/users.sqlite")).unwrap();
+        let mut asked = |length| {
+            behind.file.set_len(length).unwrap();
+            behind.advance().unwrap();
+            behind.asked
+        };
+        assert_eq!(asked(HELD_BACK + WINDOW - 1), 0);
+        assert_eq!(asked(HELD_BACK + WINDOW), WINDOW);
+        assert_eq!(asked(HELD_BACK + 2 * WINDOW - 1), WINDOW);
+        assert_eq!(asked(HELD_BACK + 3 * WINDOW), 3 * WINDOW);
+        behind.finish().unwrap();
+    }
+
+    #[test]
+    fn the_thread_has_closed_its_handle_when_the_file_is_finished_or_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        for is_finished in [true, false] {
+            let mut behind = WriteBehind::create(&folder.path().join("users.sqlite")).unwrap();
+            let file = Arc::clone(&behind.file);
+            for windows in 1..=200 {
+                behind.file.set_len(HELD_BACK + windows * WINDOW).unwrap();
+                behind.advance().unwrap();
+            }
+            if is_finished {
+                behind.finish().unwrap();
+            } else {
+                drop(behind);
+            }
+            assert_eq!(Arc::strong_count(&file), 1);
+        }
+    }
+}
