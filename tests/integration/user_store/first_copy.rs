@@ -115,6 +115,38 @@ fn a_writer_on_a_write_ahead_log_never_makes_the_copy_begin_again() {
 }
 
 #[test]
+fn a_copy_row_by_row_takes_over_the_settings_of_its_source_and_counts_its_batches() {
+    let pair = Pair::new(
+        "PRAGMA encoding = 'UTF-16le'; PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL;
+         PRAGMA user_version = 7; PRAGMA application_id = 9;
+         CREATE TABLE few (id INTEGER PRIMARY KEY); INSERT INTO few VALUES (1);
+         CREATE TABLE many (id INTEGER PRIMARY KEY, bytes);
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)
+             INSERT INTO many SELECT i, zeroblob(5000) FROM n",
+    );
+    let outcome = watched(&pair, 1, |progress, _| {
+        if progress.activity == "Copying pages" {
+            pair.server.execute_batch("UPDATE few SET id = id + 1").unwrap();
+        }
+    })
+    .unwrap();
+    // Three pieces of the long table and one of the short one; what was written meanwhile is no more than one.
+    assert!(outcome.moved.batches >= 4, "{outcome:?}");
+    let standby = Connection::open(pair.standby()).unwrap();
+    for (name, value) in [
+        ("encoding", "UTF-16le"),
+        ("page_size", "8192"),
+        ("auto_vacuum", "2"),
+        ("user_version", "7"),
+        ("application_id", "9"),
+    ] {
+        let sql = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}");
+        assert_eq!(standby.query_row(&sql, [], |row| row.get::<_, String>(0)).unwrap(), value, "{name}");
+    }
+    assert_eq!(dump(&pair.source()), dump(&pair.standby()));
+}
+
+#[test]
 fn a_busy_writer_on_a_rollback_journal_is_copied_row_by_row() {
     let pair = Pair::new(ACCOUNTS);
     let seen = Mutex::new(Vec::new());

@@ -428,3 +428,65 @@ fn source_too_busy(path: &Path) -> Error {
         "Run the command again when the server is less busy, or raise MaxBatchesPerUserStoreSync.",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::super::testing::{with_pair, with_work};
+    use super::*;
+    use crate::store::Generation;
+
+    /// A run whose server changes the schema whenever the run says how far it is, up to a number of times.
+    fn beside_an_upgrade(pair: &SqlitePair, server: &Connection, changes: u32) -> (u32, Result<PairOutcome>) {
+        let made = Cell::new(0);
+        let progress = |_| {
+            if made.get() < changes {
+                made.set(made.get() + 1);
+                let sql = format!("CREATE TABLE IF NOT EXISTS more_{} (id INTEGER PRIMARY KEY)", made.get());
+                server.execute_batch(&sql).unwrap();
+            }
+        };
+        let cancel = CancellationToken::new();
+        let now = jiff::Timestamp::now();
+        let work =
+            Work { generation: Generation(1), verify: false, cancel: &cancel, progress: &progress, now };
+        let done = pair.synchronize(&work);
+        (made.get(), done)
+    }
+
+    #[test]
+    fn a_run_whose_schema_changes_begins_again_but_not_for_ever() {
+        with_pair("CREATE TABLE t (id INTEGER PRIMARY KEY)", |pair, server| {
+            // Between two tables that are copied whole the schema is looked at again.
+            server
+                .execute_batch(
+                    "CREATE TABLE u (id INTEGER PRIMARY KEY); CREATE TABLE v (id INTEGER PRIMARY KEY)",
+                )
+                .unwrap();
+            let (attempts, done) = beside_an_upgrade(pair, server, 20);
+            assert_eq!((attempts, done.unwrap_err().kind), (SCHEMA_ATTEMPTS, ErrorKind::SourceTooBusy));
+            let (_, done) = beside_an_upgrade(pair, server, 2);
+            assert!(done.is_ok(), "{done:?}");
+        });
+    }
+
+    #[test]
+    fn a_run_says_how_much_it_replayed_and_copied() {
+        with_pair("CREATE TABLE t (id INTEGER PRIMARY KEY)", |pair, server| {
+            with_work(|work| {
+                assert_eq!(pair.synchronize(work).unwrap().details, Vec::<String>::new());
+                server.execute_batch("INSERT INTO t VALUES (1), (2)").unwrap();
+                let outcome = pair.synchronize(work).unwrap();
+                assert_eq!(outcome.details, ["Replayed 2 changes up to position 3."]);
+                assert_eq!((outcome.moved.items_written, outcome.moved.batches), (2, 1));
+                std::fs::remove_file(&pair.standby).unwrap();
+                let outcome = pair.synchronize(work).unwrap();
+                let bytes = std::fs::metadata(&pair.source).unwrap().len();
+                let moved = crate::report::Moved { items_written: 2, items_deleted: 0, bytes, batches: 1 };
+                assert_eq!(outcome.moved, moved);
+                assert!(!outcome.details.iter().any(|line| line.starts_with("Replayed")), "{outcome:?}");
+            });
+        });
+    }
+}
