@@ -1,7 +1,6 @@
 //! An open file that knows whether it changes.
 
 use std::fs::File;
-use std::io::Read;
 
 use rustix::fs::{Advice, SeekFrom, Stat};
 use rustix::io::Errno;
@@ -43,19 +42,10 @@ impl ContentReader for FileReader<'_> {
         let solid = usize::try_from(self.solid.saturating_sub(self.position)).unwrap_or(usize::MAX);
         let length = if solid == 0 { buffer.len() } else { solid.min(buffer.len()) };
         let buffer = buffer.get_mut(..length).unwrap_or_default();
-        loop {
-            match self.file.read(buffer) {
-                Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(cause) => {
-                    let cause = Errno::from_io_error(&cause).unwrap_or(Errno::IO);
-                    return Err(reading(self.store, &self.path, cause));
-                }
-                Ok(count) => {
-                    self.position = self.position.saturating_add(count as u64);
-                    return Ok(count);
-                }
-            }
-        }
+        let count = rustix::io::retry_on_intr(|| rustix::io::read(&self.file, &mut *buffer))
+            .map_err(|cause| reading(self.store, &self.path, cause))?;
+        self.position = self.position.saturating_add(count as u64);
+        Ok(count)
     }
 
     fn skip_hole(&mut self) -> ObjectResult<u64> {
@@ -71,8 +61,7 @@ impl ContentReader for FileReader<'_> {
             // The file system does not know; then everything is read.
             Err(_) => start,
         };
-        let solid = seek(SeekFrom::Hole(data)).ok().filter(|hole| *hole > data);
-        self.solid = solid.unwrap_or(u64::MAX);
+        self.solid = seek(SeekFrom::Hole(data)).unwrap_or(u64::MAX);
         seek(SeekFrom::Start(data)).map_err(|cause| reading(self.store, &self.path, cause))?;
         self.position = data;
         Ok(data.saturating_sub(start))
