@@ -318,3 +318,35 @@ impl Drop for StagedFile<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use rustix::fs::MemfdFlags;
+
+    use super::*;
+    use crate::store::content::ContentStore;
+
+    #[test]
+    fn what_is_kept_is_read_and_written_where_the_kernel_does_not_copy_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FolderStore::new(folder.path().join("store"), Vec::new());
+        store.create().unwrap();
+        let content: Vec<u8> =
+            (0..5 << 18).flat_map(|number: u32| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        // On a file system of its own.
+        let mut earlier = File::from(rustix::fs::memfd_create("earlier", MemfdFlags::CLOEXEC).unwrap());
+        earlier.write_all(&content).unwrap();
+        let mut staged = Box::new(StagedFile::over(&store, earlier).unwrap());
+        for block in content.chunks(1 << 20) {
+            assert!(staged.keep(block).unwrap());
+        }
+        staged.seal(Attributes { mtime_ns: 1, mode: 0o600, owner: None }).unwrap();
+        let path = ContentPath::root().join(b"f").unwrap();
+        assert!(staged.publish(&path, true).unwrap());
+        let mut copied = Vec::new();
+        File::open(folder.path().join("store/f")).unwrap().read_to_end(&mut copied).unwrap();
+        assert!(copied == content);
+    }
+}
