@@ -134,3 +134,26 @@ fn value(file: impl AsFd, name: &[u8]) -> Result<Box<[u8]>, Errno> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_one_host_does_not_travel() {
+        for name in [&b"user.a"[..], b"user.", ACCESS_LIST, DEFAULT_ACCESS_LIST] {
+            assert!(travels(name), "{name:?}");
+        }
+        for name in [&b"trusted.a"[..], b"security.capability", b"system.posix_acl", b""] {
+            assert!(!travels(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_does_not_fit_is_told_and_another_attribute_that_does_not_is_an_error() {
+        let file = tempfile::tempfile().unwrap();
+        let of = |name: &[u8]| Extended([(name.into(), b"no list".as_slice().into())].into());
+        assert_eq!(set_extended(&file, &of(ACCESS_LIST)), Ok(false));
+        assert_eq!(set_extended(&file, &of(b"user.")), Err(Errno::INVAL));
+    }
+}

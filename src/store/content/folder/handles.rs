@@ -86,9 +86,12 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH
 /// Whether this kernel is older than `openat2`.
 static IS_OLD_KERNEL: AtomicBool = AtomicBool::new(false);
 
+/// However something is opened, no link is followed, and no other program inherits it.
+const ALWAYS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+
 /// Opens what exists in a folder under a single name.
 pub(super) fn open_beneath(folder: &OwnedFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = flags | ALWAYS;
     if !IS_OLD_KERNEL.load(Ordering::Relaxed) {
         match rustix::fs::openat2(folder, name, flags, Mode::empty(), BENEATH) {
             Err(Errno::NOSYS) => IS_OLD_KERNEL.store(true, Ordering::Relaxed),
@@ -131,5 +134,29 @@ mod tests {
             assert!(matches!(open(&root, b"proc", flags), Err(Errno::XDEV)));
         }
         assert!(matches!(open_beneath(&handle, b"..", FOLDER), Err(Errno::XDEV)));
+    }
+    #[test]
+    fn handles_are_kept_until_they_are_forgotten_or_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        let inner = ContentPath::root().join(b"inner").unwrap();
+        let handles = Handles::new(root.clone());
+        let inode = |handle: Arc<OwnedFd>| rustix::fs::fstat(&*handle).unwrap().st_ino;
+        let inodes = || (inode(handles.root().unwrap()), inode(handles.folder(&inner).unwrap()));
+        std::fs::create_dir_all(root.join("inner")).unwrap();
+        let first = inodes();
+        std::fs::rename(root.join("inner"), root.join("other")).unwrap();
+        std::fs::create_dir(root.join("inner")).unwrap();
+        assert_eq!(inodes(), first);
+        handles.forget();
+        let second = inodes();
+        assert_eq!((second.0 == first.0, second.1 == first.1), (true, false));
+        std::fs::rename(&root, folder.path().join("other")).unwrap();
+        std::fs::create_dir_all(root.join("inner")).unwrap();
+        handles.forget();
+        assert_eq!(inodes(), second);
+        handles.close();
+        let third = inodes();
+        assert_eq!((third.0 == second.0, third.1 == second.1), (false, false));
     }
 }
