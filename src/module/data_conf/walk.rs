@@ -232,7 +232,7 @@ impl Comparison<'_, '_> {
 
     fn compare(&mut self, name: &[u8], meta: ObjectMeta, known: Option<IndexedObject>) -> Result<()> {
         // Files and links take each other's place at once, folders do not.
-        let is_folder = |kind| kind == ObjectKind::Folder;
+        let is_folder = |kind| matches!(kind, ObjectKind::Folder);
         let replaced = known.filter(|known| is_folder(known.meta.kind) != is_folder(meta.kind));
         if let Some(object) = replaced
             && object.meta.kind == ObjectKind::Folder
