@@ -18,7 +18,8 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Look {
     size: u64,
-    modified: (i64, i64),
+    /// Seconds and nanoseconds.
+    pub(super) modified: (i64, i64),
     changed: (i64, i64),
     inode: u64,
     device: u64,

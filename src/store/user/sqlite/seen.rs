@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -36,21 +37,40 @@ pub(super) fn is_as_left(standby: &Path, token: Uuid) -> bool {
 }
 
 /// Keeps what the standby looks like after a commit. Nobody else has written since the transaction whose
-/// `data_version` is given, or nothing is kept; and as long as the file's times could not tell, nobody can. What was
-/// committed is so in any case: a look that cannot be taken costs a comparison, no more.
+/// `data_version` is given, or nothing is kept. What was committed is so in any case: a look that cannot be taken costs
+/// a comparison, no more.
 pub(super) fn keep(connection: &Connection, standby: &Path, token: Uuid, version: i64) {
-    let Ok(held) = connection.unchecked_transaction() else { return };
-    if data_version(&held).is_ok_and(|now| now == version) {
+    let Ok(_held) = connection.unchecked_transaction() else { return };
+    if data_version(connection).is_ok_and(|now| now == version) {
         keep_published(standby, token);
-        std::thread::sleep(TICK);
     }
 }
 
 /// Keeps what a new standby looks like at its place.
 pub(super) fn keep_published(standby: &Path, token: Uuid) {
+    let is_apart = set_apart(standby);
     if let Some(kept) = Seen::now(standby, token).and_then(|seen| serde_json::to_vec(&seen).ok()) {
         let _ = std::fs::write(place(standby), kept);
     }
+    if !is_apart {
+        // As long as the clock has not moved on, a write would leave the same times.
+        std::thread::sleep(TICK);
+    }
+}
+
+/// Dates the file's last write back by the least there is, so that no later write can leave the same time, how coarse
+/// ever the clock; false where that cannot be. By its path: closing the file would take away the locks that this process
+/// holds on it.
+fn set_apart(standby: &Path) -> bool {
+    let Some((seconds, nanoseconds)) = Look::of(standby).map(|look| look.modified) else { return false };
+    let earlier = match nanoseconds {
+        0 => Timespec { tv_sec: seconds - 1, tv_nsec: 999_999_999 },
+        _ => Timespec { tv_sec: seconds, tv_nsec: nanoseconds - 1 },
+    };
+    let as_it_is = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let times = Timestamps { last_access: as_it_is, last_modification: earlier };
+    utimensat(CWD, standby, &times, AtFlags::empty()).is_ok()
+        && Look::of(standby).is_some_and(|look| look.modified < (seconds, nanoseconds))
 }
 
 /// Changes when another connection has written.
