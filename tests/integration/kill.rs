@@ -109,7 +109,7 @@ fn round(deployment: &Deployment, number: u32, delay: Duration, seed: u64) -> St
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| serve(&users, &share, journal, seed, &stop));
-        let _stops_also_on_failure = StopOnDrop(&stop);
+        let stop_at_end = StopOnDrop(&stop);
         let mut child = Child::backup(deployment, ATL);
         if !number.is_multiple_of(5) {
             child.wait_for("started");
@@ -123,7 +123,7 @@ fn round(deployment: &Deployment, number: u32, delay: Duration, seed: u64) -> St
         let is_done = matches!(outcome, Outcome::Succeeded | Outcome::SucceededWithWarnings);
         assert!(is_done, "round {number}: {:#?}", ended.report);
         assert_standby_whole(&standby);
-        stop.store(true, Ordering::Relaxed);
+        drop(stop_at_end);
         assert!(writer.join().unwrap() > 0);
         point
     })
@@ -179,12 +179,4 @@ fn fifty_kills_of_a_backup_with_writers_lose_nothing_and_leave_nothing() {
         }
     }
     assert!(interrupted > KILLS / 2, "only {interrupted} jobs were killed while they ran");
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

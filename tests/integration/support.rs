@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -482,5 +482,14 @@ impl Child {
     /// Waits for its end: whether everything was copied.
     pub fn end(mut self) -> bool {
         self.process.wait().unwrap().success()
+    }
+}
+
+/// Tells a thread to stop when it goes out of scope, so that a test that fails ends instead of waiting for that thread.
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -9,7 +9,6 @@ use cs_backup::report::Outcome;
 use fastrand::Rng;
 use serde_json::json;
 
-use super::StopOnDrop;
 use crate::support::*;
 
 const KILLS: u32 = 300;
@@ -61,7 +60,7 @@ fn round(deployment: &Deployment, delay: Duration, random: &mut Rng) -> String {
     let stop = AtomicBool::new(false);
     let mut changes = Rng::with_seed(random.u64(..));
     std::thread::scope(|scope| {
-        let _stops_also_on_failure = StopOnDrop(&stop);
+        let _stop_at_end = StopOnDrop(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 change(&share, &mut changes);

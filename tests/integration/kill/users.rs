@@ -99,13 +99,13 @@ fn five_hundred_kills_beside_writers_of_every_kind_lose_no_row() {
         first.query_row(&format!("PRAGMA journal_mode = {journal}"), [], |_| Ok(())).unwrap();
         let (quiet, stop) = (RwLock::new(()), AtomicBool::new(false));
         let rounds = std::thread::scope(|scope| {
-            let _stops_also_on_failure = StopOnDrop(&stop);
+            let stop_at_end = StopOnDrop(&stop);
             let writers = STYLES.map(|style| {
                 let (users, quiet, stop, seed) = (&users, &quiet, &stop, random.u64(..));
                 scope.spawn(move || write(users, style, seed, quiet, stop))
             });
             let rounds = kill_many(&deployment, &quiet, &mut random);
-            stop.store(true, Ordering::Relaxed);
+            drop(stop_at_end);
             for (writer, style) in writers.into_iter().zip(STYLES) {
                 let done = writer.join().unwrap();
                 assert!(

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
 use super::{Pair, USERS, dump};
-use crate::support::assert_rows_equal;
+use crate::support::{StopOnDrop, assert_rows_equal};
 
 /// A run that is watched: `watch` sees every progress, and may cancel.
 pub(super) fn watched(
@@ -70,8 +70,9 @@ fn beside_a_writer<R>(source: &Path, pause: Duration, work: impl FnOnce() -> R) 
             (writes, longest)
         });
         started.wait();
+        let stop_at_end = StopOnDrop(&stop);
         let result = work();
-        stop.store(true, Ordering::Relaxed);
+        drop(stop_at_end);
         let (writes, longest) = writer.join().unwrap();
         (result, writes, longest)
     })

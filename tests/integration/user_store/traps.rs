@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::{Pair, USERS, dump};
+use crate::support::StopOnDrop;
 
 #[test]
 fn a_row_replaced_through_another_unique_key_disappears_from_the_standby() {
@@ -129,14 +130,6 @@ fn deleting_everything_is_seen() {
     assert_eq!(pair.synchronize_and_compare().moved.items_deleted, 4);
 }
 
-struct StopOnDrop<'a>(&'a std::sync::atomic::AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn a_writer_during_the_copies_never_tears_them() {
     let pair = Pair::new(
@@ -167,7 +160,7 @@ fn a_writer_during_the_copies_never_tears_them() {
             }
             longest
         });
-        let _stops_also_on_failure = StopOnDrop(&stop);
+        let stop_at_end = StopOnDrop(&stop);
         for _ in 0..6 {
             pair.synchronize().unwrap();
             let total: i64 = Connection::open(pair.standby())
@@ -176,7 +169,7 @@ fn a_writer_during_the_copies_never_tears_them() {
                 .unwrap();
             assert_eq!(total, 4_000_000, "the standby holds half of a transaction");
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(stop_at_end);
         writer.join().unwrap()
     });
     eprintln!("the writer's longest transaction took {longest:?}");

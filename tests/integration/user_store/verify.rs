@@ -13,6 +13,7 @@ use rusqlite::config::DbConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::{Pair, USERS, dump, work};
+use crate::support::StopOnDrop;
 
 /// A table of every kind: with a rowid and with a key of its own, without rowids, and with keys from the topology that
 /// several rows share and that may be NULL.
@@ -137,15 +138,6 @@ fn a_quiet_pair_does_not_differ_and_changes_that_were_to_be_copied_are_no_differ
     assert_eq!(dump(&pair.source()), dump(&pair.standby()));
 }
 
-/// Ends a writer whether the test goes on or fails.
-struct Ending<'a>(&'a AtomicBool);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn a_server_that_writes_during_a_comparison_causes_no_repairs_and_no_torn_copy() {
     let pair = kinds();
@@ -177,7 +169,7 @@ fn a_server_that_writes_during_a_comparison_causes_no_repairs_and_no_torn_copy()
                 std::thread::sleep(std::time::Duration::from_millis(2));
             }
         });
-        let _end = Ending(&done);
+        let _stop_at_end = StopOnDrop(&done);
         for _ in 0..8 {
             let outcome = verify(&pair);
             assert_eq!(found(&outcome).differing, [], "{outcome:?}");

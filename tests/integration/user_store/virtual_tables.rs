@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::first_copy::watched;
 use super::{Pair, dump, rows, schema};
+use crate::support::StopOnDrop;
 
 const TABLES: &str = "
 CREATE TABLE docs (id INTEGER PRIMARY KEY, title, body);
@@ -237,6 +238,7 @@ fn beside_a_server_that_never_rests_virtual_tables_are_whole_or_named() {
                 std::thread::sleep(Duration::from_millis(2));
             }
         });
+        let _stop_at_end = StopOnDrop(&stop);
         for _ in 0..12 {
             let outcome = pair.synchronize();
             searches(&pair.standby());
@@ -259,7 +261,6 @@ fn beside_a_server_that_never_rests_virtual_tables_are_whole_or_named() {
                 Err(error) => assert_eq!(error.kind, ErrorKind::SourceTooBusy),
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     let outcome = pair.synchronize_and_compare();
     assert!(outcome.quarantined.is_empty(), "{outcome:?}");

@@ -1,5 +1,6 @@
 //! Trees that are changed behind a cycle's back, to lead it out of its store.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -18,9 +19,12 @@ fn while_exchanging<R>(a: &Path, b: &Path, work: impl FnOnce() -> R) -> R {
             }
             times
         });
-        let done = work();
+        // A failure is passed on only when the other thread has ended, for which the scope waits.
+        let done = catch_unwind(AssertUnwindSafe(work));
         stop.store(true, Ordering::Relaxed);
-        assert!(exchanging.join().unwrap() > 100, "hardly anything was exchanged");
+        let times = exchanging.join().unwrap();
+        let done = done.unwrap_or_else(|failure| resume_unwind(failure));
+        assert!(times > 100, "hardly anything was exchanged");
         done
     })
 }
