@@ -6,44 +6,55 @@ function ConvertTo-CsbObject {
         $row['PSTypeName'] = $TypeName
         foreach ($name in $script:LeadingProperties[$TypeName]) { $row[$name] = $null }
     }
-    foreach ($field in $Document.PSObject.Properties) {
-        $property = $script:PropertyOfField[$field.Name]
+    # A document may have a field that is called like a property of dictionaries; a method is never mistaken for one.
+    foreach ($field in $Document.GetEnumerator()) {
+        $property = $script:PropertyOfField[$field.Key]
         if (-not $property) {
-            $name = $field.Name.Substring(0, 1).ToUpperInvariant() + $field.Name.Substring(1)
-            $property = @{ Name = $name; Kind = '' }
-            if ($name -clike '?*Ms') {
-                $property = @{ Name = $name.Substring(0, $name.Length - 2); Kind = 'Duration' }
-            } elseif ($name -clike '*Kb') {
-                $property.Name = $name.Substring(0, $name.Length - 2) + 'KB'
-            } elseif ($name -clike '?*At' -or $name -ceq 'LastSuccess') {
-                $property.Kind = 'Date'
-            }
-            $script:PropertyOfField[$field.Name] = $property
+            $property = Get-CsbProperty $field.Key
+            $script:PropertyOfField[$field.Key] = $property
         }
         $value = $field.Value
-        if ($property.Kind -eq 'Duration') {
-            if ($null -ne $value) { $value = [timespan]::FromMilliseconds([double] $value) }
-        } elseif ($property.Kind -eq 'Date') {
+        if ($null -eq $value) {
+            # A date or a span that is not known stays so.
+        } elseif ($property['Kind'] -eq 'Duration') {
+            $value = [timespan]::FromMilliseconds([double] $value)
+        } elseif ($property['Kind'] -eq 'Date') {
             $value = ConvertTo-CsbDate $value
-        } elseif ($value -is [System.Management.Automation.PSCustomObject]) {
+        } elseif ($value -is [System.Collections.IDictionary]) {
             $value = ConvertTo-CsbObject $value
         } elseif ($value -is [array]) {
-            $element = [string] $script:ElementTypes[$property.Name]
-            $items = New-Object object[] $value.Length
-            for ($index = 0; $index -lt $value.Length; $index++) {
+            $element = $script:ElementTypes[$property['Name']]
+            $items = [object[]]::new($value.Length)
+            for ($index = 0; $index -lt $items.Length; $index++) {
                 $item = $value[$index]
-                if ($item -is [System.Management.Automation.PSCustomObject]) { $item = ConvertTo-CsbObject $item $element }
+                if ($item -is [System.Collections.IDictionary]) { $item = ConvertTo-CsbObject $item $element }
                 $items[$index] = $item
             }
             $value = $items
         }
-        $row[$property.Name] = $value
+        $row[$property['Name']] = $value
     }
     [pscustomobject] $row
 }
 
+# What a field's name says of the property that it becomes.
+function Get-CsbProperty {
+    param([string] $Field)
+    $name = $Field.Substring(0, 1).ToUpperInvariant() + $Field.Substring(1)
+    $kind = ''
+    if ($name -clike '?*Ms') {
+        $name = $name.Substring(0, $name.Length - 2)
+        $kind = 'Duration'
+    } elseif ($name -clike '*Kb') {
+        $name = $name.Substring(0, $name.Length - 2) + 'KB'
+    } elseif ($name -clike '?*At' -or $name -ceq 'LastSuccess') {
+        $kind = 'Date'
+    }
+    @{ Name = $name; Kind = $kind }
+}
+
 # What is known of the names of fields, which come again in every row; a type that tells cases apart.
-$script:PropertyOfField = New-Object System.Collections.Specialized.OrderedDictionary
+$script:PropertyOfField = [System.Collections.Specialized.OrderedDictionary]::new()
 
 $script:ElementTypes = @{
     BackupModules = 'CsBackup.ModuleStatus'

@@ -1,10 +1,7 @@
 # Failures travel as error documents of docs/documents.md, not as exceptions: a caught exception would stay in $Error.
 function New-CsbFailure {
     param([string] $Kind, [string] $Message, [string] $Advice, [string[]] $Causes = @())
-    [pscustomobject] @{
-        kind = $Kind; message = $Message; advice = $Advice; retryable = $false
-        context = [pscustomobject] @{}; causes = $Causes
-    }
+    @{ kind = $Kind; message = $Message; advice = $Advice; retryable = $false; context = @{}; causes = $Causes }
 }
 
 function New-CsbErrorRecord {
@@ -15,20 +12,20 @@ function New-CsbErrorRecord {
     $inner = $null
     $causes = @(Get-CsbField $Failure 'causes' @())
     for ($index = $causes.Count - 1; $index -ge 0; $index--) {
-        $inner = New-Object System.Exception ([string] $causes[$index]), $inner
+        $inner = [System.Exception]::new([string] $causes[$index], $inner)
     }
-    $exception = New-Object System.InvalidOperationException $message, $inner
+    $exception = [System.InvalidOperationException]::new($message, $inner)
     $context = Get-CsbField $Failure 'context'
     if ($null -ne $context) {
-        foreach ($property in $context.PSObject.Properties) { $exception.Data[$property.Name] = [string] $property.Value }
+        foreach ($field in $context.GetEnumerator()) { $exception.Data[$field.Key] = [string] $field.Value }
     }
     $category = [System.Management.Automation.ErrorCategory]::NotSpecified
     if ($script:ErrorCategories.ContainsKey($kind)) { $category = $script:ErrorCategories[$kind] }
-    $record = New-Object System.Management.Automation.ErrorRecord $exception, $kind, $category, $Target
+    $record = [System.Management.Automation.ErrorRecord]::new($exception, $kind, $category, $Target)
     # Windows PowerShell does not show the recommended action.
     $text = $message
-    if ($advice -and $PSVersionTable.PSVersion.Major -lt 6) { $text = "$message $advice" }
-    $record.ErrorDetails = New-Object System.Management.Automation.ErrorDetails $text
+    if ($advice -and $script:IsDesktop) { $text = "$message $advice" }
+    $record.ErrorDetails = [System.Management.Automation.ErrorDetails]::new($text)
     if ($advice) { $record.ErrorDetails.RecommendedAction = $advice }
     $record
 }

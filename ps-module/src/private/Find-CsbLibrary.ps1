@@ -1,7 +1,6 @@
 # Returns @{ Value = path; Failure }.
 function Find-CsbLibrary {
     param([string] $ModuleFolder)
-    $runtime = Get-CsbRuntime
     if ($env:CSBACKUP_LIBRARY) {
         if ([System.IO.File]::Exists($env:CSBACKUP_LIBRARY)) {
             return @{ Value = [System.IO.Path]::GetFullPath($env:CSBACKUP_LIBRARY); Failure = $null }
@@ -9,16 +8,20 @@ function Find-CsbLibrary {
         $message = Get-CsbText 'LibraryVariableWrong' $env:CSBACKUP_LIBRARY
         return @{ Value = $null; Failure = New-CsbFailure 'LibraryMissing' $message (Get-CsbText 'LibraryVariableAdvice') }
     }
+    $runtime = Get-CsbRuntime
     $runtimes = [System.IO.Path]::Combine($ModuleFolder, 'runtimes')
     $packaged = [System.IO.Path]::Combine($runtimes, $runtime.Rid, 'native', $runtime.FileName)
     if ([System.IO.File]::Exists($packaged)) { return @{ Value = $packaged; Failure = $null } }
     $target = [System.IO.Path]::GetFullPath([System.IO.Path]::Combine($ModuleFolder, '..', 'target'))
     $newest = $null
     foreach ($build in 'release', 'debug') {
-        $candidate = New-Object System.IO.FileInfo ([System.IO.Path]::Combine($target, $build, $runtime.FileName))
-        if ($candidate.Exists -and ($null -eq $newest -or $candidate.LastWriteTimeUtc -gt $newest.LastWriteTimeUtc)) { $newest = $candidate }
+        $candidate = [System.IO.Path]::Combine($target, $build, $runtime.FileName)
+        if (-not [System.IO.File]::Exists($candidate)) { continue }
+        if (-not $newest -or [System.IO.File]::GetLastWriteTimeUtc($candidate) -gt [System.IO.File]::GetLastWriteTimeUtc($newest)) {
+            $newest = $candidate
+        }
     }
-    if ($newest) { return @{ Value = $newest.FullName; Failure = $null } }
+    if ($newest) { return @{ Value = $newest; Failure = $null } }
 
     $present = @()
     if ([System.IO.Directory]::Exists($runtimes)) {
@@ -32,21 +35,21 @@ function Find-CsbLibrary {
 }
 
 function Get-CsbRuntime {
-    $architecture = 'x64'
-    if ([System.IntPtr]::Size -eq 4) { $architecture = 'x86' }
-    $system = 'win'
-    $fileName = 'cs_backup.dll'
+    $system, $fileName = 'win', 'cs_backup.dll'
+    # Windows PowerShell has neither variable.
+    if (-not $script:IsDesktop -and $IsLinux) {
+        $system, $fileName = 'linux', 'libcs_backup.so'
+    } elseif (-not $script:IsDesktop -and $IsMacOS) {
+        $system, $fileName = 'osx', 'libcs_backup.dylib'
+    }
     # .NET Framework before 4.7.1 lacks the type; it runs on Windows and Intel only.
     $information = 'System.Runtime.InteropServices.RuntimeInformation' -as [type]
-    if ($information) { $architecture = $information::ProcessArchitecture.ToString().ToLowerInvariant() }
-    # Windows PowerShell has neither variable.
-    $variables = $ExecutionContext.SessionState.PSVariable
-    if ($variables.GetValue('IsLinux')) {
-        $system = 'linux'
-        $fileName = 'libcs_backup.so'
-    } elseif ($variables.GetValue('IsMacOS')) {
-        $system = 'osx'
-        $fileName = 'libcs_backup.dylib'
+    if ($information) {
+        $architecture = ([string] $information::ProcessArchitecture).ToLowerInvariant()
+    } elseif ([System.IntPtr]::Size -eq 4) {
+        $architecture = 'x86'
+    } else {
+        $architecture = 'x64'
     }
     @{ Rid = "$system-$architecture"; FileName = $fileName }
 }

@@ -2,7 +2,7 @@
 function Get-CsbField {
     param([AllowNull()] $Document, [string] $Name, $Default = $null)
     if ($null -eq $Document) { return $Default }
-    $property = $Document.PSObject.Properties[$Name]
-    if ($null -eq $property -or $null -eq $property.Value) { return $Default }
-    $property.Value
+    $value = $Document[$Name]
+    if ($null -eq $value) { return $Default }
+    $value
 }

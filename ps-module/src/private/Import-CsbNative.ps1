@@ -1,21 +1,47 @@
-# Emits the P/Invoke type for the library at its absolute path: no compiler, 10 ms, both editions.
-# A type cannot be unloaded, so every runspace and every re-import of this process shares it through the AppDomain.
+# The library is found, and its functions are declared, when the module is imported; it is loaded by the first command
+# that needs it. What was not there then, or where $env:CSBACKUP_LIBRARY names another one, is looked for again.
 # Returns @{ Value = @{ Type; File }; Failure }.
 function Import-CsbNative {
     if ($script:Native) { return @{ Value = $script:Native; Failure = $null } }
+    $native = $script:Declared
+    if (-not $native -or $native.Variable -cne $env:CSBACKUP_LIBRARY) {
+        $found = Find-CsbLibrary $script:ModuleFolder
+        if ($found.Failure) { return $found }
+        $native = @{ Type = Get-CsbNativeType $found.Value; File = $found.Value }
+    }
+    $failure = Test-CsbNativeType $native.Type $native.File
+    if ($failure) {
+        # Another library may lie there at the next try.
+        $script:Declared = $null
+        [System.AppDomain]::CurrentDomain.SetData((Get-CsbNativeSlot $native.File), $null)
+        return @{ Value = $null; Failure = $failure }
+    }
+    $script:Native = $native
+    @{ Value = $native; Failure = $null }
+}
+
+function Initialize-CsbNative {
     $found = Find-CsbLibrary $script:ModuleFolder
-    if ($found.Failure) { return $found }
-    $file = $found.Value
-    $slot = "CsBackup.Native|$script:AbiVersion|$file"
+    if ($found.Failure) { return }
+    $script:Declared = @{ Type = Get-CsbNativeType $found.Value; File = $found.Value; Variable = $env:CSBACKUP_LIBRARY }
+}
+
+# The P/Invoke type for the library at its absolute path: emitted without a compiler, in both editions.
+# A type cannot be unloaded, so every runspace and every re-import of this process shares it through the AppDomain.
+function Get-CsbNativeType {
+    param([string] $File)
+    $slot = Get-CsbNativeSlot $File
     $type = [System.AppDomain]::CurrentDomain.GetData($slot)
     if (-not $type) {
-        $type = New-CsbNativeType $file
-        $failure = Test-CsbNativeType $type $file
-        if ($failure) { return @{ Value = $null; Failure = $failure } }
+        $type = New-CsbNativeType $File
         [System.AppDomain]::CurrentDomain.SetData($slot, $type)
     }
-    $script:Native = @{ Type = $type; File = $file }
-    @{ Value = $script:Native; Failure = $null }
+    $type
+}
+
+function Get-CsbNativeSlot {
+    param([string] $File)
+    "CsBackup.Native|$script:AbiVersion|$File"
 }
 
 function New-CsbNativeType {
@@ -23,41 +49,32 @@ function New-CsbNativeType {
     $name = [System.Reflection.AssemblyName]::new('CsBackup.Native')
     $assembly = [System.Reflection.Emit.AssemblyBuilder]::DefineDynamicAssembly($name, 'Run')
     $builder = $assembly.DefineDynamicModule('CsBackup.Native').DefineType('CsBackup.Native', 'Public, Class, Sealed, Abstract')
-    $pointer = [System.IntPtr]
-    $types = @{
-        void = [void]; int = [int]; uint = [uint32]; ulong = [uint64]; pointer = $pointer; text = [byte[]]
-        out = $pointer.MakeByRefType(); number = [uint64].MakeByRefType()
-    }
-    $functions = @(
-        'uint csb_abi_version'
-        'pointer csb_version'
-        'pointer csb_status_name int'
-        'int csb_service_open text out out'
-        'int csb_service_request pointer text out out'
-        'int csb_service_shutdown pointer uint out'
-        'void csb_service_free pointer'
-        'int csb_backup_start pointer text number out'
-        'int csb_sync_start pointer text number out'
-        'int csb_job_poll pointer ulong ulong uint out out'
-        'int csb_job_cancel pointer ulong out'
-        'int csb_job_report pointer ulong int out out'
-        'int csb_job_release pointer ulong out'
-        'void csb_string_free pointer'
-    )
-    foreach ($function in $functions) { Add-CsbNativeMethod $builder $function $types $File }
+    $pointer, $text, $int, $uint, $ulong = [System.IntPtr], [byte[]], [int], [uint32], [uint64]
+    $out, $number = $pointer.MakeByRefType(), $ulong.MakeByRefType()
+    Add-CsbNativeMethod $builder $File csb_abi_version $uint
+    Add-CsbNativeMethod $builder $File csb_version $pointer
+    Add-CsbNativeMethod $builder $File csb_status_name $pointer $int
+    Add-CsbNativeMethod $builder $File csb_service_open $int $text, $out, $out
+    Add-CsbNativeMethod $builder $File csb_service_request $int $pointer, $text, $out, $out
+    Add-CsbNativeMethod $builder $File csb_service_shutdown $int $pointer, $uint, $out
+    Add-CsbNativeMethod $builder $File csb_service_free ([void]) $pointer
+    Add-CsbNativeMethod $builder $File csb_backup_start $int $pointer, $text, $number, $out
+    Add-CsbNativeMethod $builder $File csb_sync_start $int $pointer, $text, $number, $out
+    Add-CsbNativeMethod $builder $File csb_job_poll $int $pointer, $ulong, $ulong, $uint, $out, $out
+    Add-CsbNativeMethod $builder $File csb_job_cancel $int $pointer, $ulong, $out
+    Add-CsbNativeMethod $builder $File csb_job_report $int $pointer, $ulong, $int, $out, $out
+    Add-CsbNativeMethod $builder $File csb_job_release $int $pointer, $ulong, $out
+    Add-CsbNativeMethod $builder $File csb_string_free ([void]) $pointer
     # .NET Framework cannot read a UTF-8 string at a pointer, so its length is asked for.
-    if ($PSVersionTable.PSVersion.Major -lt 6) { Add-CsbNativeMethod $builder 'int lstrlenA pointer' $types 'kernel32.dll' }
+    if ($script:IsDesktop) { Add-CsbNativeMethod $builder kernel32.dll lstrlenA $int $pointer }
     $builder.CreateType()
 }
 
-# $Function is its result, its name and its parameters. Enumerations are given by name: a call with a value type in its
-# signature costs 20 ms the first time.
+# Enumerations are given by name: a call with a value type in its signature costs 20 ms the first time.
 function Add-CsbNativeMethod {
-    param($Builder, [string] $Function, [hashtable] $Types, [string] $File)
-    $result, $name, $names = $Function.Split(' ')
-    $parameters = [type[]] @(foreach ($type in $names) { $Types[$type] })
+    param($Builder, [string] $File, [string] $Name, [type] $Result, [type[]] $Parameters = @())
     $method = $Builder.DefinePInvokeMethod(
-        $name, $File, $name, 'Public, Static, PinvokeImpl', 'Standard', $Types[$result], $parameters, 'Cdecl', 'Ansi')
+        $Name, $File, $Name, 'Public, Static, PinvokeImpl', 'Standard', $Result, $Parameters, 'Cdecl', 'Ansi')
     $method.SetImplementationFlags('PreserveSig')
 }
 
@@ -67,8 +84,7 @@ function Test-CsbNativeType {
     $found = 0
     try {
         # .NET forgets why a library named by an emitted type cannot be loaded, so it is asked beforehand where it can say.
-        $loader = 'System.Runtime.InteropServices.NativeLibrary' -as [type]
-        if ($loader) { [void] $loader::Load($File) }
+        if (-not $script:IsDesktop) { [void] [System.Runtime.InteropServices.NativeLibrary]::Load($File) }
         $found = $Type::csb_abi_version()
     } catch {
         # The loader's own words are the last line.

@@ -2,12 +2,13 @@
 # and scripts that begin with $ErrorActionPreference = 'Stop' rely on it.
 function Import-CsbPreference {
     param($Cmdlet)
-    $bound = $Cmdlet.MyInvocation.BoundParameters
+    $theirs = $Cmdlet.SessionState.PSVariable
+    $ours = $ExecutionContext.SessionState.PSVariable
     foreach ($name in $script:Preferences.Keys) {
-        if ($bound.ContainsKey($script:Preferences[$name])) { continue }
-        $value = $Cmdlet.SessionState.PSVariable.GetValue($name)
+        $value = $theirs.GetValue($name)
         # Mostly both see the same; looking is cheaper than setting.
-        if ($null -eq $value -or $value -eq $ExecutionContext.SessionState.PSVariable.GetValue($name)) { continue }
+        if ($null -eq $value -or [object]::Equals($value, $ours.GetValue($name))) { continue }
+        if ($Cmdlet.MyInvocation.BoundParameters.ContainsKey($script:Preferences[$name])) { continue }
         Set-Variable -Name $name -Value $value -Scope 1 -WhatIf:$false -Confirm:$false
     }
 }

@@ -18,7 +18,7 @@ function Connect-CsDeployment {
         if ([System.IO.Directory]::Exists($file)) { $file = [System.IO.Path]::Combine($file, 'deployment.toml') }
         $connection = Connect-CsbService $file
         if ($connection.Failure) { Write-CsbFailure $PSCmdlet $connection.Failure $file -Terminating }
-        if (-not $PassThru -and $VerbosePreference -eq 'SilentlyContinue') { return }
+        if (-not $PassThru -and -not $VerbosePreference) { return }
         $type = $connection.Value.Type
         $version = Read-CsbStaticText $type ($type::csb_version())
         Write-Verbose (Get-CsbText 'Connected' $file, $connection.Value.LibraryFile, $version)

@@ -225,8 +225,24 @@ foreach (`$name in 'text', 'version', 'processor', 'empty') {
     }
 
     It 'is not loaded by the import' {
-        $lines = Invoke-TestShell "[AppDomain]::CurrentDomain.GetAssemblies().FullName -like 'CsBackup.Native*'; 'end'"
-        $lines | Should -Be 'end'
+        $look = "@(Get-Content /proc/self/maps | Where-Object { `$_ -match 'cs_backup\.so' }).Count -gt 0"
+        $lines = Invoke-TestShell "$look; `$null = New-CsSampleDeployment '$TestDrive/loaded' -Users 1 -Files 1; $look"
+        $lines | Should -Be 'False', 'True'
+    }
+
+    It 'is looked for again where there was none at the import, or where another one is named since' {
+        $lines = Invoke-TestShell @"
+`$library = `$env:CSBACKUP_LIBRARY
+`$env:CSBACKUP_LIBRARY = '/nowhere/libcs_backup.so'
+Import-Module '$Manifest' -Force
+try { New-CsSampleDeployment '$TestDrive/again' -Users 1 -Files 1 } catch { `$_.FullyQualifiedErrorId }
+`$env:CSBACKUP_LIBRARY = `$library
+(New-CsSampleDeployment '$TestDrive/again' -Users 1 -Files 1).Users
+Import-Module '$Manifest' -Force
+`$env:CSBACKUP_LIBRARY = '/nowhere/libcs_backup.so'
+try { Connect-CsDeployment '$TestDrive/again' } catch { `$_.FullyQualifiedErrorId }
+"@
+        $lines | Should -Be 'LibraryMissing,New-CsSampleDeployment', '1', 'LibraryMissing,Connect-CsDeployment'
     }
 
     It 'is loaded once, however often the module is imported' {

@@ -81,7 +81,10 @@ Describe 'Backup jobs' {
             Start-Sleep -Milliseconds 20
         }
         # What another process says arrives later.
-        if ($_ -eq 'thread') { $background.Progress.Activity | Should -Contain "Backup-CsPool $Atl" }
+        if ($_ -eq 'thread') {
+            while (-not $background.Progress.Count -and [datetime]::Now -lt $limit) { Start-Sleep -Milliseconds 1 }
+            $background.Progress.Activity | Should -Contain "Backup-CsPool $Atl"
+        }
         Stop-Job $background
         $background.State | Should -Be 'Stopped'
         ($job | Wait-CsBackupJob -Timeout 10).State | Should -Be 'Cancelled'
