@@ -104,11 +104,12 @@ impl ManagementStore {
         if !path.exists() {
             return Ok(None);
         }
-        let is_blank = open(path, Access::Write).is_ok_and(|connection| {
+        let connection = open(path, Access::Write);
+        let is_blank = connection.as_ref().is_ok_and(|connection| {
             let count = "SELECT count(*) FROM sqlite_schema";
             connection.query_row(count, [], |row| row.get::<_, i64>(0)).is_ok_and(|count| count == 0)
         });
-        if is_blank { Ok(None) } else { Self::open(path).map(Some) }
+        if is_blank { Ok(None) } else { Self::checked(path, connection).map(Some) }
     }
 
     /// Opens a store that must exist.
@@ -116,8 +117,12 @@ impl ManagementStore {
     /// # Errors
     /// `StoreUnavailable`, with the advice to use the local replica.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::checked(path, open(path, Access::Write))
+    }
+
+    fn checked(path: &Path, connection: Result<Connection>) -> Result<Self> {
         crate::failpoint::fail_point!("store.management.open");
-        let store = open(path, Access::Write).and_then(|connection| {
+        let store = connection.and_then(|connection| {
             connection
                 .query_row("SELECT 1 FROM csb_management", [], |_| Ok(()))
                 .map_err(|cause| sqlite_error("read", path, &cause))?;

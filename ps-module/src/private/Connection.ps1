@@ -4,16 +4,15 @@ function Open-CsbService {
     $native = Import-CsbNative
     if ($native.Failure) { return $native }
     $type = $native.Value.Type
-    $config = @{}
-    if ($DeploymentFile) { $config['deploymentFile'] = $DeploymentFile }
+    $config = if ($DeploymentFile) { @{ deploymentFile = $DeploymentFile } } else { @{} }
     $handle = [System.IntPtr]::Zero
     $problem = [System.IntPtr]::Zero
     $status = $type::csb_service_open((ConvertTo-CsbUtf8 $config), [ref] $handle, [ref] $problem)
     $result = Get-CsbResult $type $status ([System.IntPtr]::Zero) $problem
-    if (-not $result.Failure) {
-        $result.Value = @{ DeploymentFile = $DeploymentFile; Handle = $handle; Type = $type; LibraryFile = $native.Value.File }
+    if ($result.Failure) { return $result }
+    @{
+        Value = @{ DeploymentFile = $DeploymentFile; Handle = $handle; Type = $type; LibraryFile = $native.Value.File }; Failure = $null
     }
-    $result
 }
 
 function Close-CsbService {

@@ -80,18 +80,14 @@ function Add-CsbNativeMethod {
 
 function Test-CsbNativeType {
     param([type] $Type, [string] $File)
-    $cause = $null
-    $found = 0
     try {
-        # .NET forgets why a library named by an emitted type cannot be loaded, so it is asked beforehand where it can say.
-        if (-not $script:IsDesktop) { [void] [System.Runtime.InteropServices.NativeLibrary]::Load($File) }
         $found = $Type::csb_abi_version()
     } catch {
-        # The loader's own words are the last line.
-        $cause = @($_.Exception.GetBaseException().Message.Trim() -split '\r?\n')[-1]
+        # .NET forgets why a library named by an emitted type cannot be loaded, so it is asked again where it can say.
+        $cause = Get-CsbLoadProblem $File $_.Exception
         if ($global:Error.Count) { $global:Error.RemoveAt(0) }
+        return New-CsbLoadFailure $File $cause
     }
-    if ($cause) { return New-CsbLoadFailure $File $cause }
     if ($found -ne $script:AbiVersion) {
         return New-CsbFailure 'AbiMismatch' (Get-CsbText 'AbiMismatch' $File, $found, $script:AbiVersion) (Get-CsbText 'AbiMismatchAdvice')
     }
@@ -110,4 +106,16 @@ function New-CsbLoadFailure {
         $message = Get-CsbText 'LibraryUnusable' $File, $expected, $Cause
     }
     New-CsbFailure 'LibraryUnusable' $message (Get-CsbText 'LibraryUnusableAdvice' $expected)
+}
+
+function Get-CsbLoadProblem {
+    param([string] $File, [System.Exception] $Exception)
+    try {
+        if (-not $script:IsDesktop) { [void] [System.Runtime.InteropServices.NativeLibrary]::Load($File) }
+    } catch {
+        $Exception = $_.Exception
+        if ($global:Error.Count) { $global:Error.RemoveAt(0) }
+    }
+    # The loader's own words are the last line.
+    @($Exception.GetBaseException().Message.Trim() -split '\r?\n')[-1]
 }

@@ -6,8 +6,8 @@ function Import-CsbPreference {
     $ours = $ExecutionContext.SessionState.PSVariable
     foreach ($name in $script:Preferences.Keys) {
         $value = $theirs.GetValue($name)
-        # Mostly both see the same; looking is cheaper than setting.
-        if ($null -eq $value -or [object]::Equals($value, $ours.GetValue($name))) { continue }
+        # Mostly both see the same; looking is cheaper than setting, and texts are compared faster than enumerations.
+        if ([string] $value -ceq [string] $ours.GetValue($name) -or $null -eq $value) { continue }
         if ($Cmdlet.MyInvocation.BoundParameters.ContainsKey($script:Preferences[$name])) { continue }
         Set-Variable -Name $name -Value $value -Scope 1 -WhatIf:$false -Confirm:$false
     }

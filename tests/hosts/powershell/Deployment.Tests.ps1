@@ -123,6 +123,13 @@ Describe 'The relationship and the roles' {
         (Get-CsPoolBackupRelationship -PoolFqdn $Atl -LocalStore -Force).BackupPoolState | Should -Be 'Active'
     }
 
+    It 'cuts no name in a terminal of <_> columns' -ForEach 60, 80 {
+        $shown = Get-CsPool | Out-String -Width $_
+        $shown | Should -Not -Match '\u2026'
+        # What does not fit goes on in the next line.
+        $shown | Should -Match 'atl-cs-001\.litwareinc\.com.*chi-cs-001\.lit'
+    }
+
     It 'shows both states in a narrow terminal' {
         $shown = Get-CsPoolBackupRelationship -PoolFqdn $Atl | Out-String -Width 59
         $shown | Should -Match '(?m)^PoolState +: Active'
