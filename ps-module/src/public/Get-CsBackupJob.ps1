@@ -29,7 +29,7 @@ function Get-CsBackupJob {
             foreach ($job in @($reply.Value.jobs)) { ConvertTo-CsbJob $job }
             return
         }
-        $reply = Invoke-CsbRequest $connection @{ request = 'getJob'; jobId = $JobId }
+        $reply = Read-CsbJob $connection $JobId
         if (-not $reply.Failure -and $Report) {
             $file = Resolve-CsbReportPath $PSCmdlet $Report
             if ($file.Failure) { Write-CsbFailure $PSCmdlet $file.Failure $Report -Terminating }

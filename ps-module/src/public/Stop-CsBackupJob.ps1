@@ -12,7 +12,7 @@ function Stop-CsBackupJob {
     process {
         Import-CsbPreference $PSCmdlet
         $connection = Resolve-CsbConnection $PSCmdlet
-        $reply = Invoke-CsbRequest $connection @{ request = 'getJob'; jobId = $JobId }
+        $reply = Read-CsbJob $connection $JobId
         if ($reply.Failure) {
             Write-CsbFailure $PSCmdlet $reply.Failure $JobId
             return
@@ -20,7 +20,7 @@ function Stop-CsBackupJob {
         $question = Get-CsbText 'QuestionStop' $reply.Value.command, $reply.Value.poolFqdn, $JobId
         if (-not $PSCmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))) { return }
         $reply = Invoke-CsbRequest $connection @{ request = 'cancelJob'; jobId = $JobId }
-        if (-not $reply.Failure -and $PassThru) { $reply = Invoke-CsbRequest $connection @{ request = 'getJob'; jobId = $JobId } }
+        if (-not $reply.Failure -and $PassThru) { $reply = Read-CsbJob $connection $JobId }
         if ($reply.Failure) {
             Write-CsbFailure $PSCmdlet $reply.Failure $JobId
         } elseif ($PassThru) {

@@ -19,7 +19,7 @@ function Wait-CsBackupJob {
         $shown = $false
         try {
             while ($true) {
-                $reply = Invoke-CsbRequest $connection @{ request = 'getJob'; jobId = $JobId }
+                $reply = Read-CsbJob $connection $JobId
                 if ($reply.Failure) {
                     Write-CsbFailure $PSCmdlet $reply.Failure $JobId
                     return

@@ -27,6 +27,13 @@ Describe 'Backup jobs' {
         $lines | Should -Match '^[0-9a-f-]{36} Succeeded +\S+ +\d+[.,]\d s$'
     }
 
+    It 'have no id that is none: <_>' -ForEach 'Get-CsBackupJob', 'Wait-CsBackupJob', 'Stop-CsBackupJob' {
+        $problem = & $_ -JobId '0000' 2>&1
+        $problem.FullyQualifiedErrorId | Should -Be "UnknownJob,$_"
+        $problem.Exception.Message | Should -Be 'No job has the id 0000.'
+        $problem.CategoryInfo.Category | Should -Be 'ObjectNotFound'
+    }
+
     It 'are found by pool and by id' {
         (Get-CsBackupJob -PoolFqdn $Atl).PoolFqdn | Should -Be $Atl
         $id = (Get-CsBackupJob -PoolFqdn $Atl).JobId
