@@ -479,7 +479,9 @@ mod tests {
                 server.execute_batch("INSERT INTO t VALUES (1), (2)").unwrap();
                 let outcome = pair.synchronize(work).unwrap();
                 assert_eq!(outcome.details, ["Replayed 2 changes up to position 3."]);
-                assert_eq!((outcome.moved.items_written, outcome.moved.batches), (2, 1));
+                // Each row is a batch where reading one takes as long as a batch may.
+                assert_eq!(outcome.moved.items_written, 2);
+                assert!((1..=2).contains(&outcome.moved.batches), "{outcome:?}");
                 std::fs::remove_file(&pair.standby).unwrap();
                 let outcome = pair.synchronize(work).unwrap();
                 let bytes = std::fs::metadata(&pair.source).unwrap().len();
