@@ -375,3 +375,34 @@ fn the_table_of_errors_has_every_kind() {
         assert!(cells.len() == 5 && cells[3].ends_with('.') && cells[4].ends_with('.'), "{cells:?}");
     }
 }
+
+#[test]
+fn every_test_that_the_page_about_traps_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    let mut folders = vec![root.join("src"), root.join("tests/integration")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let page = page("traps.md");
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
+    let last_cells =
+        rows.filter_map(|row| row.trim_end_matches(" |").rsplit_once(" | ").map(|(_, cell)| cell));
+    let mut names = BTreeSet::new();
+    for cell in last_cells.filter(|cell| *cell != "test") {
+        let found: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!found.is_empty(), "a trap without a test: {cell}");
+        names.extend(found);
+    }
+    assert!(names.len() > 40, "{names:?}");
+    let missing: Vec<&str> =
+        names.into_iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}

@@ -144,6 +144,39 @@ const GIVING_BACK: Case = Case {
     },
 };
 
+/// Should the power go, the standby holds nothing that the source lost: whatever is committed there was synced here.
+#[test]
+fn a_copy_is_committed_when_it_and_its_source_are_durable() {
+    if !is_possible() {
+        return;
+    }
+    for (case, journal) in [(FIRST_COPY, "WAL"), (FIRST_COPY, "DELETE"), (DELTA, "WAL"), (DELTA, "DELETE")] {
+        let deployment = Deployment::in_memory(SIZE);
+        let server = deployment.server("atl");
+        server.query_row(&format!("PRAGMA journal_mode = {journal}"), [], |_| Ok(())).unwrap();
+        deployment.backup(json!({})).expect(Outcome::Succeeded);
+        (case.prepare)(&deployment);
+        let calls = case.job(&deployment).run(&Fault::none(WRITING, &case.files(&deployment))).calls;
+        let journal_of_copy = PathBuf::from(format!("{}-journal", deployment.path(case.written).display()));
+        // A new copy is committed by its name, a delta by the end of its journal.
+        let is_commit = |call: &Call| {
+            (call.name.starts_with("rename") && call.path.to_str().unwrap().contains(".csb-new-"))
+                || (call.name.starts_with("unlink") && call.path == journal_of_copy)
+        };
+        let commit = calls.iter().rposition(is_commit).unwrap_or_else(|| panic!("no commit: {calls:#?}"));
+        for store in [case.original, case.written] {
+            let of_store = |call: &Call| {
+                call.path.to_str().unwrap().starts_with(deployment.path(store).to_str().unwrap())
+            };
+            let is_write = |call: &Call| of_store(call) && call.name.contains("write");
+            let written = calls[..commit].iter().rposition(is_write).expect("nothing was written");
+            let is_synced =
+                calls[written..commit].iter().any(|call| of_store(call) && call.name.contains("sync"));
+            assert!(is_synced, "{store}, journal {journal}: {calls:#?}");
+        }
+    }
+}
+
 macro_rules! sweeps {
     ($($name:ident: $case:ident, $action:literal;)*) => {
         $( #[test] fn $name() { $case.sweep($action); } )*
