@@ -291,10 +291,11 @@ impl ContentIndex {
     ///
     /// # Errors
     /// When the index cannot be read.
+    // Left to choose, SQLite reads the whole pool in the order of its rows rather than sort the one that it needs.
     #[allow(clippy::cast_possible_wrap)]
     pub fn files_of_inode(&self, meta: &ObjectMeta) -> Result<Vec<(ContentPath, IndexedObject)>> {
         let sql = format!(
-            "SELECT {COLUMNS}, folder, name FROM csb_content_object
+            "SELECT {COLUMNS}, folder, name FROM csb_content_object INDEXED BY csb_content_inode
              WHERE pool = ?1 AND inode = ?2 AND device = ?3 AND kind = 'file' AND settled = 1 ORDER BY folder, name"
         );
         let read = || -> rusqlite::Result<Vec<_>> {
@@ -447,4 +448,54 @@ fn object(row: &Row<'_>) -> rusqlite::Result<IndexedObject> {
         indexed_ns: row.get(11)?,
         settled: row.get(12)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::store::service::Owner as LeaseOwner;
+    use crate::store::service::ServiceStore;
+
+    fn file(inode: u64) -> IndexedObject {
+        let meta = ObjectMeta {
+            kind: ObjectKind::File,
+            size: 3,
+            mtime_ns: 4,
+            ctime_ns: 5,
+            inode,
+            device: 6,
+            mode: 0o644,
+            owner: Owner { user: 1, group: 2 },
+        };
+        IndexedObject { meta, hash: Some([7; 32]), extended: None, indexed_ns: 8, settled: true }
+    }
+
+    #[test]
+    fn a_file_is_found_by_its_inode_in_as_many_steps_however_many_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let steps = [100, 10_000].map(|files| {
+            let path = folder.path().join(format!("{files}.sqlite"));
+            let pool = PoolFqdn::parse("atl.example.com").unwrap();
+            let owner = LeaseOwner::current("here");
+            let mut service = ServiceStore::open(&path).unwrap();
+            let lease = service.acquire(&pool, &owner, Uuid::nil(), Timestamp::UNIX_EPOCH).unwrap();
+            let mut index = ContentIndex::open(&path, &pool).unwrap();
+            let named = |inode: u64| ContentPath::from_bytes(format!("folder/{inode}").as_bytes()).unwrap();
+            let held: Vec<_> = (0..files).map(|inode| (named(inode), file(inode))).collect();
+            index.settle(lease.generation, &held, &[]).unwrap();
+            let count = Arc::new(AtomicU64::new(0));
+            let counter = Arc::clone(&count);
+            let counting = move || {
+                counter.fetch_add(1, Ordering::Relaxed);
+                false
+            };
+            index.connection.progress_handler(1, Some(counting)).unwrap();
+            assert_eq!(index.files_of_inode(&file(77).meta).unwrap(), [(named(77), file(77))]);
+            count.load(Ordering::Relaxed)
+        });
+        assert!(steps[0] > 0 && steps[1] < 2 * steps[0], "{steps:?}");
+    }
 }
