@@ -77,6 +77,8 @@ setup_tests() {
     command -v npm >/dev/null || install nodejs npm
     # Rust's sanitizer runtimes are gcc's here; its C hosts need them.
     install libasan8 libubsan1 libtsan2
+    # Standbys on file systems that clone files.
+    install xfsprogs btrfs-progs
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then

@@ -25,6 +25,7 @@ use crate::topology::PoolFqdn;
 
 mod attributes;
 mod carry_back;
+mod clones;
 mod conflicts;
 mod copying;
 mod crash;

@@ -1,12 +1,11 @@
 //! A file that is being written under a temporary name.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::{Advice, AtFlags, Gid, Mode, OFlags, RenameFlags, SeekFrom, Uid};
+use rustix::fs::{Advice, AtFlags, FallocateFlags, Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::Errno;
 use uuid::Uuid;
 
@@ -31,8 +30,7 @@ pub(super) struct StagedFile<'a> {
     /// None once it is sealed: hundreds of staged files must not hold hundreds of handles.
     file: Option<File>,
     written: u64,
-    /// The version that is being replaced.
-    earlier: Option<File>,
+    earlier: Option<Earlier>,
     /// How many bytes before the end are as in the earlier version and have not been taken from it yet: many at once are
     /// taken faster.
     kept: u64,
@@ -43,12 +41,21 @@ pub(super) struct StagedFile<'a> {
     published: bool,
 }
 
+/// The version that is being replaced.
+enum Earlier {
+    /// What is kept of it has to be copied.
+    Beside(File),
+    /// The file system has begun the new version as a clone of it: what is kept is there already. It is compared with the
+    /// clone, which nobody else can change.
+    Cloned,
+}
+
 impl FolderStore {
     /// A new file in the folder for files that are being written, which is made where it is missing.
     pub(super) fn create_staged(&self) -> Result<(Arc<OwnedFd>, String, File), Errno> {
         let folder = self.staging_folder_made()?;
         let name = Uuid::new_v4().to_string();
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&*folder, name.as_bytes(), flags, Mode::from_raw_mode(0o600))?;
         Ok((folder, name, File::from(file)))
     }
@@ -90,7 +97,8 @@ impl<'a> StagedFile<'a> {
     /// A new version of what is in an open file.
     pub(super) fn over(store: &'a FolderStore, earlier: File) -> ObjectResult<Self> {
         let mut staged = StagedFile::create(store)?;
-        staged.earlier = Some(earlier);
+        let is_cloned = staged.file.as_ref().is_some_and(|file| begin_as_clone(file, &earlier));
+        staged.earlier = Some(if is_cloned { Earlier::Cloned } else { Earlier::Beside(earlier) });
         Ok(staged)
     }
 
@@ -152,18 +160,20 @@ impl<'a> StagedFile<'a> {
 
     /// Takes what is to be kept from the earlier version, within the file system where it can do that.
     fn take_kept(&mut self) -> Result<(), Errno> {
-        let (Some(file), Some(earlier)) = (&mut self.file, &self.earlier) else { return Ok(()) };
+        let (Some(file), Some(Earlier::Beside(earlier))) = (&self.file, &self.earlier) else { return Ok(()) };
         let end = self.written;
         while self.kept > 0 {
-            let mut from = end.saturating_sub(self.kept);
+            let at = end.saturating_sub(self.kept);
+            let (mut from, mut to) = (at, at);
             let length = usize::try_from(self.kept.min(WINDOW)).unwrap_or(usize::MAX);
-            let taken = match rustix::fs::copy_file_range(earlier, Some(&mut from), &*file, None, length) {
+            let copied = rustix::fs::copy_file_range(earlier, Some(&mut from), file, Some(&mut to), length);
+            let taken = match copied {
                 Ok(taken) => taken,
                 Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                     self.scratch.resize(length.min(1 << 20), 0);
                     let as_errno = |cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO);
-                    let taken = earlier.read_at(&mut self.scratch, from).map_err(as_errno)?;
-                    file.write_all(self.scratch.get(..taken).unwrap_or_default()).map_err(as_errno)?;
+                    let taken = earlier.read_at(&mut self.scratch, at).map_err(as_errno)?;
+                    file.write_all_at(self.scratch.get(..taken).unwrap_or_default(), at).map_err(as_errno)?;
                     taken
                 }
                 Err(cause) => return Err(cause),
@@ -177,16 +187,23 @@ impl<'a> StagedFile<'a> {
             let start = self.begun;
             self.begun = end.saturating_sub(self.kept);
             let length = std::num::NonZeroU64::new(self.begun.saturating_sub(start));
-            let _ = rustix::fs::fadvise(&*file, start, length, Advice::DontNeed);
+            let _ = rustix::fs::fadvise(file, start, length, Advice::DontNeed);
             // What was taken is not read again: to forget it bit by bit keeps the rename short.
             let _ = rustix::fs::fadvise(earlier, start, length, Advice::DontNeed);
         }
         Ok(())
     }
 
+    fn is_cloned(&self) -> bool {
+        matches!(self.earlier, Some(Earlier::Cloned))
+    }
+
     /// Begins to write what is complete to the disk without waiting for it, and lets go of the pages that are there.
-    fn begin_writeback(&mut self) {
+    fn begin_full_window(&mut self) {
         let Some(file) = &self.file else { return };
+        if self.written.saturating_sub(self.begun) < WINDOW {
+            return;
+        }
         let start = self.begun.saturating_sub(WINDOW);
         let length = std::num::NonZeroU64::new(self.written.saturating_sub(start));
         // Only advice: what is not written by then is written by the last sync.
@@ -231,16 +248,41 @@ impl<'a> StagedFile<'a> {
     }
 }
 
+/// Makes an empty file a clone of another one, if the file system can do that.
+fn begin_as_clone(file: &File, of: &File) -> bool {
+    // Whatever keeps it from cloning, copying tells whether it matters.
+    let cloned = rustix::fs::ioctl_ficlone(file, of).is_ok();
+    if cloned {
+        let _ = rustix::fs::fadvise(file, 0, None, Advice::Sequential);
+    }
+    cloned
+}
+
+/// Makes a hole in a clone. Where that cannot be done the rest of the clone is given up: what follows is then written.
+fn clear(clone: &File, start: u64, count: u64) -> Result<(), Errno> {
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(clone, punch, start, count).or_else(|_| rustix::fs::ftruncate(clone, start))
+}
+
 impl StagedObject for StagedFile<'_> {
     fn keep(&mut self, bytes: &[u8]) -> ObjectResult<bool> {
-        let Some(earlier) = &self.earlier else { return Ok(false) };
+        let held = match &self.earlier {
+            Some(Earlier::Beside(earlier)) => Some(earlier),
+            Some(Earlier::Cloned) => self.file.as_ref(),
+            None => None,
+        };
+        let Some(held) = held else { return Ok(false) };
         self.scratch.resize(bytes.len(), 0);
         // What cannot be read is not kept.
-        if earlier.read_exact_at(&mut self.scratch, self.written).is_err() || self.scratch != bytes {
+        if held.read_exact_at(&mut self.scratch, self.written).is_err() || self.scratch != bytes {
             return Ok(false);
         }
-        self.kept = self.kept.saturating_add(bytes.len() as u64);
         self.written = self.written.saturating_add(bytes.len() as u64);
+        if self.is_cloned() {
+            self.begin_full_window();
+            return Ok(true);
+        }
+        self.kept = self.kept.saturating_add(bytes.len() as u64);
         if self.kept >= WINDOW {
             // While the next pieces are read.
             self.take_kept().map_err(|cause| self.failed(cause))?;
@@ -250,23 +292,23 @@ impl StagedObject for StagedFile<'_> {
 
     fn write(&mut self, bytes: &[u8]) -> ObjectResult<()> {
         self.take_kept().map_err(|cause| self.failed(cause))?;
-        let Some(file) = &mut self.file else { return Err(self.failed(Errno::BADF)) };
-        let result = file.write_all(bytes).map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO));
-        result.map_err(|cause| self.failed(cause))?;
+        let Some(file) = &self.file else { return Err(self.failed(Errno::BADF)) };
+        let result = file.write_all_at(bytes, self.written);
+        result.map_err(|cause| self.failed(Errno::from_io_error(&cause).unwrap_or(Errno::IO)))?;
         self.written = self.written.saturating_add(bytes.len() as u64);
-        if self.written.saturating_sub(self.begun) >= WINDOW {
-            self.begin_writeback();
-        }
+        self.begin_full_window();
         Ok(())
     }
 
     fn skip(&mut self, count: u64) -> ObjectResult<()> {
         self.take_kept().map_err(|cause| self.failed(cause))?;
-        let Some(file) = &mut self.file else { return Err(self.failed(Errno::BADF)) };
-        self.written = self.written.saturating_add(count);
-        let result = rustix::fs::ftruncate(&*file, self.written)
-            .and_then(|()| rustix::fs::seek(&*file, SeekFrom::Start(self.written)).map(|_| ()));
-        result.map_err(|cause| self.failed(cause))
+        let Some(file) = &self.file else { return Err(self.failed(Errno::BADF)) };
+        let (start, end) = (self.written, self.written.saturating_add(count));
+        let result =
+            if self.is_cloned() { clear(file, start, count) } else { rustix::fs::ftruncate(file, end) };
+        result.map_err(|cause| self.failed(cause))?;
+        self.written = end;
+        Ok(())
     }
 
     fn set_extended(&mut self, extended: &Extended) -> ObjectResult<bool> {
@@ -276,10 +318,16 @@ impl StagedObject for StagedFile<'_> {
 
     fn seal(&mut self, attributes: Attributes) -> ObjectResult<()> {
         self.take_kept().map_err(|cause| self.failed(cause))?;
-        self.earlier = None;
         let Some(file) = self.file.take() else { return Err(self.failed(Errno::BADF)) };
+        if self.is_cloned() {
+            // The earlier version may be longer, or end with a hole that is longer now.
+            rustix::fs::ftruncate(&file, self.written).map_err(|cause| self.failed(cause))?;
+        }
+        self.earlier = None;
         attributes::set(&file, kept(ObjectKind::File, attributes)).map_err(|cause| self.failed(cause))?;
         self.sealed = if self.begun == 0 && durability::is_synced_as_a_whole(&file) {
+            // Begins to write it, so that the sync of all finds little left to do.
+            let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
             Some(self.store.durability.sealed())
         } else {
             rustix::fs::fsync(&file).map_err(|cause| self.failed(cause))?;
@@ -336,8 +384,8 @@ mod tests {
         let content: Vec<u8> =
             (0..5 << 18).flat_map(|number: u32| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         // On a file system of its own.
-        let mut earlier = File::from(rustix::fs::memfd_create("earlier", MemfdFlags::CLOEXEC).unwrap());
-        earlier.write_all(&content).unwrap();
+        let earlier = File::from(rustix::fs::memfd_create("earlier", MemfdFlags::CLOEXEC).unwrap());
+        earlier.write_all_at(&content, 0).unwrap();
         let mut staged = Box::new(StagedFile::over(&store, earlier).unwrap());
         for block in content.chunks(1 << 20) {
             assert!(staged.keep(block).unwrap());
