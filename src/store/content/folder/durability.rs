@@ -1,6 +1,7 @@
 //! Which staged files a power cut would leave whole.
 
 use std::os::fd::AsFd;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
@@ -70,8 +71,24 @@ impl Durability {
     }
 }
 
-/// Whether one sync of the file system makes all its files durable.
+/// Since this version Linux tells whoever syncs a file system what could not be written since its handle was opened; before, only
+/// whoever syncs the file itself was told.
+const TELLS_FAILURES: (u32, u32) = (5, 8);
+
+static IS_TOLD: LazyLock<bool> =
+    LazyLock::new(|| kernel(&rustix::system::uname().release().to_string_lossy()) >= Some(TELLS_FAILURES));
+
+/// The version of a kernel's release, for instance `6.1.0-13-amd64`.
+fn kernel(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Whether one sync of the file system makes all its files durable, and says so where it could not.
 pub(super) fn is_synced_as_a_whole(file: impl AsFd) -> bool {
+    if !*IS_TOLD {
+        return false;
+    }
     // The field's type differs between platforms.
     #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)]
     rustix::fs::fstatfs(file).is_ok_and(|found| SYNCED_AS_A_WHOLE.contains(&(found.f_type as u64)))
@@ -80,6 +97,14 @@ pub(super) fn is_synced_as_a_whole(file: impl AsFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernels_are_told_apart_by_their_first_two_numbers() {
+        assert_eq!(kernel("6.1.0-13-amd64"), Some((6, 1)));
+        assert_eq!(kernel("4.18.0-553.el8_10.x86_64"), Some((4, 18)));
+        assert!(kernel("5.10.0") >= Some(TELLS_FAILURES) && kernel("5.7.19") < Some(TELLS_FAILURES));
+        assert!(kernel("unknown") < Some(TELLS_FAILURES));
+    }
 
     #[test]
     fn a_file_is_durable_after_a_sync_that_began_later_and_ruined_after_one_that_failed() {
