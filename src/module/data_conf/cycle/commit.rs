@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::super::DataConf;
 use super::super::batch::BATCH_ITEMS;
 use super::super::copier::Copier;
+use super::super::threads::join;
 use super::super::walk::{Difference, quarantined};
 use super::{Action, Cycle, Ready};
 use crate::error::Result;
@@ -49,21 +50,17 @@ impl<'a> Cycle<'a, '_> {
             return Ok(());
         }
         self.context.check()?;
-        if batch.iter().any(|ready| matches!(ready.action, Action::Publish(..))) {
-            self.module.standby.harden()?;
-        }
-        let batch = self.name_renamed(batch)?;
+        let standby = self.module.standby.as_ref();
+        let is_published = batch.iter().any(|ready| matches!(ready.action, Action::Publish(..)));
+        let (hardened, begun) = std::thread::scope(|scope| {
+            // Which waits for the disk, and the batch is begun meanwhile.
+            let hardening = is_published.then(|| scope.spawn(|| standby.harden()));
+            let begun = self.begin(batch);
+            (hardening.map_or(Ok(()), join), begun)
+        });
+        hardened?;
+        let (batch, foreign) = begun?;
         let generation = self.context.generation;
-        let is_changing = |ready: &&Ready<'_>| !matches!(ready.action, Action::Remember);
-        let mut foreign = BTreeSet::new();
-        for ready in batch.iter().filter(is_changing) {
-            self.find_foreign(&ready.path, ready.object.hash, &mut foreign)?;
-        }
-        let changing = batch.iter().filter(is_changing);
-        self.index.begin(
-            generation,
-            changing.map(|ready| (&ready.path, ready.object.meta.kind, ready.object.hash)),
-        )?;
         let mut held = Vec::with_capacity(batch.len());
         let mut moved = Moved::default();
         // What was done before it failed or was cancelled is made durable and remembered all the same.
@@ -78,6 +75,19 @@ impl<'a> Cycle<'a, '_> {
         moved.batches = u64::from(!moved.is_nothing());
         self.outcome.moved.add(&moved);
         done
+    }
+
+    /// Says in the index what is about to change, and finds what others have changed there.
+    fn begin(&mut self, batch: Vec<Ready<'a>>) -> Result<(Vec<Ready<'a>>, BTreeSet<ContentPath>)> {
+        let batch = self.name_renamed(batch)?;
+        let changing = || batch.iter().filter(|ready| !matches!(ready.action, Action::Remember));
+        let mut foreign = BTreeSet::new();
+        for ready in changing() {
+            self.find_foreign(&ready.path, ready.object.hash, &mut foreign)?;
+        }
+        let paths = changing().map(|ready| (&ready.path, ready.object.meta.kind, ready.object.hash));
+        self.index.begin(self.context.generation, paths)?;
+        Ok((batch, foreign))
     }
 
     /// What the standby holds then; none if it could not be published.
