@@ -11,6 +11,7 @@ from stores import CONTENT_STORE, POOL, Deployment, change_share, make_large, ma
 CP, RSYNC, RSYNC_FSYNC = "cp -a", "rsync -a", "rsync -a --fsync"
 RSYNC_BLOCKS = "rsync -a --no-whole-file"
 RCLONE_COPY, RCLONE_SYNC = "rclone copy", "rclone sync"
+DURABLE_COPY = "cp and fsync"
 
 
 def peer_command(peer, share, copy):
@@ -23,6 +24,7 @@ def peer_command(peer, share, copy):
         RSYNC_FSYNC: ("rsync", "-a", "--fsync", *rsync),
         RSYNC_BLOCKS: ("rsync", "-a", "--no-whole-file", *rsync),
         RCLONE_COPY: ("rclone", "copy", *rclone),
+        DURABLE_COPY: ("sh", "-ec", 'mkdir -p "$2"; cp -p --reflink=never "$1"/* "$2"; sync "$2"/*', "sh", share, copy),
         RCLONE_SYNC: ("rclone", "sync", *rclone),
     }[peer]
 
@@ -83,13 +85,13 @@ def idle(root, files, rounds):
 
 
 def block(root, mebibytes, rounds):
-    """4 KiB change in the middle of a large file."""
+    """4 KiB change in the middle of a large file. One durable copy of it is what a file system without clones has to write."""
     def change(share, number):
         with (share / "large.bin").open("r+b") as file:
             file.seek((mebibytes << 19) + number)
             file.write(bytes([number]) * 4096)
 
-    return _repeated("files-block", root, lambda share: make_large(share / "large.bin", mebibytes << 20), rounds, [RSYNC_BLOCKS, RSYNC],
+    return _repeated("files-block", root, lambda share: make_large(share / "large.bin", mebibytes << 20), rounds, [RSYNC_BLOCKS, RSYNC, DURABLE_COPY],
                      [Target(0.3, (RSYNC_BLOCKS,))], change)
 
 
