@@ -62,10 +62,12 @@ else
 fi
 
 if command -v tmux > /dev/null; then
-    if "$here/ctrl_c.sh"; then ((passed += 1)); else ((failed += 1)); fi
+    for script in ctrl_c narrow; do
+        if "$here/$script.sh"; then ((passed += 1)); else ((failed += 1)); fi
+    done
 else
-    echo 'ctrl_c skipped: tmux is not on PATH.'
-    ((skipped += 1))
+    echo 'ctrl_c and narrow skipped: tmux is not on PATH.'
+    ((skipped += 2))
 fi
 
 echo "$passed passed, $failed failed, $skipped skipped"

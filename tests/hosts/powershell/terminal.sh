@@ -1,0 +1,31 @@
+# A pwsh in a real terminal, for scripts that source this: $folder is its own, and gone at the end.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+folder=$(mktemp -d)
+socket="csb-$$"
+terminal() { tmux -L "$socket" "$@"; }
+screen() { terminal capture-pane -p; }
+trap 'terminal kill-server 2>/dev/null || true; rm -rf "$folder"' EXIT
+
+fail() {
+    echo "$(basename "$0" .sh): $1" >&2
+    screen >&2 || true
+    exit 1
+}
+
+# Waits until the screen shows a text; the second argument is the limit in seconds.
+await() {
+    local end=$((SECONDS + $2))
+    until screen | grep -q -- "$1"; do
+        ((SECONDS < end)) || fail "\"$1\" did not appear within $2 s"
+        sleep 0.02
+    done
+}
+
+# Opens a terminal of so many columns in $folder, with the module and a short prompt.
+open_terminal() {
+    terminal new-session -d -x "$1" -y 40 "cd '$folder' && exec pwsh -NoProfile -NoLogo"
+    await 'PS ' 30
+    terminal send-keys 'function prompt { "ready> " }' Enter
+    await '^ready>' 10
+    terminal send-keys "Import-Module '$root/ps-module/CsBackup.psd1'" Enter
+}
