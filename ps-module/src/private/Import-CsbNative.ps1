@@ -1,47 +1,21 @@
-# The library is found, and its functions are declared, when the module is imported; it is loaded by the first command
-# that needs it. What was not there then, or where $env:CSBACKUP_LIBRARY names another one, is looked for again.
+# Emits the P/Invoke type for the library at its absolute path: no compiler, both editions.
+# A type cannot be unloaded, so every runspace and every re-import of this process shares it through the AppDomain.
 # Returns @{ Value = @{ Type; File }; Failure }.
 function Import-CsbNative {
     if ($script:Native) { return @{ Value = $script:Native; Failure = $null } }
-    $native = $script:Declared
-    if (-not $native -or $native.Variable -cne $env:CSBACKUP_LIBRARY) {
-        $found = Find-CsbLibrary $script:ModuleFolder
-        if ($found.Failure) { return $found }
-        $native = @{ Type = Get-CsbNativeType $found.Value; File = $found.Value }
-    }
-    $failure = Test-CsbNativeType $native.Type $native.File
-    if ($failure) {
-        # Another library may lie there at the next try.
-        $script:Declared = $null
-        [System.AppDomain]::CurrentDomain.SetData((Get-CsbNativeSlot $native.File), $null)
-        return @{ Value = $null; Failure = $failure }
-    }
-    $script:Native = $native
-    @{ Value = $native; Failure = $null }
-}
-
-function Initialize-CsbNative {
     $found = Find-CsbLibrary $script:ModuleFolder
-    if ($found.Failure) { return }
-    $script:Declared = @{ Type = Get-CsbNativeType $found.Value; File = $found.Value; Variable = $env:CSBACKUP_LIBRARY }
-}
-
-# The P/Invoke type for the library at its absolute path: emitted without a compiler, in both editions.
-# A type cannot be unloaded, so every runspace and every re-import of this process shares it through the AppDomain.
-function Get-CsbNativeType {
-    param([string] $File)
-    $slot = Get-CsbNativeSlot $File
+    if ($found.Failure) { return $found }
+    $file = $found.Value
+    $slot = "CsBackup.Native|$script:AbiVersion|$file"
     $type = [System.AppDomain]::CurrentDomain.GetData($slot)
     if (-not $type) {
-        $type = New-CsbNativeType $File
+        $type = New-CsbNativeType $file
+        $failure = Test-CsbNativeType $type $file
+        if ($failure) { return @{ Value = $null; Failure = $failure } }
         [System.AppDomain]::CurrentDomain.SetData($slot, $type)
     }
-    $type
-}
-
-function Get-CsbNativeSlot {
-    param([string] $File)
-    "CsBackup.Native|$script:AbiVersion|$File"
+    $script:Native = @{ Type = $type; File = $file }
+    @{ Value = $script:Native; Failure = $null }
 }
 
 function New-CsbNativeType {

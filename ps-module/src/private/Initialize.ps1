@@ -3,11 +3,9 @@ $script:ModuleFolder = $PSScriptRoot
 $script:AbiVersion = 1
 $script:IsDesktop = $PSVersionTable['PSEdition'] -ne 'Core'
 $script:Native = $null
-$script:Declared = $null
 $script:Connection = $null
 $script:PoolNames = $null
 Import-CsbTranslation $PSScriptRoot
-Initialize-CsbNative
 Register-CsbCompleter
 $ExecutionContext.SessionState.Module.OnRemove = {
     if ($script:Connection) { Close-CsbService $script:Connection }

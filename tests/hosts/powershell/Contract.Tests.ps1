@@ -230,7 +230,7 @@ foreach (`$name in 'text', 'version', 'processor', 'empty') {
         $lines | Should -Be 'False', 'True'
     }
 
-    It 'is looked for again where there was none at the import, or where another one is named since' {
+    It 'is looked for by the first command, not by the import' {
         $lines = Invoke-TestShell @"
 `$library = `$env:CSBACKUP_LIBRARY
 `$env:CSBACKUP_LIBRARY = '/nowhere/libcs_backup.so'
