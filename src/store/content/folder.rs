@@ -33,6 +33,10 @@ mod reader;
 mod staged;
 mod traces;
 
+#[cfg(test)]
+#[path = "../../../tests/support/isolation.rs"]
+mod isolation;
+
 use durability::Durability;
 use failure::{reading, writing};
 use handles::Handles;

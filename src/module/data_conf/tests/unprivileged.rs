@@ -139,3 +139,19 @@ fn who_may_not_give_files_away_knows_that_owners_are_not_kept() {
         assert!(!keeps(&filled()));
     }
 }
+
+#[test]
+fn a_copy_that_may_not_be_written_gets_its_attributes_and_keeps_its_mode() {
+    if !without_privileges("a_copy_that_may_not_be_written_gets_its_attributes_and_keeps_its_mode") {
+        return;
+    }
+    let pair = filled();
+    let [original, copy] = [pair.source(), pair.standby()].map(|root| root.join("plain"));
+    rustix::fs::setxattr(&original, "user.k", b"v", rustix::fs::XattrFlags::empty()).unwrap();
+    set_mode(&original, 0o440);
+    pair.cycle();
+    let mut value = [0; 4];
+    assert_eq!(rustix::fs::getxattr(&copy, "user.k", &mut value[..]), Ok(1));
+    assert_eq!(fs::metadata(&copy).unwrap().mode() & 0o7777, 0o440);
+    pair.assert_settled();
+}

@@ -373,8 +373,26 @@ mod tests {
 
     use rustix::fs::MemfdFlags;
 
+    use super::super::isolation::{in_own_mounts, mount};
     use super::*;
     use crate::store::content::ContentStore;
+
+    #[test]
+    fn a_file_waits_for_the_sync_of_all_only_where_that_makes_it_durable() {
+        if !in_own_mounts(module_path!(), "a_file_waits_for_the_sync_of_all_only_where_that_makes_it_durable")
+        {
+            return;
+        }
+        for (kind, sealed) in [("tmpfs", Sealed::InRound(0)), ("ramfs", Sealed::Durable)] {
+            let folder = tempfile::tempdir().unwrap();
+            mount(&["-t", kind, kind], folder.path());
+            let store = FolderStore::new(folder.path().join("store"), Vec::new());
+            store.create().unwrap();
+            let mut staged = StagedFile::create(&store).unwrap();
+            staged.seal(Attributes { mtime_ns: 1, mode: 0o600, owner: None }).unwrap();
+            assert_eq!(staged.sealed, Some(sealed), "{kind}");
+        }
+    }
 
     #[test]
     fn what_is_kept_is_read_and_written_where_the_kernel_does_not_copy_it() {
