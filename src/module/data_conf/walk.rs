@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::lister::{self, Visitor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::QuarantinedItem;
-use crate::store::content::index::{ContentIndex, IndexedObject};
+use crate::store::content::index::{ContentIndex, HeldName, IndexedObject};
 use crate::store::content::{ContentPath, ContentStore, Entry, ObjectError, ObjectKind, ObjectMeta, Refusal};
 
 /// The coarsest clock of a file system that is met in practice (FAT; SMB shares may show it). Two changes within it
@@ -155,14 +155,13 @@ impl Visitor<Found> for Walk<'_> {
             |entry: &&Entry| entry.object.as_ref().is_ok_and(|meta| meta.kind == ObjectKind::Folder);
         let next = entries.iter().filter(is_folder).filter_map(|entry| folder.join(&entry.name)).collect();
         let listing = digest(&entries);
-        let known = match &self.index {
-            Some(index) if listing.is_some() && index.listing(folder)? == listing => return Ok(next),
-            Some(index) => index.folder(folder)?,
-            None => Vec::new(),
-        };
         let mut comparison =
             Comparison { walk: self, folder, found, differences: Vec::new(), differs: false };
-        comparison.compare_all(entries, known)?;
+        match &self.index {
+            Some(index) if listing.is_some() && index.listing(folder)? == listing => return Ok(next),
+            Some(index) => index.read_folder(folder, |known| comparison.compare_all(entries, known))?,
+            None => comparison.compare_all(entries, &mut std::iter::empty())?,
+        }
         comparison.hand_over()?;
         if !comparison.differs
             && let Some(listing) = listing
@@ -211,23 +210,36 @@ struct Comparison<'a, 'w> {
 }
 
 impl Comparison<'_, '_> {
-    fn compare_all(&mut self, entries: Vec<Entry>, known: Vec<(Box<[u8]>, IndexedObject)>) -> Result<()> {
-        let mut known = known.into_iter().peekable();
+    /// Both sorted by name.
+    fn compare_all(
+        &mut self,
+        entries: Vec<Entry>,
+        known: &mut dyn Iterator<Item = Result<HeldName>>,
+    ) -> Result<()> {
+        let mut next = known.next().transpose()?;
         for entry in entries {
-            while let Some((name, object)) = known.next_if(|(name, _)| *name < entry.name) {
+            while let Some((name, object)) = next.take_if(|(name, _)| *name < entry.name) {
                 self.lacks(&name, object, false)?;
+                next = known.next().transpose()?;
             }
-            let known = known.next_if(|(name, _)| *name == entry.name).map(|(_, object)| object);
+            let same = next.take_if(|(name, _)| *name == entry.name).map(|(_, object)| object);
+            if same.is_some() {
+                next = known.next().transpose()?;
+            }
             match entry.object {
                 Err(refusal) => {
                     if let Some(path) = self.folder.join(&entry.name) {
                         (self.found)(Found::Refused(quarantined(&path, refusal)))?;
                     }
                 }
-                Ok(meta) => self.compare(&entry.name, meta, known)?,
+                Ok(meta) => self.compare(&entry.name, meta, same)?,
             }
         }
-        known.try_for_each(|(name, object)| self.lacks(&name, object, false))
+        while let Some((name, object)) = next {
+            self.lacks(&name, object, false)?;
+            next = known.next().transpose()?;
+        }
+        Ok(())
     }
 
     fn compare(&mut self, name: &[u8], meta: ObjectMeta, known: Option<IndexedObject>) -> Result<()> {

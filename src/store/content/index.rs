@@ -48,6 +48,9 @@ pub struct IndexedObject {
     pub settled: bool,
 }
 
+/// A name in a folder, and what the index knows about the object.
+pub type HeldName = (Box<[u8]>, IndexedObject);
+
 /// Both stores of a pair, as the index knows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexedPair {
@@ -236,19 +239,30 @@ impl ContentIndex {
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn folder(&self, folder: &ContentPath) -> Result<Vec<(Box<[u8]>, IndexedObject)>> {
+    pub fn folder(&self, folder: &ContentPath) -> Result<Vec<HeldName>> {
+        self.read_folder(folder, |held| held.collect())
+    }
+
+    /// The same, one name after the other: a folder may hold more than memory should.
+    ///
+    /// # Errors
+    /// When the index cannot be read; what taking the names fails with.
+    pub fn read_folder<R>(
+        &self,
+        folder: &ContentPath,
+        take: impl FnOnce(&mut dyn Iterator<Item = Result<HeldName>>) -> Result<R>,
+    ) -> Result<R> {
         let sql = format!(
             "SELECT {COLUMNS}, name FROM csb_content_object WHERE pool = ?1 AND folder = ?2 ORDER BY name"
         );
-        let read = || -> rusqlite::Result<_> {
-            self.connection
-                .prepare_cached(&sql)?
-                .query_map(params![self.pool.as_str(), folder.as_bytes()], |row| {
-                    Ok((row.get_ref(13)?.as_blob()?.into(), object(row)?))
-                })?
-                .collect()
-        };
-        read().map_err(self.failed("read"))
+        let failed = self.failed("read");
+        let mut statement = self.connection.prepare_cached(&sql).map_err(&failed)?;
+        let held = statement
+            .query_map(params![self.pool.as_str(), folder.as_bytes()], |row| {
+                Ok((row.get_ref(13)?.as_blob()?.into(), object(row)?))
+            })
+            .map_err(&failed)?;
+        take(&mut held.map(|held| held.map_err(&failed)))
     }
 
     /// Some of the folders whose time at the standby is not that of the source's, sorted, beginning after one of them.
