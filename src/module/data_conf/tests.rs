@@ -18,7 +18,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
 use crate::module::{BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, Observer, Progress};
 use crate::store::Generation;
-use crate::store::content::folder::FolderStore;
+use crate::store::content::folder::{FolderStore, isolation};
 use crate::store::content::index::ContentIndex;
 use crate::store::service::{Owner, ServiceStore};
 use crate::topology::PoolFqdn;
@@ -32,8 +32,6 @@ mod crash;
 mod faults;
 mod faulty;
 mod hostile;
-#[path = "../../../tests/support/isolation.rs"]
-mod isolation;
 mod model;
 mod mounts;
 mod safety;

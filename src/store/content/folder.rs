@@ -35,7 +35,7 @@ mod traces;
 
 #[cfg(test)]
 #[path = "../../../tests/support/isolation.rs"]
-mod isolation;
+pub(crate) mod isolation;
 
 use durability::Durability;
 use failure::{reading, writing};
