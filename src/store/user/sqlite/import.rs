@@ -438,7 +438,7 @@ mod tests {
         with_run("CREATE TABLE t (k TEXT PRIMARY KEY, v NOT NULL)", |run| {
             let standby = empty_standby(run.source);
             standby
-                .execute_batch("INSERT INTO t (rowid, k, v) VALUES (10, 'a', 1), (11, 'b', 2), (12, 'c', 3), (13, 'd', 4)")
+                .execute_batch("INSERT INTO t (rowid, k, v) VALUES (10, 'a', 1), (11, 'b', 2), (12, 'c', 3), (13, 'd', 4), (14, 'e', 5)")
                 .unwrap();
             let table = run.source.capture.schema.table("t").unwrap();
             let mut import = run.begin_import(&standby, Path::new(NOWHERE));
@@ -453,12 +453,12 @@ mod tests {
                 unreadable: Vec::new(),
             };
             import.replace(table, &batch).unwrap();
-            assert_eq!(numbers(&standby, "SELECT rowid FROM t ORDER BY k"), [10, 13]);
+            assert_eq!(numbers(&standby, "SELECT rowid FROM t ORDER BY k"), [10, 13, 14]);
             assert_eq!(import.quarantined.len(), 1, "NULL is refused");
             let moved = Moved { items_written: 2, items_deleted: 2, bytes: 4 + 9, batches: 0 };
             assert_eq!(import.moved, moved);
             import.clear(table).unwrap();
-            assert_eq!(import.moved, Moved { items_deleted: 4, ..moved });
+            assert_eq!(import.moved, Moved { items_deleted: 5, ..moved });
         });
     }
 

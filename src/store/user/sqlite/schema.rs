@@ -528,6 +528,29 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_a_shadow_table_are_told_apart_by_their_rowid_unless_it_has_none() {
+        let schema = "CREATE VIRTUAL TABLE four USING fts4 (word); CREATE VIRTUAL TABLE five USING fts5 (word);
+            CREATE TABLE odd_words (word);
+            PRAGMA writable_schema = ON;
+            INSERT INTO sqlite_schema VALUES ('table', 'odd', 'odd', 0, 'CREATE VIRTUAL TABLE odd USING nobodys_module (word)');
+            PRAGMA writable_schema = RESET";
+        with_source(schema, |source, _| {
+            let tables = source.capture.schema.virtual_tables.iter().flat_map(|table| &table.tables);
+            let keys: std::collections::BTreeMap<&str, &[String]> =
+                tables.map(|table| (table.name.as_str(), table.key.as_slice())).collect();
+            for (name, key) in [
+                ("four_content", &["docid"][..]),
+                ("four_segdir", &["rowid"]),
+                ("five_content", &["id"]),
+                ("five_idx", &["segid", "term"]),
+                ("odd_words", &["rowid"]),
+            ] {
+                assert_eq!(keys[name], key, "{name}");
+            }
+        });
+    }
+
+    #[test]
     fn nothing_is_read_after_a_schema_that_changed() {
         with_source("CREATE TABLE t (id INTEGER PRIMARY KEY)", |source, work| {
             assert!(source.changes(0, work).is_ok());
@@ -544,5 +567,6 @@ mod tests {
         assert!(!matches_pattern("route", "routes"));
         assert!(matches_pattern("*", "anything"));
         assert!(!matches_pattern("ab*ba", "aba"));
+        assert!(!matches_pattern("*ab*b", "xab"));
     }
 }

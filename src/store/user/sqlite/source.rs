@@ -709,12 +709,15 @@ mod tests {
     }
 
     #[test]
-    fn only_damage_of_the_log_is_damage_of_the_log() {
+    fn failures_after_which_a_run_begins_again_are_told_apart() {
         let error = |kind| Error::new(kind, "It failed.", "Try again.");
         assert!(is_log_damage(&of_the_log(error(ErrorKind::Corrupt))));
         assert!(!is_log_damage(&error(ErrorKind::Corrupt).at("table", "users")));
         assert!(!is_log_damage(&error(ErrorKind::Corrupt)));
         assert!(!is_log_damage(&of_the_log(error(ErrorKind::StoreBusy))));
         assert!(!is_log_damage(&error(ErrorKind::StoreBusy).at("table", LOG)));
+        assert!(is_schema_change(&error(ErrorKind::SourceTooBusy).at("schema", "changed")));
+        assert!(!is_schema_change(&error(ErrorKind::SourceTooBusy)));
+        assert!(!is_schema_change(&error(ErrorKind::Corrupt).at("schema", "changed")));
     }
 }
