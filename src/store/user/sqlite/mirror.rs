@@ -22,15 +22,12 @@ use crate::store::user::Work;
 /// How often a source on a rollback journal is looked at again that was written to meanwhile.
 const ATTEMPTS: u32 = 8;
 
-/// A `data_version` that no state of the source has, so that nobody takes what is known for what the source holds.
-const NO_VERSION: i64 = -1;
-
 /// What is known of the virtual tables when a copy ends.
 pub(super) struct Followed {
     /// By name, those that equal the source's.
     known: BTreeMap<String, Known>,
-    /// The source's `data_version` in the state that they equal.
-    version: i64,
+    /// The source's `data_version` in the state that they equal; none where they equal none.
+    version: Option<i64>,
 }
 
 /// The rows of one stretch that were not the same.
@@ -57,7 +54,7 @@ impl Run<'_> {
         let failed = |cause| sqlite_error("write the standby copy", path, &cause);
         let tables = &self.source.capture.schema.virtual_tables;
         if tables.is_empty() {
-            return Ok((start, Followed { known: BTreeMap::new(), version: NO_VERSION }));
+            return Ok((start, Followed { known: BTreeMap::new(), version: None }));
         }
         let mut before = shadow::known(import.connection).map_err(failed)?;
         before.retain(|name, _| {
@@ -82,7 +79,7 @@ impl Run<'_> {
             };
             if let Some(position) = ended {
                 import.end_part("csb_virtual")?;
-                return Ok((position, Followed { known, version }));
+                return Ok((position, Followed { known, version: Some(version) }));
             }
         }
         import.undo_part("csb_virtual")?;
@@ -95,7 +92,7 @@ impl Run<'_> {
         }));
         before.values_mut().for_each(|known| known.look = None);
         let position = self.replay(import, start, BTreeSet::new())?;
-        Ok((position, Followed { known: before, version: NO_VERSION }))
+        Ok((position, Followed { known: before, version: None }))
     }
 
     /// Reads the rest of the log, and whether the virtual tables are as they were read in the same snapshot. Where they are,
@@ -247,7 +244,7 @@ impl Run<'_> {
         // Until then, a write could leave the same times.
         std::thread::sleep(TICK);
         let look = of_database(self.source.path);
-        if self.source.version(self.work)? == version {
+        if version == Some(self.source.version(self.work)?) {
             known.values_mut().for_each(|known| known.look.clone_from(&look));
         }
         shadow::remember(standby, &known)
@@ -450,7 +447,7 @@ mod tests {
                 if is_written_to {
                     write_beside(run.source, "INSERT INTO boxes VALUES (3, 5, 6)");
                 }
-                let followed = Followed { known, version };
+                let followed = Followed { known, version: Some(version) };
                 run.remember_virtual_tables(&standby, Path::new(NOWHERE), followed).unwrap();
                 let known = shadow::known(&standby).unwrap();
                 assert_eq!(known["boxes"].look.is_none(), is_written_to);
