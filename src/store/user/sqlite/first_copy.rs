@@ -178,7 +178,7 @@ fn fill_table(
         import.insert(table, &stretch.rows)?;
         import.moved.batches += u64::from(!stretch.rows.is_empty());
         copy.inserted(stretch.rows.len() as u64, import.moved.bytes - bytes);
-        let is_last = stretch.ending == Ending::Complete;
+        let is_last = matches!(stretch.ending, Ending::Complete);
         if !is_last {
             copy.reached(Place { table: Some(table.name.clone()), after: stretch.last }, source, work)?;
         }

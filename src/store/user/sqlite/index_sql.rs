@@ -351,4 +351,12 @@ mod tests {
             let _ = IndexSql::parse(&sql);
         }
     }
+
+    #[test]
+    fn a_quote_that_is_doubled_does_not_end_a_name_but_a_bracket_does() {
+        assert_eq!(quoted_length(r#""a""b" rest"#, '"'), Some(6));
+        assert_eq!(quoted_length("[a]] rest", ']'), Some(3));
+        assert_eq!(unquoted(r#""a""b""#, '"').unwrap(), r#"a"b"#);
+        assert_eq!(unquoted("[a\"\"b]", ']').unwrap(), "a\"\"b");
+    }
 }

@@ -47,3 +47,23 @@ pub(super) fn of_database(path: &Path) -> Option<String> {
         .map(|log| Look { changed: (0, 0), ..log });
     serde_json::to_string(&(Look::of(path)?, log)).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_counts_where_there_is_something_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.sqlite");
+        assert_eq!(of_database(&path), None);
+        std::fs::write(&path, "pages").unwrap();
+        let alone = of_database(&path);
+        assert!(alone.is_some());
+        let log = with_suffix(&path, "-wal");
+        std::fs::write(&log, "").unwrap();
+        assert_eq!(of_database(&path), alone);
+        std::fs::write(&log, "frames").unwrap();
+        assert_ne!(of_database(&path), alone);
+    }
+}

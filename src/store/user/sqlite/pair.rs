@@ -296,7 +296,7 @@ impl Run<'_> {
         let backlog_end = self.source.last_position(self.work)?;
         let mut position = start;
         let mut replayed = 0;
-        let mut chased = 0;
+        let mut chases_left = self.max_batches;
         let mut unindexed = BTreeSet::new();
         loop {
             let slice = self.source.changes(position, self.work)?;
@@ -323,10 +323,7 @@ impl Run<'_> {
                 break;
             }
             if position > backlog_end {
-                chased += 1;
-            }
-            if chased > self.max_batches {
-                return Err(source_too_busy(self.source.path));
+                chases_left = chases_left.checked_sub(1).ok_or_else(|| source_too_busy(self.source.path))?;
             }
         }
         if replayed > 0 {
@@ -489,6 +486,40 @@ mod tests {
                 assert_eq!(outcome.moved, moved);
                 assert!(!outcome.details.iter().any(|line| line.starts_with("Replayed")), "{outcome:?}");
             });
+        });
+    }
+
+    #[test]
+    fn a_run_tells_what_it_is_at_and_how_far() {
+        with_pair("CREATE TABLE t (id INTEGER PRIMARY KEY)", |pair, server| {
+            server
+                .execute_batch(
+                    "INSERT INTO t VALUES (1), (2); CREATE TABLE u (id INTEGER PRIMARY KEY, v);
+                     INSERT INTO u VALUES (1, 'abc'), (2, 'abc'), (3, 'abc')",
+                )
+                .unwrap();
+            let seen = std::cell::RefCell::new(std::collections::BTreeMap::new());
+            let progress = |told: Progress| {
+                seen.borrow_mut().insert(told.activity, told);
+            };
+            let cancel = CancellationToken::new();
+            let now = jiff::Timestamp::now();
+            let work =
+                Work { generation: Generation(1), verify: true, cancel: &cancel, progress: &progress, now };
+            pair.synchronize(&work).unwrap();
+            let last: Vec<_> = seen
+                .into_inner()
+                .into_iter()
+                .map(|(activity, told)| (activity, told.items_done, told.items_total, told.bytes_done))
+                .collect();
+            assert_eq!(
+                last,
+                [
+                    ("Comparing rows", 5, Some(5), 0),
+                    ("Copying tables", 3, Some(3), 3 * 11),
+                    ("Replaying changes", 3, None, 3 * 11 + 2 * 8),
+                ]
+            );
         });
     }
 }
