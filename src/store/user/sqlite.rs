@@ -36,6 +36,7 @@ mod sides;
 mod source;
 mod standby;
 mod start;
+mod taken;
 #[cfg(test)]
 mod testing;
 mod text;

@@ -14,6 +14,7 @@ use super::datum::{Datum, Row};
 use super::estimate::row_estimate;
 use super::schema::{SchemaObject, Table, schema_version};
 use super::sequences;
+use super::taken::Taken;
 use super::text::Text;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::sqlite::{OpenedFile, begin_write, quote, sqlite_error};
@@ -21,8 +22,6 @@ use crate::store::user::{Cursor, Work};
 
 /// How long one read transaction may last: on a rollback journal it keeps the server from committing.
 pub(super) const SLICE_TIME: Duration = Duration::from_millis(40);
-/// How many bytes of rows one slice may hold in memory.
-const SLICE_BYTES: u64 = 8 << 20;
 /// How many log rows one batch may carry.
 pub(super) const BATCH_CHANGES: u64 = 10_000;
 /// How many log rows one transaction removes.
@@ -63,23 +62,6 @@ pub(super) struct Slice {
     pub(super) sequences: Vec<Row>,
     /// Tables that have to be copied whole because their rows cannot be found by their keys: an index is damaged.
     pub(super) unindexed: BTreeSet<String>,
-}
-
-/// What one read transaction has taken so far.
-struct Taken {
-    since: Instant,
-    bytes: u64,
-}
-
-impl Taken {
-    fn nothing() -> Self {
-        Taken { since: Instant::now(), bytes: 0 }
-    }
-
-    /// Whether that is as much as one read transaction may take.
-    fn is_enough(&self) -> bool {
-        self.bytes >= SLICE_BYTES || self.since.elapsed() >= SLICE_TIME
-    }
 }
 
 /// Where a walk through a table's rows stands; none at an end of the table.
@@ -609,17 +591,6 @@ mod tests {
     const LONG_ROWS: &str = "
         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20)
             INSERT INTO t SELECT i, zeroblob(1000000) FROM n";
-
-    #[test]
-    fn a_read_transaction_takes_neither_more_memory_nor_more_time_than_it_may() {
-        let long_ago = Instant::now().checked_sub(SLICE_TIME).unwrap();
-        let soon = Instant::now() + Duration::from_secs(60);
-        for (since, bytes, is_enough) in
-            [(soon, SLICE_BYTES - 1, false), (soon, SLICE_BYTES, true), (long_ago, 0, true)]
-        {
-            assert_eq!(Taken { since, bytes }.is_enough(), is_enough);
-        }
-    }
 
     #[test]
     fn long_rows_are_read_in_slices_and_every_slice_has_a_row() {
