@@ -254,6 +254,21 @@ fn holes_stay_holes() {
     pair.assert_settled();
 }
 
+#[test]
+fn data_that_moves_within_holes_is_another_content() {
+    let pair = Pair::new();
+    let file = fs::File::create(pair.source().join("sparse")).unwrap();
+    file.set_len(4 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"data", 1 << 20).unwrap();
+    pair.cycle();
+    pair.age();
+    file.set_len(0).unwrap();
+    file.set_len(4 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"data", 2 << 20).unwrap();
+    assert_eq!(pair.cycle().moved.items_written, 1);
+    pair.assert_settled();
+}
+
 fn renamed(outcome: &CycleOutcome) -> bool {
     outcome.details.iter().any(|line| line.starts_with("Renamed"))
 }
