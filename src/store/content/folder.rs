@@ -403,8 +403,10 @@ impl ContentStore for FolderStore {
         }
         for folder in touched {
             match self.handles.folder(&folder).and_then(|handle| rustix::fs::fsync(&*handle)) {
-                // Trace again, with everything in it.
+                // Gone again, with everything in it.
                 Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+                // Moved away by somebody else: wherever it is now, it is durable with all the rest.
+                Err(Errno::LOOP | Errno::XDEV) if self.sync_as_a_whole().is_ok() => {}
                 Err(cause) => return Err(self.error("make durable", &folder, cause)),
             }
         }
