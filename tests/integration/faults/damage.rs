@@ -120,6 +120,42 @@ fn what_lies_between_damaged_pages_is_found() {
     all_but_the_damaged("named", "leaf", |all| vec![all[0], all[10], all[11], all[30], all[40]], 4);
 }
 
+/// A first copy of a UTF-16 user store in one of whose tables two leaves are damaged; the table's keys before, and in the copy.
+fn damaged_in_utf_16(table: &str, key: &str) -> (PairOutcome, Vec<String>, BTreeSet<String>) {
+    let mut pair = Pair::new(&format!("PRAGMA encoding = 'UTF-16le'; {TABLES}"));
+    let keys = |database: &Path| -> Vec<String> {
+        let connection = Connection::open(database).unwrap();
+        let query = format!("SELECT CAST({key} AS TEXT) FROM {table} ORDER BY {key}");
+        let mut statement = connection.prepare(&query).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    let all = pages(&pair.source(), table, "leaf");
+    let before = keys(&pair.source());
+    pair.with_server_stopped(|source| {
+        damage(source, &[all[10], all[30]]);
+    });
+    let outcome = pair.synchronize().unwrap();
+    let copied = keys(&pair.standby()).into_iter().collect();
+    (outcome, before, copied)
+}
+
+#[test]
+fn between_texts_of_utf_16_nothing_is_sought_and_all_that_is_missing_is_named() {
+    let (outcome, before, copied) = damaged_in_utf_16("named", "name");
+    let first = before.iter().position(|key| !copied.contains(key)).unwrap();
+    let last = before.iter().rposition(|key| !copied.contains(key)).unwrap();
+    let gap = format!("table named, rows between ({}) and ({})", before[first - 1], before[last + 1]);
+    assert_eq!(item(&outcome), gap);
+}
+
+#[test]
+fn between_numbers_of_a_store_of_utf_16_what_can_be_read_is_found() {
+    let (outcome, before, copied) = damaged_in_utf_16("numbered", "id");
+    let missing = before.len() - copied.len();
+    assert!(0 < missing && missing <= 2 * 60, "{missing} rows are missing");
+    assert_eq!(outcome.quarantined.len(), 2, "{outcome:#?}");
+}
+
 #[test]
 fn a_row_with_a_damaged_overflow_page_is_missing_alone() {
     let mut pair = Pair::new("CREATE TABLE cards (id INTEGER PRIMARY KEY, card BLOB)");

@@ -110,7 +110,8 @@ impl<'a> Salvage<'a> {
         let gap = &part.span;
         let halves = gap.after.is_some() && gap.before.is_some();
         // Between the digits of UTF-16 lie bytes that are no digits.
-        let is_hopeless = part.hopeless || self.table.text != Text::Utf8;
+        let is_unsought = self.table.text != Text::Utf8 && is_between_texts(gap);
+        let is_hopeless = part.hopeless || is_unsought;
         let targets = if is_hopeless { Vec::new() } else { targets(gap) };
         for target in targets {
             if self.seeks == 0 {
@@ -157,6 +158,12 @@ struct Part {
     begins: bool,
     /// Whether no seek divides it any more.
     hopeless: bool,
+}
+
+/// Whether a text is part of a key at an end of a gap.
+fn is_between_texts(gap: &Span) -> bool {
+    let keys = gap.after.iter().chain(&gap.before);
+    keys.flatten().any(|value| matches!(value, Datum::Text(_)))
 }
 
 /// Keys to seek in a gap: its middle, or from its one known end by growing steps.
