@@ -311,6 +311,33 @@ fn a_damaged_change_log_is_begun_anew() {
 }
 
 #[test]
+fn numbers_that_autoincrement_gave_out_are_named_where_they_are_damaged_and_all_else_is_copied() {
+    let schema = format!(
+        "CREATE TABLE tickets (id INTEGER PRIMARY KEY AUTOINCREMENT, x); INSERT INTO tickets VALUES (9, 1); {TABLES}"
+    );
+    for is_first in [true, false] {
+        let mut pair = Pair::new(&schema);
+        if !is_first {
+            pair.synchronize_and_compare();
+        }
+        let leaves = pages(&pair.source(), "sqlite_sequence", "leaf");
+        pair.with_server_stopped(|source| drop(damage(source, &leaves)));
+        for round in 0..2 {
+            let change = format!("UPDATE numbered SET text = 'round {round}'; UPDATE tickets SET x = x + 1");
+            pair.server.execute_batch(&change).unwrap();
+            assert_eq!(item(&pair.synchronize().unwrap()), "table sqlite_sequence");
+            assert_eq!(rows(&pair.source()), rows(&pair.standby()));
+        }
+        assert_eq!(item(&pair.synchronize().unwrap()), "table sqlite_sequence", "also where nothing changed");
+        // A first copy knows the largest id that is there.
+        let kept = "SELECT seq FROM sqlite_sequence WHERE name = 'tickets'";
+        let kept: i64 =
+            Connection::open(pair.standby()).unwrap().query_row(kept, [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, 9);
+    }
+}
+
+#[test]
 fn damaged_tokens_are_begun_anew_and_the_copy_that_nothing_vouches_for_is_kept_beside() {
     for tree in ["csb_barrier", "sqlite_autoindex_csb_barrier_1"] {
         let mut pair = Pair::new(TABLES);

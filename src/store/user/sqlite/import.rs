@@ -9,8 +9,9 @@ use super::datum::{Datum, Row};
 use super::digest::encoded;
 use super::salvage;
 use super::schema::{Schema, SchemaObject, Table, column_list};
+use super::sequences::{self, Sequences};
 use super::source::{Span, TableBatch, key_condition, values_of};
-use super::{module_free, sequences, standby};
+use super::{module_free, standby};
 use crate::error::Result;
 use crate::report::{Moved, QuarantinedItem};
 use crate::store::sqlite::{quote, sqlite_error};
@@ -119,11 +120,19 @@ impl Import<'_> {
         })
     }
 
-    /// Makes the numbers that AUTOINCREMENT has given out those of the source.
+    /// Makes the numbers that AUTOINCREMENT has given out those of the source, or names them where they are damaged.
     ///
     /// # Errors
     /// Failures of the database.
-    pub(super) fn set_sequences(&mut self, objects: &[SchemaObject], wanted: &[Row]) -> Result<()> {
+    pub(super) fn set_sequences(&mut self, objects: &[SchemaObject], wanted: &Sequences) -> Result<()> {
+        let Some(wanted) = wanted else {
+            self.quarantined.push(QuarantinedItem {
+                item: "table sqlite_sequence".to_owned(),
+                reason: "pages of the user store are damaged".to_owned(),
+                advice: DAMAGE_ADVICE.to_owned(),
+            });
+            return Ok(());
+        };
         self.run(|connection, _| sequences::write(connection, objects, wanted))
     }
 

@@ -224,8 +224,10 @@ impl Run<'_> {
                 of_database(self.source.path).as_ref(),
             )
             && self.source.objects(self.work)? == schema.objects_of(standby).map_err(failed)?
-            && sequences::are(standby, &schema.objects, &self.source.sequences(self.work)?)
-                .map_err(failed)?)
+            && match self.source.sequences(self.work)? {
+                Some(wanted) => sequences::are(standby, &schema.objects, &wanted).map_err(failed)?,
+                None => false,
+            })
     }
 
     /// Fills a copy from a position on until it equals the source at one position, and moves its cursor there. Rows

@@ -7,9 +7,20 @@ use rusqlite::{Connection, params_from_iter};
 use super::capture::has_table;
 use super::datum::Row;
 use super::schema::SchemaObject;
+use super::source::is_damage;
 
-/// `sqlite_sequence` as far as it concerns these tables.
-pub(super) fn read(connection: &Connection, objects: &[SchemaObject]) -> rusqlite::Result<Vec<Row>> {
+/// `sqlite_sequence` as far as it concerns some tables; none where it is damaged.
+pub(super) type Sequences = Option<Vec<Row>>;
+
+/// The numbers of the server's tables. Where they are damaged the server can give out none either, and the rest goes on.
+pub(super) fn read(connection: &Connection, objects: &[SchemaObject]) -> rusqlite::Result<Sequences> {
+    match read_all(connection, objects) {
+        Err(cause) if is_damage(&cause) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+fn read_all(connection: &Connection, objects: &[SchemaObject]) -> rusqlite::Result<Vec<Row>> {
     if !has_table(connection, "sqlite_sequence")? {
         return Ok(Vec::new());
     }
@@ -32,7 +43,7 @@ pub(super) fn are(
     objects: &[SchemaObject],
     wanted: &[Row],
 ) -> rusqlite::Result<bool> {
-    Ok(read(connection, objects)? == wanted || !has_table(connection, "sqlite_sequence")?)
+    Ok(read_all(connection, objects)? == wanted || !has_table(connection, "sqlite_sequence")?)
 }
 
 /// Makes the numbers of a copy these.

@@ -13,7 +13,7 @@ use super::capture::{self, Capture};
 use super::datum::{Datum, Row};
 use super::estimate::row_estimate;
 use super::schema::{SchemaObject, Table, schema_version};
-use super::sequences;
+use super::sequences::{self, Sequences};
 use super::taken::Taken;
 use super::text::Text;
 use crate::error::{Error, ErrorKind, Result};
@@ -59,7 +59,7 @@ pub(super) struct Slice {
     /// Tables that have to be copied whole.
     pub(super) whole: BTreeSet<String>,
     /// What AUTOINCREMENT had given out; only where the slice is exhausted.
-    pub(super) sequences: Vec<Row>,
+    pub(super) sequences: Sequences,
     /// Tables that have to be copied whole because their rows cannot be found by their keys: an index is damaged.
     pub(super) unindexed: BTreeSet<String>,
 }
@@ -286,7 +286,7 @@ impl Source<'_> {
     ///
     /// # Errors
     /// As for [`Source::changes`].
-    pub(super) fn sequences(&self, work: &Work<'_>) -> Result<Vec<Row>> {
+    pub(super) fn sequences(&self, work: &Work<'_>) -> Result<Sequences> {
         self.snapshot(work, |transaction| sequences::read(transaction, &self.capture.schema.objects))
     }
 
@@ -654,7 +654,7 @@ mod tests {
             source.connection.execute_batch("INSERT INTO t VALUES (3)").unwrap();
             assert_eq!(
                 source.sequences(work).unwrap(),
-                [vec![Datum::Text(b"t".to_vec()), Datum::Integer(3)]]
+                Some(vec![vec![Datum::Text(b"t".to_vec()), Datum::Integer(3)]])
             );
             let last = source.last_position(work).unwrap();
             capture::write_barrier(source.connection, last + 5).unwrap();
