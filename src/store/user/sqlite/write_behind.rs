@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 
 /// How much is handed to the device at a time. The last sync of a big file is then as short as that of a small one, and
 /// the page cache is not filled with what nobody reads again.
-const WINDOW: u64 = 4 << 20;
+const WINDOW: u64 = 1 << 20;
 
-/// What the writer may still hold back in a cache of its own, behind the end of the file.
-const HELD_BACK: u64 = 4 << 20;
+/// What the writer may still hold back in a cache of its own, behind the end of the file: SQLite's holds 2,000 KiB.
+const HELD_BACK: u64 = 2 << 20;
 
 /// A new file that SQLite writes, roughly from its beginning to its end.
 ///
