@@ -153,8 +153,7 @@ const SCRUBBED_BYTES: i64 = 16 << 20;
 /// Failures of the database.
 pub(super) fn make_standby(connection: &Connection, schema: &Schema) -> rusqlite::Result<()> {
     // Whatever the source is, the copy is a database with a rollback journal. Where this fails the image is given up, so
-    // nothing is kept to roll it back with.
-    connection.pragma_update(None, "journal_mode", "DELETE")?;
+    // nothing is kept to roll it back with: SQLite does not say when it cannot remove a journal, and would use it later.
     connection.pragma_update(None, "journal_mode", "OFF")?;
     let transaction = connection.unchecked_transaction()?;
     drop_own(&transaction)?;
