@@ -3,7 +3,8 @@
 //! A cycle walks the source once and compares it with the index of what the standby holds (`walk`), copies what is
 //! new or changed in bounded batches and then removes what the source no longer has (`cycle`). Before anything
 //! else it makes sure that both stores are the ones it means (`establish`): a store that is not mounted looks
-//! exactly like one from which everything was deleted.
+//! exactly like one from which everything was deleted. Then it looks at what an earlier cycle that was interrupted may
+//! have left (`interrupted`).
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,7 @@ mod carry_back;
 mod copier;
 mod cycle;
 mod establish;
+mod interrupted;
 mod lister;
 mod meter;
 mod plan;

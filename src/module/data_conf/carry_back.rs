@@ -53,6 +53,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     index.check(context.generation)?;
     let is_marked = check_stores(module, &pair)?;
     module.source.sweep()?;
+    module.take_stock(&mut index, context)?;
     let (lost, walked) = find(module, &index, &context.cancel)?;
     let mut restore = Restore {
         module,

@@ -31,6 +31,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let mut index = ContentIndex::open(&module.service_store, &module.pool)?;
     let warnings = module.establish(&mut index, context)?;
     let swept = module.standby.sweep()? + module.source.sweep()?;
+    module.take_stock(&mut index, context)?;
     let scan_ns = module.scan_time(context);
     let is_first = index.is_empty()?;
 

@@ -51,6 +51,24 @@ pub struct IndexedObject {
 /// A name in a folder, and what the index knows about the object.
 pub type HeldName = (Box<[u8]>, IndexedObject);
 
+/// What the standby may hold under one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The row.
+    pub object: IndexedObject,
+    /// The contents that interrupted batches may have published: BLAKE3, of links that of the target.
+    pub published: Vec<[u8; 32]>,
+    /// Whether an interrupted batch may have made a folder.
+    pub made_folder: bool,
+}
+
+impl Held {
+    /// Whether the content is one that this product has put there, or may have.
+    pub fn may_be(&self, hash: [u8; 32]) -> bool {
+        self.object.hash == Some(hash) || self.published.contains(&hash)
+    }
+}
+
 /// Both stores of a pair, as the index knows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexedPair {
@@ -298,7 +316,9 @@ impl ContentIndex {
         if folders.is_empty() {
             return Ok(());
         }
-        self.write_for_now(generation, |rows| folders.iter().try_for_each(|folder| rows.forget_times(folder)))
+        self.write_for_now(generation, |rows| {
+            folders.iter().try_for_each(|folder| rows.forget_times(folder).map(|_| ()))
+        })
     }
 
     /// The settled files that were this inode when they were copied, of which the standby holds what it had then.
@@ -322,7 +342,7 @@ impl ContentIndex {
     }
 
     /// Says that the standby is about to change at these paths, and to which content; none for folders and for what
-    /// is deleted.
+    /// is deleted. Folders that they are in, and that are missing, may be made.
     ///
     /// # Errors
     /// `Fenced`: then nothing may be changed; when the index cannot be written.
@@ -336,18 +356,19 @@ impl ContentIndex {
                 rows.unsettle(path, kind, hash)?;
             }
             let folders = rows.changed.clone();
-            folders.iter().try_for_each(|folder| rows.forget_times(folder))
+            folders.iter().try_for_each(|folder| rows.expect_folder(folder))
         })
     }
 
-    /// What the standby may hold under one name: the row, and the contents that interrupted batches may have left.
+    /// What the standby may hold under one name; none where the index knows nothing of it.
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn held(&self, path: &ContentPath) -> Result<Option<(IndexedObject, Vec<[u8; 32]>)>> {
+    pub fn held(&self, path: &ContentPath) -> Result<Option<Held>> {
         let Some((folder, name)) = path.split() else { return Ok(None) };
         let sql = format!(
-            "SELECT {COLUMNS}, published FROM csb_content_object WHERE pool = ?1 AND folder = ?2 AND name = ?3"
+            "SELECT {COLUMNS}, published, made_folder FROM csb_content_object
+             WHERE pool = ?1 AND folder = ?2 AND name = ?3"
         );
         let read = || {
             self.connection
@@ -355,11 +376,51 @@ impl ContentIndex {
                 .query_row(params![self.pool.as_str(), folder.as_bytes(), name], |row| {
                     let published = row.get::<_, Option<Vec<u8>>>(13)?.unwrap_or_default();
                     let hashes = published.chunks_exact(32).filter_map(|hash| hash.try_into().ok());
-                    Ok((object(row)?, hashes.collect()))
+                    Ok(Held { object: object(row)?, published: hashes.collect(), made_folder: row.get(14)? })
                 })
                 .optional()
         };
         read().map_err(self.failed("read"))
+    }
+
+    /// Some of the paths of which it is not settled what the standby holds, each after the folder that it is in,
+    /// beginning after one of them.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn unsettled(&self, after: Option<&ContentPath>, limit: usize) -> Result<Vec<ContentPath>> {
+        let sql = "SELECT folder, name FROM csb_content_object INDEXED BY csb_content_unsettled
+                   WHERE pool = ?1 AND settled = 0 AND (folder, name) > (?2, ?3) ORDER BY folder, name LIMIT ?4";
+        let (folder, name) = after.and_then(ContentPath::split).unwrap_or_default();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let read = || -> rusqlite::Result<_> {
+            self.connection
+                .prepare_cached(sql)?
+                .query_map(params![self.pool.as_str(), folder.as_bytes(), name, limit], |row| path(row, 0))?
+                .collect()
+        };
+        read().map_err(self.failed("read"))
+    }
+
+    /// Says of which kind something is that is there under these names; none where nothing is, nor below. What exactly
+    /// it is remains unsettled.
+    ///
+    /// # Errors
+    /// `Fenced`; when the index cannot be written.
+    pub fn correct(
+        &mut self,
+        generation: Generation,
+        found: &[(ContentPath, Option<ObjectKind>)],
+    ) -> Result<()> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.write_for_now(generation, |rows| {
+            found.iter().try_for_each(|(path, kind)| match kind {
+                Some(kind) => rows.correct(path, *kind),
+                None => rows.delete_tree(path),
+            })
+        })
     }
 
     /// Says what the standby holds now: these objects, and these not any more. Does not wait for the disk: rows that a
@@ -435,9 +496,13 @@ fn patient(connection: &Connection, path: &Path) -> Result<()> {
 
 /// A row whose folder and name follow its columns.
 fn named_object(row: &Row<'_>) -> rusqlite::Result<(ContentPath, IndexedObject)> {
-    let (folder, name): (Vec<u8>, Vec<u8>) = (row.get(13)?, row.get(14)?);
-    let path = ContentPath::from_bytes(&folder).and_then(|folder| folder.join(&name));
-    Ok((path.unwrap_or_default(), object(row)?))
+    Ok((path(row, 13)?, object(row)?))
+}
+
+/// A folder and a name in it, from this column on.
+fn path(row: &Row<'_>, column: usize) -> rusqlite::Result<ContentPath> {
+    let (folder, name): (Vec<u8>, Vec<u8>) = (row.get(column)?, row.get(column + 1)?);
+    Ok(ContentPath::from_bytes(&folder).and_then(|folder| folder.join(&name)).unwrap_or_default())
 }
 
 #[allow(clippy::cast_sign_loss)]

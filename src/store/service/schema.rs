@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::sqlite::sqlite_error;
 
 /// Grows with every change to the tables. Kept as the database's `user_version`; 0 in those of builds that kept none.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const LEASES: &str = "
 CREATE TABLE IF NOT EXISTS csb_lease (
@@ -62,9 +62,11 @@ CREATE TABLE csb_content_object (
     indexed_ns INTEGER NOT NULL,
     settled INTEGER NOT NULL CHECK (settled IN (0, 1)),
     published BLOB CHECK (length(published) % 32 = 0),
+    made_folder INTEGER NOT NULL DEFAULT 0 CHECK (made_folder IN (0, 1)),
     PRIMARY KEY (pool, folder, name)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX csb_content_inode ON csb_content_object (pool, inode) WHERE kind = 'file';
+CREATE INDEX csb_content_unsettled ON csb_content_object (pool) WHERE settled = 0;
 CREATE INDEX csb_content_times ON csb_content_object (pool) WHERE kind = 'folder' AND mtime_ns = -9223372036854775808;
 CREATE TABLE csb_content_folder (
     pool TEXT NOT NULL,

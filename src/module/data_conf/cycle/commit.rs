@@ -149,7 +149,7 @@ impl<'a> Cycle<'a, '_> {
         let standby = self.module.standby.as_ref();
         let (meta, hash) = (&ready.object.meta, ready.object.hash);
         let held = self.index.held(earlier)?;
-        if held.is_some_and(|(known, _)| known.settled && known.hash == hash) {
+        if held.is_some_and(|held| held.object.settled && held.object.hash == hash) {
             let version = Version { size: meta.size, attributes: meta.attributes() };
             if let Some(staged) = standby.stage_same(earlier, version)? {
                 self.renamed += 1;

@@ -23,7 +23,7 @@ impl Cycle<'_, '_> {
         };
         let held = self.index.held(path)?;
         // Size and time tell every change that nobody hides; a comparison of everything looks for the others, too.
-        if !self.context.verify && held.as_ref().is_some_and(|(known, _)| looks_copied(&found, known)) {
+        if !self.context.verify && held.as_ref().is_some_and(|held| looks_copied(&found, &held.object)) {
             return Ok(false);
         }
         // It may only have been touched, or an interrupted batch may have published it.
@@ -35,9 +35,7 @@ impl Cycle<'_, '_> {
             Err(ObjectError::Refused(_)) => return Ok(true),
             Err(error) => return Err(error),
         };
-        let is_known =
-            held.is_some_and(|(known, published)| known.hash == Some(hash) || published.contains(&hash));
-        Ok(!is_known && next != Some(hash))
+        Ok(next != Some(hash) && !held.is_some_and(|held| held.may_be(hash)))
     }
 
     /// Adds the path to the foreign ones, if it is one of them.

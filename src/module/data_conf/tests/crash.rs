@@ -55,6 +55,61 @@ fn a_cycle_that_died_anywhere_is_finished_by_the_next() {
     }
 }
 
+/// What a name can stand for.
+const SHAPES: [&str; 4] = ["nothing", "file", "folder", "link"];
+
+/// Gives a name of the source another shape; files and links differ from one occasion to the next.
+fn reshape(pair: &Pair, shape: &str, occasion: usize) {
+    let path = pair.source().join("name");
+    let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+    match shape {
+        "file" => fs::write(&path, format!("content {occasion}")).unwrap(),
+        "folder" => pair.write("name/below/file", format!("below {occasion}")),
+        "link" => std::os::unix::fs::symlink(format!("target {occasion}"), &path).unwrap(),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_name_that_changed_its_kind_between_two_cycles_that_died_anywhere_is_mended() {
+    let mut died = 0;
+    for shapes in (0..64).map(|number| [number / 16, number / 4 % 4, number % 4].map(|shape| SHAPES[shape])) {
+        if shapes[0] == shapes[1] || shapes[1] == shapes[2] {
+            continue;
+        }
+        let mut lives = [0, 0];
+        loop {
+            let pair = Pair::in_memory();
+            pair.write("other", "1");
+            pair.cycle();
+            let ended = [0, 1].map(|cycle| {
+                reshape(&pair, shapes[cycle], cycle);
+                let (module, _) = module(&pair, Faults::default(), dying(lives[cycle]));
+                module.run_cycle(&Context { force: true, ..pair.context() }).is_ok()
+            });
+            reshape(&pair, shapes[2], 2);
+            let outcome = pair.forced_cycle();
+            assert!(outcome.quarantined.is_empty(), "{shapes:?} {lives:?}: {outcome:?}");
+            assert!(outcome.warnings.is_empty(), "{shapes:?} {lives:?}: {outcome:?}");
+            pair.assert_settled();
+            let count = pair.index().count().unwrap();
+            assert_eq!(
+                count,
+                tree(&pair.source()).len() as u64,
+                "{shapes:?} {lives:?}: rows of nothing are left"
+            );
+            died += ended.into_iter().filter(|ended| !ended).count();
+            // Each of the first with some of the second, not always the same ones.
+            lives = match ended {
+                [true, true] => break,
+                [_, true] => [lives[0] + 1, lives[0] % 3],
+                _ => [lives[0], lives[1] + 3],
+            };
+        }
+    }
+    assert!(died > 1000, "the processes did not die often enough: {died}");
+}
+
 #[test]
 fn giving_back_that_died_anywhere_is_finished_by_the_next() {
     for lives in 0.. {

@@ -57,6 +57,25 @@ fn an_unreadable_file_is_named_and_its_earlier_copy_stays() {
 }
 
 #[test]
+fn a_folder_that_only_what_is_in_it_made_at_the_standby_is_known_to_be_there() {
+    for replacement in ["a file", "nothing"] {
+        let pair = filled();
+        pair.write("folder/away/inner/f", "1");
+        let away = ["folder/away", "folder/away/inner"].into();
+        let (module, _) = module(&pair, Faults { away, ..Faults::default() }, Faults::default());
+        module.run_cycle(&pair.context()).unwrap();
+        assert_eq!(fs::read(pair.standby().join("folder/away/inner/f")).unwrap(), b"1");
+        fs::remove_dir_all(pair.source().join("folder/away")).unwrap();
+        if replacement == "a file" {
+            pair.write("folder/away", "a file now");
+        }
+        let outcome = pair.forced_cycle();
+        assert!(outcome.quarantined.is_empty(), "{replacement}: {outcome:?}");
+        pair.assert_settled();
+    }
+}
+
+#[test]
 fn a_file_or_folder_that_vanishes_is_no_error_and_nothing_is_deleted_for_it() {
     let pair = filled();
     pair.write("plain", "changed");

@@ -17,6 +17,8 @@ pub(super) struct Faults {
     pub(super) unreadable: BTreeSet<&'static str>,
     /// Paths that are listed and gone when they are read.
     pub(super) vanished: BTreeSet<&'static str>,
+    /// Folders that are away in the moment in which they are about to be made.
+    pub(super) away: BTreeSet<&'static str>,
     /// Files that change the first so many times that they are opened.
     pub(super) changing: Vec<(PathBuf, AtomicU32)>,
     /// How often sealing fails, and how.
@@ -223,6 +225,9 @@ impl ContentStore for Faulty {
     }
     fn folder_extended(&self, path: &ContentPath) -> ObjectResult<Extended> {
         self.faults.operate()?;
+        if self.faults.away.contains(path.to_string().as_str()) {
+            return Err(ObjectError::Gone);
+        }
         self.inner.folder_extended(path)
     }
     fn stage_link(&self, target: &[u8], attributes: Attributes) -> ObjectResult<Box<dyn StagedObject + '_>> {

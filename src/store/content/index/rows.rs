@@ -16,8 +16,8 @@ pub(super) struct Rows<'t> {
 }
 
 impl Rows<'_> {
-    /// A path that is not known yet gets a row of which nothing is known but the name. Until the row is settled, every
-    /// content is remembered that may have been published meanwhile.
+    /// A path that is not known yet gets a row of which nothing is known but the name. Until the row is settled, it is
+    /// remembered what may have been published meanwhile: every content, and whether a folder.
     pub(super) fn unsettle(
         &mut self,
         path: &ContentPath,
@@ -28,27 +28,52 @@ impl Rows<'_> {
         self.transaction
             .prepare_cached(
                 "INSERT INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode, device,
-                     mode, user, user_group, blake3, extended, indexed_ns, settled, published)
-                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, 0, ?5)
+                     mode, user, user_group, blake3, extended, indexed_ns, settled, published, made_folder)
+                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, 0, ?5, ?4 = 'folder')
                  ON CONFLICT (pool, folder, name) DO UPDATE SET settled = 0,
-                     published = CAST(coalesce(published, x'') || coalesce(excluded.published, x'') AS BLOB)",
+                     published = CAST(coalesce(published, x'') || coalesce(excluded.published, x'') AS BLOB),
+                     made_folder = made_folder OR excluded.made_folder",
             )?
             .execute(params![self.pool, folder.as_bytes(), name, kind_name(kind), hash])?;
         self.changed.insert(folder);
         Ok(())
     }
 
-    /// A folder in which names change gets another modification time at the standby, until that of the source is set
-    /// again.
-    pub(super) fn forget_times(&mut self, folder: &ContentPath) -> rusqlite::Result<()> {
-        let Some((parent, name)) = folder.split() else { return Ok(()) };
+    /// Of this kind, whatever the row says. Below a file or link there is nothing.
+    pub(super) fn correct(&mut self, path: &ContentPath, kind: ObjectKind) -> rusqlite::Result<()> {
+        let Some((folder, name)) = path.split() else { return Ok(()) };
         self.transaction
             .prepare_cached(
-                "UPDATE csb_content_object SET mtime_ns = ?4 WHERE pool = ?1 AND folder = ?2 AND name = ?3",
+                "UPDATE csb_content_object SET kind = ?4 WHERE pool = ?1 AND folder = ?2 AND name = ?3",
+            )?
+            .execute(params![self.pool, folder.as_bytes(), name, kind_name(kind)])?;
+        self.changed.insert(folder);
+        if kind == ObjectKind::Folder { Ok(()) } else { self.delete_below(path) }
+    }
+
+    /// A folder in which names change; where it is not known to be there, publishing them makes it and those above.
+    pub(super) fn expect_folder(&mut self, folder: &ContentPath) -> rusqlite::Result<()> {
+        if self.forget_times(folder)? {
+            return Ok(());
+        }
+        let Some((parent, _)) = folder.split() else { return Ok(()) };
+        self.unsettle(folder, ObjectKind::Folder, None)?;
+        self.expect_folder(&parent)
+    }
+
+    /// A folder in which names change gets another modification time at the standby, until that of the source is set
+    /// again. Says whether it is known to be a folder.
+    pub(super) fn forget_times(&mut self, folder: &ContentPath) -> rusqlite::Result<bool> {
+        let Some((parent, name)) = folder.split() else { return Ok(true) };
+        let known = self
+            .transaction
+            .prepare_cached(
+                "UPDATE csb_content_object SET mtime_ns = ?4
+                 WHERE pool = ?1 AND folder = ?2 AND name = ?3 AND kind = 'folder'",
             )?
             .execute(params![self.pool, parent.as_bytes(), name, TIMES_UNKNOWN])?;
         self.changed.insert(parent);
-        Ok(())
+        Ok(known > 0)
     }
 
     // SQLite has no unsigned numbers: inodes and devices are kept bit by bit.
@@ -91,6 +116,24 @@ impl Rows<'_> {
             .execute(params![self.pool, folder.as_bytes(), name])?;
         // A folder of this name had a listing of its own.
         self.changed.extend([folder, path.clone()]);
+        Ok(())
+    }
+
+    pub(super) fn delete_tree(&mut self, path: &ContentPath) -> rusqlite::Result<()> {
+        self.delete(path)?;
+        self.delete_below(path)
+    }
+
+    fn delete_below(&self, path: &ContentPath) -> rusqlite::Result<()> {
+        // Every folder below begins with the path and a slash, which the zero follows.
+        let (first, end) = ([path.as_bytes(), b"/"].concat(), [path.as_bytes(), b"0"].concat());
+        for table in ["csb_content_object", "csb_content_folder"] {
+            self.transaction
+                .prepare_cached(&format!(
+                    "DELETE FROM {table} WHERE pool = ?1 AND (folder = ?2 OR folder > ?3 AND folder < ?4)"
+                ))?
+                .execute(params![self.pool, path.as_bytes(), first, end])?;
+        }
         Ok(())
     }
 
