@@ -12,11 +12,11 @@ use crate::store::content::index::IndexedObject;
 use crate::store::content::{ContentPath, ObjectError, ObjectKind, ObjectMeta, ObjectResult};
 
 impl Cycle<'_, '_> {
-    /// Whether the standby has a file there that this product did not write, or not so; `next` is the content that is
+    /// Whether the standby has a file or link there that this product did not put there, or not so; `next` is the content that is
     /// about to take its place. Asked before the index says that the standby changes: the row tells what may be there.
     fn is_foreign(&self, path: &ContentPath, next: Option<[u8; 32]>) -> ObjectResult<bool> {
         let found = match self.module.standby.stat(path) {
-            Ok(found) if found.kind == ObjectKind::File => found,
+            Ok(found) if found.kind != ObjectKind::Folder => found,
             // Folders are not replaced, and whatever else is there is refused by the store.
             Ok(_) | Err(ObjectError::Gone | ObjectError::Refused(_)) => return Ok(false),
             Err(error) => return Err(error),
@@ -29,7 +29,7 @@ impl Cycle<'_, '_> {
         // It may only have been touched, or an interrupted batch may have published it.
         let meter = Meter::unwatched(self.context);
         let standby = self.module.standby.as_ref();
-        let hash = match Copier::new(standby, standby, self.context).hash(path, ObjectKind::File, &meter) {
+        let hash = match Copier::new(standby, standby, self.context).hash(path, found.kind, &meter) {
             Ok(seen) => seen.hash,
             Err(ObjectError::Gone) => return Ok(false),
             Err(ObjectError::Refused(_)) => return Ok(true),
@@ -82,7 +82,7 @@ impl Cycle<'_, '_> {
     }
 }
 
-/// Whether a file of the standby has the size and time that the copy had.
+/// Whether a file or link of the standby has the size and time that the copy had.
 fn looks_copied(found: &ObjectMeta, known: &IndexedObject) -> bool {
     (found.kind, found.size, found.mtime_ns) == (known.meta.kind, known.meta.size, known.meta.mtime_ns)
 }

@@ -60,6 +60,29 @@ fn the_active_copy_decides_and_the_other_version_is_kept() {
 }
 
 #[test]
+fn a_link_that_others_put_in_the_place_of_a_copy_is_kept_like_a_file() {
+    let pair = filled();
+    let names = ["becomes a folder", "changes", "folder/inner", "goes"];
+    for name in names {
+        let copy = pair.standby().join(name);
+        fs::remove_file(&copy).unwrap();
+        std::os::unix::fs::symlink(format!("theirs: {name}"), &copy).unwrap();
+        fs::remove_file(pair.source().join(name)).unwrap();
+    }
+    pair.write("changes", "changed at the source");
+    pair.write("becomes a folder/new", "new");
+    std::os::unix::fs::symlink("stays", pair.source().join("folder/inner")).unwrap();
+    pair.cycle();
+    assert_eq!(kept(&pair), names.map(|name| (name.to_owned(), format!("theirs: {name}"))));
+    pair.assert_settled();
+    // Those of this product are none of others'.
+    fs::remove_file(pair.source().join("folder/inner")).unwrap();
+    pair.cycle();
+    assert_eq!(kept(&pair).len(), names.len());
+    pair.assert_settled();
+}
+
+#[test]
 fn what_was_only_touched_or_is_equal_is_no_conflict() {
     let pair = filled();
     set_mtime(&pair.standby().join("changes"), SystemTime::UNIX_EPOCH);
