@@ -14,12 +14,12 @@ use crate::topology::PoolFqdn;
 
 pub mod folder;
 pub mod index;
+mod listing;
 mod object;
 mod path;
 
-pub use object::{
-    Attributes, Entry, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Owner, Refusal,
-};
+pub use listing::{Entry, Listing, Names};
+pub use object::{Attributes, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Owner, Refusal};
 pub use path::ContentPath;
 
 /// Which half of a pair a store is.
@@ -205,7 +205,7 @@ pub trait ContentStore: Send + Sync {
     ///
     /// # Errors
     /// `Refused` when the folder cannot be read: then nothing may be concluded about what is in it.
-    fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Vec<Entry>>;
+    fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Listing>;
 
     /// What is known about one object.
     ///

@@ -139,17 +139,17 @@ impl DataConf {
         let mut next = vec![ContentPath::root()];
         while let Some(folder) = next.pop() {
             context.check()?;
-            let entries = match self.standby.list(&folder, &context.cancel) {
-                Ok(entries) => entries,
+            let listing = match self.standby.list(&folder, &context.cancel) {
+                Ok(listing) => listing,
                 Err(ObjectError::Store(error)) => return Err(error),
                 Err(ObjectError::Gone | ObjectError::Refused(_)) => continue,
             };
-            for entry in entries {
-                let (Some(path), Ok(meta)) = (folder.join(&entry.name), entry.object) else { continue };
+            for entry in listing.iter() {
+                let (Some(path), Ok(meta)) = (folder.join(entry.name), entry.object) else { continue };
                 if meta.kind == ObjectKind::Folder {
                     next.push(path.clone());
                 }
-                held.push((path, meta));
+                held.push((path, *meta));
             }
         }
         Ok(held)

@@ -6,7 +6,9 @@ use super::lister::{self, Visitor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::QuarantinedItem;
 use crate::store::content::index::{ContentIndex, HeldName, IndexedObject};
-use crate::store::content::{ContentPath, ContentStore, Entry, ObjectError, ObjectKind, ObjectMeta, Refusal};
+use crate::store::content::{
+    ContentPath, ContentStore, Entry, Listing, ObjectError, ObjectKind, ObjectMeta, Refusal,
+};
 
 /// The coarsest clock of a file system that is met in practice (FAT; SMB shares may show it). Two changes within it
 /// may leave the same times.
@@ -139,8 +141,8 @@ impl Visitor<Found> for Walk<'_> {
         folder: &ContentPath,
         found: &mut dyn FnMut(Found) -> Result<()>,
     ) -> Result<Vec<ContentPath>> {
-        let entries = match self.source.list(folder, self.cancel) {
-            Ok(entries) => entries,
+        let listing = match self.source.list(folder, self.cancel) {
+            Ok(listing) => listing,
             Err(ObjectError::Store(error)) => return Err(error),
             Err(failure) if folder.is_root() => return Err(unreadable_root(self.source, failure)),
             // Gone since its parent was listed; the next walk will not list it at all.
@@ -150,36 +152,35 @@ impl Visitor<Found> for Walk<'_> {
                 return Ok(Vec::new());
             }
         };
-        found(Found::Listed(entries.len() as u64))?;
-        let is_folder =
-            |entry: &&Entry| entry.object.as_ref().is_ok_and(|meta| meta.kind == ObjectKind::Folder);
-        let next = entries.iter().filter(is_folder).filter_map(|entry| folder.join(&entry.name)).collect();
-        let listing = digest(&entries);
+        found(Found::Listed(listing.count() as u64))?;
+        let is_folder = |entry: &Entry<'_>| entry.object.is_ok_and(|meta| meta.kind == ObjectKind::Folder);
+        let next = listing.iter().filter(is_folder).filter_map(|entry| folder.join(entry.name)).collect();
+        let digest = digest(&listing);
         let mut comparison =
             Comparison { walk: self, folder, found, differences: Vec::new(), differs: false };
         match &self.index {
-            Some(index) if listing.is_some() && index.listing(folder)? == listing => return Ok(next),
-            Some(index) => index.read_folder(folder, |known| comparison.compare_all(entries, known))?,
-            None => comparison.compare_all(entries, &mut std::iter::empty())?,
+            Some(index) if digest.is_some() && index.listing(folder)? == digest => return Ok(next),
+            Some(index) => index.read_folder(folder, |known| comparison.compare_all(&listing, known))?,
+            None => comparison.compare_all(&listing, &mut std::iter::empty())?,
         }
         comparison.hand_over()?;
         if !comparison.differs
-            && let Some(listing) = listing
+            && let Some(digest) = digest
         {
-            found(Found::Unchanged(folder.clone(), listing))?;
+            found(Found::Unchanged(folder.clone(), digest))?;
         }
         Ok(next)
     }
 }
 
 /// What tells a listing from every other one; none if something in it is refused, which has to be said each time.
-fn digest(entries: &[Entry]) -> Option<[u8; 32]> {
+fn digest(listing: &Listing) -> Option<[u8; 32]> {
     let mut hasher = blake3::Hasher::new();
     let mut bytes = Vec::with_capacity(DIGESTED_AT_ONCE + 512);
-    for entry in entries {
-        let meta = entry.object.as_ref().ok()?;
+    for entry in listing.iter() {
+        let meta = entry.object.ok()?;
         bytes.extend_from_slice(&(entry.name.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&entry.name);
+        bytes.extend_from_slice(entry.name);
         let ObjectMeta { kind, size, mtime_ns, ctime_ns, inode, device, mode, owner } = *meta;
         bytes.push(kind as u8);
         for number in [size, inode, device] {
@@ -213,26 +214,26 @@ impl Comparison<'_, '_> {
     /// Both sorted by name.
     fn compare_all(
         &mut self,
-        entries: Vec<Entry>,
+        listing: &Listing,
         known: &mut dyn Iterator<Item = Result<HeldName>>,
     ) -> Result<()> {
         let mut next = known.next().transpose()?;
-        for entry in entries {
-            while let Some((name, object)) = next.take_if(|(name, _)| *name < entry.name) {
+        for entry in listing.iter() {
+            while let Some((name, object)) = next.take_if(|(name, _)| **name < *entry.name) {
                 self.lacks(&name, object, false)?;
                 next = known.next().transpose()?;
             }
-            let same = next.take_if(|(name, _)| *name == entry.name).map(|(_, object)| object);
+            let same = next.take_if(|(name, _)| **name == *entry.name).map(|(_, object)| object);
             if same.is_some() {
                 next = known.next().transpose()?;
             }
             match entry.object {
                 Err(refusal) => {
-                    if let Some(path) = self.folder.join(&entry.name) {
-                        (self.found)(Found::Refused(quarantined(&path, refusal)))?;
+                    if let Some(path) = self.folder.join(entry.name) {
+                        (self.found)(Found::Refused(quarantined(&path, refusal.clone())))?;
                     }
                 }
-                Ok(meta) => self.compare(&entry.name, meta, same)?,
+                Ok(meta) => self.compare(entry.name, *meta, same)?,
             }
         }
         while let Some((name, object)) = next {
@@ -268,25 +269,30 @@ impl Comparison<'_, '_> {
     /// The source lacks this object and everything below it.
     fn lacks(&mut self, name: &[u8], known: IndexedObject, is_displaced: bool) -> Result<()> {
         let Some(path) = self.folder.join(name) else { return Ok(()) };
-        let mut open = vec![(path, known, false)];
-        while let Some((path, known, is_emptied)) = open.pop() {
+        let mut open = Vec::new();
+        let mut next = Some((path, known));
+        loop {
             if self.walk.cancel.is_cancelled() {
                 return Err(Error::cancelled());
             }
-            let delete = Difference::Delete { known, is_displaced };
-            if known.meta.kind != ObjectKind::Folder || is_emptied {
-                self.differs(path, delete)?;
-                continue;
+            if let Some((path, known)) = next {
+                let is_folder = known.meta.kind == ObjectKind::Folder;
+                if is_folder {
+                    open.push(Lacked::folder(path.clone(), known));
+                }
+                if !is_folder || self.walk.lacking == Lacking::FoldersFirst {
+                    self.differs(path, Difference::Delete { known, is_displaced })?;
+                }
             }
-            match self.walk.lacking {
-                Lacking::FoldersFirst => self.differs(path.clone(), delete)?,
-                Lacking::FoldersLast => open.push((path.clone(), known, true)),
+            let (Some(folder), Some(index)) = (open.last_mut(), &self.walk.index) else { return Ok(()) };
+            next = folder.next(index)?;
+            if next.is_none()
+                && let Some(Lacked { path, known, .. }) = open.pop()
+                && self.walk.lacking == Lacking::FoldersLast
+            {
+                self.differs(path, Difference::Delete { known, is_displaced })?;
             }
-            let Some(index) = &self.walk.index else { continue };
-            let below = index.folder(&path)?.into_iter().rev();
-            open.extend(below.filter_map(|(name, known)| Some((path.join(&name)?, known, false))));
         }
-        Ok(())
     }
 
     fn differs(&mut self, path: ContentPath, difference: Difference) -> Result<()> {
@@ -300,6 +306,29 @@ impl Comparison<'_, '_> {
             return Ok(());
         }
         (self.found)(Found::Differences(std::mem::take(&mut self.differences)))
+    }
+}
+
+/// A folder that the source lacks, of which the index is read in parts.
+struct Lacked {
+    path: ContentPath,
+    known: IndexedObject,
+    part: std::vec::IntoIter<HeldName>,
+    /// The last name that was read.
+    last: Box<[u8]>,
+}
+
+impl Lacked {
+    fn folder(path: ContentPath, known: IndexedObject) -> Self {
+        Lacked { path, known, part: Vec::new().into_iter(), last: Box::default() }
+    }
+
+    fn next(&mut self, index: &ContentIndex) -> Result<Option<(ContentPath, IndexedObject)>> {
+        if self.part.as_slice().is_empty() {
+            self.part = index.names_after(&self.path, &self.last)?.into_iter();
+            self.last = self.part.as_slice().last().map(|(name, _)| name.clone()).unwrap_or_default();
+        }
+        Ok(self.part.next().and_then(|(name, known)| Some((self.path.join(&name)?, known))))
     }
 }
 
@@ -359,10 +388,20 @@ fn unreadable_root(source: &dyn ContentStore, failure: ObjectError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::content::Owner;
+    use crate::store::content::{Names, Owner};
 
-    fn entry(name: &[u8], meta: ObjectMeta) -> Entry {
-        Entry { name: name.into(), object: Ok(meta) }
+    type Object = (Box<[u8]>, std::result::Result<ObjectMeta, Refusal>);
+
+    fn entry(name: &[u8], meta: ObjectMeta) -> Object {
+        (name.into(), Ok(meta))
+    }
+
+    /// The digest of a folder that holds these, which are sorted.
+    fn digest_of(objects: &[Object]) -> Option<[u8; 32]> {
+        let mut names = Names::default();
+        assert!(objects.iter().all(|(name, _)| names.push(name)));
+        let mut next = objects.iter().map(|(_, object)| object.clone());
+        digest(&Listing::look_at(names, |_| Ok::<_, ()>(next.next())).unwrap())
     }
 
     const OWNER: Owner = Owner { user: 1, group: 2 };
@@ -457,13 +496,13 @@ mod tests {
             vec![entry(b"a", ObjectMeta { owner: Owner { group: 9, ..owner }, ..meta })],
         ];
         let digests: std::collections::BTreeSet<_> =
-            listings.iter().map(|listing| digest(listing).unwrap()).collect();
+            listings.iter().map(|listing| digest_of(listing).unwrap()).collect();
         assert_eq!(digests.len(), listings.len());
         let many: Vec<_> = (0..1000u32).map(|number| entry(&number.to_be_bytes(), meta)).collect();
         let mut changed = many.clone();
-        changed[3].object = Ok(ObjectMeta { size: 9, ..meta });
-        assert_ne!(digest(&many), digest(&changed), "not only what was digested last counts");
-        let refused = Entry { name: b"c".as_slice().into(), object: Err(Refusal::new("", "")) };
-        assert_eq!(digest(&[entry(b"a", meta), refused]), None);
+        changed[3].1 = Ok(ObjectMeta { size: 9, ..meta });
+        assert_ne!(digest_of(&many), digest_of(&changed), "not only what was digested last counts");
+        let refused = (b"c".as_slice().into(), Err(Refusal::new("", "")));
+        assert_eq!(digest_of(&[entry(b"a", meta), refused]), None);
     }
 }

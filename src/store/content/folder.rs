@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Attributes, ContentPath, ContentReader, ContentStore, Entry, Extended, Marker, ObjectError, ObjectKind,
+    Attributes, ContentPath, ContentReader, ContentStore, Extended, Listing, Marker, ObjectError, ObjectKind,
     ObjectMeta, ObjectResult, Owner, Presence, Refusal, StagedObject, Trace, Version,
 };
 use crate::error::{Error, Result};
@@ -218,7 +218,7 @@ impl ContentStore for FolderStore {
         given.is_ok()
     }
 
-    fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Vec<Entry>> {
+    fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Listing> {
         let handle = self.handles.folder(folder).map_err(|cause| reading(self, folder, cause))?;
         listing::list(&handle, folder, &self.protected(), cancel)?
             .map_err(|cause| reading(self, folder, cause))

@@ -29,6 +29,9 @@ use rows::Rows;
 const COLUMNS: &str = "kind, size, mtime_ns, ctime_ns, inode, device, mode, user, user_group, blake3, extended, \
                        indexed_ns, settled";
 
+/// How many names of a folder are read at once where it is not read as a whole.
+const NAMES_AT_ONCE: usize = 256;
+
 /// Instead of a folder's modification time: the standby's folder has another one than the source's.
 pub const TIMES_UNKNOWN: i64 = i64::MIN;
 
@@ -253,15 +256,8 @@ impl ContentIndex {
             .map_err(self.failed("read"))
     }
 
-    /// What the standby holds in one folder, sorted by name.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub fn folder(&self, folder: &ContentPath) -> Result<Vec<HeldName>> {
-        self.read_folder(folder, |held| held.collect())
-    }
-
-    /// The same, one name after the other: a folder may hold more than memory should.
+    /// What the standby holds in one folder, sorted by name, one name after the other: a folder may hold more than memory
+    /// should.
     ///
     /// # Errors
     /// When the index cannot be read; what taking the names fails with.
@@ -276,11 +272,28 @@ impl ContentIndex {
         let failed = self.failed("read");
         let mut statement = self.connection.prepare_cached(&sql).map_err(&failed)?;
         let held = statement
-            .query_map(params![self.pool.as_str(), folder.as_bytes()], |row| {
-                Ok((row.get_ref(13)?.as_blob()?.into(), object(row)?))
-            })
+            .query_map(params![self.pool.as_str(), folder.as_bytes()], held_name)
             .map_err(&failed)?;
         take(&mut held.map(|held| held.map_err(&failed)))
+    }
+
+    /// The first of these names after one of them; none when there are no more. For whoever takes longer over each than
+    /// a transaction should last, or has many folders open.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn names_after(&self, folder: &ContentPath, after: &[u8]) -> Result<Vec<HeldName>> {
+        let sql = format!(
+            "SELECT {COLUMNS}, name FROM csb_content_object
+             WHERE pool = ?1 AND folder = ?2 AND name > ?3 ORDER BY name LIMIT {NAMES_AT_ONCE}"
+        );
+        let read = || -> rusqlite::Result<_> {
+            self.connection
+                .prepare_cached(&sql)?
+                .query_map(params![self.pool.as_str(), folder.as_bytes(), after], held_name)?
+                .collect()
+        };
+        read().map_err(self.failed("read"))
     }
 
     /// Some of the folders whose time at the standby is not that of the source's, sorted, beginning after one of them.
@@ -492,6 +505,11 @@ fn failure<'a>(doing: &'a str, path: &Path) -> impl Fn(rusqlite::Error) -> crate
 /// Other connections of the service hold locks for moments only; waiting is right.
 fn patient(connection: &Connection, path: &Path) -> Result<()> {
     connection.busy_timeout(Duration::from_secs(5)).map_err(failure("open", path))
+}
+
+/// A row whose name follows its columns.
+fn held_name(row: &Row<'_>) -> rusqlite::Result<HeldName> {
+    Ok((row.get_ref(13)?.as_blob()?.into(), object(row)?))
 }
 
 /// A row whose folder and name follow its columns.

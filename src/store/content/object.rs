@@ -124,12 +124,3 @@ impl From<Error> for ObjectError {
 
 /// The result of an operation on one object.
 pub type ObjectResult<T> = Result<T, ObjectError>;
-
-/// One object of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its name within its folder.
-    pub name: Box<[u8]>,
-    /// What is known about it, or why it is refused. A refused object exists, but nothing else is known.
-    pub object: Result<ObjectMeta, Refusal>,
-}

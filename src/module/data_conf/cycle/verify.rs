@@ -1,5 +1,7 @@
 //! Compares the content of both stores with each other and with the index, and repairs the standby.
 
+use std::iter::Peekable;
+
 use super::super::copier::Copier;
 use super::super::meter::Meter;
 use super::super::plan::Step;
@@ -8,8 +10,10 @@ use super::super::walk::quarantined;
 use super::Cycle;
 use crate::error::Result;
 use crate::report::Verification;
-use crate::store::content::index::IndexedObject;
-use crate::store::content::{ContentPath, Entry, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Refusal};
+use crate::store::content::index::{HeldName, IndexedObject};
+use crate::store::content::{
+    ContentPath, Entry, Listing, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Refusal,
+};
 
 /// How one object that the index knows was found.
 enum Found {
@@ -28,6 +32,9 @@ struct Comparison<'c> {
     standby: Copier<'c, 'c>,
     /// Whether the standby's objects have the owners of the source's.
     has_owners: bool,
+    /// Folders that are still to be compared.
+    next: Vec<ContentPath>,
+    report: Verification,
 }
 
 impl Cycle<'_, '_> {
@@ -41,17 +48,18 @@ impl Cycle<'_, '_> {
             source: Copier::new(source, source, self.context),
             standby: Copier::new(standby, standby, self.context),
             has_owners: standby.keeps_owners(),
+            next: vec![ContentPath::root()],
+            report: Verification::requested(),
         };
-        let mut report = Verification::requested();
-        let mut next = vec![ContentPath::root()];
-        while let Some(folder) = next.pop() {
-            let steps = self.verify_folder(&folder, &mut next, &mut report, &mut comparison)?;
+        while let Some(folder) = comparison.next.pop() {
+            let steps = self.verify_folder(&folder, &mut comparison)?;
             let written = self.outcome.moved.items_written;
             self.copy(&steps, 1)?;
             self.commit()?;
-            report.repaired_items += self.outcome.moved.items_written.saturating_sub(written);
+            comparison.report.repaired_items += self.outcome.moved.items_written.saturating_sub(written);
         }
         meter.end();
+        let report = comparison.report;
         if report.differing_items > 0 {
             self.outcome.warnings.push(report.warning("files and folders"));
         }
@@ -63,33 +71,52 @@ impl Cycle<'_, '_> {
     fn verify_folder(
         &mut self,
         folder: &ContentPath,
-        next: &mut Vec<ContentPath>,
-        report: &mut Verification,
         comparison: &mut Comparison<'_>,
     ) -> Result<Spool<Step>> {
         let mut steps = Spool::new(self.module.spool_folder());
-        let known = self.index.folder(folder)?;
-        let entries = match self.module.standby.list(folder, &self.context.cancel) {
-            Ok(entries) => entries,
+        let listing = match self.module.standby.list(folder, &self.context.cancel) {
+            Ok(listing) => listing,
             Err(ObjectError::Store(error)) => return Err(error),
-            Err(ObjectError::Gone) => Vec::new(),
+            Err(ObjectError::Gone) => Listing::default(),
             Err(ObjectError::Refused(refusal)) => {
                 self.outcome.quarantined.push(quarantined(folder, refusal));
                 return Ok(steps);
             }
         };
-        let place = if folder.is_root() { "/".to_owned() } else { folder.to_string() };
+        let mut held = listing.iter().peekable();
+        let mut last = Box::default();
+        loop {
+            let known = self.index.names_after(folder, &last)?;
+            self.verify_names(folder, &known, &mut held, comparison, &mut steps)?;
+            let Some((name, _)) = known.into_iter().next_back() else { break };
+            last = name;
+        }
+        held.for_each(|entry| self.superfluous(folder, entry.name, comparison));
+        Ok(steps)
+    }
+
+    /// Compares what is known of a folder with what is held there, both sorted by name.
+    fn verify_names<'l>(
+        &mut self,
+        folder: &ContentPath,
+        known: &[HeldName],
+        held: &mut Peekable<impl Iterator<Item = Entry<'l>>>,
+        comparison: &mut Comparison<'_>,
+        steps: &mut Spool<Step>,
+    ) -> Result<()> {
         let mut times_differ = Vec::new();
-        for (name, object) in known.iter().filter(|(_, object)| object.settled) {
+        for (name, object) in known {
             self.context.check()?;
-            let Some(path) = folder.join(name) else { continue };
-            let entry = entries.binary_search_by(|entry| entry.name.cmp(name)).ok();
-            let held = entry.and_then(|at| entries.get(at)).and_then(|entry| entry.object.as_ref().ok());
+            while let Some(entry) = held.next_if(|entry| *entry.name < **name) {
+                self.superfluous(folder, entry.name, comparison);
+            }
+            let held = held.next_if(|entry| *entry.name == **name).and_then(|entry| entry.object.ok());
+            let Some(path) = folder.join(name).filter(|_| object.settled) else { continue };
             match self.verify_object(&path, object, held, comparison) {
                 Ok(Found::Pending) | Err(ObjectError::Gone) => continue,
                 Ok(Found::Equal) => {}
                 Ok(Found::Differs) => {
-                    report.differ(&place, 1);
+                    comparison.differs(folder);
                     steps.push(&Step::repair(path.clone(), &object.meta))?;
                 }
                 Err(ObjectError::Refused(refusal)) => {
@@ -97,23 +124,26 @@ impl Cycle<'_, '_> {
                 }
                 Err(ObjectError::Store(error)) => return Err(error),
             }
-            report.compared_items += 1;
+            comparison.report.compared_items += 1;
             comparison.meter.item();
             if object.meta.kind == ObjectKind::Folder {
                 if held.is_some_and(|held| held.mtime_ns != object.meta.mtime_ns) {
                     times_differ.push(path.clone());
                 }
-                next.push(path);
+                comparison.next.push(path);
             }
         }
-        self.index.forget_times(self.context.generation, &times_differ)?;
-        let is_known = |entry: &&Entry| known.binary_search_by(|(name, _)| name.cmp(&entry.name)).is_ok();
-        for entry in entries.iter().filter(|entry| !is_known(entry)) {
-            report.differ(&place, 1);
-            let Some(path) = folder.join(&entry.name) else { continue };
-            self.outcome.quarantined.push(quarantined(&path, superfluous()));
-        }
-        Ok(steps)
+        self.index.forget_times(self.context.generation, &times_differ)
+    }
+
+    fn superfluous(&mut self, folder: &ContentPath, name: &[u8], comparison: &mut Comparison<'_>) {
+        comparison.differs(folder);
+        let Some(path) = folder.join(name) else { return };
+        let refusal = Refusal::new(
+            "Only the standby copy has it: this product did not put it there.",
+            "Move it away from the standby copy, if nobody needs it there. Nothing of it is copied or deleted.",
+        );
+        self.outcome.quarantined.push(quarantined(&path, refusal));
     }
 
     fn verify_object(
@@ -149,6 +179,12 @@ impl Cycle<'_, '_> {
 }
 
 impl Comparison<'_> {
+    /// Counts something in a folder that differs.
+    fn differs(&mut self, folder: &ContentPath) {
+        let place = if folder.is_root() { "/".to_owned() } else { folder.to_string() };
+        self.report.differ(&place, 1);
+    }
+
     /// Whether an object of the standby is what the index says, as far as can be told without reading it.
     fn looks_equal(&self, held: &ObjectMeta, known: &IndexedObject) -> bool {
         let known = &known.meta;
@@ -169,11 +205,4 @@ fn kept_mode(meta: &ObjectMeta) -> u32 {
             ObjectKind::Folder => 0o700,
             ObjectKind::Link => 0,
         }
-}
-
-fn superfluous() -> Refusal {
-    Refusal::new(
-        "Only the standby copy has it: this product did not put it there.",
-        "Move it away from the standby copy, if nobody needs it there. Nothing of it is copied or deleted.",
-    )
 }

@@ -49,6 +49,26 @@ fn one_file_comes_back_and_existing_ones_stay() {
 }
 
 #[test]
+fn a_folder_of_more_names_than_are_read_at_once_comes_back_as_a_whole_and_goes_as_a_whole() {
+    let pair = Pair::new();
+    for number in 0..600 {
+        pair.write(&format!("many/{number:03}"), "content");
+    }
+    for within in ["many/0/a", "many/255b/c/d", "many/300z/e"] {
+        pair.write(within, "content");
+    }
+    pair.cycle();
+    let before = tree(&pair.source());
+    fs::remove_dir_all(pair.source().join("many")).unwrap();
+    assert_eq!(count(&pair).0, 608);
+    assert_eq!(back(&pair).moved.items_written, 608);
+    assert_eq!(tree(&pair.source()), before);
+    fs::remove_dir_all(pair.source().join("many")).unwrap();
+    assert_eq!(pair.forced_cycle().moved.items_deleted, 608);
+    pair.assert_settled();
+}
+
+#[test]
 fn one_folder_comes_back_with_everything_in_it() {
     let pair = filled();
     let before = tree(&pair.source());
@@ -57,7 +77,7 @@ fn one_folder_comes_back_with_everything_in_it() {
     assert_eq!(count(&pair).0, 12);
     assert_eq!(back(&pair).moved.items_written, 12);
     assert_eq!(tree(&pair.source()), before);
-    for (name, known) in pair.index().folder(&ContentPath::root()).unwrap() {
+    for (name, known) in pair.index().names_after(&ContentPath::root(), b"").unwrap() {
         let now = pair.source_store().stat(&ContentPath::root().join(&name).unwrap()).unwrap();
         assert!(known.settled && known.meta.is_same_version(&now), "the next cycle would look at it again");
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 use crate::error::Result;
 use crate::store::content::{
-    Attributes, ContentPath, ContentReader, ContentStore, Entry, Extended, Marker, ObjectError, ObjectKind,
+    Attributes, ContentPath, ContentReader, ContentStore, Extended, Listing, Marker, ObjectError, ObjectKind,
     ObjectMeta, ObjectResult, Presence, Refusal, StagedObject, Trace, Version,
 };
 
@@ -190,7 +190,7 @@ impl ContentStore for Faulty {
     fn now_ns(&self) -> Option<i64> {
         self.inner.now_ns().map(|now| now + self.faults.ahead_ns)
     }
-    fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Vec<Entry>> {
+    fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Listing> {
         self.faults.operate()?;
         self.fails(folder)?;
         self.inner.list(folder, cancel)

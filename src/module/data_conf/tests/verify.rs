@@ -73,6 +73,28 @@ fn what_others_changed_at_the_standby_is_found_repaired_and_kept() {
 }
 
 #[test]
+fn a_folder_of_more_names_than_are_read_at_once_is_compared_as_a_whole() {
+    let pair = Pair::new();
+    for number in 0..600 {
+        pair.write(&format!("many/{number:03}"), "content");
+    }
+    pair.cycle();
+    pair.age();
+    let many = pair.standby().join("many");
+    for name in ["000", "300", "599"] {
+        forge(&many.join(name));
+    }
+    for theirs in ["000a", "255a", "600"] {
+        fs::write(many.join(theirs), "theirs").unwrap();
+    }
+    fs::remove_file(many.join("256")).unwrap();
+    let (outcome, found) = verify(&pair);
+    assert_eq!((found.compared_items, found.repaired_items, places(&found)), (601, 4, vec![("many", 7)]));
+    let refused = outcome.quarantined.iter().map(|item| item.item.as_str()).collect::<Vec<_>>();
+    assert_eq!(refused, ["many/000a", "many/255a", "many/600"]);
+}
+
+#[test]
 fn a_change_of_the_source_that_nothing_shows_is_found() {
     let pair = filled();
     forge(&pair.source().join("b"));

@@ -7,8 +7,9 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::protected::{self, Protected};
-use super::{ContentPath, Entry, OWN_FOLDER, ObjectKind, ObjectMeta, Owner, Refusal, link};
+use super::{ContentPath, Listing, OWN_FOLDER, ObjectKind, ObjectMeta, Owner, Refusal, link};
 use crate::error::{Error, Result};
+use crate::store::content::Names;
 
 /// How many entries are looked at between two questions whether to go on.
 const ENTRIES_PER_CHECK: usize = 256;
@@ -19,42 +20,44 @@ pub(super) fn list(
     path: &ContentPath,
     protected: &Protected,
     cancel: &CancellationToken,
-) -> Result<Result<Vec<Entry>, Errno>> {
-    let mut names = match names(folder, path.is_root(), usize::MAX) {
+) -> Result<Result<Listing, Errno>> {
+    let names = match names(folder, path.is_root(), usize::MAX) {
         Ok(names) => names,
         Err(cause) => return Ok(Err(cause)),
     };
-    names.sort_unstable();
     let here = protected.in_folder(folder);
-    let mut entries = Vec::with_capacity(names.len());
-    let mut databases = Vec::new();
-    for (position, name) in names.into_iter().enumerate() {
-        if position.is_multiple_of(ENTRIES_PER_CHECK) && cancel.is_cancelled() {
+    let mut databases: Vec<Box<[u8]>> = Vec::new();
+    let mut looked_at: usize = 0;
+    let mut listing = Listing::look_at(names, |name| {
+        if looked_at.is_multiple_of(ENTRIES_PER_CHECK) && cancel.is_cancelled() {
             return Err(Error::cancelled());
         }
-        let object = match rustix::fs::statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if here.is_database(&name, &stat) => {
-                databases.push(name.clone());
-                Err(protected::refusal())
+        looked_at += 1;
+        Ok(match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if here.is_database(name, &stat) => {
+                databases.push(name.into());
+                Some(Err(protected::refusal()))
             }
             Ok(stat) => match known(&stat) {
-                Ok(meta) if meta.kind == ObjectKind::Link => match link::target(folder, path, &name) {
-                    Ok(target) => target.map(|_| meta),
-                    Err(Errno::NOENT | Errno::INVAL) => continue,
-                    Err(cause) => Err(unseen(cause)),
+                Ok(meta) if meta.kind == ObjectKind::Link => match link::target(folder, path, name) {
+                    Ok(target) => Some(target.map(|_| meta)),
+                    Err(Errno::NOENT | Errno::INVAL) => None,
+                    Err(cause) => Some(Err(unseen(cause))),
                 },
-                known => known,
+                known => Some(known),
             },
             // Gone since the names were read.
-            Err(Errno::NOENT) => continue,
-            Err(cause) => Err(unseen(cause)),
-        };
-        entries.push(Entry { name, object });
-    }
+            Err(Errno::NOENT) => None,
+            Err(cause) => Some(Err(unseen(cause))),
+        })
+    })?;
     if !databases.is_empty() {
-        refuse_companions(&mut entries, &databases);
+        // A database that is known by its inode only has its log and journal beside it.
+        let is_beside_one =
+            |name: &[u8]| databases.iter().any(|database| protected::is_companion(database, name));
+        listing.refuse(is_beside_one, &protected::refusal());
     }
-    Ok(Ok(entries))
+    Ok(Ok(listing))
 }
 
 fn unseen(cause: Errno) -> Refusal {
@@ -64,30 +67,23 @@ fn unseen(cause: Errno) -> Refusal {
     )
 }
 
-/// A database that is known by its inode only has its log and journal beside it.
-fn refuse_companions(entries: &mut [Entry], databases: &[Box<[u8]>]) {
-    for entry in entries {
-        if databases.iter().any(|database| protected::is_companion(database, &entry.name)) {
-            entry.object = Err(protected::refusal());
-        }
-    }
-}
-
 /// Whether a root holds no content.
 pub(super) fn is_empty(root: &OwnedFd) -> Result<bool, Errno> {
-    Ok(names(root, true, 1)?.is_empty())
+    Ok(names(root, true, 1)?.count() == 0)
 }
 
-fn names(folder: &OwnedFd, is_root: bool, limit: usize) -> Result<Vec<Box<[u8]>>, Errno> {
-    let mut names = Vec::new();
+fn names(folder: &OwnedFd, is_root: bool, limit: usize) -> Result<Names, Errno> {
+    let mut names = Names::default();
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name == b"." || name == b".." || (is_root && name == OWN_FOLDER) {
             continue;
         }
-        names.push(name.into());
-        if names.len() >= limit {
+        if !names.push(name) {
+            return Err(Errno::OVERFLOW);
+        }
+        if names.count() >= limit {
             break;
         }
     }

@@ -1,0 +1,95 @@
+//! What a folder holds, in as little memory as it takes: there may be a million names in it.
+
+use super::{ObjectMeta, Refusal};
+
+/// Where a name lies within the names of its folder, and how long it is.
+type Place = (u32, u16);
+
+/// Names in any order, one behind the other.
+#[derive(Debug, Default)]
+pub struct Names {
+    bytes: Vec<u8>,
+    places: Vec<Place>,
+}
+
+impl Names {
+    /// Adds one; false where it does not fit: beyond 4 GiB of names.
+    #[must_use]
+    pub fn push(&mut self, name: &[u8]) -> bool {
+        let (Ok(start), Ok(length)) = (u32::try_from(self.bytes.len()), u16::try_from(name.len())) else {
+            return false;
+        };
+        self.bytes.extend_from_slice(name);
+        self.places.push((start, length));
+        true
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.places.len()
+    }
+}
+
+/// The objects of one folder, sorted by name (bytes).
+#[derive(Debug, Default)]
+pub struct Listing {
+    names: Vec<u8>,
+    objects: Vec<(Place, Result<ObjectMeta, Refusal>)>,
+}
+
+/// One object of a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Its name within its folder.
+    pub name: &'a [u8],
+    /// What is known about it, or why it is refused. A refused object exists, but nothing else is known.
+    pub object: Result<&'a ObjectMeta, &'a Refusal>,
+}
+
+impl Listing {
+    /// Looks at each of these names, in their order. Of what has gone meanwhile nothing is found.
+    ///
+    /// # Errors
+    /// What looking at one fails with.
+    pub fn look_at<E>(
+        names: Names,
+        mut look: impl FnMut(&[u8]) -> Result<Option<Result<ObjectMeta, Refusal>>, E>,
+    ) -> Result<Self, E> {
+        let Names { bytes, mut places } = names;
+        places.sort_unstable_by_key(|place| name_at(&bytes, *place));
+        let mut objects = Vec::with_capacity(places.len());
+        for place in places {
+            if let Some(object) = look(name_at(&bytes, place))? {
+                objects.push((place, object));
+            }
+        }
+        Ok(Listing { names: bytes, objects })
+    }
+
+    /// Refuses objects by their name.
+    pub fn refuse(&mut self, is_refused: impl Fn(&[u8]) -> bool, refusal: &Refusal) {
+        for (place, object) in &mut self.objects {
+            if is_refused(name_at(&self.names, *place)) {
+                *object = Err(refusal.clone());
+            }
+        }
+    }
+
+    /// How many objects there are.
+    pub fn count(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// The objects, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.objects.iter().map(|(place, object)| {
+            let name = name_at(&self.names, *place);
+            Entry { name, object: object.as_ref() }
+        })
+    }
+}
+
+fn name_at(names: &[u8], (start, length): Place) -> &[u8] {
+    let start = start as usize;
+    names.get(start..start + usize::from(length)).unwrap_or_default()
+}
