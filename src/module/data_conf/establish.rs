@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::DataConf;
+use super::spool::Spool;
 use super::walk::Walked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::Context;
@@ -26,7 +27,7 @@ impl DataConf {
             Err(_) if context.force => {
                 // The index first: a marker that it does not know would be taken for that of another store.
                 let standby_id = Uuid::new_v4();
-                index.establish(context.generation, pair.source_id, standby_id, &[])?;
+                index.establish(context.generation, pair.source_id, standby_id, std::iter::empty())?;
                 self.begin_standby(context, standby_id)?;
                 let message = "The standby copy was lost; as -Force asked for, all content is copied again.";
                 context.observer.warning(message.to_owned());
@@ -87,7 +88,7 @@ impl DataConf {
                 (Some(marker.store_id), false)
             }
         };
-        let mut held = Vec::new();
+        let mut held = Spool::new(self.spool_folder());
         let standby_id = match self.standby.identify()? {
             Presence::Missing | Presence::Unmarked { empty: true } => {
                 self.begin_standby(context, Uuid::new_v4())?
@@ -97,7 +98,7 @@ impl DataConf {
                 if marker.pool == self.pool && marker.role == StoreRole::FormerStandby =>
             {
                 held = self.held_by_standby(context)?;
-                if is_empty && !held.is_empty() {
+                if is_empty && held.len() > 0 {
                     return Err(self.unknown_source(held.len()));
                 }
                 self.mark(StoreRole::Standby, marker.store_id)?
@@ -106,14 +107,14 @@ impl DataConf {
                 self.check_own(&marker, StoreRole::Standby, self.standby.as_ref())?;
                 held = self.held_by_standby(context)?;
                 // Neither index nor marker says that this is the source of that copy.
-                if source_id.is_none() && !held.is_empty() && (is_empty || !context.force) {
+                if source_id.is_none() && held.len() > 0 && (is_empty || !context.force) {
                     return Err(self.unknown_source(held.len()));
                 }
                 marker.store_id
             }
         };
         let source_id = source_id.map_or_else(|| self.mark(StoreRole::Source, Uuid::new_v4()), Ok)?;
-        index.establish(context.generation, source_id, standby_id, &held)
+        index.establish(context.generation, source_id, standby_id, held.iter())
     }
 
     fn begin_standby(&self, context: &Context, standby_id: Uuid) -> Result<Uuid> {
@@ -134,8 +135,8 @@ impl DataConf {
 
     /// The index was lost, the standby was not. What is there is remembered, so that what the source no longer has is
     /// deleted, and what both seem to have is read instead of copied.
-    fn held_by_standby(&self, context: &Context) -> Result<Vec<(ContentPath, ObjectMeta)>> {
-        let mut held = Vec::new();
+    fn held_by_standby(&self, context: &Context) -> Result<Spool<(ContentPath, ObjectMeta)>> {
+        let mut held = Spool::new(self.spool_folder());
         let mut next = vec![ContentPath::root()];
         while let Some(folder) = next.pop() {
             context.check()?;
@@ -149,7 +150,7 @@ impl DataConf {
                 if meta.kind == ObjectKind::Folder {
                     next.push(path.clone());
                 }
-                held.push((path, *meta));
+                held.push(&(path, *meta))?;
             }
         }
         Ok(held)
@@ -199,7 +200,7 @@ impl DataConf {
         }
     }
 
-    fn unknown_source(&self, held: usize) -> Error {
+    fn unknown_source(&self, held: u64) -> Error {
         Error::new(
             ErrorKind::ContentStoreUnmounted,
             format!(

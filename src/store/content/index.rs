@@ -162,13 +162,13 @@ impl ContentIndex {
     /// found there, and of that not which version of the source's it is.
     ///
     /// # Errors
-    /// `Fenced`; when the index cannot be written.
+    /// `Fenced`; when the index cannot be written; what taking a name fails with.
     pub fn establish(
         &mut self,
         generation: Generation,
         source_id: Uuid,
         standby_id: Uuid,
-        held: &[(ContentPath, ObjectMeta)],
+        held: impl Iterator<Item = Result<(ContentPath, ObjectMeta)>>,
     ) -> Result<()> {
         self.write(generation, |rows| {
             rows.clear()?;
@@ -177,11 +177,14 @@ impl ContentIndex {
                  VALUES (?1, ?2, ?3, 0, NULL)",
                 [rows.pool, &source_id.to_string(), &standby_id.to_string()],
             )?;
-            held.iter().try_for_each(|(path, meta)| {
+            for held in held {
+                let (path, meta) =
+                    held.map_err(|cause| rusqlite::Error::ToSqlConversionFailure(Box::new(cause)))?;
                 let object =
-                    IndexedObject { meta: *meta, hash: None, extended: None, indexed_ns: 0, settled: false };
-                rows.put(path, &object)
-            })
+                    IndexedObject { meta, hash: None, extended: None, indexed_ns: 0, settled: false };
+                rows.put(&path, &object)?;
+            }
+            Ok(())
         })
     }
 

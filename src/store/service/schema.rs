@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(lease.generation.0, 42);
         let mut index = ContentIndex::open(&path, &pool).unwrap();
         assert_eq!(index.pair().unwrap(), None);
-        index.establish(lease.generation, Uuid::nil(), Uuid::nil(), &[]).unwrap();
+        index.establish(lease.generation, Uuid::nil(), Uuid::nil(), std::iter::empty()).unwrap();
         assert!(
             ContentIndex::open(&path, &pool).unwrap().pair().unwrap().is_some(),
             "it is not made anew again"

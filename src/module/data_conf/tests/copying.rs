@@ -386,7 +386,7 @@ fn whatever_changes_a_row_takes_the_listings_away_that_it_is_in() {
             assert_eq!(is_known, !forgotten.contains(&folder), "{change} {folder}");
         }
     }
-    index.establish(pair.generation, Uuid::nil(), Uuid::nil(), &[]).unwrap();
+    index.establish(pair.generation, Uuid::nil(), Uuid::nil(), std::iter::empty()).unwrap();
     assert!(folders.iter().all(|folder| index.listing(&path(folder)).unwrap().is_none()));
 }
 
