@@ -30,7 +30,7 @@ def users(root, sizes):
 
 
 def files(root, sizes):
-    """First copy and idle cycle of a content store of tiny files; each in a process of its own."""
+    """First copy, idle cycle, comparison of a content store of tiny files; each in a process of its own."""
     result = Result("memory", f"content store of {' and '.join(map(str, sizes))} files")
     for files in sizes:
         deployment = Deployment(root / str(files) / "deployment")
@@ -39,9 +39,23 @@ def files(root, sizes):
         _job(result, deployment, CONTENT_STORE, f"first copy, {files} files")
         time.sleep(2.5)
         _job(result, deployment, CONTENT_STORE, f"idle, {files} files")
+        _job(result, deployment, CONTENT_STORE, f"comparison, {files} files", verify=True)
         for peer in (RSYNC, RCLONE_SYNC):
             mebibytes = memory_of(*peer_command(peer, deployment.share, root / str(files) / peer))
             result.notes.append(f"{peer}, {files} files: {mebibytes:.1f} MiB")
+    return result
+
+
+def one_folder(root, files):
+    """The same where all files are in one folder, whose listing a job holds."""
+    result = Result("memory", f"content store of {files} files in one folder")
+    deployment = Deployment(root / "deployment")
+    make_tiny(root / "share", files, in_each=files)
+    deployment.take_share(root / "share")
+    _job(result, deployment, CONTENT_STORE, "first copy")
+    time.sleep(2.5)
+    _job(result, deployment, CONTENT_STORE, "idle")
+    _job(result, deployment, CONTENT_STORE, "comparison", verify=True)
     return result
 
 

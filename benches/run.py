@@ -51,6 +51,7 @@ def workload_of(name):
     def all_memory(root, options):
         yield memory.users(root / "users", [20_000, 200_000] if options.full else [2_000, 20_000])
         yield memory.files(root / "files", [100_000, 1_000_000] if options.full else [5_000, 50_000])
+        yield memory.one_folder(root / "one-folder", 1_000_000 if options.full else 50_000)
 
     def all_hosts(root, options):
         yield from host.measure(root, options.rounds)

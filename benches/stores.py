@@ -108,11 +108,11 @@ def make_share(folder, files, seed=1):
         path.write_bytes(noise[begin:begin + rest.randint(smallest, largest)])
 
 
-def make_tiny(folder, files):
-    """Many files of a few bytes, a thousand in a folder."""
+def make_tiny(folder, files, in_each=1000):
+    """Many files of a few bytes, so many in each folder."""
     for number in range(files):
-        if number % 1000 == 0:
-            inside = folder / f"{number // 1000:04}"
+        if number % in_each == 0:
+            inside = folder / f"{number // in_each:04}"
             inside.mkdir(parents=True)
         (inside / f"{number:07}.txt").write_bytes(b"%d\n" % number)
 
