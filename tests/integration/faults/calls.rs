@@ -6,6 +6,7 @@ use cs_backup::error::ErrorKind;
 use cs_backup::report::Outcome;
 use serde_json::json;
 
+use super::damage::{damage, pages};
 use crate::injection::*;
 use crate::support::*;
 use crate::user_store::dump;
@@ -174,6 +175,40 @@ fn a_copy_is_committed_when_it_and_its_source_are_durable() {
                 calls[written..commit].iter().any(|call| of_store(call) && call.name.contains("sync"));
             assert!(is_synced, "{store}, journal {journal}: {calls:#?}");
         }
+    }
+}
+
+/// A damaged page keeps the image from being a copy, so tables are copied row by row. One whose reading fails meanwhile
+/// is left out, and copied where it is missing once the others are there. (SQLite takes EIO for damage.)
+#[test]
+fn a_share_that_fails_once_while_rows_are_copied_fails_no_job() {
+    if !is_possible() {
+        return;
+    }
+    let deployment = Deployment::in_memory(Size { users: 150, contacts: 20, files: 1 });
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    let (source, standby) = (deployment.path(FIRST_COPY.original), deployment.path(FIRST_COPY.written));
+    // More than SQLite keeps in memory, all of it in the file.
+    let growth = "PRAGMA journal_mode = DELETE; UPDATE contacts SET groups = hex(randomblob(500))";
+    deployment.server("atl").execute_batch(growth).unwrap();
+    damage(&source, &pages(&source, "presence", "leaf")[1..2]);
+    let copy = |fault: &dyn Fn(&str) -> Fault| {
+        (FIRST_COPY.prepare)(&deployment);
+        let hit = FIRST_COPY.job(&deployment).run(&fault(&FIRST_COPY.files(&deployment)));
+        assert_eq!(hit.outcome.as_deref(), Some("SucceededWithWarnings"), "{:#?}", hit.errors);
+        (hit.calls, dump(&standby))
+    };
+    let (calls, copied) = copy(&|files| Fault::none("open,read", files));
+    // Opened once to hand its pages to the device and once by SQLite for the image, then for the rows.
+    let is_opened = |call: &Call| {
+        let path = call.path.to_str().unwrap();
+        call.name.starts_with("open") && path.contains(".csb-new-") && !path.ends_with("-journal")
+    };
+    let begun = (0..calls.len()).filter(|at| is_opened(&calls[*at])).nth(2).unwrap();
+    let reads: Vec<usize> = (begun..calls.len()).filter(|at| calls[*at].path == source).collect();
+    for number in reads.into_iter().skip(100).step_by(200).take(4) {
+        let (_, again) = copy(&|files| Fault::nth("open,read", files, number, "ETIMEDOUT"));
+        assert_eq!(again, copied, "call {number}");
     }
 }
 

@@ -25,7 +25,7 @@ INSERT INTO indexed SELECT printf('user%05d@example.com', id), text FROM numbere
 ";
 
 /// The pages of a table or an index of one kind, in the order of its keys.
-fn pages(database: &Path, name: &str, kind: &str) -> Vec<u64> {
+pub(super) fn pages(database: &Path, name: &str, kind: &str) -> Vec<u64> {
     let connection = Connection::open(database).unwrap();
     let mut statement = connection
         .prepare("SELECT pageno FROM dbstat WHERE name = ?1 AND pagetype = ?2 ORDER BY path")
@@ -35,7 +35,7 @@ fn pages(database: &Path, name: &str, kind: &str) -> Vec<u64> {
 }
 
 /// Overwrites pages, as a device does that loses them; returns what was there.
-fn damage(database: &Path, pages: &[u64]) -> Vec<(u64, Vec<u8>)> {
+pub(super) fn damage(database: &Path, pages: &[u64]) -> Vec<(u64, Vec<u8>)> {
     let file = std::fs::File::options().read(true).write(true).open(database).unwrap();
     let lost = |page: &u64| {
         let mut content = vec![0; PAGE as usize];
