@@ -126,11 +126,7 @@ impl Import<'_> {
     /// Failures of the database.
     pub(super) fn set_sequences(&mut self, objects: &[SchemaObject], wanted: &Sequences) -> Result<()> {
         let Some(wanted) = wanted else {
-            self.quarantined.push(QuarantinedItem {
-                item: "table sqlite_sequence".to_owned(),
-                reason: "pages of the user store are damaged".to_owned(),
-                advice: DAMAGE_ADVICE.to_owned(),
-            });
+            self.quarantined.push(on_damaged_pages("table sqlite_sequence".to_owned()));
             return Ok(());
         };
         self.run(|connection, _| sequences::write(connection, objects, wanted))
@@ -268,11 +264,7 @@ impl Import<'_> {
     pub(super) fn mark_damaged(&mut self, table: &Table, gaps: &[Span]) -> Result<()> {
         self.run(|connection, _| standby::mark_damaged(connection, table))?;
         self.damaged.insert(table.name.clone());
-        self.quarantined.extend(gaps.iter().map(|gap| QuarantinedItem {
-            item: salvage::gap_name(table, gap),
-            reason: "pages of the user store are damaged".to_owned(),
-            advice: DAMAGE_ADVICE.to_owned(),
-        }));
+        self.quarantined.extend(gaps.iter().map(|gap| on_damaged_pages(salvage::gap_name(table, gap))));
         Ok(())
     }
 
@@ -421,6 +413,12 @@ pub(super) fn insert_query(table: &Table) -> String {
     )
 }
 
+/// An item of which nothing more can be read than was.
+fn on_damaged_pages(item: String) -> QuarantinedItem {
+    let reason = "pages of the user store are damaged".to_owned();
+    QuarantinedItem { item, reason, advice: DAMAGE_ADVICE.to_owned() }
+}
+
 /// Whether a failure concerns this row alone: a constraint, a type, a length, or an expression of an index that fails.
 fn is_refused(cause: &rusqlite::Error) -> bool {
     matches!(
@@ -435,6 +433,7 @@ fn is_refused(cause: &rusqlite::Error) -> bool {
 mod tests {
     use super::super::testing::{empty_standby, numbers, with_run};
     use super::*;
+    use crate::error::ErrorKind;
 
     const NOWHERE: &str = "standby.sqlite";
 
@@ -468,6 +467,19 @@ mod tests {
             assert_eq!(import.moved, moved);
             import.clear(table).unwrap();
             assert_eq!(import.moved, Moved { items_deleted: 5, ..moved });
+        });
+    }
+
+    #[test]
+    fn only_a_failure_that_concerns_the_row_alone_leaves_it_out() {
+        with_run("CREATE TABLE t (k INTEGER PRIMARY KEY, v)", |run| {
+            let standby = empty_standby(run.source);
+            standby.pragma_update(None, "max_page_count", 20).unwrap();
+            let table = run.source.capture.schema.table("t").unwrap();
+            let mut import = run.begin_import(&standby, Path::new(NOWHERE));
+            let large = vec![Datum::Integer(1), Datum::Blob(vec![1; 1 << 20])];
+            assert_eq!(import.insert(table, [&large]).unwrap_err().kind, ErrorKind::DiskFull);
+            assert!(import.quarantined.is_empty());
         });
     }
 

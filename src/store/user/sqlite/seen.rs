@@ -79,3 +79,42 @@ pub(super) fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     connection.pragma_query_value(None, "data_version", |row| row.get(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A file that was last written at this time, as far as its file system can say so.
+    fn written(seconds: i64, nanoseconds: i64) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+        let times = Timestamps { last_access: time, last_modification: time };
+        utimensat(CWD, file.path(), &times, AtFlags::empty()).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_write_is_dated_back_by_a_nanosecond() {
+        for (time, earlier) in [((100, 5), (100, 4)), ((100, 0), (99, 999_999_999))] {
+            let file = written(time.0, time.1);
+            assert!(set_apart(file.path()));
+            assert_eq!(Look::of(file.path()).unwrap().modified, earlier);
+        }
+        assert!(!set_apart(Path::new("/nowhere")));
+    }
+
+    #[test]
+    fn where_no_earlier_time_can_be_had_the_clock_is_waited_for() {
+        // The first time that ext4 and XFS can keep.
+        let file = written(-(1 << 31), 0);
+        let before = Look::of(file.path()).unwrap().modified;
+        let (is_apart, started) = (set_apart(file.path()), Instant::now());
+        assert_eq!(is_apart, Look::of(file.path()).unwrap().modified < before);
+        keep_published(file.path(), Uuid::nil());
+        assert!(is_apart || started.elapsed() >= TICK);
+        assert!(is_as_left(file.path(), Uuid::nil()));
+        std::fs::remove_file(place(file.path())).unwrap();
+    }
+}

@@ -62,3 +62,50 @@ pub(super) fn write(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::datum::Datum;
+    use super::super::schema;
+    use super::*;
+
+    /// A database with two tables that count, one of which is the server's.
+    fn counting() -> (Connection, Vec<SchemaObject>) {
+        let connection = Connection::open_in_memory().unwrap();
+        let tables = "CREATE TABLE theirs (id INTEGER PRIMARY KEY AUTOINCREMENT);
+                      CREATE TABLE csb_ours (id INTEGER PRIMARY KEY AUTOINCREMENT);
+                      INSERT INTO theirs VALUES (7); INSERT INTO csb_ours VALUES (9);";
+        connection.execute_batch(tables).unwrap();
+        let server = schema::objects(&connection).unwrap();
+        (connection, server.into_iter().filter(|object| object.name == "theirs").collect())
+    }
+
+    #[test]
+    fn the_numbers_of_other_tables_are_left_out() {
+        let (connection, objects) = counting();
+        let wanted = vec![vec![Datum::Text("theirs".into()), Datum::Integer(7)]];
+        assert_eq!(read(&connection, &objects).unwrap(), Some(wanted.clone()));
+        assert!(are(&connection, &objects, &wanted).unwrap());
+        connection.execute_batch("UPDATE sqlite_sequence SET seq = seq + 1").unwrap();
+        assert!(!are(&connection, &objects, &wanted).unwrap());
+        write(&connection, &objects, &wanted).unwrap();
+        assert!(are(&connection, &objects, &wanted).unwrap());
+        let ours = "SELECT seq FROM sqlite_sequence WHERE name = 'csb_ours'";
+        assert_eq!(connection.query_row(ours, [], |row| row.get(0)), Ok(10));
+    }
+
+    #[test]
+    fn a_copy_whose_tables_count_nothing_keeps_no_numbers() {
+        let (_, objects) = counting();
+        let copy = Connection::open_in_memory().unwrap();
+        write(&copy, &objects, &[vec![Datum::Text("theirs".into()), Datum::Integer(7)]]).unwrap();
+        assert_eq!(read(&copy, &objects).unwrap(), Some(Vec::new()));
+    }
+
+    #[test]
+    fn what_keeps_numbers_from_being_read_is_no_damage() {
+        let (mut connection, objects) = counting();
+        connection.progress_handler(1, Some(|| true)).unwrap();
+        assert!(read(&connection, &objects).is_err());
+    }
+}
