@@ -5,12 +5,13 @@ use std::process::{Command, Stdio};
 
 const INSIDE: &str = "CSB_TEST_OWN_MOUNTS";
 
-/// Whether this is the process in which the test may mount. Outside of it, runs the test (its module and its name) in such
-/// a process and fails if that does; says so where the system allows no namespaces, and leaves the test out.
-pub fn in_own_mounts(module: &str, test: &str) -> bool {
-    let name = format!("{}::{test}", module.split_once("::").unwrap().1);
-    if std::env::var_os(INSIDE).is_some_and(|inside| inside == *name) {
-        return true;
+/// Runs a test in a process of its own in which it may mount, and fails if that does; says so where the system allows no
+/// namespaces, and leaves the test out. The test is a closure right in the function that is the test.
+pub fn in_own_mounts<Test: FnOnce()>(test: Test) {
+    let (_, place) = std::any::type_name::<Test>().split_once("::").unwrap();
+    let name = place.strip_suffix("::{{closure}}").unwrap();
+    if std::env::var_os(INSIDE).is_some_and(|inside| inside == name) {
+        return test();
     }
     let unshare = || {
         let mut command = Command::new("unshare");
@@ -22,16 +23,15 @@ pub fn in_own_mounts(module: &str, test: &str) -> bool {
     };
     let possible = unshare().args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]).stderr(Stdio::null()).status();
     if !possible.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: {name}: this system lets nobody but root mount, and not even in a namespace");
-        return false;
+        return eprintln!(
+            "skipped: {name}: this system lets nobody but root mount, and not even in a namespace"
+        );
     }
     let this = std::env::current_exe().unwrap();
-    let done =
-        unshare().arg(this).args(["--exact", &name, "--nocapture"]).env(INSIDE, &name).output().unwrap();
+    let done = unshare().arg(this).args(["--exact", name, "--nocapture"]).env(INSIDE, name).output().unwrap();
     let (said, noted) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success() && said.contains("1 passed"), "{said}{noted}");
     eprint!("{noted}");
-    false
 }
 
 /// Mounts with these options.
@@ -39,6 +39,13 @@ pub fn in_own_mounts(module: &str, test: &str) -> bool {
 #[track_caller]
 pub fn mount(arguments: &[&str], at: &Path) {
     mount_from(arguments, at, Stdio::null());
+}
+
+/// Takes a mount away again.
+#[allow(dead_code, reason = "as above")]
+#[track_caller]
+pub fn unmount(at: &Path) {
+    assert!(Command::new("umount").arg(at).status().unwrap().success());
 }
 
 /// A share that hangs: whoever touches it waits until the returned server is dropped.

@@ -48,86 +48,83 @@ fn fails_with(deployment: &Deployment, kind: ErrorKind) -> Ended {
 
 #[test]
 fn a_disk_that_is_full_at_the_backup_pool() {
-    if !in_own_mounts(module_path!(), "a_disk_that_is_full_at_the_backup_pool") {
-        return;
-    }
-    let deployment = Deployment::of(Size { users: 20, contacts: 20, files: 10 });
-    let standby = deployment.path("chi/standby");
-    mount(&["-t", "tmpfs", "-o", "size=8m", "tmpfs"], &standby);
-    // The service store, then the first copies, then deltas.
-    let filler = fill(&standby);
-    fails_with(&deployment, ErrorKind::DiskFull);
-    let room =
-        |bytes: u64| std::fs::File::options().write(true).open(&filler).unwrap().set_len(bytes).unwrap();
-    let all = std::fs::metadata(&filler).unwrap().len();
-    room(all - (64 << 10));
-    fails_with(&deployment, ErrorKind::DiskFull);
-    assert!(!standby.join("atl.sqlite").exists(), "half of a copy was published");
-    room(0);
-    // Nor could the lease be given back: it runs out.
-    deployment.clock.jump_hours(1);
-    deployment.backup(json!({})).expect(Outcome::Succeeded);
-    deployment.assert_copies_equal("atl", "chi");
+    in_own_mounts(|| {
+        let deployment = Deployment::of(Size { users: 20, contacts: 20, files: 10 });
+        let standby = deployment.path("chi/standby");
+        mount(&["-t", "tmpfs", "-o", "size=8m", "tmpfs"], &standby);
+        // The service store, then the first copies, then deltas.
+        let filler = fill(&standby);
+        fails_with(&deployment, ErrorKind::DiskFull);
+        let room =
+            |bytes: u64| std::fs::File::options().write(true).open(&filler).unwrap().set_len(bytes).unwrap();
+        let all = std::fs::metadata(&filler).unwrap().len();
+        room(all - (64 << 10));
+        fails_with(&deployment, ErrorKind::DiskFull);
+        assert!(!standby.join("atl.sqlite").exists(), "half of a copy was published");
+        room(0);
+        // Nor could the lease be given back: it runs out.
+        deployment.clock.jump_hours(1);
+        deployment.backup(json!({})).expect(Outcome::Succeeded);
+        deployment.assert_copies_equal("atl", "chi");
 
-    deployment.server("atl").execute_batch("UPDATE presence SET card = randomblob(300000)").unwrap();
-    let before = crate::user_store::dump(&standby.join("atl.sqlite"));
-    let _ = std::fs::remove_file(&filler);
-    fill(&standby);
-    deployment.backup(json!({ "retryCount": 0 })).expect(Outcome::Failed);
-    assert_eq!(crate::user_store::dump(&standby.join("atl.sqlite")), before);
-    std::fs::remove_file(&filler).unwrap();
-    deployment.clock.jump_hours(1);
-    deployment.server("atl").execute_batch("UPDATE presence SET card = randomblob(30)").unwrap();
-    deployment.backup(json!({})).expect(Outcome::Succeeded);
-    deployment.assert_copies_equal("atl", "chi");
+        deployment.server("atl").execute_batch("UPDATE presence SET card = randomblob(300000)").unwrap();
+        let before = crate::user_store::dump(&standby.join("atl.sqlite"));
+        let _ = std::fs::remove_file(&filler);
+        fill(&standby);
+        deployment.backup(json!({ "retryCount": 0 })).expect(Outcome::Failed);
+        assert_eq!(crate::user_store::dump(&standby.join("atl.sqlite")), before);
+        std::fs::remove_file(&filler).unwrap();
+        deployment.clock.jump_hours(1);
+        deployment.server("atl").execute_batch("UPDATE presence SET card = randomblob(30)").unwrap();
+        deployment.backup(json!({})).expect(Outcome::Succeeded);
+        deployment.assert_copies_equal("atl", "chi");
+    });
 }
 
 #[test]
 fn a_full_disk_for_job_records() {
-    if !in_own_mounts(module_path!(), "a_full_disk_for_job_records") {
-        return;
-    }
-    let deployment = Deployment::new();
-    let jobs = deployment.path("jobs");
-    mount(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"], &jobs);
-    let filler = fill(&jobs);
-    let job = start_backup(&deployment.service, with_pool(ATL, json!({ "retryCount": 0 })));
-    wait_for(&deployment.service, job, |kind| {
-        matches!(kind, cs_backup::job::events::EventKind::Finished { .. })
+    in_own_mounts(|| {
+        let deployment = Deployment::new();
+        let jobs = deployment.path("jobs");
+        mount(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"], &jobs);
+        let filler = fill(&jobs);
+        let job = start_backup(&deployment.service, with_pool(ATL, json!({ "retryCount": 0 })));
+        wait_for(&deployment.service, job, |kind| {
+            matches!(kind, cs_backup::job::events::EventKind::Finished { .. })
+        });
+        let report = deployment.service.report(job).unwrap();
+        assert_eq!(
+            (report.outcome, report.errors[0].kind),
+            (Outcome::Failed, ErrorKind::DiskFull),
+            "{report:#?}"
+        );
+        assert!(
+            !deployment.path("chi/standby/atl.sqlite").exists(),
+            "a job nobody could find again wrote something"
+        );
+        std::fs::remove_file(filler).unwrap();
+        deployment.backup(json!({})).expect(Outcome::Succeeded);
     });
-    let report = deployment.service.report(job).unwrap();
-    assert_eq!(
-        (report.outcome, report.errors[0].kind),
-        (Outcome::Failed, ErrorKind::DiskFull),
-        "{report:#?}"
-    );
-    assert!(
-        !deployment.path("chi/standby/atl.sqlite").exists(),
-        "a job nobody could find again wrote something"
-    );
-    std::fs::remove_file(filler).unwrap();
-    deployment.backup(json!({})).expect(Outcome::Succeeded);
 }
 
 #[test]
 fn a_file_system_that_is_read_only() {
-    if !in_own_mounts(module_path!(), "a_file_system_that_is_read_only") {
-        return;
-    }
-    let deployment = Deployment::new();
-    let standby = deployment.path("chi/standby");
-    mount(&["-t", "tmpfs", "tmpfs"], &standby);
-    mount(&["-o", "remount,ro"], &standby);
-    fails_with(&deployment, ErrorKind::AccessDenied);
-    mount(&["-o", "remount,rw"], &standby);
-    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    in_own_mounts(|| {
+        let deployment = Deployment::new();
+        let standby = deployment.path("chi/standby");
+        mount(&["-t", "tmpfs", "tmpfs"], &standby);
+        mount(&["-o", "remount,ro"], &standby);
+        fails_with(&deployment, ErrorKind::AccessDenied);
+        mount(&["-o", "remount,rw"], &standby);
+        deployment.backup(json!({})).expect(Outcome::Succeeded);
 
-    deployment.server("atl").execute_batch("DELETE FROM contacts WHERE owner = 1").unwrap();
-    mount(&["-o", "remount,ro"], &standby);
-    fails_with(&deployment, ErrorKind::AccessDenied);
-    mount(&["-o", "remount,rw"], &standby);
-    deployment.backup(json!({})).expect(Outcome::Succeeded);
-    deployment.assert_copies_equal("atl", "chi");
+        deployment.server("atl").execute_batch("DELETE FROM contacts WHERE owner = 1").unwrap();
+        mount(&["-o", "remount,ro"], &standby);
+        fails_with(&deployment, ErrorKind::AccessDenied);
+        mount(&["-o", "remount,rw"], &standby);
+        deployment.backup(json!({})).expect(Outcome::Succeeded);
+        deployment.assert_copies_equal("atl", "chi");
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::isolation::in_own_mounts;
+use super::isolation::{in_own_mounts, unmount};
 use super::*;
 
 /// The smallest that both kinds of file system can be, with their own needs not far above 64 MiB.
@@ -43,7 +43,11 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// One change after the other to a file that fits only once into the standby.
-fn little_changes_take_little_room(pair: &Pair) {
+fn little_changes_take_little_room(kind: &str, options: &[&str]) {
+    let pair = Pair::new();
+    if !mount_new(&pair, kind, options) {
+        return;
+    }
     pair.write("big", noise(FILE_BYTES, 1));
     assert_eq!(pair.cycle().moved.bytes, FILE_BYTES as u64);
     let path = pair.source().join("big");
@@ -73,28 +77,15 @@ fn little_changes_take_little_room(pair: &Pair) {
     pair.write("big", noise(FILE_BYTES / 8, 4));
     assert_eq!(pair.cycle().moved.bytes, FILE_BYTES as u64 / 8, "nothing is as it was");
     pair.assert_settled();
+    unmount(&pair.standby());
 }
 
 #[test]
 fn a_big_file_on_xfs_needs_no_room_for_a_second_copy() {
-    if !in_own_mounts(module_path!(), "a_big_file_on_xfs_needs_no_room_for_a_second_copy") {
-        return;
-    }
-    let pair = Pair::new();
-    if mount_new(&pair, "xfs", &["-m", "reflink=1"]) {
-        little_changes_take_little_room(&pair);
-        assert!(Command::new("umount").arg(pair.standby()).status().unwrap().success());
-    }
+    in_own_mounts(|| little_changes_take_little_room("xfs", &["-m", "reflink=1"]));
 }
 
 #[test]
 fn a_big_file_on_btrfs_needs_no_room_for_a_second_copy() {
-    if !in_own_mounts(module_path!(), "a_big_file_on_btrfs_needs_no_room_for_a_second_copy") {
-        return;
-    }
-    let pair = Pair::new();
-    if mount_new(&pair, "btrfs", &["-m", "single"]) {
-        little_changes_take_little_room(&pair);
-        assert!(Command::new("umount").arg(pair.standby()).status().unwrap().success());
-    }
+    in_own_mounts(|| little_changes_take_little_room("btrfs", &["-m", "single"]));
 }

@@ -4,12 +4,8 @@ use std::process::Command;
 
 use rustix::fs::XattrFlags;
 
-use super::isolation::{in_own_mounts, mount};
+use super::isolation::{in_own_mounts, mount, unmount};
 use super::*;
-
-fn unmount(at: &Path) {
-    assert!(Command::new("umount").arg(at).status().unwrap().success());
-}
 
 /// The names that a cycle could not copy.
 fn named(outcome: &CycleOutcome) -> Vec<&str> {
@@ -18,190 +14,183 @@ fn named(outcome: &CycleOutcome) -> Vec<&str> {
 
 #[test]
 fn a_full_disk_stops_the_cycle_and_loses_nothing() {
-    if !in_own_mounts(module_path!(), "a_full_disk_stops_the_cycle_and_loses_nothing") {
-        return;
-    }
-    let pair = Pair { batch_bytes: 300_000, ..Pair::new() };
-    fs::create_dir(pair.standby()).unwrap();
-    mount(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"], &pair.standby());
-    pair.write("first", vec![1; 200_000]);
-    pair.cycle();
-    pair.age();
-    pair.write("first", vec![2; 250_000]);
-    for number in 0..8 {
-        pair.write(&format!("more/{number}"), vec![number; 200_000]);
-    }
-    let CycleFailure { error, done } = pair.module().run_cycle(&pair.context()).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::DiskFull, "{error:?}");
-    assert!(error.advice.contains("space"), "{error:?}");
-    assert!(done.moved.items_written > 0, "what fitted was copied: {done:?}");
-    // Nothing that is there is half of something, and nothing temporary takes the space that is missing.
-    let (source, standby) = (tree(&pair.source()), tree(&pair.standby()));
-    // Folders get their times when everything is in them.
-    for (path, object) in standby.iter().filter(|(_, (content, ..))| content.is_some()) {
-        let is_first = path == Path::new("first") && object.0 == Some(vec![1; 200_000]);
-        assert!(is_first || source.get(path) == Some(object), "{}", path.display());
-    }
-    assert_eq!(fs::read_dir(pair.standby().join(".csb/tmp")).unwrap().count(), 0);
-    mount(&["-o", "remount,size=8m"], &pair.standby());
-    pair.cycle();
-    pair.assert_settled();
+    in_own_mounts(|| {
+        let pair = Pair { batch_bytes: 300_000, ..Pair::new() };
+        fs::create_dir(pair.standby()).unwrap();
+        mount(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"], &pair.standby());
+        pair.write("first", vec![1; 200_000]);
+        pair.cycle();
+        pair.age();
+        pair.write("first", vec![2; 250_000]);
+        for number in 0..8 {
+            pair.write(&format!("more/{number}"), vec![number; 200_000]);
+        }
+        let CycleFailure { error, done } = pair.module().run_cycle(&pair.context()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::DiskFull, "{error:?}");
+        assert!(error.advice.contains("space"), "{error:?}");
+        assert!(done.moved.items_written > 0, "what fitted was copied: {done:?}");
+        // Nothing that is there is half of something, and nothing temporary takes the space that is missing.
+        let (source, standby) = (tree(&pair.source()), tree(&pair.standby()));
+        // Folders get their times when everything is in them.
+        for (path, object) in standby.iter().filter(|(_, (content, ..))| content.is_some()) {
+            let is_first = path == Path::new("first") && object.0 == Some(vec![1; 200_000]);
+            assert!(is_first || source.get(path) == Some(object), "{}", path.display());
+        }
+        assert_eq!(fs::read_dir(pair.standby().join(".csb/tmp")).unwrap().count(), 0);
+        mount(&["-o", "remount,size=8m"], &pair.standby());
+        pair.cycle();
+        pair.assert_settled();
+    });
 }
 
 #[test]
 fn a_standby_without_room_for_another_name_is_full_as_well() {
-    if !in_own_mounts(module_path!(), "a_standby_without_room_for_another_name_is_full_as_well") {
-        return;
-    }
-    let pair = Pair::new();
-    fs::create_dir(pair.standby()).unwrap();
-    mount(&["-t", "tmpfs", "-o", "nr_inodes=12", "tmpfs"], &pair.standby());
-    for number in 0..20 {
-        pair.write(&format!("f{number}"), "1");
-    }
-    assert_eq!(pair.cycle_error().kind, ErrorKind::DiskFull);
-    mount(&["-o", "remount,nr_inodes=100"], &pair.standby());
-    pair.cycle();
-    pair.assert_settled();
+    in_own_mounts(|| {
+        let pair = Pair::new();
+        fs::create_dir(pair.standby()).unwrap();
+        mount(&["-t", "tmpfs", "-o", "nr_inodes=12", "tmpfs"], &pair.standby());
+        for number in 0..20 {
+            pair.write(&format!("f{number}"), "1");
+        }
+        assert_eq!(pair.cycle_error().kind, ErrorKind::DiskFull);
+        mount(&["-o", "remount,nr_inodes=100"], &pair.standby());
+        pair.cycle();
+        pair.assert_settled();
+    });
 }
 
 #[test]
 fn extended_attributes_that_the_standby_cannot_hold_are_told() {
-    if !in_own_mounts(module_path!(), "extended_attributes_that_the_standby_cannot_hold_are_told") {
-        return;
-    }
-    let pair = Pair::new();
-    fs::create_dir(pair.standby()).unwrap();
-    mount(&["-t", "ramfs", "ramfs"], &pair.standby());
-    pair.write("plain", "1");
-    assert_eq!(pair.cycle().warnings, [""; 0]);
-    pair.write("folder/f", "1");
-    for name in ["folder", "folder/f"] {
-        let set = rustix::fs::setxattr(pair.source().join(name), "user.a", b"1", XattrFlags::empty());
-        if set.is_err() {
-            return eprintln!("skipped: the source's file system has no extended attributes either");
+    in_own_mounts(|| {
+        let pair = Pair::new();
+        fs::create_dir(pair.standby()).unwrap();
+        mount(&["-t", "ramfs", "ramfs"], &pair.standby());
+        pair.write("plain", "1");
+        assert_eq!(pair.cycle().warnings, [""; 0]);
+        pair.write("folder/f", "1");
+        for name in ["folder", "folder/f"] {
+            let set = rustix::fs::setxattr(pair.source().join(name), "user.a", b"1", XattrFlags::empty());
+            if set.is_err() {
+                return eprintln!("skipped: the source's file system has no extended attributes either");
+            }
         }
-    }
-    let warnings = pair.cycle().warnings;
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].starts_with("2 objects have extended attributes that"), "{warnings:?}");
-    pair.assert_settled();
+        let warnings = pair.cycle().warnings;
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].starts_with("2 objects have extended attributes that"), "{warnings:?}");
+        pair.assert_settled();
+    });
 }
 
 #[test]
 fn a_read_only_standby_is_an_error_and_a_read_only_source_is_none() {
-    if !in_own_mounts(module_path!(), "a_read_only_standby_is_an_error_and_a_read_only_source_is_none") {
-        return;
-    }
-    let pair = Pair::new();
-    for (name, folder) in [("source", pair.source()), ("standby", pair.standby())] {
-        pair.write(name, "1");
-        pair.cycle();
-        mount(&["--bind", folder.to_str().unwrap()], &folder);
-        if name == "source" {
-            pair.write("before", "2");
+    in_own_mounts(|| {
+        let pair = Pair::new();
+        for (name, folder) in [("source", pair.source()), ("standby", pair.standby())] {
+            pair.write(name, "1");
+            pair.cycle();
+            mount(&["--bind", folder.to_str().unwrap()], &folder);
+            if name == "source" {
+                pair.write("before", "2");
+            }
+            mount(&["-o", "remount,bind,ro"], &folder);
+            if name == "source" {
+                assert_eq!(pair.cycle().moved.items_written, 1);
+            } else {
+                pair.write("after", "2");
+                let error = pair.cycle_error();
+                assert_eq!(error.kind, ErrorKind::AccessDenied, "{error:?}");
+                assert!(!error.advice.is_empty());
+                assert!(error.message.contains(folder.to_str().unwrap()), "{error:?}");
+            }
+            unmount(&folder);
+            pair.cycle();
+            pair.assert_settled();
         }
-        mount(&["-o", "remount,bind,ro"], &folder);
-        if name == "source" {
-            assert_eq!(pair.cycle().moved.items_written, 1);
-        } else {
-            pair.write("after", "2");
-            let error = pair.cycle_error();
-            assert_eq!(error.kind, ErrorKind::AccessDenied, "{error:?}");
-            assert!(!error.advice.is_empty());
-            assert!(error.message.contains(folder.to_str().unwrap()), "{error:?}");
-        }
-        unmount(&folder);
-        pair.cycle();
-        pair.assert_settled();
-    }
+    });
 }
 
 #[test]
 fn what_is_mounted_within_a_store_is_named_and_its_copy_stays() {
-    if !in_own_mounts(module_path!(), "what_is_mounted_within_a_store_is_named_and_its_copy_stays") {
-        return;
-    }
-    let pair = Pair::new();
-    pair.write("folder/f", "1");
-    pair.write("loop/kept", "2");
-    pair.write("file", "3");
-    pair.cycle();
-    let before = tree(&pair.standby());
-    let folder = pair.source().join("folder");
-    mount(&["-t", "tmpfs", "tmpfs"], &folder);
-    fs::write(folder.join("of another file system"), "4").unwrap();
-    // The store within itself, without an end.
-    mount(&["--rbind", pair.source().to_str().unwrap()], &pair.source().join("loop"));
-    let outside = pair.folder.path().join("outside");
-    fs::write(&outside, "outside").unwrap();
-    mount(&["--bind", outside.to_str().unwrap()], &pair.source().join("file"));
-    let outcome = pair.cycle();
-    assert_eq!(named(&outcome), ["folder", "loop", "file"]);
-    assert!(outcome.quarantined.iter().all(|item| item.reason.contains("mounted")), "{outcome:#?}");
-    assert_eq!(outcome.moved.items_deleted, 0);
-    assert_eq!(tree(&pair.standby()).keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
-    assert_eq!(fs::read(pair.standby().join("file")).unwrap(), b"3");
-    // Unmounted, everything is as before, and nothing was ever missing.
-    for name in ["file", "loop", "folder"] {
-        let status = Command::new("umount").arg("--recursive").arg(pair.source().join(name)).status();
-        assert!(status.unwrap().success());
-    }
-    assert_eq!(pair.cycle().moved.items_deleted, 0);
-    assert_eq!(tree(&pair.standby()).keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
-    pair.assert_settled();
+    in_own_mounts(|| {
+        let pair = Pair::new();
+        pair.write("folder/f", "1");
+        pair.write("loop/kept", "2");
+        pair.write("file", "3");
+        pair.cycle();
+        let before = tree(&pair.standby());
+        let folder = pair.source().join("folder");
+        mount(&["-t", "tmpfs", "tmpfs"], &folder);
+        fs::write(folder.join("of another file system"), "4").unwrap();
+        // The store within itself, without an end.
+        mount(&["--rbind", pair.source().to_str().unwrap()], &pair.source().join("loop"));
+        let outside = pair.folder.path().join("outside");
+        fs::write(&outside, "outside").unwrap();
+        mount(&["--bind", outside.to_str().unwrap()], &pair.source().join("file"));
+        let outcome = pair.cycle();
+        assert_eq!(named(&outcome), ["folder", "loop", "file"]);
+        assert!(outcome.quarantined.iter().all(|item| item.reason.contains("mounted")), "{outcome:#?}");
+        assert_eq!(outcome.moved.items_deleted, 0);
+        assert_eq!(tree(&pair.standby()).keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+        assert_eq!(fs::read(pair.standby().join("file")).unwrap(), b"3");
+        // Unmounted, everything is as before, and nothing was ever missing.
+        for name in ["file", "loop", "folder"] {
+            let status = Command::new("umount").arg("--recursive").arg(pair.source().join(name)).status();
+            assert!(status.unwrap().success());
+        }
+        assert_eq!(pair.cycle().moved.items_deleted, 0);
+        assert_eq!(tree(&pair.standby()).keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+        pair.assert_settled();
+    });
 }
 
 #[test]
 fn a_mount_within_the_standby_is_not_written_to() {
-    if !in_own_mounts(module_path!(), "a_mount_within_the_standby_is_not_written_to") {
-        return;
-    }
-    let pair = Pair::new();
-    pair.write("folder/f", "1");
-    pair.write("goes/f", "1");
-    pair.cycle();
-    for name in ["folder", "goes"] {
-        mount(&["-t", "tmpfs", "tmpfs"], &pair.standby().join(name));
-    }
-    pair.write("folder/f", "changed");
-    pair.write("other", "2");
-    fs::remove_dir_all(pair.source().join("goes")).unwrap();
-    let outcome = pair.cycle();
-    assert_eq!(outcome.moved.items_written, 1);
-    assert!(named(&outcome).contains(&"folder/f") && named(&outcome).contains(&"goes"), "{outcome:#?}");
-    assert_eq!(fs::read_dir(pair.standby().join("folder")).unwrap().count(), 0);
-    for name in ["folder", "goes"] {
-        unmount(&pair.standby().join(name));
-    }
-    pair.cycle();
-    pair.assert_settled();
+    in_own_mounts(|| {
+        let pair = Pair::new();
+        pair.write("folder/f", "1");
+        pair.write("goes/f", "1");
+        pair.cycle();
+        for name in ["folder", "goes"] {
+            mount(&["-t", "tmpfs", "tmpfs"], &pair.standby().join(name));
+        }
+        pair.write("folder/f", "changed");
+        pair.write("other", "2");
+        fs::remove_dir_all(pair.source().join("goes")).unwrap();
+        let outcome = pair.cycle();
+        assert_eq!(outcome.moved.items_written, 1);
+        assert!(named(&outcome).contains(&"folder/f") && named(&outcome).contains(&"goes"), "{outcome:#?}");
+        assert_eq!(fs::read_dir(pair.standby().join("folder")).unwrap().count(), 0);
+        for name in ["folder", "goes"] {
+            unmount(&pair.standby().join(name));
+        }
+        pair.cycle();
+        pair.assert_settled();
+    });
 }
 
 #[test]
 fn a_hundred_thousand_files_in_one_folder() {
     const FILES: u64 = 100_000;
-    if !in_own_mounts(module_path!(), "a_hundred_thousand_files_in_one_folder") {
-        return;
-    }
-    let pair = Pair::new();
-    for folder in [pair.source(), pair.standby()] {
-        fs::create_dir_all(&folder).unwrap();
-        mount(&["-t", "tmpfs", "tmpfs"], &folder);
-    }
-    fs::create_dir(pair.source().join("folder")).unwrap();
-    for number in 0..FILES {
-        fs::write(pair.source().join(format!("folder/{number}")), number.to_le_bytes()).unwrap();
-    }
-    assert_eq!(pair.cycle().moved.items_written, FILES + 1);
-    pair.age();
-    fs::remove_file(pair.source().join("folder/77777")).unwrap();
-    pair.write("folder/new", "new");
-    let outcome = pair.cycle();
-    assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (1, 1));
-    assert_eq!(
-        outcome.details,
-        [format!("Compared {} objects: 1 written, 1 deleted, 0 not copied.", FILES + 1)]
-    );
-    assert!(tree(&pair.source()) == tree(&pair.standby()), "the trees differ");
+    in_own_mounts(|| {
+        let pair = Pair::new();
+        for folder in [pair.source(), pair.standby()] {
+            fs::create_dir_all(&folder).unwrap();
+            mount(&["-t", "tmpfs", "tmpfs"], &folder);
+        }
+        fs::create_dir(pair.source().join("folder")).unwrap();
+        for number in 0..FILES {
+            fs::write(pair.source().join(format!("folder/{number}")), number.to_le_bytes()).unwrap();
+        }
+        assert_eq!(pair.cycle().moved.items_written, FILES + 1);
+        pair.age();
+        fs::remove_file(pair.source().join("folder/77777")).unwrap();
+        pair.write("folder/new", "new");
+        let outcome = pair.cycle();
+        assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (1, 1));
+        assert_eq!(
+            outcome.details,
+            [format!("Compared {} objects: 1 written, 1 deleted, 0 not copied.", FILES + 1)]
+        );
+        assert!(tree(&pair.source()) == tree(&pair.standby()), "the trees differ");
+    });
 }

@@ -130,6 +130,7 @@ mod tests {
         let late = durability.sealed();
         assert_eq!(durability.verdict(late), Verdict::Pending);
     }
+
     #[test]
     fn only_file_systems_that_are_known_to_be_are_synced_as_a_whole() {
         let in_memory = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();

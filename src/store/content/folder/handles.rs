@@ -135,6 +135,7 @@ mod tests {
         }
         assert!(matches!(open_beneath(&handle, b"..", FOLDER), Err(Errno::XDEV)));
     }
+
     #[test]
     fn handles_are_kept_until_they_are_forgotten_or_closed() {
         let folder = tempfile::tempdir().unwrap();

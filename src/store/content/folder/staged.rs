@@ -370,6 +370,7 @@ impl Drop for StagedFile<'_> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::os::unix::fs::MetadataExt;
 
     use rustix::fs::MemfdFlags;
 
@@ -379,19 +380,55 @@ mod tests {
 
     #[test]
     fn a_file_waits_for_the_sync_of_all_only_where_that_makes_it_durable() {
-        if !in_own_mounts(module_path!(), "a_file_waits_for_the_sync_of_all_only_where_that_makes_it_durable")
-        {
-            return;
-        }
-        for (kind, sealed) in [("tmpfs", Sealed::InRound(0)), ("ramfs", Sealed::Durable)] {
-            let folder = tempfile::tempdir().unwrap();
-            mount(&["-t", kind, kind], folder.path());
-            let store = FolderStore::new(folder.path().join("store"), Vec::new());
-            store.create().unwrap();
-            let mut staged = StagedFile::create(&store).unwrap();
-            staged.seal(Attributes { mtime_ns: 1, mode: 0o600, owner: None }).unwrap();
-            assert_eq!(staged.sealed, Some(sealed), "{kind}");
-        }
+        in_own_mounts(|| {
+            for (kind, sealed) in [("tmpfs", Sealed::InRound(0)), ("ramfs", Sealed::Durable)] {
+                let folder = tempfile::tempdir().unwrap();
+                mount(&["-t", kind, kind], folder.path());
+                let store = FolderStore::new(folder.path().join("store"), Vec::new());
+                store.create().unwrap();
+                let mut staged = StagedFile::create(&store).unwrap();
+                staged.seal(Attributes { mtime_ns: 1, mode: 0o600, owner: None }).unwrap();
+                assert_eq!(staged.sealed, Some(sealed), "{kind}");
+            }
+        });
+    }
+
+    /// A new version that begins as a clone of this content.
+    fn cloned<'s>(store: &'s FolderStore, content: &[u8]) -> Box<StagedFile<'s>> {
+        let mut staged = StagedFile::create(store).unwrap();
+        staged.file.as_ref().unwrap().write_all_at(content, 0).unwrap();
+        staged.earlier = Some(Earlier::Cloned);
+        Box::new(staged)
+    }
+
+    #[test]
+    fn where_no_hole_can_be_made_the_rest_of_a_clone_is_given_up() {
+        in_own_mounts(|| {
+            // The one makes holes, the other does not.
+            for (kind, is_kept) in [("tmpfs", true), ("ramfs", false)] {
+                let folder = tempfile::tempdir().unwrap();
+                mount(&["-t", kind, kind], folder.path());
+                let store = FolderStore::new(folder.path().join("store"), Vec::new());
+                store.create().unwrap();
+                let block = |number: u8| vec![number; 64 << 10];
+                let mut staged = cloned(&store, &[block(1), block(2), block(3), block(4)].concat());
+                assert!(staged.keep(&block(1)).unwrap());
+                staged.skip(64 << 10).unwrap();
+                assert_eq!(staged.keep(&block(3)).unwrap(), is_kept, "{kind}");
+                if !is_kept {
+                    staged.write(&block(3)).unwrap();
+                }
+                staged.skip(32 << 10).unwrap();
+                staged.seal(Attributes { mtime_ns: 1, mode: 0o600, owner: None }).unwrap();
+                assert!(staged.publish(&ContentPath::root().join(b"f").unwrap(), true).unwrap());
+                let path = folder.path().join("store/f");
+                // Before it is read, for which ramfs fills holes.
+                let taken = std::fs::metadata(&path).unwrap().blocks() * 512;
+                assert!(taken <= 2 * (64 << 10), "{kind}: holes are not kept, {taken} bytes are taken");
+                let expected = [block(1), block(0), block(3), vec![0; 32 << 10]].concat();
+                assert!(std::fs::read(&path).unwrap() == expected, "{kind}");
+            }
+        });
     }
 
     #[test]
