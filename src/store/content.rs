@@ -78,6 +78,9 @@ pub struct Version {
     pub attributes: Attributes,
 }
 
+/// The coarsest clock of a file system that is met in practice (FAT; SMB shares may show it).
+pub const COARSEST_TICK_NS: i64 = 2_000_000_000;
+
 /// An open file of a store.
 pub trait ContentReader {
     /// What the store said when the file was opened.
@@ -197,6 +200,10 @@ pub trait ContentStore: Send + Sync {
     /// What time it is for this store, in nanoseconds since 1970, by the clock that its ctimes come from; none where
     /// the store cannot be written.
     fn now_ns(&self) -> Option<i64>;
+
+    /// How long after a change, in nanoseconds by the same clock, another one may leave the same times. Said of objects
+    /// whose times have fractions of a second: where they have none nobody knows, and [`COARSEST_TICK_NS`] is right.
+    fn tick_ns(&self) -> i64;
 
     /// Whether what is written gets the owner that it is given: only some accounts may give files away.
     fn keeps_owners(&self) -> bool;

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult, Observation};
 use crate::report::Moved;
 use crate::store::content::index::ContentIndex;
-use crate::store::content::{ContentPath, ObjectError, ObjectKind, ObjectMeta, Refusal};
+use crate::store::content::{COARSEST_TICK_NS, ContentPath, ObjectError, ObjectKind, ObjectMeta, Refusal};
 
 mod commit;
 mod conflict;
@@ -105,10 +105,10 @@ fn details(listed: u64, swept: u64, renamed: u64, outcome: &CycleOutcome) -> Vec
 }
 
 impl DataConf {
-    /// The time before a walk begins, by the clock that the source's times come from: the host's may differ.
+    /// The time before a walk begins, by the clock that the source's times come from. The host's may be ahead of it.
     pub(super) fn scan_time(&self, context: &Context) -> i64 {
         let host = || i64::try_from(context.clock.now().as_nanosecond()).unwrap_or_default();
-        self.source.now_ns().unwrap_or_else(host)
+        self.source.now_ns().unwrap_or_else(|| host().saturating_sub(COARSEST_TICK_NS))
     }
 }
 

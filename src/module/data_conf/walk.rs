@@ -7,12 +7,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::QuarantinedItem;
 use crate::store::content::index::{ContentIndex, HeldName, IndexedObject};
 use crate::store::content::{
-    ContentPath, ContentStore, Entry, Listing, ObjectError, ObjectKind, ObjectMeta, Refusal,
+    COARSEST_TICK_NS, ContentPath, ContentStore, Entry, Listing, ObjectError, ObjectKind, ObjectMeta, Refusal,
 };
-
-/// The coarsest clock of a file system that is met in practice (FAT; SMB shares may show it). Two changes within it
-/// may leave the same times.
-pub(super) const TICK_NS: i64 = 2_000_000_000;
 
 /// How many folders are listed at a time.
 const THREADS: usize = 4;
@@ -92,10 +88,11 @@ pub(super) fn walk(
     cancel: &CancellationToken,
     finder: &mut impl Finder,
 ) -> Result<Walked> {
+    let tick_ns = source.tick_ns();
     let mut visitors = Vec::new();
     for _ in 0..THREADS {
         let index = index.map(ContentIndex::reader).transpose()?;
-        visitors.push(Walk { source, index, lacking, cancel });
+        visitors.push(Walk { source, index, lacking, tick_ns, cancel });
     }
     let mut walked = Walked::default();
     lister::visit_all(visitors, cancel, &mut |found| {
@@ -132,6 +129,7 @@ struct Walk<'a> {
     source: &'a dyn ContentStore,
     index: Option<ContentIndex>,
     lacking: Lacking,
+    tick_ns: i64,
     cancel: &'a CancellationToken,
 }
 
@@ -255,7 +253,7 @@ impl Comparison<'_, '_> {
         let known = known.filter(|known| known.meta.kind == meta.kind);
         let difference = match known {
             None => Difference::Write { meta, replaces: replaced.map(|known| known.meta.kind) },
-            Some(known) => match compare(&meta, known) {
+            Some(known) => match compare(&meta, known, self.walk.tick_ns) {
                 None => return Ok(()),
                 Some(difference) => difference,
             },
@@ -333,7 +331,7 @@ impl Lacked {
 }
 
 /// How an object differs from what the standby holds, which is of the same kind.
-fn compare(meta: &ObjectMeta, known: IndexedObject) -> Option<Difference> {
+fn compare(meta: &ObjectMeta, known: IndexedObject, tick_ns: i64) -> Option<Difference> {
     let write = Difference::Write { meta: *meta, replaces: None };
     let may_be_equal = meta.size == known.meta.size && meta.mtime_ns == known.meta.mtime_ns;
     if !known.settled {
@@ -351,7 +349,7 @@ fn compare(meta: &ObjectMeta, known: IndexedObject) -> Option<Difference> {
     }
     if meta.is_same_version(&known.meta) {
         let compare = Difference::Compare { meta: *meta, known, is_real: false };
-        return is_young(meta, known.indexed_ns).then_some(compare);
+        return is_young(meta, known.indexed_ns, tick_ns).then_some(compare);
     }
     // Attributes were changed, or the file was restored or touched: that is no reason to send it again.
     if meta.size == known.meta.size && known.hash.is_some() {
@@ -361,8 +359,11 @@ fn compare(meta: &ObjectMeta, known: IndexedObject) -> Option<Difference> {
 }
 
 /// Whether a file was changed so shortly before it was compared that a later change may have left equal times.
-pub(super) fn is_young(meta: &ObjectMeta, compared_ns: i64) -> bool {
-    meta.mtime_ns.max(meta.ctime_ns) >= compared_ns.saturating_sub(TICK_NS)
+pub(super) fn is_young(meta: &ObjectMeta, compared_ns: i64, tick_ns: i64) -> bool {
+    // Nobody can set the change time: where it has a fraction, the file system keeps fractions of this file's times.
+    let has_fraction = meta.ctime_ns % 1_000_000_000 != 0;
+    let tick_ns = if has_fraction { tick_ns } else { tick_ns.max(COARSEST_TICK_NS) };
+    meta.mtime_ns.max(meta.ctime_ns) >= compared_ns.saturating_sub(tick_ns)
 }
 
 /// An item of the report.
@@ -406,6 +407,8 @@ mod tests {
 
     const OWNER: Owner = Owner { user: 1, group: 2 };
 
+    const TICK_NS: i64 = 100;
+
     fn file() -> ObjectMeta {
         ObjectMeta {
             kind: ObjectKind::File,
@@ -421,7 +424,7 @@ mod tests {
 
     /// What is done about an object of the source of which the standby holds this.
     fn found(meta: ObjectMeta, known: IndexedObject) -> &'static str {
-        match compare(&meta, known) {
+        match compare(&meta, known, TICK_NS) {
             None => "nothing",
             Some(Difference::Write { replaces: None, .. }) => "write",
             Some(Difference::Compare { is_real: true, .. }) => "compare what changed",
@@ -475,6 +478,22 @@ mod tests {
             found(ObjectMeta { owner: other_owner, ..folder }, settled(folder)),
             "compare what changed"
         );
+    }
+
+    #[test]
+    fn how_long_a_file_is_young_depends_on_its_store_and_on_whether_its_times_have_fractions() {
+        let whole = ObjectMeta { mtime_ns: 0, ctime_ns: 7_000_000_000, ..file() };
+        let fraction = ObjectMeta { ctime_ns: 7_000_000_001, ..whole };
+        let written = ObjectMeta { mtime_ns: 8_000_000_000, ..fraction };
+        let ages = [(whole, COARSEST_TICK_NS), (fraction, TICK_NS), (written, TICK_NS)];
+        for (meta, tick_ns) in ages {
+            let grown_ns = meta.mtime_ns.max(meta.ctime_ns) + tick_ns + 1;
+            assert!(
+                is_young(&meta, grown_ns - 1, TICK_NS) && !is_young(&meta, grown_ns, TICK_NS),
+                "{meta:?}"
+            );
+        }
+        assert!(is_young(&whole, 12_000_000_000, 5_000_000_000), "a store may be coarser still");
     }
 
     #[test]

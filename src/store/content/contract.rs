@@ -27,6 +27,7 @@ contract!(
     super::folder_store(),
     [
         an_absent_store_is_missing_until_it_is_created,
+        changes_that_lie_a_tick_apart_have_other_times,
         a_marker_survives_and_is_removed,
         what_was_published_is_listed_and_read,
         nothing_is_seen_before_it_is_published,
@@ -110,6 +111,13 @@ fn an_absent_store_is_missing_until_it_is_created(store: &dyn ContentStore) {
     assert_eq!(store.identify().unwrap(), Presence::Unmarked { empty: true });
     put(store, "a", b"1");
     assert_eq!(store.identify().unwrap(), Presence::Unmarked { empty: false });
+}
+
+fn changes_that_lie_a_tick_apart_have_other_times(store: &dyn ContentStore) {
+    store.create().unwrap();
+    let first = store.now_ns().unwrap();
+    std::thread::sleep(std::time::Duration::from_nanos(store.tick_ns().try_into().unwrap()));
+    assert!(store.now_ns().unwrap() > first);
 }
 
 fn a_marker_survives_and_is_removed(store: &dyn ContentStore) {

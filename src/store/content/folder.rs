@@ -16,8 +16,9 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Attributes, ContentPath, ContentReader, ContentStore, Extended, Listing, Marker, ObjectError, ObjectKind,
-    ObjectMeta, ObjectResult, Owner, Presence, Refusal, StagedObject, Trace, Version,
+    Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, Extended, Listing, Marker,
+    ObjectError, ObjectKind, ObjectMeta, ObjectResult, Owner, Presence, Refusal, StagedObject, Trace,
+    Version,
 };
 use crate::error::{Error, Result};
 
@@ -44,6 +45,9 @@ use protected::Protected;
 
 /// The folder at the root that holds what is not content.
 const OWN_FOLDER: &[u8] = b".csb";
+
+/// The times of local file systems come from the kernel's clock of at least 100 ticks a second; far more, to be safe.
+const LOCAL_TICK_NS: i64 = 100_000_000;
 
 /// Where names changed in more folders, the file system is synced as a whole.
 const FOLDERS_SYNCED_ONE_BY_ONE: usize = 4;
@@ -207,6 +211,11 @@ impl ContentStore for FolderStore {
         let stat = rustix::fs::statat(&*folder, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW);
         let _ = rustix::fs::unlinkat(&*folder, name.as_bytes(), AtFlags::empty());
         Some(listing::meta(&stat.ok()?, ObjectKind::File).ctime_ns)
+    }
+
+    fn tick_ns(&self) -> i64 {
+        let is_local = self.handles.root().is_ok_and(|root| durability::is_synced_as_a_whole(&*root));
+        if is_local { LOCAL_TICK_NS } else { COARSEST_TICK_NS }
     }
 
     fn keeps_owners(&self) -> bool {

@@ -204,7 +204,7 @@ fn a_file_is_read_again_while_it_is_young_and_once_more() {
     let now = i64::try_from(Timestamp::now().as_nanosecond()).unwrap();
     assert!((now - 60_000_000_000..=now).contains(&first), "indexed by the clock of the source");
     assert!(reads(0));
-    pair.cycle();
+    module(&pair, Faults::default(), Faults::default()).0.run_cycle(&pair.context()).unwrap();
     assert_eq!(indexed(&pair), first, "young as ever: there is nothing to remember");
     let later = Faults { ahead_ns: 3_000_000_000, ..Faults::default() };
     assert!(module(&pair, later, Faults::default()).0.run_cycle(&pair.context()).unwrap().moved.is_nothing());

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 use crate::error::Result;
 use crate::store::content::{
-    Attributes, ContentPath, ContentReader, ContentStore, Extended, Listing, Marker, ObjectError, ObjectKind,
-    ObjectMeta, ObjectResult, Presence, Refusal, StagedObject, Trace, Version,
+    Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, Extended, Listing, Marker,
+    ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, Refusal, StagedObject, Trace, Version,
 };
 
 /// What goes wrong.
@@ -187,6 +187,9 @@ impl ContentStore for Faulty {
         self.inner.keeps_owners()
     }
 
+    fn tick_ns(&self) -> i64 {
+        COARSEST_TICK_NS
+    }
     fn now_ns(&self) -> Option<i64> {
         self.inner.now_ns().map(|now| now + self.faults.ahead_ns)
     }

@@ -376,7 +376,7 @@ mod tests {
 
     use super::super::isolation::{in_own_mounts, mount};
     use super::*;
-    use crate::store::content::ContentStore;
+    use crate::store::content::{COARSEST_TICK_NS, ContentStore};
 
     #[test]
     fn a_file_waits_for_the_sync_of_all_only_where_that_makes_it_durable() {
@@ -389,6 +389,8 @@ mod tests {
                 let mut staged = StagedFile::create(&store).unwrap();
                 staged.seal(Attributes { mtime_ns: 1, mode: 0o600, owner: None }).unwrap();
                 assert_eq!(staged.sealed, Some(sealed), "{kind}");
+                let is_local = sealed != Sealed::Durable;
+                assert_eq!(store.tick_ns() < COARSEST_TICK_NS, is_local, "the clock of {kind} is known");
             }
         });
     }
