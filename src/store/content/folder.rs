@@ -26,6 +26,7 @@ mod aside;
 mod attributes;
 mod durability;
 mod failure;
+mod freeing;
 mod handles;
 mod link;
 mod listing;
@@ -40,6 +41,7 @@ pub(crate) mod isolation;
 
 use durability::Durability;
 use failure::{reading, writing};
+use freeing::Freeing;
 use handles::Handles;
 use protected::Protected;
 
@@ -61,6 +63,7 @@ pub struct FolderStore {
     /// Folders in which names changed since the last flush.
     touched: Mutex<BTreeSet<ContentPath>>,
     durability: Durability,
+    freeing: Freeing,
     /// Whether attributes were changed since the last flush that only a sync of the file system makes durable.
     attributes_changed: AtomicBool,
 }
@@ -76,6 +79,7 @@ impl FolderStore {
             protected: Mutex::default(),
             touched: Mutex::default(),
             durability: Durability::default(),
+            freeing: Freeing::default(),
             attributes_changed: AtomicBool::new(false),
         }
     }
@@ -401,6 +405,14 @@ impl ContentStore for FolderStore {
     }
 
     fn flush(&self) -> Result<()> {
+        let done = self.flush_names();
+        self.freeing.finish();
+        done
+    }
+}
+
+impl FolderStore {
+    fn flush_names(&self) -> Result<()> {
         let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
         let attributes_changed = self.attributes_changed.swap(false, Ordering::SeqCst);
         if attributes_changed || touched.len() > FOLDERS_SYNCED_ONE_BY_ONE {

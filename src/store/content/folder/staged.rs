@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Attributes, ContentPath, Extended, FolderStore, OWN_FOLDER, ObjectError, ObjectKind, ObjectResult,
-    StagedObject, attributes, handles, kept, writing,
+    StagedObject, attributes, freeing, handles, kept, writing,
 };
 use crate::store::content::folder::durability::{self, Sealed, Verdict};
 
@@ -340,6 +340,7 @@ impl StagedObject for StagedFile<'_> {
         let failed = |cause| writing(self.store, path, cause);
         self.make_durable().map_err(failed)?;
         let (folder, folder_path, name) = self.store.place_made(path).map_err(failed)?;
+        let replaced = if replace { freeing::hold(&folder, name) } else { None };
         let result = match self.rename(&folder, name, replace) {
             // The folder was removed while its handle was kept.
             Err(Errno::NOENT) => {
@@ -351,6 +352,9 @@ impl StagedObject for StagedFile<'_> {
         };
         let published = result.map_err(failed)?;
         self.published = published;
+        if let Some(replaced) = replaced {
+            self.store.freeing.take(replaced);
+        }
         if published {
             self.store.touch(folder_path);
         }
