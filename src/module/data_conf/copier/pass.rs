@@ -1,6 +1,7 @@
 //! One version of a file, read from its beginning to its end, and written.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use super::super::meter::Meter;
 use super::super::threads::join;
@@ -9,14 +10,17 @@ use crate::error::Error;
 use crate::module::Context;
 use crate::store::content::{ContentPath, ContentReader, ContentStore, ObjectResult, StagedObject};
 
-/// How many pieces of a large file may be read ahead of their being written.
+/// How many pieces of a large file may be read ahead of their being written, or hashed.
 const READ_AHEAD: usize = 4;
 
-/// How much of a large file is read at once: all pieces together stay in the processor's cache.
+/// How much of a large file is read at once: large enough that handing it on costs nothing.
 const LARGE_PIECE_BYTES: usize = 256 << 10;
 
 /// Of a large file so much is sent where a byte differs.
 const BLOCK_BYTES: usize = 128 << 10;
+
+/// A piece that is hashed and written at the same time: there are no more of them than both may have ahead of them.
+type Shared = Arc<Vec<u8>>;
 
 /// What a hole reads as.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -96,39 +100,43 @@ impl<'r, 'c> Pass<'r, 'c> {
         mut take: impl FnMut(Piece<'_>) -> ObjectResult<()>,
     ) -> ObjectResult<()> {
         while let Some(length) = self.read(buffer)? {
+            hash(&mut self.hasher, length.piece(buffer), self.context)?;
             take(length.piece(buffer))?;
         }
         Ok(())
     }
 
-    /// Reads and hashes on this thread, and writes on another one: each takes about as long.
+    /// Reads on this thread, hashes on another one, and compares with the earlier version and writes on a third: none of
+    /// them takes much longer than the others.
     pub(super) fn read_ahead_of(&mut self, target: &mut Target<'_>) -> ObjectResult<()> {
-        let (sender, pieces) = sync_channel(READ_AHEAD);
-        let (back, buffers) = sync_channel(READ_AHEAD + 2);
+        let (to_write, written) = sync_channel(READ_AHEAD);
+        let (to_hash, hashed) = sync_channel(READ_AHEAD);
+        let (back, buffers) = channel();
+        let (back_too, context) = (back.clone(), self.context);
         std::thread::scope(|scope| {
-            let writing = scope.spawn(move || write_all(target, pieces, &back));
-            let read = self.read_into(&sender, &buffers);
-            drop(sender);
+            let writing = scope.spawn(move || write_all(target, written, &back));
+            let hashing = scope.spawn(move || hash_all(hashed, &back_too, context));
+            let read = self.read_into(&[to_write, to_hash], &buffers);
             // Where nobody takes any more there is a reason.
-            join(writing).and(read)
+            let (written, hashed) = (join(writing), join(hashing));
+            written?;
+            self.hasher = hashed?;
+            read
         })
     }
 
     fn read_into(
         &mut self,
-        sender: &SyncSender<(Vec<u8>, Length)>,
+        takers: &[SyncSender<(Shared, Length)>],
         buffers: &Receiver<Vec<u8>>,
     ) -> ObjectResult<()> {
-        let mut made = 0;
         loop {
-            let mut buffer = if made < READ_AHEAD + 2 {
-                made += 1;
-                vec![0; LARGE_PIECE_BYTES]
-            } else {
-                buffers.recv().map_err(|_| Error::cancelled())?
-            };
+            let mut buffer = buffers.try_recv().unwrap_or_else(|_| vec![0; LARGE_PIECE_BYTES]);
             let Some(length) = self.read(&mut buffer)? else { return Ok(()) };
-            sender.send((buffer, length)).map_err(|_| Error::cancelled())?;
+            let buffer = Arc::new(buffer);
+            for taker in takers {
+                taker.send((Arc::clone(&buffer), length)).map_err(|_| Error::cancelled())?;
+            }
         }
     }
 
@@ -137,30 +145,17 @@ impl<'r, 'c> Pass<'r, 'c> {
         self.context.check()?;
         let hole = self.reader.skip_hole()?;
         let length = if hole > 0 {
-            self.hash_zeros(hole)?;
             Length::Hole(hole)
         } else {
             let read = self.reader.read(buffer)?;
             if read == 0 {
                 return Ok(None);
             }
-            self.hasher.update(buffer.get(..read).unwrap_or_default());
             Length::Bytes(read)
         };
         self.count = self.count.saturating_add(length.bytes());
         self.meter.bytes(length.bytes());
         Ok(Some(length))
-    }
-
-    fn hash_zeros(&mut self, count: u64) -> ObjectResult<()> {
-        let mut left = count;
-        while left > 0 {
-            self.context.check()?;
-            let length = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
-            self.hasher.update(ZEROS.get(..length).unwrap_or_default());
-            left -= length as u64;
-        }
-        Ok(())
     }
 }
 
@@ -187,11 +182,49 @@ impl Length {
     }
 }
 
+/// Hashes a piece.
+fn hash(hasher: &mut blake3::Hasher, piece: Piece<'_>, context: &Context) -> ObjectResult<()> {
+    match piece {
+        Piece::Bytes(bytes) => drop(hasher.update(bytes)),
+        Piece::Hole(count) => {
+            let mut left = count;
+            while left > 0 {
+                context.check()?;
+                let length = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
+                hasher.update(ZEROS.get(..length).unwrap_or_default());
+                left -= length as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Hashes what comes, and gives the buffers back.
+fn hash_all(
+    pieces: Receiver<(Shared, Length)>,
+    back: &Sender<Vec<u8>>,
+    context: &Context,
+) -> ObjectResult<blake3::Hasher> {
+    let mut hasher = blake3::Hasher::new();
+    for (buffer, length) in pieces {
+        hash(&mut hasher, length.piece(&buffer), context)?;
+        give_back(buffer, back);
+    }
+    Ok(hasher)
+}
+
+/// Gives a buffer back that nobody else needs any more; whoever reads may have ended.
+fn give_back(buffer: Shared, back: &Sender<Vec<u8>>) {
+    if let Some(buffer) = Arc::into_inner(buffer) {
+        let _ = back.send(buffer);
+    }
+}
+
 /// Writes what comes, and gives the buffers back.
 fn write_all(
     target: &mut Target<'_>,
-    pieces: Receiver<(Vec<u8>, Length)>,
-    back: &SyncSender<Vec<u8>>,
+    pieces: Receiver<(Shared, Length)>,
+    back: &Sender<Vec<u8>>,
 ) -> ObjectResult<()> {
     for (buffer, length) in pieces {
         match length.piece(&buffer) {
@@ -200,8 +233,7 @@ fn write_all(
             }
             hole @ Piece::Hole(_) => target.take(hole)?,
         }
-        // There is room for every buffer; whoever reads may have ended.
-        let _ = back.send(buffer);
+        give_back(buffer, back);
     }
     Ok(())
 }
