@@ -45,6 +45,8 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     connected: Option<Connected>,
     jobs: Mutex<Jobs>,
+    /// The sample deployment that is being made in several calls.
+    sample: Mutex<Option<sample::Making>>,
     runtime: Handle,
 }
 
@@ -82,7 +84,8 @@ impl Service {
             Ok(Connected { deployment, environment })
         };
         let connected = config.deployment_file.as_ref().map(connect).transpose()?;
-        Ok(Service { clock: Arc::clone(&clock), connected, jobs: Mutex::default(), runtime })
+        let (jobs, sample) = (Mutex::default(), Mutex::default());
+        Ok(Service { clock: Arc::clone(&clock), connected, jobs, sample, runtime })
     }
 
     /// Starts the backup of a pool; returns the job's number in this process.
@@ -121,7 +124,8 @@ impl Service {
         Ok(handle)
     }
 
-    /// Cancels all jobs, takes no more, and waits for those that run to write their reports. Whether all have.
+    /// Cancels all jobs, takes no more, and waits for those that run to write their reports. Whether all have. A sample deployment
+    /// that is not finished is removed.
     pub fn close(&self, timeout: Duration) -> bool {
         let jobs: Vec<Arc<Job>> = {
             let mut jobs = self.lock_jobs();
@@ -132,6 +136,7 @@ impl Service {
             job.cancel.cancel();
         }
         let deadline = std::time::Instant::now() + timeout;
+        self.discard_sample(timeout);
         for job in &jobs {
             while job.report().is_none() && std::time::Instant::now() < deadline {
                 job.events.wait(u64::MAX, Duration::from_millis(20));

@@ -20,5 +20,6 @@ mod isolation;
 mod jobs;
 mod kill;
 mod layers;
+mod sample;
 mod support;
 mod user_store;

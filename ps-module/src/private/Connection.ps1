@@ -16,9 +16,9 @@ function Open-CsbService {
 }
 
 function Close-CsbService {
-    param($Connection)
+    param($Connection, [uint32] $TimeoutMs = 5000)
     $problem = [System.IntPtr]::Zero
-    [void] $Connection.Type::csb_service_shutdown($Connection.Handle, [uint32] 5000, [ref] $problem)
+    [void] $Connection.Type::csb_service_shutdown($Connection.Handle, $TimeoutMs, [ref] $problem)
     [void] (Read-CsbText $Connection.Type $problem)
     $Connection.Type::csb_service_free($Connection.Handle)
 }

@@ -21,21 +21,17 @@ function New-CsSampleDeployment {
     if ($folder.Failure) { Write-CsbFailure $PSCmdlet $folder.Failure $Path -Terminating }
     $question = Get-CsbText 'QuestionSample' $folder.Value
     if (-not $PSCmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))) { return }
-    $request = @{ request = 'createSampleDeployment'; folder = $folder.Value }
+    $request = @{ request = 'createSampleDeployment'; folder = $folder.Value; atMostMs = 50 }
     if ($PSBoundParameters.ContainsKey('Users')) { $request['users'] = $Users }
     if ($PSBoundParameters.ContainsKey('ContactsPerUser')) { $request['contactsPerUser'] = $ContactsPerUser }
     if ($PSBoundParameters.ContainsKey('Files')) { $request['files'] = $Files }
 
     Write-Verbose (Get-CsbText 'SampleMaking')
-    $service = Open-CsbService ''
-    if ($service.Failure) { Write-CsbFailure $PSCmdlet $service.Failure $null -Terminating }
-    try {
-        $reply = Invoke-CsbRequest $service.Value $request
-    } finally {
-        Close-CsbService $service.Value
-    }
+    $reply = New-CsbSample $request
     if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $folder.Value -Terminating }
     $connection = Connect-CsbService ([string] $reply.Value.deploymentFile)
     if ($connection.Failure) { Write-CsbFailure $PSCmdlet $connection.Failure $folder.Value -Terminating }
+    # These said how far it was.
+    foreach ($field in 'finished', 'itemsDone', 'itemsTotal') { $reply.Value.Remove($field) }
     ConvertTo-CsbObject $reply.Value 'CsBackup.SampleDeployment'
 }

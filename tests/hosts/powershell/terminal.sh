@@ -21,6 +21,14 @@ await() {
     done
 }
 
+# Ends the terminal, and waits for its pwsh: what that holds would be in the way of the next one.
+close_terminal() {
+    local shell
+    shell=$(terminal display-message -p '#{pane_pid}')
+    terminal kill-server
+    while kill -0 "$shell" 2> /dev/null; do sleep 0.05; done
+}
+
 # Opens a terminal of so many columns in $folder, with the module and a short prompt.
 open_terminal() {
     terminal new-session -d -x "$1" -y 40 "cd '$folder' && exec pwsh -NoProfile -NoLogo"

@@ -1,0 +1,139 @@
+//! What a sample deployment consists of, and the data of one of its pools.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, params};
+
+use super::SampleRequest;
+use crate::error::{Error, Result};
+use crate::store::sqlite::sqlite_error;
+
+/// The pools' names.
+pub(super) const POOLS: [&str; 2] = ["atl-cs-001.litwareinc.com", "chi-cs-001.litwareinc.com"];
+
+/// The folders of a deployment, each in its own.
+pub(super) const FOLDERS: [&str; 4] = ["atl", "chi", "cms", "jobs"];
+
+pub(super) const DEPLOYMENT: &str =
+    "# A sample deployment of CsBackup; see docs/documents.md for every field.
+central_management_store = \"sqlite:cms/cms.sqlite\"
+local_replica = \"cms/replica.json\"
+jobs = \"jobs\"
+";
+
+pub(super) const TOPOLOGY: &str = "# Two pools, each the other's backup pool.
+central_management_pool = \"atl-cs-001.litwareinc.com\"
+
+[[pools]]
+fqdn = \"atl-cs-001.litwareinc.com\"
+site = \"Atlanta\"
+computers = [\"atl-fe-001.litwareinc.com\"]
+backup_pool = \"chi-cs-001.litwareinc.com\"
+user_store = { url = \"sqlite:atl/users.sqlite\", exclude = [\"session_*\"] }
+content_store = { url = \"file:atl/share\" }
+standby = { user_store = \"sqlite:atl/standby/chi.sqlite\", content_store = \"file:atl/standby/chi\", management_store = \"sqlite:atl/standby/cms.sqlite\" }
+
+[[pools]]
+fqdn = \"chi-cs-001.litwareinc.com\"
+site = \"Chicago\"
+computers = [\"chi-fe-001.litwareinc.com\"]
+backup_pool = \"atl-cs-001.litwareinc.com\"
+user_store = { url = \"sqlite:chi/users.sqlite\", exclude = [\"session_*\"] }
+content_store = { url = \"file:chi/share\" }
+standby = { user_store = \"sqlite:chi/standby/atl.sqlite\", content_store = \"file:chi/standby/atl\", management_store = \"sqlite:chi/standby/cms.sqlite\" }
+";
+
+/// What a small registrar keeps, in the manner of a real one: WAL, a run-time table, a table without rowids. Nothing waits for
+/// the disk: a sample that a power cut takes is made again.
+const USERS: &str = "
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = OFF;
+CREATE TABLE users (id INTEGER PRIMARY KEY, sip_uri TEXT NOT NULL UNIQUE, display_name TEXT NOT NULL);
+CREATE TABLE contacts (owner INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE, sip_uri TEXT NOT NULL,
+    groups TEXT, added_ms INTEGER NOT NULL, PRIMARY KEY (owner, sip_uri)) WITHOUT ROWID;
+CREATE TABLE presence (owner INTEGER PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE, note TEXT, card BLOB);
+CREATE TABLE session_cache (token TEXT PRIMARY KEY, owner INTEGER);
+";
+
+/// A pool whose data is being made.
+pub(super) struct PoolData {
+    site: &'static str,
+    share: PathBuf,
+    store: PathBuf,
+    connection: Connection,
+    users: u32,
+    files: u32,
+}
+
+impl PoolData {
+    /// Makes the pool's folder, and its user store without a user.
+    pub(super) fn begin(folder: &Path, site: &'static str) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
+        let store = folder.join("users.sqlite");
+        let connection = Connection::open(&store).map_err(|cause| sqlite_error("create", &store, &cause))?;
+        connection.execute_batch(USERS).map_err(|cause| sqlite_error("fill", &store, &cause))?;
+        Ok(PoolData { site, share: folder.join("share"), store, connection, users: 0, files: 0 })
+    }
+
+    /// How many users and files there are.
+    pub(super) fn items(&self) -> u64 {
+        u64::from(self.users) + u64::from(self.files)
+    }
+
+    /// Makes users and files until all are there, or it is time to stop.
+    pub(super) fn go_on(&mut self, request: &SampleRequest, is_time: &dyn Fn() -> bool) -> Result<()> {
+        self.add_users(request, is_time).map_err(|cause| sqlite_error("fill", &self.store, &cause))?;
+        while self.files < request.files && !is_time() {
+            create_file(&self.share, self.files + 1)?;
+            self.files += 1;
+        }
+        Ok(())
+    }
+
+    fn add_users(&mut self, request: &SampleRequest, is_time: &dyn Fn() -> bool) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        while self.users < request.users && !is_time() {
+            add_user(&transaction, self.site, self.users + 1, request)?;
+            self.users += 1;
+        }
+        transaction.commit()
+    }
+}
+
+fn add_user(connection: &Connection, site: &str, id: u32, request: &SampleRequest) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO users (id, sip_uri, display_name) VALUES (?1, ?2, ?3)")?
+        .execute(params![id, uri(site, id), format!("{site} User {id}")])?;
+    connection
+        .prepare_cached("INSERT INTO presence (owner, note, card) VALUES (?1, ?2, ?3)")?
+        .execute(params![id, format!("At my desk in {site}"), id.to_le_bytes()])?;
+    let mut contact = connection
+        .prepare_cached("INSERT INTO contacts (owner, sip_uri, groups, added_ms) VALUES (?1, ?2, ?3, ?4)")?;
+    for number in 1..=request.contacts_per_user {
+        let other = (id + number * 7) % request.users + 1;
+        let group = if number % 3 == 0 { "Favourites" } else { "Other Contacts" };
+        let contact_uri = format!("{number:03}-{}", uri(site, other));
+        contact.execute(params![id, contact_uri, group, 1_700_000_000_000_i64 + i64::from(number)])?;
+    }
+    Ok(())
+}
+
+fn uri(site: &str, id: u32) -> String {
+    format!("sip:user{id:05}.{}@litwareinc.com", site.to_ascii_lowercase())
+}
+
+/// A file of a conference share: sizes from a hundred bytes to a few hundred kilobytes, most of them small.
+fn create_file(share: &Path, number: u32) -> Result<()> {
+    let folder = share.join(format!("conference-{:03}", (number - 1) / 10 + 1));
+    fs::create_dir_all(&folder).map_err(|cause| Error::io("create", &folder, &cause))?;
+    let (name, size) = match number % 10 {
+        0 => (format!("whiteboard-{number:04}.png"), 300_000 + number as usize * 37 % 200_000),
+        1..=3 => (format!("slides-{number:04}.pptx"), 20_000 + number as usize * 101 % 60_000),
+        _ => (format!("notes-{number:04}.txt"), 100 + number as usize * 13 % 4_000),
+    };
+    let line = format!("{name}: a line of a conference file, repeated to its size.\n");
+    let content: Vec<u8> = line.bytes().cycle().take(size).collect();
+    let path = folder.join(name);
+    fs::write(&path, content).map_err(|cause| Error::io("write", &path, &cause))
+}
