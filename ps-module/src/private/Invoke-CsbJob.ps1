@@ -26,6 +26,7 @@ function Invoke-CsbJob {
                 if ($entry.event -eq 'finished') { $ended = $true }
                 if (-not $silent) { Write-CsbEvent $progress $entry }
             }
+            if (-not $ended -and -not $silent) { Initialize-CsbInterruption $Connection }
         }
         $interrupted = $false
     } finally {
@@ -63,8 +64,24 @@ function Invoke-CsbJob {
 
 # After Ctrl+C nothing can be output, but a person wants to know how things stand.
 function Write-CsbInterruption {
+    [CmdletBinding()]
     param([string] $Command, [string] $JobId, [bool] $Ended, [string] $ReportFile)
     $key = 'InterruptedPending'
     if ($Ended -and $ReportFile) { $key = 'Interrupted' }
     Write-Warning (Get-CsbText $key $Command, $JobId, $ReportFile)
 }
+
+# Goes once, while the session's first job runs anyway, through what Ctrl+C ends with. What a session does for the first time PowerShell
+# compiles, and whoever has pressed Ctrl+C would wait for that. Nothing comes of it: no job has the number 0, and no file the name ''.
+function Initialize-CsbInterruption {
+    param($Connection)
+    if ($script:InterruptionIsReady) { return }
+    $script:InterruptionIsReady = $true
+    Stop-CsbNativeJob $Connection 0
+    [void] (Get-CsbNativeReport $Connection 0 -Html)
+    [void] (Write-CsbReportFile '' (Get-CsbReportPath '' '' ''))
+    Complete-CsbProgress (New-CsbProgress '')
+    Clear-CsbNativeJob $Connection 0
+    Write-CsbInterruption '' '' $false '' -WarningAction Ignore
+}
+$script:InterruptionIsReady = $false

@@ -16,7 +16,7 @@ function Resolve-CsbReportPath {
 function Write-CsbReportFile {
     param([string] $Path, [string] $Html)
     try {
-        [System.IO.File]::WriteAllText($Path, $Html, (New-Object System.Text.UTF8Encoding $false))
+        [System.IO.File]::WriteAllText($Path, $Html)
     } catch {
         $cause = $_.Exception.GetBaseException().Message
         if ($global:Error.Count) { $global:Error.RemoveAt(0) }
@@ -27,6 +27,6 @@ function Write-CsbReportFile {
 # The job's id keeps the name from being guessed in a temporary folder that others can write to.
 function Get-CsbReportPath {
     param([string] $Command, [string] $PoolFqdn, [string] $JobId)
-    $pool = $PoolFqdn -replace '[^A-Za-z0-9._-]', '_'
+    $pool = [string]::Join('_', $PoolFqdn.Split([System.IO.Path]::GetInvalidFileNameChars()))
     [System.IO.Path]::Combine([System.IO.Path]::GetTempPath(), "$Command-$pool-$JobId.html")
 }

@@ -14,6 +14,27 @@ Describe 'The deployment' {
         $Sample.Users, $Sample.Contacts, $Sample.Files | ForEach-Object { $_ | Should -BeGreaterThan 0 }
     }
 
+    It 'shows how far it is made, is stopped, and leaves nothing then' {
+        $folder = Join-Path $Deployments 'huge'
+        $shell = [powershell]::Create()
+        try {
+            $null = $shell.AddScript("Import-Module '$Manifest'; New-CsSampleDeployment '$folder' -Users 1000000")
+            $null = $shell.BeginInvoke()
+            $limit = [datetime]::Now.AddSeconds(60)
+            while ($shell.Streams.Progress.Count -lt 3 -and [datetime]::Now -lt $limit) { Start-Sleep -Milliseconds 20 }
+            Join-Path $folder 'atl/users.sqlite' | Should -Exist
+            Join-Path $folder 'deployment.toml' | Should -Not -Exist
+            $shell.Stop()
+            $bar = @($shell.Streams.Progress | Where-Object ActivityId -EQ 4120)
+            $bar[0].StatusDescription | Should -Match '^[\d,]+ of 2,000,600 items$'
+            $bar[-1].RecordType | Should -Be 'Completed'
+            $shell.Streams.Warning.Message | Should -Be "The sample deployment was given up; nothing of it is left in $folder."
+            $folder | Should -Not -Exist
+        } finally {
+            $shell.Dispose()
+        }
+    }
+
     It 'is connected to by file, by folder and by pipeline' {
         (Connect-CsDeployment $Sample.DeploymentFile -PassThru).DeploymentFile | Should -Be $Sample.DeploymentFile
         (Connect-CsDeployment (Split-Path $Sample.DeploymentFile) -PassThru).LibraryVersion | Should -Match '^\d+\.\d+\.\d+'
@@ -134,6 +155,16 @@ Describe 'The relationship and the roles' {
         $shown = Get-CsPoolBackupRelationship -PoolFqdn $Atl | Out-String -Width 59
         $shown | Should -Match '(?m)^PoolState +: Active'
         $shown | Should -Match '(?m)^BackupPoolState +: Active'
+    }
+
+    It 'breaks the list of a role''s cmdlets between two of them' {
+        $role = Get-CsAdminRole CsAdministrator
+        $shown = @(($role | Out-String -Width 80) -split '\r?\n' -match '.')
+        $shown[0] | Should -Be 'CsAdministrator (standard role)'
+        $lines = @($shown -match '^  \S')
+        $lines.Count | Should -BeGreaterThan 3
+        foreach ($line in $lines) { $line.Length | Should -BeLessThan 80 }
+        -join $lines.Trim().Replace(', ', ',') | Should -Be ($role.Cmdlets -join ',')
     }
 
     It 'lists the roles that may run <_>' -ForEach 'Backup-CsPool', 'Invoke-CsBackupServiceSync' {

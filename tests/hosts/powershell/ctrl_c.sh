@@ -8,37 +8,51 @@ set -euo pipefail
 limit_ms=${CTRL_C_LIMIT_MS:-1500}
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
-# Presses Ctrl+C when the screen shows a text, and sets $took to the time until the prompt is back.
-#   press COMMAND TEXT
+# Types a command on an empty screen, presses Ctrl+C when the screen shows a text, and sets $took to the time until the
+# prompt is back.
+#   press COMMAND TEXT [SECONDS TO WAIT THEN]
 press() {
     terminal send-keys 'clear' Enter
     sleep 0.5
     terminal send-keys "$1" Enter
     await "$2" 60
+    sleep "${3:-0}"
     local pressed
     pressed=$(now_ms)
     terminal send-keys C-c
     until screen | grep -q '^ready>$'; do
-        (($(now_ms) - pressed < 10000)) || fail 'the prompt did not return'
+        (($(now_ms) - pressed < 10000)) || fail "the prompt did not return after: $1"
         sleep 0.01
     done
     took=$(($(now_ms) - pressed))
-    ((took <= limit_ms)) || fail "the prompt took $took ms; $limit_ms are allowed"
+    ((took <= limit_ms)) || fail "the prompt took $took ms after: $1; $limit_ms are allowed"
 }
 
-# Cancels a backup, and looks at what it leaves.
-cancel_backup() {
-    rm -f "$folder/log.html"
-    press 'Backup-CsPool -PoolFqdn atl-cs-001.litwareinc.com -Report ./log.html' 'items/s\|items,\|items '
-    terminal send-keys 'clear; "state: " + (Get-CsBackupJob | Select-Object -First 1).State' Enter
-    await '^state: ' 10
-    state=$(screen | sed -n 's/^state: *//p' | head -1)
-    [[ $state == Cancelled ]] || fail "the job is $state, not Cancelled"
+# What an expression says, on one line; counted, so that the answer to another one is not taken for it.
+asked=0
+say() {
+    asked=$((asked + 1))
+    terminal send-keys "clear; '$asked said: ' + \$($1)" Enter
+    await "^$asked said: " 60
+    said=$(screen | sed -n "s/^$asked said: *//p" | head -1)
+}
+
+state_is() {
+    say '@(Get-CsBackupJob)[0].State'
+    [[ $said == "$1" ]] || fail "the job is $said, not $1"
+}
+
+# Cancels a first copy, and looks at what it leaves.
+cancel() {
+    rm -rf "$folder"/log.html "$folder"/large/atl/standby "$folder"/large/chi/standby
+    press "$1 -PoolFqdn $pool -Report ./log.html" 'items/s\|items,\|items '
+    state_is Cancelled
     grep -q 'Cancelled' "$folder/log.html" || fail 'the log does not say Cancelled'
 }
 
+pool=atl-cs-001.litwareinc.com
 open_terminal 120
-terminal send-keys "(New-CsSampleDeployment ./large -Users ${CTRL_C_USERS:-6000} -Files ${CTRL_C_FILES:-4000}).Users" Enter
+terminal send-keys "(New-CsSampleDeployment ./large -Users ${CTRL_C_USERS:-20000} -Files ${CTRL_C_FILES:-4000}).Users" Enter
 await '^[0-9][0-9]*$' 180
 all=()
 for ((session = 0; session < ${CTRL_C_SESSIONS:-1}; session++)); do
@@ -47,11 +61,48 @@ for ((session = 0; session < ${CTRL_C_SESSIONS:-1}; session++)); do
     open_terminal 120
     terminal send-keys 'Connect-CsDeployment ./large' Enter
     for ((run = 0; run < ${CTRL_C_RUNS:-1}; run++)); do
-        cancel_backup
+        cancel Backup-CsPool
         all+=("$took")
     done
 done
 # The next run goes on where this one stopped.
-terminal send-keys 'clear; "outcome: " + (Backup-CsPool -PoolFqdn atl-cs-001.litwareinc.com -PassThru).Outcome' Enter
-await '^outcome: Succeeded' 180
-echo "ctrl_c: the prompt returned after ${all[*]} ms, the job is Cancelled, the next run Succeeded"
+say "(Backup-CsPool -PoolFqdn $pool -PassThru).Outcome"
+[[ $said == Succeeded ]] || fail "the next run $said"
+measured=${all[*]}
+
+# As soon as it is typed: there is no job yet, or a cancelled one.
+press "Backup-CsPool -PoolFqdn $pool -FullBackup" 'FullBackup' 0.05
+say '@(Get-CsBackupJob | Where-Object State -NotIn Cancelled, Succeeded).Count'
+[[ $said == 0 ]] || fail 'a job goes on'
+
+# At a prompt nothing has begun.
+say '@(Get-CsBackupJob).Count'
+jobs=$said
+press "Backup-CsPool -PoolFqdn $pool -Confirm" '\[Y\] Yes'
+say '@(Get-CsBackupJob).Count'
+[[ $said == "$jobs" ]] || fail "there are $said jobs after a prompt, not $jobs"
+
+# While a server holds the user store, to which a first copy writes its barrier.
+rm -rf "$folder"/large/atl/standby "$folder"/large/chi/standby
+sqlite3 "$folder/large/atl/users.sqlite" 'BEGIN IMMEDIATE; SELECT 1;' ".shell touch '$folder/held'; sleep 120" > /dev/null &
+holder=$!
+until [[ -e $folder/held ]]; do sleep 0.05; done
+press "Invoke-CsBackupServiceSync -PoolFqdn $pool" 'Step\|before attempt' 1
+state_is Cancelled
+
+# Who waits for a job in the background stops waiting only; it waits for the server.
+terminal send-keys "clear; \$job = Backup-CsPool -PoolFqdn $pool -AsJob" Enter
+press 'Wait-Job $job' 'Wait-Job' 0.2
+press 'Receive-Job $job -Wait' 'Receive-Job' 0.2
+say '$job.State'
+[[ $said == Running ]] || fail "the job in the background is $said, not Running"
+press 'Get-CsBackupJob | Select-Object -First 1 | Wait-CsBackupJob' 'Waiting for job' 0.2
+say 'Stop-Job $job; (Get-CsBackupJob | Select-Object -First 1 | Wait-CsBackupJob).State'
+[[ $said == Cancelled ]] || fail "the job in the background ended as $said"
+kill "$holder"
+
+# A sample deployment that is given up leaves nothing.
+press 'New-CsSampleDeployment ./huge -Users 200000' 'of 400' 0.5
+[[ ! -e $folder/huge ]] || fail 'there is something left of the sample deployment'
+
+echo "ctrl_c: the prompt returned after $measured ms of a backup, and from prompts, locked stores, jobs and samples; jobs are Cancelled"
