@@ -26,6 +26,7 @@
     JobEndedCancelledAdvice = 'Run it again; it goes on where it stopped.'
     JobEndedFailed = '{0} for the pool {1} failed.'
     JobEndedFailedAdvice = 'Get-CsBackupJob -JobId {0} -Report <file> writes the log.'
+    JobHasEnded = 'The job {0} has ended already: {1}.'
     LibraryMissing = 'There is no native library {0} for {1}. Looked in: {2}. Packaged for: {3}.'
     LibraryMissingAdvice = 'Install the module''s package for {0}, run "cargo build --release" in a checkout, or let CSBACKUP_LIBRARY name the file.'
     LibraryNonePresent = 'nothing'

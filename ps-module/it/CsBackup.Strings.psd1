@@ -26,6 +26,7 @@
     JobEndedCancelledAdvice = 'Eseguirlo di nuovo: riprende da dove si era fermato.'
     JobEndedFailed = '{0} per il pool {1} non è riuscito.'
     JobEndedFailedAdvice = 'Get-CsBackupJob -JobId {0} -Report <file> scrive il log.'
+    JobHasEnded = 'Il processo {0} è già terminato: {1}.'
     LibraryMissing = 'La libreria nativa {0} per {1} non è presente. Cartelle esaminate: {2}. Presente per: {3}.'
     LibraryMissingAdvice = 'Installare il pacchetto del modulo per {0}, eseguire "cargo build --release" in una copia di lavoro, oppure indicare il file in CSBACKUP_LIBRARY.'
     LibraryNonePresent = 'nulla'

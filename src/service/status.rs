@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{Connected, Service, modules};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::job::request::{Category, module_list};
 use crate::module::state::{PoolState, module_state};
 use crate::module::{BackupModule, ModuleId};
@@ -89,6 +89,14 @@ impl Service {
         if let Some(category) = request.category {
             wanted.retain(|module| category.modules().contains(module));
         }
+        if wanted.is_empty() {
+            return Err(Error::new(
+                ErrorKind::OptionConflict,
+                "None of these modules is of this category.",
+                "Ask for modules or for a category, not for both.",
+            )
+            .at("pool", &pool.fqdn));
+        }
         let mut rows = Vec::new();
         let (mut export, mut import) = (ExportState::FinalState, ImportState::NormalState);
         for id in wanted {
@@ -104,7 +112,7 @@ impl Service {
             }
             rows.push(row);
         }
-        if rows.is_empty() || rows.iter().all(|row| row.export_status == ExportState::NotInitialized) {
+        if rows.iter().all(|row| row.export_status == ExportState::NotInitialized) {
             export = ExportState::NotInitialized;
         }
         let holder = match &store {

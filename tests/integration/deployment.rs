@@ -284,3 +284,13 @@ fn a_store_whose_creation_was_interrupted_is_published_to() {
     publish(&deployment, &topology(&deployment), false).unwrap();
     deployment.backup(json!({})).expect(Outcome::Succeeded);
 }
+
+#[test]
+fn a_status_of_modules_that_are_not_of_the_category_is_refused() {
+    let deployment = Deployment::new();
+    let status = |modules: &[&str]| {
+        deployment.ask(json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL, "category": "CMS", "modules": modules }))
+    };
+    assert_eq!(status(&[DATA_CONF]).unwrap_err().kind, ErrorKind::OptionConflict);
+    assert_eq!(status(&[DATA_CONF, CMS_MASTER]).unwrap()["backupModules"].as_array().unwrap().len(), 1);
+}

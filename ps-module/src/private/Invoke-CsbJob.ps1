@@ -57,18 +57,17 @@ function Invoke-CsbJob {
             }
             Clear-CsbNativeJob $Connection $job
         }
-        if ($interrupted -and -not $silent) { Write-CsbInterruption $Command $jobId $ended $result.ReportFile }
+        if ($interrupted -and -not $silent) { Write-Warning (Get-CsbInterruption $Command $jobId $ended $result.ReportFile) }
     }
     $result
 }
 
 # After Ctrl+C nothing can be output, but a person wants to know how things stand.
-function Write-CsbInterruption {
-    [CmdletBinding()]
+function Get-CsbInterruption {
     param([string] $Command, [string] $JobId, [bool] $Ended, [string] $ReportFile)
     $key = 'InterruptedPending'
     if ($Ended -and $ReportFile) { $key = 'Interrupted' }
-    Write-Warning (Get-CsbText $key $Command, $JobId, $ReportFile)
+    Get-CsbText $key $Command, $JobId, $ReportFile
 }
 
 # Goes once, while the session's first job runs anyway, through what Ctrl+C ends with. What a session does for the first time PowerShell
@@ -82,6 +81,6 @@ function Initialize-CsbInterruption {
     [void] (Write-CsbReportFile '' (Get-CsbReportPath '' '' ''))
     Complete-CsbProgress (New-CsbProgress '')
     Clear-CsbNativeJob $Connection 0
-    Write-CsbInterruption '' '' $false '' -WarningAction Ignore
+    [void] (Get-CsbInterruption '' '' $false '')
 }
 $script:InterruptionIsReady = $false

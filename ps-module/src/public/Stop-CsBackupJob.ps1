@@ -17,6 +17,12 @@ function Stop-CsBackupJob {
             Write-CsbFailure $PSCmdlet $reply.Failure $JobId
             return
         }
+        if ('Queued', 'Running', 'Cancelling' -notcontains $reply.Value.state) {
+            $ended = Get-CsbText 'JobHasEnded' $JobId, $reply.Value.state
+            if ($WhatIfPreference) { [void] $PSCmdlet.ShouldProcess($ended, '', '') } else { Write-Verbose $ended }
+            if ($PassThru) { ConvertTo-CsbJob $reply.Value }
+            return
+        }
         $question = Get-CsbText 'QuestionStop' $reply.Value.command, $reply.Value.poolFqdn, $JobId
         if (-not $PSCmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))) { return }
         $reply = Invoke-CsbRequest $connection @{ request = 'cancelJob'; jobId = $JobId }

@@ -63,6 +63,9 @@ Describe 'Backup-CsPool' {
             $module.Duration | Should -BeOfType timespan
         }
         { $report | Format-List * | Out-String } | Should -Not -Throw
+        $lines = @(($report.Modules | Out-String -Width 80) -split '\r?\n' -match '.')
+        $lines.Count | Should -Be (2 + $report.Modules.Count)
+        $lines[2] | Should -Match '^PresenceFocus atl-cs-001 chi-cs-001 Succeeded '
         $report | Out-String | Should -Match 'Backup-CsPool atl-cs-001.litwareinc.com: Succeeded'
     }
 

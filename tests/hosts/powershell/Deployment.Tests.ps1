@@ -42,6 +42,12 @@ Describe 'The deployment' {
         @(Get-CsPool).Count | Should -Be 2
     }
 
+    It 'shows paths whole in a narrow terminal' {
+        $shown = Connect-CsDeployment $Sample.DeploymentFile -PassThru | Out-String -Width 60
+        $shown | Should -Not -Match '\u2026'
+        $shown | Should -Match '(?m)^LibraryVersion : '
+    }
+
     It 'stays connected when another one cannot be opened' {
         { Connect-CsDeployment (Join-Path $TestDrive 'no/deployment.toml') } | Should -Throw -ErrorId 'FileMissing,Connect-CsDeployment'
         @(Get-CsPool).Count | Should -Be 2
@@ -206,6 +212,17 @@ Describe 'Get-CsBackupServiceStatus' {
         (Get-CsBackupServiceStatus $Atl -Category UserData).BackupModules.Count | Should -Be 2
         @((Get-CsBackupServiceStatus $Atl -BackupModule DataConf).BackupModules).Identity | Should -Be 'ConfServices.DataConf'
         (Get-CsBackupServiceStatus $Atl -BackupModule All -LocalStore -Force).BackupModules.Count | Should -Be 3
+    }
+
+    It 'is not asked of modules that are not of the category' {
+        (Get-CsBackupServiceStatus $Atl -Category CMS -BackupModule DataConf 2>&1).FullyQualifiedErrorId |
+            Should -Be 'OptionConflict,Get-CsBackupServiceStatus'
+    }
+
+    It 'shows its modules in a terminal of 60 columns' {
+        $lines = @(((Get-CsBackupServiceStatus $Atl).BackupModules | Out-String -Width 60) -split '\r?\n' -match '.')
+        $lines.Count | Should -Be 5
+        $lines[2] | Should -Match '^PresenceFocus +\w+State +NormalState +0 +-'
     }
 
     It 'takes pools from the pipeline, and goes on after an unknown one' {

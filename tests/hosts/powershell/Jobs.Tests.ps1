@@ -52,6 +52,13 @@ Describe 'Backup jobs' {
         $problem.FullyQualifiedErrorId | Should -Be "UnknownJob,$_"
     }
 
+    It 'that have ended are not stopped, and nobody is asked' {
+        $job = @(Get-CsBackupJob)[0]
+        $lines = $job | Stop-CsBackupJob -PassThru -Confirm -Verbose 4>&1
+        $lines[0].Message | Should -Be "The job $($job.JobId) has ended already: Succeeded."
+        $lines[1].State | Should -Be 'Succeeded'
+    }
+
     It 'are waited for' {
         (Get-CsBackupJob | Wait-CsBackupJob -Timeout 5).State | Should -Be 'Succeeded', 'Succeeded'
     }
