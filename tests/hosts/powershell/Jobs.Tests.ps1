@@ -27,6 +27,12 @@ Describe 'Backup jobs' {
         $lines | Should -Match '^[0-9a-f-]{36} Succeeded +\S+ +\d+[.,]\d s$'
     }
 
+    It 'show their pool and command on one line in a terminal of 80 columns' {
+        $lines = (Get-CsBackupJob | Out-String -Width 80) -split '\r?\n' | Where-Object { $_ -match '.' }
+        $lines.Count | Should -Be 4
+        $lines[2] | Should -Match ' chi-cs-001 +Backup$'
+    }
+
     It 'have no id that is none: <_>' -ForEach 'Get-CsBackupJob', 'Wait-CsBackupJob', 'Stop-CsBackupJob' {
         $problem = & $_ -JobId '0000' 2>&1
         $problem.FullyQualifiedErrorId | Should -Be "UnknownJob,$_"
