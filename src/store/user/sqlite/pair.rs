@@ -435,6 +435,7 @@ mod tests {
     use super::super::testing::{with_pair, with_work};
     use super::*;
     use crate::store::Generation;
+    use crate::topology::StoreUrl;
 
     /// A run whose server changes the schema whenever the run says how far it is, up to a number of times.
     fn beside_an_upgrade(pair: &SqlitePair, server: &Connection, changes: u32) -> (u32, Result<PairOutcome>) {
@@ -452,6 +453,18 @@ mod tests {
             Work { generation: Generation(1), verify: false, cancel: &cancel, progress: &progress, now };
         let done = pair.synchronize(&work);
         (made.get(), done)
+    }
+
+    #[test]
+    fn a_user_store_that_is_gone_is_an_error_that_says_how_to_get_it_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = StoreUrl::Sqlite(folder.path().join("users.sqlite"));
+        let config = UserStoreConfig { url, keys: Default::default(), exclude: Vec::new() };
+        let pair = SqlitePair::new(config, &folder.path().join("standby.sqlite"), 10);
+        with_work(|work| {
+            let error = pair.synchronize(work).unwrap_err();
+            assert!(error.advice.contains("Invoke-CsBackupServiceSync"), "{error:?}");
+        });
     }
 
     #[test]
