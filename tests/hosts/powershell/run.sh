@@ -17,6 +17,15 @@ if ! command -v pwsh > /dev/null; then
     exit 0
 fi
 
+# What .NET Framework has is compared with what the module uses; without the list that test is skipped.
+packages=$root/target/powershell/packages
+framework=$packages/microsoft.netframework.referenceassemblies.net472/1.0.3/build/.NETFramework/v4.7.2
+if command -v dotnet > /dev/null && [[ ! -d $framework ]]; then
+    dotnet restore "$here/Framework.csproj" --packages "$packages" -p:BaseIntermediateOutputPath="$root/target/powershell/framework/" > /dev/null ||
+        echo 'run: the reference assemblies of .NET Framework cannot be had'
+fi
+[[ ! -d $framework ]] || export CSBACKUP_FRAMEWORK=$framework
+
 passed=0 failed=0 skipped=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
