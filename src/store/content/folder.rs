@@ -447,24 +447,24 @@ fn kept(kind: ObjectKind, attributes: Attributes) -> Attributes {
 
 #[cfg(test)]
 mod tests {
+    use super::isolation::{in_own_mounts, mount};
     use super::*;
 
     #[test]
-    fn names_in_a_folder_that_somebody_moves_away_are_made_durable_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("store");
-        let store = FolderStore::new(root.clone(), Vec::new());
-        store.create().unwrap();
-        let publish = |at: &[u8]| {
-            let mut staged = store.stage().unwrap();
-            staged.seal(Attributes { mtime_ns: 1, mode: 0o600, owner: None }).unwrap();
-            assert!(staged.publish(&ContentPath::from_bytes(at).unwrap(), true).unwrap());
-        };
-        publish(b"moved/f");
-        // Only the handle of the last folder is kept.
-        publish(b"other/f");
-        std::fs::rename(root.join("moved"), folder.path().join("elsewhere")).unwrap();
-        std::os::unix::fs::symlink("../elsewhere", root.join("moved")).unwrap();
-        store.flush().unwrap();
+    fn names_in_a_folder_that_cannot_be_reached_any_more_are_made_durable_too() {
+        in_own_mounts(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path().join("store");
+            let store = FolderStore::new(root.clone(), Vec::new());
+            store.create().unwrap();
+            // Only the handle of the last folder is kept.
+            for at in [b"hidden/f", b"others/f"] {
+                let mut staged = store.stage().unwrap();
+                staged.seal(Attributes { mtime_ns: 1, mode: 0o600, owner: None }).unwrap();
+                assert!(staged.publish(&ContentPath::from_bytes(at).unwrap(), true).unwrap());
+            }
+            mount(&["-t", "tmpfs", "tmpfs"], &root.join("hidden"));
+            store.flush().unwrap();
+        });
     }
 }

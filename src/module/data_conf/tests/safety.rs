@@ -370,6 +370,17 @@ fn disabling_lists_and_removes_every_trace() {
 }
 
 #[test]
+fn a_former_copy_without_content_is_taken_over_by_a_source_without_any() {
+    let pair = Pair::new();
+    pair.cycle();
+    pair.module().disable(pair.generation, false).unwrap();
+    pair.cycle();
+    pair.write("f", "1");
+    pair.cycle();
+    pair.assert_settled();
+}
+
+#[test]
 fn an_emptied_source_deletes_nothing_of_a_former_copy() {
     let pair = filled(3);
     pair.module().disable(pair.generation, false).unwrap();
