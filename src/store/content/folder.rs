@@ -132,6 +132,29 @@ impl FolderStore {
         staged.publish(path, true).map(|_| ())
     }
 
+    /// Makes every name durable that changed since the last flush.
+    fn flush_names(&self) -> Result<()> {
+        let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
+        let attributes_changed = self.attributes_changed.swap(false, Ordering::SeqCst);
+        if attributes_changed || touched.len() > FOLDERS_SYNCED_ONE_BY_ONE {
+            match self.sync_as_a_whole() {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(cause) => return Err(self.error("make durable", &ContentPath::root(), cause)),
+            }
+        }
+        for folder in touched {
+            match self.handles.folder(&folder).and_then(|handle| rustix::fs::fsync(&*handle)) {
+                // Gone again, with everything in it.
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+                // Moved away by somebody else: wherever it is now, it is durable with all the rest.
+                Err(Errno::LOOP | Errno::XDEV) if self.sync_as_a_whole().is_ok() => {}
+                Err(cause) => return Err(self.error("make durable", &folder, cause)),
+            }
+        }
+        Ok(())
+    }
+
     /// The handle of the folder that an object is in, and the object's name there.
     fn place<'p>(&self, path: &'p ContentPath) -> Result<(Arc<OwnedFd>, ContentPath, &'p [u8]), Errno> {
         let (folder, name) = path.split().ok_or(Errno::ISDIR)?;
@@ -408,30 +431,6 @@ impl ContentStore for FolderStore {
         let done = self.flush_names();
         self.freeing.finish();
         done
-    }
-}
-
-impl FolderStore {
-    fn flush_names(&self) -> Result<()> {
-        let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
-        let attributes_changed = self.attributes_changed.swap(false, Ordering::SeqCst);
-        if attributes_changed || touched.len() > FOLDERS_SYNCED_ONE_BY_ONE {
-            match self.sync_as_a_whole() {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(cause) => return Err(self.error("make durable", &ContentPath::root(), cause)),
-            }
-        }
-        for folder in touched {
-            match self.handles.folder(&folder).and_then(|handle| rustix::fs::fsync(&*handle)) {
-                // Gone again, with everything in it.
-                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
-                // Moved away by somebody else: wherever it is now, it is durable with all the rest.
-                Err(Errno::LOOP | Errno::XDEV) if self.sync_as_a_whole().is_ok() => {}
-                Err(cause) => return Err(self.error("make durable", &folder, cause)),
-            }
-        }
-        Ok(())
     }
 }
 
