@@ -115,7 +115,7 @@ def _repeated(name, root, make, rounds, peers, targets, change=None):
 
     with ServiceProcess(deployment.file) as service:
         service.sync(CONTENT_STORE, POOL)
-        # What was written less than two seconds before a look is read again at the next.
+        # What was written shortly before a look is read again at the next.
         time.sleep(2.5)
         service.sync(CONTENT_STORE, POOL)
         ours = Contender(OURS, lambda: service.sync(CONTENT_STORE, POOL), check=lambda: require_equal_trees(share, deployment.share_copy))
