@@ -229,11 +229,19 @@ fn what_somebody_else_put_into_the_standby_folder_stays() {
     fs::write(pair.standby().join("mine"), "x").unwrap();
     pair.cycle();
     assert_eq!(fs::read(pair.standby().join("mine")).unwrap(), b"x");
-    // Not even a folder takes the place of a file that this product did not put there.
+    // Not even a folder takes the place of a file that this product did not put there, nor a file that of a folder,
+    // however often it is tried.
+    fs::create_dir(pair.standby().join("mine too")).unwrap();
     pair.write("mine/f", "1");
-    let outcome = pair.cycle();
-    assert!(outcome.quarantined.iter().any(|item| item.item == "mine"), "{outcome:?}");
-    assert_eq!(fs::read(pair.standby().join("mine")).unwrap(), b"x");
+    pair.write("mine too", "1");
+    for _ in 0..3 {
+        let outcome = pair.cycle();
+        for name in ["mine", "mine too"] {
+            assert!(outcome.quarantined.iter().any(|item| item.item == name), "{outcome:?}");
+        }
+        assert_eq!(fs::read(pair.standby().join("mine")).unwrap(), b"x");
+        assert!(pair.standby().join("mine too").is_dir());
+    }
 }
 
 #[test]
