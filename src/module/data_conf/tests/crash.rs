@@ -102,8 +102,8 @@ fn a_name_that_changed_its_kind_between_two_cycles_that_died_anywhere_is_mended(
             // Each of the first with some of the second, not always the same ones.
             lives = match ended {
                 [true, true] => break,
-                [_, true] => [lives[0] + 1, lives[0] % 3],
-                _ => [lives[0], lives[1] + 3],
+                [_, true] => [lives[0] + 1, lives[0] % 6],
+                _ => [lives[0], lives[1] + 6],
             };
         }
     }
