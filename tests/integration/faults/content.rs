@@ -226,6 +226,49 @@ fn no_file_gets_its_name_before_it_is_durable_and_no_job_ends_before_its_names_a
     }
 }
 
+/// Should the power go, the standby has every name and every attribute that the index says it has.
+#[test]
+fn the_index_has_what_is_durable() {
+    if !is_possible() {
+        return;
+    }
+    let deployment = Deployment::in_memory(Size { users: 1, contacts: 1, files: 6 });
+    let (source, standby) = (deployment.path(SOURCE), deployment.path(STANDBY));
+    let folder = |folders: usize, number: usize| format!("of {folders}, {number}");
+    for (folders, number) in [(1, 0)].into_iter().chain((0..8).map(|number| (8, number))) {
+        fs::create_dir(source.join(folder(folders, number))).unwrap();
+    }
+    deployment.sync(ATL, options()).expect(Outcome::Succeeded);
+    let index = format!("{}.service.sqlite", standby.display());
+    let files = format!("{}|{}/*|{index}*", standby.display(), standby.display());
+    let calls = || {
+        let job = Job { arguments: &["--sync"], deployment: &deployment, pool: ATL, options: options() };
+        job.run(&Fault::none(WRITING, &files)).calls
+    };
+    // Few folders are synced one by one, many with the whole file system.
+    for folders in [1, 8] {
+        for number in 0..folders {
+            fs::write(source.join(folder(folders, number)).join("new"), "new").unwrap();
+        }
+        let calls = calls();
+        let last = calls.iter().rposition(|call| call.name.starts_with("rename")).unwrap();
+        let is_indexed =
+            |call: &Call| call.name.contains("write") && call.path.to_str().unwrap().starts_with(&index);
+        let synced = calls[last..].split(is_indexed).next().unwrap();
+        let is_synced = |path: &Path| synced.iter().any(|call| call.name == "fsync" && call.path == path);
+        let is_whole = synced.iter().any(|call| call.name == "syncfs");
+        let all = (0..folders).all(|number| is_synced(&standby.join(folder(folders, number))));
+        assert!(is_whole || all, "{synced:#?}");
+    }
+    fs::set_permissions(source.join("of 1, 0/new"), fs::Permissions::from_mode(0o640)).unwrap();
+    let calls = calls();
+    let last = calls.iter().rposition(|call| call.name.starts_with("fchmod")).unwrap();
+    assert!(
+        calls[last..].iter().any(|call| call.name.ends_with("syncfs") || call.name == "fsync"),
+        "{calls:#?}"
+    );
+}
+
 macro_rules! sweeps {
     ($($name:ident: $case:ident, $action:literal, every $every:literal;)*) => {
         $( #[test] fn $name() { $case.sweep($action, $every); } )*
