@@ -5,12 +5,10 @@
 
 use super::DataConf;
 use super::batch::BATCH_ITEMS;
-use super::copier::Copier;
-use super::meter::Meter;
 use crate::error::Result;
 use crate::module::Context;
 use crate::store::content::index::{ContentIndex, Held};
-use crate::store::content::{ContentPath, ObjectError, ObjectKind};
+use crate::store::content::{ObjectError, ObjectKind};
 
 impl DataConf {
     /// Lets the index say of every name that is not settled which kind of object of this product's has it, if any.
@@ -26,10 +24,7 @@ impl DataConf {
                 context.check()?;
                 let Some(held) = index.held(&path)? else { continue };
                 match self.standby.stat(&path) {
-                    Ok(meta) => {
-                        let kind = self.left(&path, meta.kind, &held, context)?;
-                        found.extend(kind.map(|kind| (path, Some(kind))));
-                    }
+                    Ok(meta) => found.extend(left(&held, meta.kind).map(|kind| (path, Some(kind)))),
                     Err(ObjectError::Gone) => found.push((path, None)),
                     // Others have put something there, or what it was in is no folder any more and tells that itself.
                     Err(ObjectError::Refused(_)) => {}
@@ -39,41 +34,13 @@ impl DataConf {
             index.correct(context.generation, &found)?;
         }
     }
+}
 
-    /// As which kind the index has to know what was found, so that the row is right and those below it go; none where
-    /// they are right, and where no batch of this product's left what was found. Files and links take each other's
-    /// place at once.
-    fn left(
-        &self,
-        path: &ContentPath,
-        found: ObjectKind,
-        held: &Held,
-        context: &Context,
-    ) -> Result<Option<ObjectKind>> {
-        let known = held.object.meta.kind;
-        let is_ours = match (known, found) {
-            (ObjectKind::Folder, ObjectKind::Folder) => false,
-            (ObjectKind::Folder, _) => self.is_published(path, found, held, context)?,
-            (_, ObjectKind::Folder) => held.made_folder,
-            _ => return Ok(held.made_folder.then_some(known)),
-        };
-        Ok(is_ours.then_some(found))
-    }
-
-    /// Whether a file or link is one that an interrupted batch may have published.
-    fn is_published(
-        &self,
-        path: &ContentPath,
-        kind: ObjectKind,
-        held: &Held,
-        context: &Context,
-    ) -> Result<bool> {
-        let standby = self.standby.as_ref();
-        let mut copier = Copier::new(standby, standby, context);
-        match copier.hash(path, kind, &Meter::unwatched(context)) {
-            Ok(seen) => Ok(held.may_be(seen.hash)),
-            Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(false),
-            Err(ObjectError::Store(error)) => Err(error),
-        }
-    }
+/// As which kind the index has to know what was found, so that the row is right and those below it go; none where they
+/// are right, and where others put there what was found. A row that says folder is right, or gone before anything else
+/// is begun under its name; files and links take each other's place at once.
+fn left(held: &Held, found: ObjectKind) -> Option<ObjectKind> {
+    let known = held.object.meta.kind;
+    let may_be_other = known != ObjectKind::Folder && held.made_folder;
+    may_be_other.then_some(if found == ObjectKind::Folder { found } else { known })
 }
