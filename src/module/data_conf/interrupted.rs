@@ -17,12 +17,11 @@ impl DataConf {
         let mut last = None;
         loop {
             let unsettled = index.unsettled(last.as_ref(), BATCH_ITEMS)?;
-            let Some(next) = unsettled.last() else { return Ok(()) };
+            let Some((next, _)) = unsettled.last() else { return Ok(()) };
             last = Some(next.clone());
             let mut found = Vec::new();
-            for path in unsettled {
+            for (path, held) in unsettled {
                 context.check()?;
-                let Some(held) = index.held(&path)? else { continue };
                 match self.standby.stat(&path) {
                     Ok(meta) => found.extend(left(&held, meta.kind).map(|kind| (path, Some(kind)))),
                     Err(ObjectError::Gone) => found.push((path, None)),

@@ -313,12 +313,23 @@ impl ContentIndex {
              WHERE pool = ?1 AND kind = 'folder' AND mtime_ns = -9223372036854775808 AND (folder, name) > (?2, ?3)
              ORDER BY folder, name LIMIT ?4"
         );
+        self.paths_after(&sql, after, limit, named_object)
+    }
+
+    /// The rows that a query of pool, folder, name and limit finds, in the order of their paths, after one of them.
+    fn paths_after<R>(
+        &self,
+        sql: &str,
+        after: Option<&ContentPath>,
+        limit: usize,
+        take: impl FnMut(&Row<'_>) -> rusqlite::Result<R>,
+    ) -> Result<Vec<R>> {
         let (folder, name) = after.and_then(ContentPath::split).unwrap_or_default();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let read = || -> rusqlite::Result<_> {
             self.connection
-                .prepare_cached(&sql)?
-                .query_map(params![self.pool.as_str(), folder.as_bytes(), name, limit], named_object)?
+                .prepare_cached(sql)?
+                .query_map(params![self.pool.as_str(), folder.as_bytes(), name, limit], take)?
                 .collect()
         };
         read().map_err(self.failed("read"))
@@ -389,33 +400,24 @@ impl ContentIndex {
         let read = || {
             self.connection
                 .prepare_cached(&sql)?
-                .query_row(params![self.pool.as_str(), folder.as_bytes(), name], |row| {
-                    let published = row.get::<_, Option<Vec<u8>>>(13)?.unwrap_or_default();
-                    let hashes = published.chunks_exact(32).filter_map(|hash| hash.try_into().ok());
-                    Ok(Held { object: object(row)?, published: hashes.collect(), made_folder: row.get(14)? })
-                })
+                .query_row(params![self.pool.as_str(), folder.as_bytes(), name], held)
                 .optional()
         };
         read().map_err(self.failed("read"))
     }
 
-    /// Some of the paths of which it is not settled what the standby holds, each after the folder that it is in,
-    /// beginning after one of them.
+    /// Some of the paths of which it is not settled what the standby holds, and what it may hold; each after the folder
+    /// that it is in, beginning after one of them.
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn unsettled(&self, after: Option<&ContentPath>, limit: usize) -> Result<Vec<ContentPath>> {
-        let sql = "SELECT folder, name FROM csb_content_object INDEXED BY csb_content_unsettled
-                   WHERE pool = ?1 AND settled = 0 AND (folder, name) > (?2, ?3) ORDER BY folder, name LIMIT ?4";
-        let (folder, name) = after.and_then(ContentPath::split).unwrap_or_default();
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let read = || -> rusqlite::Result<_> {
-            self.connection
-                .prepare_cached(sql)?
-                .query_map(params![self.pool.as_str(), folder.as_bytes(), name, limit], |row| path(row, 0))?
-                .collect()
-        };
-        read().map_err(self.failed("read"))
+    pub fn unsettled(&self, after: Option<&ContentPath>, limit: usize) -> Result<Vec<(ContentPath, Held)>> {
+        let sql = format!(
+            "SELECT {COLUMNS}, published, made_folder, folder, name
+             FROM csb_content_object INDEXED BY csb_content_unsettled
+             WHERE pool = ?1 AND settled = 0 AND (folder, name) > (?2, ?3) ORDER BY folder, name LIMIT ?4"
+        );
+        self.paths_after(&sql, after, limit, |row| Ok((path(row, 15)?, held(row)?)))
     }
 
     /// Says of which kind something is that is there under these names; none where nothing is, nor below. What exactly
@@ -513,6 +515,13 @@ fn patient(connection: &Connection, path: &Path) -> Result<()> {
 /// A row whose name follows its columns.
 fn held_name(row: &Row<'_>) -> rusqlite::Result<HeldName> {
     Ok((row.get_ref(13)?.as_blob()?.into(), object(row)?))
+}
+
+/// A row whose columns `published` and `made_folder` follow.
+fn held(row: &Row<'_>) -> rusqlite::Result<Held> {
+    let published = row.get::<_, Option<Vec<u8>>>(13)?.unwrap_or_default();
+    let hashes = published.chunks_exact(32).filter_map(|hash| hash.try_into().ok());
+    Ok(Held { object: object(row)?, published: hashes.collect(), made_folder: row.get(14)? })
 }
 
 /// A row whose folder and name follow its columns.
