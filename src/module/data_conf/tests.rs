@@ -18,8 +18,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
 use crate::module::{BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, Observer, Progress};
 use crate::store::Generation;
+use crate::store::content::ContentPath;
 use crate::store::content::folder::{FolderStore, isolation};
-use crate::store::content::index::ContentIndex;
+use crate::store::content::index::{ContentIndex, HeldName};
 use crate::store::service::{Owner, ServiceStore};
 use crate::topology::PoolFqdn;
 
@@ -142,6 +143,11 @@ impl Pair {
 
     fn index(&self) -> ContentIndex {
         ContentIndex::open(&self.service(), &pool()).unwrap()
+    }
+
+    /// What the index knows of one folder.
+    fn indexed(&self, folder: &ContentPath) -> Vec<HeldName> {
+        self.index().read_folder(folder, |names| names.collect()).unwrap()
     }
 
     /// As if everything had been indexed long ago: nothing is young any more.

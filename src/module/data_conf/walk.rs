@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::lister::{self, Visitor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::QuarantinedItem;
-use crate::store::content::index::{ContentIndex, HeldName, IndexedObject};
+use crate::store::content::index::{ContentIndex, FolderParts, HeldName, IndexedObject};
 use crate::store::content::{
     COARSEST_TICK_NS, ContentPath, ContentStore, Entry, Listing, ObjectError, ObjectKind, ObjectMeta, Refusal,
 };
@@ -307,24 +307,23 @@ impl Comparison<'_, '_> {
     }
 }
 
-/// A folder that the source lacks, of which the index is read in parts.
+/// A folder that the source lacks.
 struct Lacked {
     path: ContentPath,
     known: IndexedObject,
+    parts: FolderParts,
+    /// What was read and not told yet.
     part: std::vec::IntoIter<HeldName>,
-    /// The last name that was read.
-    last: Box<[u8]>,
 }
 
 impl Lacked {
     fn folder(path: ContentPath, known: IndexedObject) -> Self {
-        Lacked { path, known, part: Vec::new().into_iter(), last: Box::default() }
+        Lacked { parts: FolderParts::of(path.clone()), path, known, part: Vec::new().into_iter() }
     }
 
     fn next(&mut self, index: &ContentIndex) -> Result<Option<(ContentPath, IndexedObject)>> {
         if self.part.as_slice().is_empty() {
-            self.part = index.names_after(&self.path, &self.last)?.into_iter();
-            self.last = self.part.as_slice().last().map(|(name, _)| name.clone()).unwrap_or_default();
+            self.part = self.parts.next(index)?.unwrap_or_default().into_iter();
         }
         Ok(self.part.next().and_then(|(name, known)| Some((self.path.join(&name)?, known))))
     }

@@ -23,14 +23,13 @@ use crate::store::service::{check_generation, schema};
 use crate::store::sqlite::{Access, open, open_own, sqlite_error};
 use crate::topology::PoolFqdn;
 
+mod parts;
 mod rows;
+pub use parts::FolderParts;
 use rows::Rows;
 
 const COLUMNS: &str = "kind, size, mtime_ns, ctime_ns, inode, device, mode, user, user_group, blake3, extended, \
                        indexed_ns, settled";
-
-/// How many names of a folder are read at once where it is not read as a whole.
-const NAMES_AT_ONCE: usize = 256;
 
 /// Instead of a folder's modification time: the standby's folder has another one than the source's.
 pub const TIMES_UNKNOWN: i64 = i64::MIN;
@@ -278,25 +277,6 @@ impl ContentIndex {
             .query_map(params![self.pool.as_str(), folder.as_bytes()], held_name)
             .map_err(&failed)?;
         take(&mut held.map(|held| held.map_err(&failed)))
-    }
-
-    /// The first of these names after one of them; none when there are no more. For whoever takes longer over each than
-    /// a transaction should last, or has many folders open.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub fn names_after(&self, folder: &ContentPath, after: &[u8]) -> Result<Vec<HeldName>> {
-        let sql = format!(
-            "SELECT {COLUMNS}, name FROM csb_content_object
-             WHERE pool = ?1 AND folder = ?2 AND name > ?3 ORDER BY name LIMIT {NAMES_AT_ONCE}"
-        );
-        let read = || -> rusqlite::Result<_> {
-            self.connection
-                .prepare_cached(&sql)?
-                .query_map(params![self.pool.as_str(), folder.as_bytes(), after], held_name)?
-                .collect()
-        };
-        read().map_err(self.failed("read"))
     }
 
     /// Some of the folders whose time at the standby is not that of the source's, sorted, beginning after one of them.
@@ -568,7 +548,16 @@ mod tests {
     use crate::store::service::Owner as LeaseOwner;
     use crate::store::service::ServiceStore;
 
-    fn file(inode: u64) -> IndexedObject {
+    /// The index of a new service store, and who may write to it.
+    pub(super) fn new_index(path: &Path) -> (ContentIndex, Generation) {
+        let pool = PoolFqdn::parse("atl.example.com").unwrap();
+        let owner = LeaseOwner::current("here");
+        let mut service = ServiceStore::open(path).unwrap();
+        let lease = service.acquire(&pool, &owner, Uuid::nil(), Timestamp::UNIX_EPOCH).unwrap();
+        (ContentIndex::open(path, &pool).unwrap(), lease.generation)
+    }
+
+    pub(super) fn file(inode: u64) -> IndexedObject {
         let meta = ObjectMeta {
             kind: ObjectKind::File,
             size: 3,
@@ -586,15 +575,10 @@ mod tests {
     fn a_file_is_found_by_its_inode_in_as_many_steps_however_many_there_are() {
         let folder = tempfile::tempdir().unwrap();
         let steps = [100, 10_000].map(|files| {
-            let path = folder.path().join(format!("{files}.sqlite"));
-            let pool = PoolFqdn::parse("atl.example.com").unwrap();
-            let owner = LeaseOwner::current("here");
-            let mut service = ServiceStore::open(&path).unwrap();
-            let lease = service.acquire(&pool, &owner, Uuid::nil(), Timestamp::UNIX_EPOCH).unwrap();
-            let mut index = ContentIndex::open(&path, &pool).unwrap();
+            let (mut index, generation) = new_index(&folder.path().join(format!("{files}.sqlite")));
             let named = |inode: u64| ContentPath::from_bytes(format!("folder/{inode}").as_bytes()).unwrap();
             let held: Vec<_> = (0..files).map(|inode| (named(inode), file(inode))).collect();
-            index.settle(lease.generation, &held, &[]).unwrap();
+            index.settle(generation, &held, &[]).unwrap();
             let count = Arc::new(AtomicU64::new(0));
             let counter = Arc::clone(&count);
             let counting = move || {

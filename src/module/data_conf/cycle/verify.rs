@@ -10,7 +10,7 @@ use super::super::walk::quarantined;
 use super::Cycle;
 use crate::error::Result;
 use crate::report::Verification;
-use crate::store::content::index::{HeldName, IndexedObject};
+use crate::store::content::index::{FolderParts, HeldName, IndexedObject};
 use crate::store::content::{
     ContentPath, Entry, Listing, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Refusal,
 };
@@ -84,12 +84,9 @@ impl Cycle<'_, '_> {
             }
         };
         let mut held = listing.iter().peekable();
-        let mut last = Box::default();
-        loop {
-            let known = self.index.names_after(folder, &last)?;
+        let mut parts = FolderParts::of(folder.clone());
+        while let Some(known) = parts.next(&self.index)? {
             self.verify_names(folder, &known, &mut held, comparison, &mut steps)?;
-            let Some((name, _)) = known.into_iter().next_back() else { break };
-            last = name;
         }
         held.for_each(|entry| self.superfluous(folder, entry.name, comparison));
         Ok(steps)

@@ -77,7 +77,7 @@ fn one_folder_comes_back_with_everything_in_it() {
     assert_eq!(count(&pair).0, 12);
     assert_eq!(back(&pair).moved.items_written, 12);
     assert_eq!(tree(&pair.source()), before);
-    for (name, known) in pair.index().names_after(&ContentPath::root(), b"").unwrap() {
+    for (name, known) in pair.indexed(&ContentPath::root()) {
         let now = pair.source_store().stat(&ContentPath::root().join(&name).unwrap()).unwrap();
         assert!(known.settled && known.meta.is_same_version(&now), "the next cycle would look at it again");
     }

@@ -369,7 +369,7 @@ fn whatever_changes_a_row_takes_the_listings_away_that_it_is_in() {
     pair.cycle();
     let mut index = pair.index();
     let folders = ["", "a", "a/b"];
-    let (_, known) = index.names_after(&path("a/b"), b"").unwrap().remove(0);
+    let (_, known) = pair.indexed(&path("a/b")).remove(0);
     let kind = crate::store::content::ObjectKind::File;
     for (change, forgotten) in
         [("begin", &["a", "a/b"][..]), ("settle", &["a/b"]), ("remove", &["a/b"]), ("times", &["a"])]

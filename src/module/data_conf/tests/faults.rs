@@ -187,7 +187,7 @@ fn a_file_that_ends_before_its_size_is_not_published() {
 }
 
 fn indexed(pair: &Pair) -> i64 {
-    pair.index().names_after(&ContentPath::root(), b"").unwrap()[0].1.indexed_ns
+    pair.indexed(&ContentPath::root())[0].1.indexed_ns
 }
 
 #[test]
