@@ -4,10 +4,12 @@
 //! removed again.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
 
 use super::deployment::Deployment;
@@ -37,6 +39,15 @@ pub struct SampleRequest {
     /// How long the call may last; the same request again goes on. Without it everything is made in one call.
     #[serde(default)]
     at_most_ms: Option<u32>,
+    /// Whether to say only what would be made.
+    #[serde(default)]
+    what_if: bool,
+}
+
+impl SampleRequest {
+    fn absolute_folder(&self) -> Result<PathBuf> {
+        std::path::absolute(&self.folder).map_err(|cause| Error::io("find", &self.folder, &cause))
+    }
 }
 
 fn default_users() -> u32 {
@@ -51,7 +62,7 @@ fn default_files() -> u32 {
     300
 }
 
-/// What was made, or is being made.
+/// What was made, is being made, or would be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Sample {
@@ -66,10 +77,40 @@ pub(super) struct Sample {
     files: u32,
 }
 
+impl Sample {
+    /// One of which nothing is made yet.
+    fn new(request: &SampleRequest, folder: &Path) -> Self {
+        Sample {
+            finished: false,
+            items_done: 0,
+            items_total: content::POOLS.len() as u64 * (u64::from(request.users) + u64::from(request.files)),
+            deployment_file: text(&deployment_file(folder)),
+            topology_file: text(&topology_file(folder)),
+            pools: content::POOLS.map(str::to_owned).to_vec(),
+            users: request.users,
+            contacts: u64::from(request.users) * u64::from(request.contacts_per_user),
+            files: request.files,
+        }
+    }
+}
+
+fn deployment_file(folder: &Path) -> PathBuf {
+    folder.join("deployment.toml")
+}
+
+fn topology_file(folder: &Path) -> PathBuf {
+    folder.join("topology.toml")
+}
+
 impl Service {
     /// Makes a sample deployment: files, stores with data, and a Central Management store with the topology published. Where
     /// the request limits the call, it may return before all is there.
     pub(super) fn create_sample(&self, request: &SampleRequest) -> Result<Sample> {
+        if request.what_if {
+            let folder = request.absolute_folder()?;
+            require_free(&folder)?;
+            return Ok(Sample::new(request, &folder));
+        }
         let Some(at_most) = request.at_most_ms else {
             let mut making = Making::begin(request)?;
             self.go_on(&mut making, Duration::MAX)?;
@@ -133,10 +174,10 @@ pub(super) struct Making {
 
 impl Making {
     fn begin(request: &SampleRequest) -> Result<Self> {
-        let folder = std::path::absolute(&request.folder)
-            .map_err(|cause| Error::io("find", &request.folder, &cause))?;
+        let folder = request.absolute_folder()?;
+        require_free(&folder)?;
         let is_our_folder = !folder.exists();
-        require_empty(&folder)?;
+        fs::create_dir_all(&folder).map_err(|cause| Error::io("create", &folder, &cause))?;
         let mut making =
             Making { request: request.clone(), folder, is_our_folder, pools: Vec::new(), finished: false };
         for (pool, site) in [("atl", "Atlanta"), ("chi", "Chicago")] {
@@ -151,7 +192,8 @@ impl Making {
         for pool in &mut self.pools {
             pool.go_on(&self.request, &|| started.elapsed() >= at_most)?;
         }
-        Ok(self.items_done() == self.items_total())
+        let described = self.describe();
+        Ok(described.items_done == described.items_total)
     }
 
     /// Writes the deployment's own files last: what was interrupted is no deployment that could be connected to.
@@ -159,41 +201,17 @@ impl Making {
         let write = |path: &Path, content: &str| {
             fs::write(path, content).map_err(|cause| Error::io("write", path, &cause))
         };
-        write(&self.topology_file(), content::TOPOLOGY)?;
-        write(&self.deployment_file(), content::DEPLOYMENT)?;
-        Deployment::open(&self.deployment_file())?.publish(&self.topology_file(), false, clock.now())?;
+        let (deployment, topology) = (deployment_file(&self.folder), topology_file(&self.folder));
+        write(&topology, content::TOPOLOGY)?;
+        write(&deployment, content::DEPLOYMENT)?;
+        Deployment::open(&deployment)?.publish(&topology, false, clock.now())?;
         self.finished = true;
         Ok(self.describe())
     }
 
     fn describe(&self) -> Sample {
-        Sample {
-            finished: self.finished,
-            items_done: self.items_done(),
-            items_total: self.items_total(),
-            deployment_file: text(&self.deployment_file()),
-            topology_file: text(&self.topology_file()),
-            pools: content::POOLS.map(str::to_owned).to_vec(),
-            users: self.request.users,
-            contacts: u64::from(self.request.users) * u64::from(self.request.contacts_per_user),
-            files: self.request.files,
-        }
-    }
-
-    fn items_done(&self) -> u64 {
-        self.pools.iter().map(PoolData::items).sum()
-    }
-
-    fn items_total(&self) -> u64 {
-        self.pools.len() as u64 * (u64::from(self.request.users) + u64::from(self.request.files))
-    }
-
-    fn deployment_file(&self) -> PathBuf {
-        self.folder.join("deployment.toml")
-    }
-
-    fn topology_file(&self) -> PathBuf {
-        self.folder.join("topology.toml")
+        let items_done = self.pools.iter().map(PoolData::items).sum();
+        Sample { finished: self.finished, items_done, ..Sample::new(&self.request, &self.folder) }
     }
 }
 
@@ -205,7 +223,7 @@ impl Drop for Making {
         // Windows removes no file that is open.
         self.pools.clear();
         // Only what is ours, in case that somebody has put something beside it; what cannot be removed stays, and is seen.
-        for file in [self.deployment_file(), self.topology_file()] {
+        for file in [deployment_file(&self.folder), topology_file(&self.folder)] {
             let _ = fs::remove_file(file);
         }
         for folder in content::FOLDERS {
@@ -226,16 +244,27 @@ fn another(folder: &Path) -> Error {
     .at("path", folder.display())
 }
 
-fn require_empty(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
-    let mut entries = fs::read_dir(folder).map_err(|cause| Error::io("list", folder, &cause))?;
-    if entries.next().is_none() {
-        return Ok(());
+/// Whether one can be made there. Changes nothing, so that a plan is refused as the run would be.
+fn require_free(folder: &Path) -> Result<()> {
+    match fs::read_dir(folder) {
+        Ok(mut entries) => {
+            if entries.next().is_some() {
+                return Err(not_empty(folder));
+            }
+        }
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+        Err(cause) => return Err(Error::io("list", folder, &cause)),
     }
-    Err(Error::new(
+    let existing = folder.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(folder);
+    access(existing, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|cause| Error::io("write to", existing, &cause.into()))
+}
+
+fn not_empty(folder: &Path) -> Error {
+    Error::new(
         ErrorKind::ForeignContent,
         format!("{} is not empty.", folder.display()),
         "Name a folder that does not exist yet: a sample deployment never overwrites anything.",
     )
-    .at("path", folder.display()))
+    .at("path", folder.display())
 }

@@ -10,6 +10,7 @@ use cs_backup::service::{OpenConfig, Service};
 use serde_json::{Value, json};
 
 use super::support::{ask, assert_rows_equal, tree};
+use crate::isolation::{in_own_mounts, mount};
 
 struct Unconnected {
     service: Service,
@@ -41,6 +42,21 @@ fn endless(folder: &Path, at_most_ms: Option<u32>) -> Value {
     let mut request = request(folder, at_most_ms);
     request["users"] = json!(1_000_000);
     request
+}
+
+fn plan(folder: &Path) -> Value {
+    let mut request = request(folder, None);
+    request["whatIf"] = json!(true);
+    request
+}
+
+/// Why a plan is refused, and the run alike.
+fn refused_plan_and_run(unconnected: &Unconnected, folder: &Path) -> ErrorKind {
+    let planned = ask(&unconnected.service, plan(folder)).unwrap_err();
+    let run = ask(&unconnected.service, request(folder, None)).unwrap_err();
+    assert_eq!(planned.message, run.message);
+    assert_eq!(planned.kind, run.kind);
+    planned.kind
 }
 
 /// The files below a folder and what is in them.
@@ -138,4 +154,38 @@ fn another_one_is_refused_while_one_is_being_made_and_a_failure_leaves_nothing()
     std::fs::write(folder.join("atl/share"), "in the way").unwrap();
     assert_eq!(ask(&failing.service, request).unwrap_err().kind, ErrorKind::StoreUnavailable);
     assert!(!folder.join("atl/users.sqlite").exists());
+}
+
+#[test]
+fn a_plan_is_refused_as_the_run_would_be_and_makes_nothing() {
+    let unconnected = Unconnected::new();
+    let taken = unconnected.path("taken");
+    std::fs::create_dir(&taken).unwrap();
+    std::fs::write(taken.join("notes.txt"), "theirs").unwrap();
+    for (folder, kind) in [
+        (taken.clone(), ErrorKind::ForeignContent),
+        (taken.join("notes.txt"), ErrorKind::StoreUnavailable),
+        (taken.join("notes.txt/below"), ErrorKind::StoreUnavailable),
+    ] {
+        assert_eq!(refused_plan_and_run(&unconnected, &folder), kind);
+    }
+    let free = unconnected.path("not/there");
+    let planned = ask(&unconnected.service, plan(&free)).unwrap();
+    assert_eq!((&planned["finished"], &planned["itemsTotal"]), (&json!(false), &json!(2 * (500 + 40))));
+    assert_eq!(planned["deploymentFile"], json!(free.join("deployment.toml")));
+    assert_eq!(files(unconnected.folder.path()).len(), 2, "taken and what is in it");
+}
+
+#[test]
+fn a_plan_on_a_file_system_that_is_read_only_is_refused() {
+    in_own_mounts(|| {
+        let unconnected = Unconnected::new();
+        let mounted = unconnected.path("mounted");
+        std::fs::create_dir(&mounted).unwrap();
+        mount(&["-t", "tmpfs", "tmpfs"], &mounted);
+        mount(&["-o", "remount,ro"], &mounted);
+        for folder in [mounted.clone(), mounted.join("not/there")] {
+            assert_eq!(refused_plan_and_run(&unconnected, &folder), ErrorKind::AccessDenied);
+        }
+    });
 }

@@ -1,3 +1,13 @@
+# Whether a sample deployment could be made: with its failure nobody need be asked, and a plan says what the run would.
+function Test-CsbSample {
+    param([System.Collections.IDictionary] $Request)
+    $service = Open-CsbService ''
+    if ($service.Failure) { return $service }
+    $reply = Invoke-CsbRequest $service.Value ($Request + @{ whatIf = $true })
+    Close-CsbService $service.Value
+    $reply
+}
+
 # Makes a sample deployment piece by piece, with progress. Returns @{ Value = reply; Failure }.
 # Ctrl+C ends the loop in finally: closing the service gives up what is not finished, and the library removes it.
 function New-CsbSample {

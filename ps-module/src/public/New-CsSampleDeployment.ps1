@@ -19,12 +19,14 @@ function New-CsSampleDeployment {
     Import-CsbPreference $PSCmdlet
     $folder = Resolve-CsbPath $PSCmdlet $Path
     if ($folder.Failure) { Write-CsbFailure $PSCmdlet $folder.Failure $Path -Terminating }
-    $question = Get-CsbText 'QuestionSample' $folder.Value
-    if (-not $PSCmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))) { return }
     $request = @{ request = 'createSampleDeployment'; folder = $folder.Value; atMostMs = 50 }
     if ($PSBoundParameters.ContainsKey('Users')) { $request['users'] = $Users }
     if ($PSBoundParameters.ContainsKey('ContactsPerUser')) { $request['contactsPerUser'] = $ContactsPerUser }
     if ($PSBoundParameters.ContainsKey('Files')) { $request['files'] = $Files }
+    $plan = Test-CsbSample $request
+    if ($plan.Failure) { Write-CsbFailure $PSCmdlet $plan.Failure $folder.Value -Terminating }
+    $question = Get-CsbText 'QuestionSample' $folder.Value
+    if (-not $PSCmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))) { return }
 
     Write-Verbose (Get-CsbText 'SampleMaking')
     $reply = New-CsbSample $request

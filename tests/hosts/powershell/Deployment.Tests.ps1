@@ -14,6 +14,21 @@ Describe 'The deployment' {
         $Sample.Users, $Sample.Contacts, $Sample.Files | ForEach-Object { $_ | Should -BeGreaterThan 0 }
     }
 
+    It 'is refused by a plan, and at a prompt, as the run would be' {
+        $folder = Split-Path $Sample.DeploymentFile
+        $before = Get-TestFingerprint $folder
+        foreach ($switches in @{}, @{ WhatIf = $true }, @{ Confirm = $true }) {
+            $problem = Get-TestError { New-CsSampleDeployment $folder @switches }
+            $problem.FullyQualifiedErrorId | Should -Be 'ForeignContent,New-CsSampleDeployment'
+            $problem.Exception.Message | Should -Be "$folder is not empty."
+        }
+        Get-TestFingerprint $folder | Should -Be $before
+        $planned = Join-Path $Deployments 'planned'
+        $lines = Invoke-TestShell "New-CsSampleDeployment '$planned' -WhatIf"
+        $lines | Should -Be "What if: Create a sample deployment in $planned."
+        $planned | Should -Not -Exist
+    }
+
     It 'shows how far it is made, is stopped, and leaves nothing then' {
         $folder = Join-Path $Deployments 'huge'
         $shell = [powershell]::Create()
