@@ -3,7 +3,7 @@ function Backup-CsPool {
     [CmdletBinding(SupportsShouldProcess, PositionalBinding = $false)]
     [OutputType('CsBackup.Report')]
     param(
-        [Parameter(Mandatory, Position = 0)]
+        [Parameter(Mandatory, Position = 0, HelpMessage = 'Name of the pool as Get-CsPool lists it, for example atl-cs-001.litwareinc.com.')]
         [ValidateNotNullOrEmpty()]
         [string] $PoolFqdn,
 

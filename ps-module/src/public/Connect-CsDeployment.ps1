@@ -3,7 +3,8 @@ function Connect-CsDeployment {
     [CmdletBinding(PositionalBinding = $false)]
     [OutputType('CsBackup.Deployment')]
     param(
-        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName)]
+        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName,
+            HelpMessage = 'The folder with deployment.toml, or that file.')]
         [Alias('DeploymentFile', 'FullName')]
         [ValidateNotNullOrEmpty()]
         [string] $Path,

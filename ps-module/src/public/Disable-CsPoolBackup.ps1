@@ -3,7 +3,8 @@ function Disable-CsPoolBackup {
     [CmdletBinding(SupportsShouldProcess, ConfirmImpact = 'High', PositionalBinding = $false)]
     [OutputType('CsBackup.RemovedItem')]
     param(
-        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName)]
+        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName,
+            HelpMessage = 'Name of the pool as Get-CsPool lists it, for example atl-cs-001.litwareinc.com.')]
         [Alias('Fqdn', 'Identity')]
         [ValidateNotNullOrEmpty()]
         [string] $PoolFqdn,

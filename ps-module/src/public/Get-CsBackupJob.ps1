@@ -3,7 +3,8 @@ function Get-CsBackupJob {
     [CmdletBinding(DefaultParameterSetName = 'List', PositionalBinding = $false)]
     [OutputType('CsBackup.Job')]
     param(
-        [Parameter(ParameterSetName = 'One', Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName)]
+        [Parameter(ParameterSetName = 'One', Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName,
+            HelpMessage = 'Id of the job. Get-CsBackupJob lists the jobs.')]
         [ValidateNotNullOrEmpty()]
         [string] $JobId,
 

@@ -8,7 +8,7 @@ function Get-CsBackupServiceConfiguration {
         [ValidateSet('Global')]
         [string] $Identity,
 
-        [Parameter(ParameterSetName = 'Filter', Mandatory)]
+        [Parameter(ParameterSetName = 'Filter', Mandatory, HelpMessage = 'A name in which * and ? stand for any letters, for example G*.')]
         [ValidateNotNullOrEmpty()]
         [SupportsWildcards()]
         [string] $Filter,

@@ -4,7 +4,8 @@ function Get-CsBackupServiceStatus {
     [CmdletBinding(PositionalBinding = $false)]
     [OutputType('CsBackup.ServiceStatus')]
     param(
-        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName)]
+        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName,
+            HelpMessage = 'Name of the pool as Get-CsPool lists it, for example atl-cs-001.litwareinc.com.')]
         [Alias('Fqdn', 'Identity')]
         [ValidateNotNullOrEmpty()]
         [string] $PoolFqdn,

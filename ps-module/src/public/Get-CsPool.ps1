@@ -8,7 +8,7 @@ function Get-CsPool {
         [SupportsWildcards()]
         [string] $Identity,
 
-        [Parameter(ParameterSetName = 'Filter', Mandatory)]
+        [Parameter(ParameterSetName = 'Filter', Mandatory, HelpMessage = 'A name in which * and ? stand for any letters, for example atl*.')]
         [ValidateNotNullOrEmpty()]
         [SupportsWildcards()]
         [string] $Filter,

@@ -3,7 +3,8 @@ function Invoke-CsBackupServiceSync {
     [CmdletBinding(SupportsShouldProcess, PositionalBinding = $false)]
     [OutputType('CsBackup.Report')]
     param(
-        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName)]
+        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName,
+            HelpMessage = 'Name of the pool as Get-CsPool lists it, for example atl-cs-001.litwareinc.com.')]
         [Alias('Fqdn', 'Identity')]
         [ValidateNotNullOrEmpty()]
         [string] $PoolFqdn,

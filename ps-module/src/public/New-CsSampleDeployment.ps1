@@ -3,7 +3,7 @@ function New-CsSampleDeployment {
     [CmdletBinding(SupportsShouldProcess, PositionalBinding = $false)]
     [OutputType('CsBackup.SampleDeployment')]
     param(
-        [Parameter(Mandatory, Position = 0)]
+        [Parameter(Mandatory, Position = 0, HelpMessage = 'The folder to make it in, which is empty or does not exist yet.')]
         [ValidateNotNullOrEmpty()]
         [string] $Path,
 

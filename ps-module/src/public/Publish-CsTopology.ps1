@@ -3,7 +3,8 @@ function Publish-CsTopology {
     [CmdletBinding(SupportsShouldProcess, PositionalBinding = $false)]
     [OutputType('CsBackup.PublishedTopology')]
     param(
-        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName)]
+        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName,
+            HelpMessage = 'The file with the topology, for example ./topology.toml.')]
         [Alias('TopologyFile', 'FullName')]
         [ValidateNotNullOrEmpty()]
         [string] $FileName,

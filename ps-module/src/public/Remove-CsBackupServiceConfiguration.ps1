@@ -3,7 +3,8 @@ function Remove-CsBackupServiceConfiguration {
     [CmdletBinding(SupportsShouldProcess, PositionalBinding = $false)]
     [OutputType('CsBackup.BackupServiceConfiguration')]
     param(
-        [Parameter(Mandatory, Position = 0, ValueFromPipelineByPropertyName)]
+        [Parameter(Mandatory, Position = 0, ValueFromPipelineByPropertyName,
+            HelpMessage = 'Global: there is one configuration of the backup service.')]
         [ValidateSet('Global')]
         [string] $Identity,
 

@@ -7,7 +7,8 @@ function Set-CsBackupServiceConfiguration {
         [ValidateSet('Global')]
         [string] $Identity,
 
-        [Parameter(ParameterSetName = 'Instance', Mandatory, ValueFromPipeline)]
+        [Parameter(ParameterSetName = 'Instance', Mandatory, ValueFromPipeline,
+            HelpMessage = 'What Get-CsBackupServiceConfiguration returned, with properties changed.')]
         [ValidateNotNull()]
         [psobject] $Instance,
 

@@ -3,7 +3,8 @@ function Wait-CsBackupJob {
     [CmdletBinding(PositionalBinding = $false)]
     [OutputType('CsBackup.Job')]
     param(
-        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName)]
+        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName,
+            HelpMessage = 'Id of the job. Get-CsBackupJob lists the jobs.')]
         [ValidateNotNullOrEmpty()]
         [string] $JobId,
 

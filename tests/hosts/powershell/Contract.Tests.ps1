@@ -146,6 +146,14 @@ Describe 'The cmdlets' {
         (Get-Module CsBackup).ExportedFunctions.Keys | Sort-Object | Should -Be $Names
     }
 
+    It '<Name> says at its prompts, in answer to !?, what it asks for' -ForEach $Cmdlets {
+        foreach ($parameter in (Get-Command $Name).Parameters.Values) {
+            foreach ($set in $parameter.ParameterSets.Values) {
+                if ($set.IsMandatory) { $set.HelpMessage | Should -Match '^[A-Z].{20,77}\.$' -Because $parameter.Name }
+            }
+        }
+    }
+
     It 'exports what the manifest lists, and nothing else' {
         $module = Get-Module CsBackup
         $listed = (Import-PowerShellDataFile $Manifest).FunctionsToExport

@@ -15,6 +15,11 @@ expect() { screen | grep -q -- "$1" || fail "\"$1\" is not shown"; }
 refuse() { ! screen | grep -q -- "$1" || fail "\"$1\" is shown"; }
 
 open_terminal 60
+show 'Connect-CsDeployment' '^Path:'
+expect '^(Type !? for Help.)$'
+terminal send-keys '!?' Enter
+await '^The folder with deployment.toml, or that file.$' 10
+terminal send-keys C-c
 show '(New-CsSampleDeployment ./sample -Users 5 -Files 5).Users' '^5$'
 show 'Invoke-CsBackupServiceSync atl-cs-001.litwareinc.com -PassThru' '^  Log: '
 expect '^Invoke-CsBackupServiceSync atl-cs-001.litwareinc.com:$'
