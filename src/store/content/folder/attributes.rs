@@ -152,8 +152,14 @@ mod tests {
     #[test]
     fn a_list_that_does_not_fit_is_told_and_another_attribute_that_does_not_is_an_error() {
         let file = tempfile::tempfile().unwrap();
-        let of = |name: &[u8]| Extended([(name.into(), b"no list".as_slice().into())].into());
-        assert_eq!(set_extended(&file, &of(ACCESS_LIST)), Ok(false));
-        assert_eq!(set_extended(&file, &of(b"user.")), Err(Errno::INVAL));
+        let of = |name: &[u8], value: &[u8]| Extended([(name.into(), value.into())].into());
+        assert_eq!(set_extended(&file, &of(ACCESS_LIST, b"no list")), Ok(false));
+        // Owner, one more user, group, mask and others; nobody can have the number of the user.
+        let mut list = vec![2, 0, 0, 0];
+        for [tag, rights] in [[1, 6], [2, 6], [4, 4], [16, 6], [32, 0]] {
+            list.extend([tag, 0, rights, 0, 0xff, 0xff, 0xff, 0xff]);
+        }
+        assert_eq!(set_extended(&file, &of(ACCESS_LIST, &list)), Ok(false));
+        assert_eq!(set_extended(&file, &of(b"user.", b"no name")), Err(Errno::INVAL));
     }
 }
