@@ -8,6 +8,7 @@
     Description = 'The backup service for paired server pools: keeps a copy of every pool''s users, contacts, files and topology at its backup pool.'
     PowerShellVersion = '5.1'
     CompatiblePSEditions = @('Core', 'Desktop')
+    TypesToProcess = @('CsBackup.Types.ps1xml')
     FormatsToProcess = @('CsBackup.Format.ps1xml')
     FunctionsToExport = @(
         'Backup-CsPool'

@@ -17,7 +17,7 @@ version=$(sed -n "s/^ *ModuleVersion = '\(.*\)'/\1/p" "$here/CsBackup.psd1")
 package=$folder/CsBackup/$version
 [[ ! -e $package ]] || { echo "package: $package exists" >&2; exit 1; }
 mkdir -p "$package"
-cp "$here"/{CsBackup.psm1,CsBackup.psd1,CsBackup.Format.ps1xml,icon.png} "$here"/../{LICENSE-MIT,LICENSE-APACHE,CHANGELOG.md} "$package/"
+cp "$here"/{CsBackup.psm1,CsBackup.psd1,CsBackup.{Format,Types}.ps1xml,icon.png} "$here"/../{LICENSE-MIT,LICENSE-APACHE,CHANGELOG.md} "$package/"
 for language in en-US it; do
     mkdir "$package/$language"
     cp "$here/$language"/{CsBackup.Strings.psd1,CsBackup-help.xml,about_CsBackup.help.txt} "$package/$language/"

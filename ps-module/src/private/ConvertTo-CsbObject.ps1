@@ -21,9 +21,9 @@ function ConvertTo-CsbObject {
         } elseif ($property['Kind'] -eq 'Date') {
             $value = ConvertTo-CsbDate $value
         } elseif ($value -is [System.Collections.IDictionary]) {
-            $value = ConvertTo-CsbObject $value
+            $value = ConvertTo-CsbObject $value $script:NestedTypes[$property['Name']]
         } elseif ($value -is [array]) {
-            $element = $script:ElementTypes[$property['Name']]
+            $element = $script:NestedTypes[$property['Name']]
             $items = [object[]]::new($value.Length)
             for ($index = 0; $index -lt $items.Length; $index++) {
                 $item = $value[$index]
@@ -56,12 +56,20 @@ function Get-CsbProperty {
 # What is known of the names of fields, which come again in every row; a type that tells cases apart.
 $script:PropertyOfField = [System.Collections.Specialized.OrderedDictionary]::new()
 
-$script:ElementTypes = @{
+# The types of objects in other objects, by the name of the property that holds one or several.
+$script:NestedTypes = @{
+    After         = 'CsBackup.ModuleState'
     BackupModules = 'CsBackup.ModuleStatus'
+    Before        = 'CsBackup.ModuleState'
+    ContentStore  = 'CsBackup.Store'
+    Direction     = 'CsBackup.Direction'
     Errors        = 'CsBackup.Failure'
     Modules       = 'CsBackup.ReportModule'
+    Pools         = 'CsBackup.TopologyPool'
     Quarantined   = 'CsBackup.QuarantinedItem'
+    Standby       = 'CsBackup.StandbyPlaces'
     Steps         = 'CsBackup.Step'
+    UserStore     = 'CsBackup.Store'
 }
 
 # JSON objects have no order; people read the name first.
@@ -84,4 +92,8 @@ $script:LeadingProperties = @{
     'CsBackup.SampleDeployment'  = 'DeploymentFile', 'TopologyFile', 'Pools', 'Users', 'Contacts', 'Files'
     'CsBackup.ServiceStatus'     = 'PoolFqdn', 'BackupPoolFqdn', 'ActiveMachineFqdn', 'PoolState', 'OverallExportStatus',
         'OverallImportStatus', 'BackupModules'
+    'CsBackup.StandbyPlaces'     = 'UserStore', 'ContentStore', 'ManagementStore', 'ServiceStore'
+    'CsBackup.Store'             = @('Url')
+    'CsBackup.Topology'          = 'CentralManagementPool', 'Pools'
+    'CsBackup.TopologyPool'      = 'Fqdn', 'Site', 'BackupPool', 'Computers', 'UserStore', 'ContentStore', 'Standby'
 }

@@ -87,6 +87,24 @@ Describe 'The topology' {
         (Get-CsTopology -LocalStore).Pools.Count | Should -Be 2
     }
 
+    It 'shows its pools, and shows each of them alike when it is looked at alone' {
+        $topology = Get-CsTopology
+        $whole = $topology | Out-String
+        $whole | Should -Match 'Central Management store: atl-cs-001'
+        foreach ($pool in $topology.Pools) {
+            $alone = ($pool | Out-String).Trim()
+            $alone | Should -Match "^$($pool.Fqdn) \($($pool.Site)\)"
+            foreach ($place in $pool.BackupPool, $pool.UserStore.Url, $pool.ContentStore.Url, $pool.Standby.UserStore) {
+                $alone | Should -Match ([regex]::Escape($place))
+            }
+            $whole.Contains($alone) | Should -BeTrue
+        }
+        # Neither partner nor copies are asked of a pool that has none.
+        $unpaired = $topology.Pools[0].PSObject.Copy()
+        $unpaired.BackupPool = $unpaired.Standby = $null
+        ($unpaired | Out-String).Trim() | Should -Not -Match 'backup pool|standby'
+    }
+
     It 'is written to a file' {
         $file = Join-Path $TestDrive 'topology.out'
         Get-CsTopology -FileName $file | Should -BeNullOrEmpty

@@ -23,7 +23,7 @@ Describe 'The package' -Skip:$IsWindows {
     It 'has what is needed to use it, and nothing of the workshop' {
         $files = Get-ChildItem $Package -Recurse -File | ForEach-Object { $_.FullName.Substring($Package.Length + 1) } | Sort-Object
         $files | Should -Be @(@(
-                'CHANGELOG.md', 'CsBackup.Format.ps1xml', 'CsBackup.psd1', 'CsBackup.psm1', 'LICENSE-APACHE', 'LICENSE-MIT', 'icon.png'
+                'CHANGELOG.md', 'CsBackup.Format.ps1xml', 'CsBackup.psd1', 'CsBackup.psm1', 'CsBackup.Types.ps1xml', 'LICENSE-APACHE', 'LICENSE-MIT', 'icon.png'
                 'en-US/CsBackup-help.xml', 'en-US/CsBackup.Strings.psd1', 'en-US/about_CsBackup.help.txt'
                 'it/CsBackup-help.xml', 'it/CsBackup.Strings.psd1', 'it/about_CsBackup.help.txt'
                 "runtimes/$Rid/native/$FileName"

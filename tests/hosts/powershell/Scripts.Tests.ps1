@@ -101,6 +101,30 @@ Describe 'What travels to another session' {
     }
 }
 
+Describe 'An object as text' {
+    It 'is its name or its id, also where a command wants one' {
+        $pool, $job = (Get-CsPool $Atl), @(Get-CsBackupJob)[0]
+        "$pool $job $((Get-CsTopology).Pools)" | Should -Be "$Atl $($job.JobId) $Atl $Chi"
+        (Backup-CsPool $pool -PassThru).PoolFqdn | Should -Be $Atl
+        (Wait-CsBackupJob $job).JobId | Should -Be $job.JobId
+    }
+
+    It 'is not raw in a list of <Name>, nor after it has travelled' -ForEach @(
+        @{ Name = 'a report'; Make = { Invoke-CsBackupServiceSync $Atl -PassThru | Select-Object -ExcludeProperty Request, Host, Plan } }
+        @{ Name = 'a report''s modules'; Make = { (Invoke-CsBackupServiceSync $Atl -PassThru).Modules | Select-Object -ExcludeProperty Moved, Verification } }
+        @{ Name = 'the topology'; Make = { Get-CsTopology } }
+        @{ Name = 'a topology''s pools'; Make = { (Get-CsTopology).Pools } }
+        @{ Name = 'the status'; Make = { Get-CsBackupServiceStatus $Atl } }
+    ) {
+        $objects = & $Make
+        $copies = [System.Management.Automation.PSSerializer]::Deserialize([System.Management.Automation.PSSerializer]::Serialize($objects, 5))
+        foreach ($shown in ($objects | Format-List | Out-String), ($copies | Format-List | Out-String)) {
+            $shown | Should -Match ' : '
+            $shown | Should -Not -Match '@\{|System\.'
+        }
+    }
+}
+
 Describe 'Tab completion' {
     It 'offers <Offered> for "<Line>"' -ForEach @(
         @{ Line = 'Backup-CsPool -PoolFqdn '; Offered = 'atl-cs-001.litwareinc.com chi-cs-001.litwareinc.com' }
