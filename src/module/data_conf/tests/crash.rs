@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::faulty::{Faults, module};
 use super::*;
+use crate::store::content::ObjectKind;
 
 /// A pair with something of everything to do.
 fn changed_pair() -> Pair {
@@ -108,6 +109,42 @@ fn a_name_that_changed_its_kind_between_two_cycles_that_died_anywhere_is_mended(
         }
     }
     assert!(died > 1000, "the processes did not die often enough: {died}");
+}
+
+/// As if a batch had been interrupted that was to publish something of this kind.
+fn interrupt(pair: &Pair, name: &str, kind: ObjectKind) {
+    let path = ContentPath::from_bytes(name.as_bytes()).unwrap();
+    pair.index().begin(pair.generation, std::iter::once((&path, kind, None))).unwrap();
+}
+
+#[test]
+fn a_folder_that_others_made_under_the_name_of_an_interrupted_file_or_link_is_theirs() {
+    for kind in [ObjectKind::File, ObjectKind::Link] {
+        let pair = Pair::new();
+        pair.write("other", "1");
+        pair.cycle();
+        interrupt(&pair, "name", kind);
+        fs::create_dir(pair.standby().join("name")).unwrap();
+        pair.write("name", "1");
+        let named: Vec<_> = pair.cycle().quarantined.into_iter().map(|item| item.item).collect();
+        assert_eq!(named, ["name"]);
+        assert!(pair.standby().join("name").is_dir());
+        fs::remove_dir(pair.standby().join("name")).unwrap();
+        pair.cycle();
+        pair.assert_settled();
+    }
+}
+
+#[test]
+fn nothing_is_held_below_an_interrupted_folder_that_is_gone() {
+    let pair = Pair::new();
+    pair.write("folder/below/file", "1");
+    pair.cycle();
+    pair.cycle();
+    interrupt(&pair, "folder", ObjectKind::Folder);
+    fs::remove_dir_all(pair.standby().join("folder")).unwrap();
+    assert_eq!(pair.cycle().moved.items_written, 3);
+    pair.assert_settled();
 }
 
 #[test]
