@@ -136,6 +136,18 @@ fn a_folder_that_others_made_under_the_name_of_an_interrupted_file_or_link_is_th
 }
 
 #[test]
+fn a_folder_that_was_made_for_an_interrupted_file_in_it_gives_way() {
+    let pair = Pair::new();
+    pair.write("other", "1");
+    pair.cycle();
+    interrupt(&pair, "name/below/file", ObjectKind::File);
+    fs::create_dir_all(pair.standby().join("name/below")).unwrap();
+    pair.write("name", "1");
+    assert_eq!(pair.cycle().quarantined, []);
+    pair.assert_settled();
+}
+
+#[test]
 fn nothing_is_held_below_an_interrupted_folder_that_is_gone() {
     let pair = Pair::new();
     pair.write("folder/below/file", "1");
