@@ -33,16 +33,17 @@ function Get-CsbSetting {
     foreach ($name in $script:Settings.Keys) {
         if (-not $given.ContainsKey($name)) { continue }
         $value = $given[$name]
+        $message = ''
         if ($name -eq 'SyncInterval') {
             $duration = ConvertTo-CsbDuration $value
-            if ($null -eq $duration) {
-                $message = Get-CsbText 'DurationInvalid' ([string] $value)
-                return @{ Value = $null; Failure = New-CsbFailure 'InvalidArgument' $message (Get-CsbText 'InstanceInvalidAdvice') }
-            }
-            $value = [long] $duration.TotalMilliseconds
+            if ($null -eq $duration) { $message = Get-CsbText 'DurationInvalid' ([string] $value) } else { $value = [long] $duration.TotalMilliseconds }
         } elseif ($name.StartsWith('Authorized', [System.StringComparison]::Ordinal)) {
             $value = @(foreach ($account in @($value)) { if ($account) { [string] $account } })
+        } else {
+            $number = $value -as [int]
+            if ($null -eq $number -or $number -lt 0) { $message = Get-CsbText 'SettingInvalid' ([string] $value), $name } else { $value = $number }
         }
+        if ($message) { return @{ Value = $null; Failure = New-CsbFailure 'InvalidArgument' $message (Get-CsbText 'InstanceInvalidAdvice') } }
         $settings[$script:Settings[$name]] = $value
     }
     @{ Value = $settings; Failure = $null }

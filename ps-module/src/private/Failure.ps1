@@ -22,9 +22,12 @@ function New-CsbErrorRecord {
     $category = [System.Management.Automation.ErrorCategory]::NotSpecified
     if ($script:ErrorCategories.ContainsKey($kind)) { $category = $script:ErrorCategories[$kind] }
     $record = [System.Management.Automation.ErrorRecord]::new($exception, $kind, $category, $Target)
-    # Windows PowerShell does not show the recommended action.
+    # Neither edition shows what caused an exception, and Windows PowerShell not the recommended action.
     $text = $message
-    if ($advice -and $script:IsDesktop) { $text = "$message $advice" }
+    foreach ($cause in $causes) {
+        if (-not $text.Contains($cause.TrimEnd('.'))) { $text = '{0}: {1}' -f $text.TrimEnd('.'), $cause }
+    }
+    if ($advice -and $script:IsDesktop) { $text = "$text $advice" }
     $record.ErrorDetails = [System.Management.Automation.ErrorDetails]::new($text)
     if ($advice) { $record.ErrorDetails.RecommendedAction = $advice }
     $record

@@ -10,13 +10,11 @@ function Start-CsbBackgroundCommand {
             $arguments[$key] = $value
         }
     }
-    $block = {
-        param($Module, $Library, $Deployment, $Name, $Arguments)
-        if ($Library) { $env:CSBACKUP_LIBRARY = $Library }
-        Import-Module $Module
-        Connect-CsDeployment -Path $Deployment
-        & $Name @Arguments -Confirm:$false
-    }
+    # An error further down than the first line would be shown with the line.
+    $block = [scriptblock]::Create((
+            'param($Module, $Library, $Deployment, $Name, $Arguments)',
+            'if ($Library) { $env:CSBACKUP_LIBRARY = $Library }',
+            'Import-Module $Module', 'Connect-CsDeployment -Path $Deployment', '& $Name @Arguments -Confirm:$false' -join '; '))
     $manifest = [System.IO.Path]::Combine($script:ModuleFolder, 'CsBackup.psd1')
     $job = @{
         Name = '{0} {1}' -f $Name, $arguments['PoolFqdn']; ScriptBlock = $block

@@ -35,25 +35,27 @@ function Backup-CsPool {
 
         [switch] $AsJob
     )
-    Import-CsbPreference $PSCmdlet
-    if ($Force -and -not $PSBoundParameters.ContainsKey('Confirm')) { $ConfirmPreference = 'None' }
-    if ($FullBackup -and $SteadyState) {
-        Write-CsbFailure $PSCmdlet (New-CsbFailure 'FullBackupWithSteadyState' (Get-CsbText 'FullBackupWithSteadyState') (
-                Get-CsbText 'FullBackupWithSteadyStateAdvice')) $PoolFqdn -Terminating
-    }
-    if ($FailedOverPoolOnly -and -not $FullBackup) {
-        Write-CsbFailure $PSCmdlet (New-CsbFailure 'FailedOverPoolOnlyWithoutFullBackup' (Get-CsbText 'FailedOverPoolOnly') (
-                Get-CsbText 'FailedOverPoolOnlyAdvice')) $PoolFqdn -Terminating
-    }
-    $request = @{
-        poolFqdn = $PoolFqdn; category = Get-CsbCategory $Category; fullBackup = $FullBackup.IsPresent
-        steadyState = $SteadyState.IsPresent; failedOverPoolOnly = $FailedOverPoolOnly.IsPresent
-        localStore = $LocalStore.IsPresent; force = $Force.IsPresent; verify = $Verify.IsPresent
-    }
-    if ($PSBoundParameters.ContainsKey('RetryCount')) { $request['retryCount'] = $RetryCount }
-    if ($PSBoundParameters.ContainsKey('WaitTime')) { $request['waitTimeMs'] = [long] $WaitTime.TotalMilliseconds }
-    Invoke-CsbPoolCommand @{
-        Cmdlet = $PSCmdlet; Name = 'Backup-CsPool'; Function = 'csb_backup_start'; Request = $request; Report = $Report
-        PassThru = $PassThru; Force = $Force; AsJob = $AsJob; Question = 'QuestionBackup'; Parameters = @{} + $PSBoundParameters
+    process {
+        Import-CsbPreference $PSCmdlet
+        if ($Force -and -not $PSBoundParameters.ContainsKey('Confirm')) { $ConfirmPreference = 'None' }
+        if ($FullBackup -and $SteadyState) {
+            Write-CsbFailure $PSCmdlet (New-CsbFailure 'FullBackupWithSteadyState' (Get-CsbText 'FullBackupWithSteadyState') (
+                    Get-CsbText 'FullBackupWithSteadyStateAdvice')) $PoolFqdn -Terminating
+        }
+        if ($FailedOverPoolOnly -and -not $FullBackup) {
+            Write-CsbFailure $PSCmdlet (New-CsbFailure 'FailedOverPoolOnlyWithoutFullBackup' (Get-CsbText 'FailedOverPoolOnly') (
+                    Get-CsbText 'FailedOverPoolOnlyAdvice')) $PoolFqdn -Terminating
+        }
+        $request = @{
+            poolFqdn = $PoolFqdn; category = Get-CsbCategory $Category; fullBackup = $FullBackup.IsPresent
+            steadyState = $SteadyState.IsPresent; failedOverPoolOnly = $FailedOverPoolOnly.IsPresent
+            localStore = $LocalStore.IsPresent; force = $Force.IsPresent; verify = $Verify.IsPresent
+        }
+        if ($PSBoundParameters.ContainsKey('RetryCount')) { $request['retryCount'] = $RetryCount }
+        if ($PSBoundParameters.ContainsKey('WaitTime')) { $request['waitTimeMs'] = [long] $WaitTime.TotalMilliseconds }
+        Invoke-CsbPoolCommand @{
+            Cmdlet = $PSCmdlet; Name = 'Backup-CsPool'; Function = 'csb_backup_start'; Request = $request; Report = $Report
+            PassThru = $PassThru; Force = $Force; AsJob = $AsJob; Question = 'QuestionBackup'; Parameters = @{} + $PSBoundParameters
+        }
     }
 }

@@ -15,15 +15,18 @@ function Get-CsAdminRole {
 
         [switch] $LocalStore
     )
-    Import-CsbPreference $PSCmdlet
-    $connection = Resolve-CsbConnection $PSCmdlet
-    $reply = Invoke-CsbRequest $connection @{ request = 'getAdminRoles'; localStore = $LocalStore.IsPresent }
-    if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $null -Terminating }
-    $pattern = $Identity
-    if ($Filter) { $pattern = $Filter }
-    $roles = @($reply.Value.roles | Where-Object { -not $pattern -or $_.identity -like $pattern })
-    if (-not $roles.Count -and $Identity -and -not [System.Management.Automation.WildcardPattern]::ContainsWildcardCharacters($Identity)) {
-        Write-CsbFailure $PSCmdlet (New-CsbFailure 'UnknownRole' (Get-CsbText 'UnknownRole' $Identity) (Get-CsbText 'UnknownRoleAdvice')) $Identity
+    process {
+        Import-CsbPreference $PSCmdlet
+        $connection = Resolve-CsbConnection $PSCmdlet
+        $reply = Invoke-CsbRequest $connection @{ request = 'getAdminRoles'; localStore = $LocalStore.IsPresent }
+        if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $null -Terminating }
+        $pattern = $Identity
+        if ($Filter) { $pattern = $Filter }
+        Assert-CsbPattern $PSCmdlet $pattern
+        $roles = @($reply.Value.roles | Where-Object { -not $pattern -or $_.identity -like $pattern })
+        if (-not $roles.Count -and $Identity -and -not [System.Management.Automation.WildcardPattern]::ContainsWildcardCharacters($Identity)) {
+            Write-CsbFailure $PSCmdlet (New-CsbFailure 'UnknownRole' (Get-CsbText 'UnknownRole' $Identity) (Get-CsbText 'UnknownRoleAdvice')) $Identity
+        }
+        foreach ($role in $roles) { ConvertTo-CsbObject $role 'CsBackup.AdminRole' }
     }
-    foreach ($role in $roles) { ConvertTo-CsbObject $role 'CsBackup.AdminRole' }
 }

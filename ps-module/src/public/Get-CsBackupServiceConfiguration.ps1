@@ -15,10 +15,13 @@ function Get-CsBackupServiceConfiguration {
 
         [switch] $LocalStore
     )
-    Import-CsbPreference $PSCmdlet
-    $connection = Resolve-CsbConnection $PSCmdlet
-    if ($Filter -and 'Global' -notlike $Filter) { return }
-    $reply = Invoke-CsbRequest $connection @{ request = 'getBackupServiceConfiguration'; localStore = $LocalStore.IsPresent }
-    if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $null -Terminating }
-    ConvertTo-CsbConfiguration $reply.Value
+    process {
+        Import-CsbPreference $PSCmdlet
+        $connection = Resolve-CsbConnection $PSCmdlet
+        Assert-CsbPattern $PSCmdlet $Filter
+        if ($Filter -and 'Global' -notlike $Filter) { return }
+        $reply = Invoke-CsbRequest $connection @{ request = 'getBackupServiceConfiguration'; localStore = $LocalStore.IsPresent }
+        if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $null -Terminating }
+        ConvertTo-CsbConfiguration $reply.Value
+    }
 }

@@ -9,17 +9,19 @@ function Get-CsTopology {
         [ValidateNotNullOrEmpty()]
         [string] $FileName
     )
-    Import-CsbPreference $PSCmdlet
-    $connection = Resolve-CsbConnection $PSCmdlet
-    $request = if ($FileName) { 'exportTopology' } else { 'getTopology' }
-    $reply = Invoke-CsbRequest $connection @{ request = $request; localStore = $LocalStore.IsPresent }
-    if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $null -Terminating }
-    if (-not $FileName) {
-        ConvertTo-CsbObject $reply.Value 'CsBackup.Topology'
-        return
+    process {
+        Import-CsbPreference $PSCmdlet
+        $connection = Resolve-CsbConnection $PSCmdlet
+        $request = if ($FileName) { 'exportTopology' } else { 'getTopology' }
+        $reply = Invoke-CsbRequest $connection @{ request = $request; localStore = $LocalStore.IsPresent }
+        if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $null -Terminating }
+        if (-not $FileName) {
+            ConvertTo-CsbObject $reply.Value 'CsBackup.Topology'
+            return
+        }
+        $file = Resolve-CsbReportPath $PSCmdlet $FileName
+        if ($file.Failure) { Write-CsbFailure $PSCmdlet $file.Failure $FileName -Terminating }
+        $failure = Write-CsbReportFile $file.Value $reply.Value.toml
+        if ($failure) { Write-CsbFailure $PSCmdlet $failure $file.Value -Terminating }
     }
-    $file = Resolve-CsbReportPath $PSCmdlet $FileName
-    if ($file.Failure) { Write-CsbFailure $PSCmdlet $file.Failure $FileName -Terminating }
-    $failure = Write-CsbReportFile $file.Value $reply.Value.toml
-    if ($failure) { Write-CsbFailure $PSCmdlet $failure $file.Value -Terminating }
 }

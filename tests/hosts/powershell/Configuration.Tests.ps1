@@ -83,6 +83,9 @@ Describe 'The configuration of the backup service' {
         $configuration.MaxConcurrentCalls = 0
         (Set-CsBackupServiceConfiguration -Instance $configuration 2>&1).FullyQualifiedErrorId | Should -Be 'InvalidArgument,Set-CsBackupServiceConfiguration'
         $configuration = Get-CsBackupServiceConfiguration
+        $configuration.MaxBatchesPerCmsSync = 'many'
+        (Set-CsBackupServiceConfiguration -Instance $configuration 2>&1).Exception.Message | Should -Be '"many" is not a value for MaxBatchesPerCmsSync.'
+        $configuration = Get-CsBackupServiceConfiguration
         $configuration.SyncInterval = 'often'
         (Set-CsBackupServiceConfiguration -Instance $configuration 2>&1).FullyQualifiedErrorId | Should -Be 'InvalidArgument,Set-CsBackupServiceConfiguration'
     }

@@ -137,6 +137,15 @@ Describe 'The topology' {
     }
 }
 
+Describe 'An error' {
+    It 'shows what caused it' {
+        $problem = Publish-CsTopology $Deployments 2>&1
+        $problem.ErrorDetails.Message | Should -Match "^Cannot read $([regex]::Escape($Deployments)): Is a directory"
+        $problem.Exception.Message | Should -Be "Cannot read $Deployments."
+        $problem.Exception.InnerException.Message | Should -Match '^Is a directory'
+    }
+}
+
 Describe 'Get-CsPool' {
     It 'returns all pools, with their types' {
         $pools = @(Get-CsPool)
@@ -160,6 +169,13 @@ Describe 'Get-CsPool' {
 
     It 'says that a pool is unknown' {
         (Get-CsPool nowhere 2>&1).FullyQualifiedErrorId | Should -Be 'UnknownPool,Get-CsPool'
+    }
+
+    It 'says so too of a pool that is at another site' {
+        $problem = Get-CsPool $Atl -Site site:Chicago 2>&1
+        $problem.FullyQualifiedErrorId | Should -Be 'UnknownPool,Get-CsPool'
+        $problem.Exception.Message | Should -Be "No pool at the site Chicago is named $Atl."
+        Get-CsPool -Site 'site:' | Should -BeNullOrEmpty
     }
 
     It 'completes pool names, and is silent where it cannot' {
@@ -218,6 +234,19 @@ Describe 'The relationship and the roles' {
         (Get-CsAdminRole CsAdministrator).Identity | Should -Be 'CsAdministrator'
         @(Get-CsAdminRole -Filter 'Cs*' -LocalStore).Count | Should -BeGreaterThan 0
         (Get-CsAdminRole Nobody 2>&1).FullyQualifiedErrorId | Should -Be 'UnknownRole,Get-CsAdminRole'
+    }
+}
+
+Describe 'A pattern of wildcards that is none' {
+    It 'is refused in words of its own: <Code>' -ForEach @(
+        @{ Code = 'Get-CsPool "[a"' }, @{ Code = 'Get-CsPool -Filter "[a"' }, @{ Code = 'Get-CsPool -Site "[a"' }, @{ Code = 'Get-CsAdminRole "[a"' }
+        @{ Code = 'Get-CsBackupServiceConfiguration -Filter "[a"' }
+    ) {
+        $global:Error.Clear()
+        $problem = Get-TestError ([scriptblock]::Create($Code))
+        $problem.FullyQualifiedErrorId | Should -Match '^InvalidArgument,Get-Cs'
+        $problem.Exception.Message | Should -Be '"[a" is not a pattern of wildcards.'
+        $global:Error.Count | Should -Be 1
     }
 }
 

@@ -89,6 +89,11 @@ Describe 'Backup jobs' {
         $large | Should -Not -BeNullOrEmpty
     }
 
+    It 'in the background show their errors as others do' {
+        $lines = Invoke-TestShell 'Backup-CsPool nowhere -AsJob | Receive-Job -Wait -AutoRemoveJob' $Sample.DeploymentFile
+        $lines[0] | Should -Be 'Backup-CsPool: The topology has no pool named nowhere.'
+    }
+
     It 'are stopped by Stop-Job, in a <_>' -ForEach 'thread', 'process' {
         if ($_ -eq 'process') { Mock -ModuleName CsBackup Get-Command { } -ParameterFilter { $Name -eq 'Start-ThreadJob' } }
         Connect-CsDeployment (Join-Path $Deployments 'large')

@@ -42,6 +42,14 @@ Describe 'A script' {
         $report.Request.WaitTime.TotalSeconds | Should -Be 30
     }
 
+    It 'that pipes something to <_>, which takes nothing, makes it do nothing' -ForEach @(
+        'Get-CsPool', 'Get-CsAdminRole', 'Get-CsTopology', 'Get-CsBackupServiceConfiguration', 'Backup-CsPool atl-cs-001.litwareinc.com -PassThru', 'New-CsSampleDeployment ./piped'
+    ) {
+        $all = & ([scriptblock]::Create("1, 2 | $_")) 2>&1
+        $all.FullyQualifiedErrorId | Should -BeLike 'InputObjectNotBound,*'
+        $all.Count | Should -Be 2
+    }
+
     It 'runs in runspaces of its own' {
         $pool = [runspacefactory]::CreateRunspacePool(1, 2)
         $pool.Open()
