@@ -47,7 +47,7 @@ impl Deployment {
         }
         let path = &self.config.central_management_store;
         if !path.exists() && !self.config.local_replica.exists() {
-            return Err(not_published());
+            return Err(nothing_there(path));
         }
         ManagementStore::open(path).map(Documents::Store)
     }
@@ -191,6 +191,17 @@ fn not_published() -> Error {
         "No topology has been published yet.",
         "Publish one with Publish-CsTopology -FileName topology.toml.",
     )
+}
+
+/// What a deployment looks like of which nothing was published, and one that was moved away while a service was connected.
+fn nothing_there(store: &Path) -> Error {
+    Error::new(
+        ErrorKind::NotPublished,
+        format!("There is no Central Management store at {}, and no local replica.", store.display()),
+        "Publish a topology with Publish-CsTopology -FileName topology.toml, if none was published yet; else connect to \
+         where the deployment is now, or mount its file system.",
+    )
+    .at("path", store.display())
 }
 
 fn to_json(document: &impl serde::Serialize) -> Result<String> {

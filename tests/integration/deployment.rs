@@ -270,6 +270,9 @@ fn nothing_is_published_to_a_new_store_while_the_replica_remembers_one() {
     std::fs::remove_file(deployment.path("cms/replica.json")).unwrap();
     let unpublished = deployment.ask(json!({ "request": "getTopology" })).unwrap_err();
     assert_eq!(unpublished.kind, ErrorKind::NotPublished);
+    // That may as well be a deployment that was moved away.
+    assert_eq!(unpublished.context["path"], cms.to_str().unwrap());
+    assert!(unpublished.advice.contains("where the deployment is now"), "{unpublished:#?}");
     publish(&deployment, &topology(&deployment), false).unwrap();
     assert_eq!(version(&deployment), 1);
 }
