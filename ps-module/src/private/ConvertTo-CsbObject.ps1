@@ -64,12 +64,17 @@ $script:NestedTypes = @{
     ContentStore  = 'CsBackup.Store'
     Direction     = 'CsBackup.Direction'
     Errors        = 'CsBackup.Failure'
+    Host          = 'CsBackup.JobHost'
     Modules       = 'CsBackup.ReportModule'
+    Moved         = 'CsBackup.Moved'
+    Plan          = 'CsBackup.Plan'
     Pools         = 'CsBackup.TopologyPool'
     Quarantined   = 'CsBackup.QuarantinedItem'
+    Request       = 'CsBackup.Request'
     Standby       = 'CsBackup.StandbyPlaces'
     Steps         = 'CsBackup.Step'
     UserStore     = 'CsBackup.Store'
+    Verification  = 'CsBackup.Verification'
 }
 
 # JSON objects have no order; people read the name first.

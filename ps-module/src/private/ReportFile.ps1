@@ -24,9 +24,11 @@ function Write-CsbReportFile {
     }
 }
 
-# The job's id keeps the name from being guessed in a temporary folder that others can write to.
+# The job's id keeps the name from being guessed in a temporary folder that others can write to. Whole names of commands and pools
+# would be broken in a terminal of 80 columns, and could not be copied from there.
 function Get-CsbReportPath {
     param([string] $Command, [string] $PoolFqdn, [string] $JobId)
-    $pool = [string]::Join('_', $PoolFqdn.Split([System.IO.Path]::GetInvalidFileNameChars()))
-    [System.IO.Path]::Combine([System.IO.Path]::GetTempPath(), "$Command-$pool-$JobId.html")
+    $what = $Command -replace '^Invoke-CsBackupService|-CsPool$'
+    $pool = [string]::Join('_', $PoolFqdn.Split('.')[0].Split([System.IO.Path]::GetInvalidFileNameChars()))
+    [System.IO.Path]::Combine([System.IO.Path]::GetTempPath(), "$what-$pool-$JobId.html")
 }

@@ -31,6 +31,7 @@ Describe 'Backup-CsPool' {
         $said.Count | Should -Be 1
         $path = $said[0] -replace '^.* (\S+\.html)\.$', '$1'
         [System.IO.Path]::GetDirectoryName($path) | Should -Be ([System.IO.Path]::GetTempPath().TrimEnd('/', '\'))
+        [System.IO.Path]::GetFileName($path) | Should -Match '^Backup-atl-cs-001-[0-9a-f-]{36}\.html$'
         $path | Should -Exist
         Remove-Item $path
     }
