@@ -71,14 +71,16 @@ function Get-CsbInterruption {
 }
 
 # Goes once, while the session's first job runs anyway, through what Ctrl+C ends with. What a session does for the first time PowerShell
-# compiles, and whoever has pressed Ctrl+C would wait for that. Nothing comes of it: no job has the number 0, and no file the name ''.
+# compiles, and whoever has pressed Ctrl+C would wait for that. Nothing comes of it: no job has the number 0, and /dev/null keeps
+# nothing. What throws has no place here: -ErrorVariable gets also what is caught.
 function Initialize-CsbInterruption {
     param($Connection)
     if ($script:InterruptionIsReady) { return }
     $script:InterruptionIsReady = $true
     Stop-CsbNativeJob $Connection 0
     [void] (Get-CsbNativeReport $Connection 0 -Html)
-    [void] (Write-CsbReportFile '' (Get-CsbReportPath '' '' ''))
+    $text = Get-CsbReportPath '' '' ''
+    if ([System.IO.File]::Exists('/dev/null')) { [void] (Write-CsbReportFile '/dev/null' $text) }
     Complete-CsbProgress (New-CsbProgress '')
     Clear-CsbNativeJob $Connection 0
     [void] (Get-CsbInterruption '' '' $false '')

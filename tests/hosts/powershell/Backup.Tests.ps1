@@ -36,6 +36,16 @@ Describe 'Backup-CsPool' {
         Remove-Item $path
     }
 
+    It 'leaves no error anywhere, the first time in a session too' {
+        $lines = Invoke-TestShell @"
+`$null = New-CsSampleDeployment '$TestDrive/first' -Users 3000 -Files 500
+Backup-CsPool $Atl -ErrorVariable problems
+(Get-CsBackupJob)[0].Duration.TotalMilliseconds -gt 150
+`$problems.Count + `$Error.Count
+"@
+        $lines | Should -Be 'True', '0'
+    }
+
     It 'overwrites the log' {
         $file = Join-Path $TestDrive 'again.html'
         Set-Content $file 'something else'
