@@ -184,6 +184,9 @@ impl Error {
         let mut next = Some(cause);
         while let Some(cause) = next {
             self.causes.push(cause.to_string());
+            if let Some(ours) = cause.downcast_ref::<Error>() {
+                self.causes.extend_from_slice(&ours.causes);
+            }
             next = cause.source();
         }
         self
@@ -250,5 +253,13 @@ mod tests {
         assert_eq!(of(30), ErrorKind::AccessDenied);
         assert_eq!(of(2), ErrorKind::StoreUnavailable);
         assert_eq!(of(5), ErrorKind::Io);
+    }
+
+    #[test]
+    fn an_error_below_another_brings_its_causes() {
+        let disk = std::io::Error::from_raw_os_error(28);
+        let inner = Error::io("write", std::path::Path::new("/x"), &disk);
+        let outer = Error::new(ErrorKind::StoreUnavailable, "No.", "See the cause.").caused_by(&inner);
+        assert_eq!(outer.causes, [inner.message, disk.to_string()]);
     }
 }

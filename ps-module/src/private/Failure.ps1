@@ -24,8 +24,12 @@ function New-CsbErrorRecord {
     $record = [System.Management.Automation.ErrorRecord]::new($exception, $kind, $category, $Target)
     # Neither edition shows what caused an exception, and Windows PowerShell not the recommended action.
     $text = $message
+    $shown = $message
     foreach ($cause in $causes) {
-        if (-not $text.Contains($cause.TrimEnd('.'))) { $text = '{0}: {1}' -f $text.TrimEnd('.'), $cause }
+        # SQLite says the same twice, the second time with a number.
+        if ($text.Contains($cause.TrimEnd('.')) -or $cause.Contains($shown)) { continue }
+        $text = '{0}: {1}' -f $text.TrimEnd('.'), $cause
+        $shown = $cause
     }
     if ($advice -and $script:IsDesktop) { $text = "$text $advice" }
     $record.ErrorDetails = [System.Management.Automation.ErrorDetails]::new($text)

@@ -144,6 +144,13 @@ Describe 'An error' {
         $problem.Exception.Message | Should -Be "Cannot read $Deployments."
         $problem.Exception.InnerException.Message | Should -Match '^Is a directory'
     }
+
+    It 'shows no cause twice' {
+        InModuleScope CsBackup {
+            $failure = New-CsbFailure DiskFull 'Cannot fill x.' 'Free space.' 'disk is full', 'Error code 13: disk is full', 'it is small', 'Cannot fill x.'
+            (New-CsbErrorRecord $failure x).ErrorDetails.Message
+        } | Should -Be 'Cannot fill x: disk is full: it is small'
+    }
 }
 
 Describe 'Get-CsPool' {
