@@ -203,6 +203,8 @@ Describe '-WhatIf' {
         @($quick.Modules | Where-Object Verification).Count | Should -Be 0
         $compared = Invoke-CsBackupServiceSync -PoolFqdn $Atl -BackupModule CMSMaster -Verify -PassThru
         $compared.Modules[0].Verification.ComparedItems | Should -BeGreaterThan 0
+        $compared | Out-String | Should -Match '(?m)^    \d+ compared, 0 differed, 0 repaired\r?$'
+        $quick | Out-String | Should -Not -Match 'compared'
     }
 
     It 'prints the plan and changes nothing, also with -Force' {
