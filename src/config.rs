@@ -40,12 +40,15 @@ fn default_jobs() -> PathBuf {
 }
 
 impl DeploymentConfig {
-    /// Reads `deployment.toml`. Paths in it are relative to the folder it lies in.
+    /// Reads `deployment.toml`, also where only its folder is named. Paths in it are relative to the folder it lies in.
     ///
     /// # Errors
     /// `FileMissing`, `SyntaxError`, `UnknownField`, `InvalidValue`, `UnsupportedStore`, naming file and line.
     pub fn read(file: &Path) -> Result<Self> {
-        let file = std::path::absolute(file).map_err(|cause| Error::io("find", file, &cause))?;
+        let mut file = std::path::absolute(file).map_err(|cause| Error::io("find", file, &cause))?;
+        if file.is_dir() {
+            file.push("deployment.toml");
+        }
         let text = read_text(&file, "deployment file")?;
         let toml: DeploymentToml = toml::from_str(&text).map_err(|cause| toml_error(&cause, &text, &file))?;
         let base = file.parent().unwrap_or(Path::new("/"));

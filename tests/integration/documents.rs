@@ -143,8 +143,10 @@ fn the_toml_examples_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("deployment.toml");
     std::fs::write(&file, fence(&page, "toml", "## deployment.toml")).unwrap();
-    let config = DeploymentConfig::read(&file).unwrap();
-    assert_eq!(config.local_replica, folder.path().join("cms/replica.json"));
+    for named in [file.as_path(), folder.path()] {
+        let config = DeploymentConfig::read(named).unwrap();
+        assert_eq!(config.local_replica, folder.path().join("cms/replica.json"));
+    }
 
     // The page shows one pool of the pair; the other one looks the same.
     let one = fence(&page, "toml", "## The topology document");

@@ -69,7 +69,9 @@ Describe 'The deployment' {
     }
 
     It 'is named by CSBACKUP_DEPLOYMENT where none is connected' {
-        Invoke-TestShell '@(Get-CsPool).Count' -Environment @{ CSBACKUP_DEPLOYMENT = $Sample.DeploymentFile } | Should -Be '2'
+        foreach ($named in $Sample.DeploymentFile, (Split-Path $Sample.DeploymentFile)) {
+            Invoke-TestShell '@(Get-CsPool).Count' -Environment @{ CSBACKUP_DEPLOYMENT = $named } | Should -Be '2'
+        }
     }
 
     It 'is asked for where none is connected' {
