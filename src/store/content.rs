@@ -13,13 +13,16 @@ use crate::error::Result;
 use crate::topology::PoolFqdn;
 
 pub mod folder;
+pub mod groups;
 pub mod index;
 mod listing;
 mod object;
 mod path;
 
 pub use listing::{Entry, Listing, Names};
-pub use object::{Attributes, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Owner, Refusal};
+pub use object::{
+    Attributes, Extended, Instance, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Owner, Refusal,
+};
 pub use path::ContentPath;
 
 /// Which half of a pair a store is.
@@ -82,7 +85,7 @@ pub struct Version {
 pub const COARSEST_TICK_NS: i64 = 2_000_000_000;
 
 /// An open file of a store.
-pub trait ContentReader {
+pub trait ContentReader: Sync {
     /// What the store said when the file was opened.
     fn meta(&self) -> ObjectMeta;
 
@@ -98,6 +101,15 @@ pub trait ContentReader {
     /// # Errors
     /// As for reading.
     fn skip_hole(&mut self) -> ObjectResult<u64>;
+
+    /// Whether the store holds all of it, without holes.
+    fn is_solid(&self) -> bool;
+
+    /// Reads what is at this place, whoever reads on meanwhile; less than the buffer holds at the end only.
+    ///
+    /// # Errors
+    /// As for reading.
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> ObjectResult<usize>;
 
     /// The file's extended attributes; none from stores that have no such thing.
     ///
@@ -132,6 +144,17 @@ pub trait StagedObject: Send {
     /// # Errors
     /// As for writing.
     fn skip(&mut self, count: u64) -> ObjectResult<()>;
+
+    /// Takes over all that the version that is being replaced has, cut or extended to this size, before anything is
+    /// appended; it can only be patched then. False, and nothing is taken over, where that is not this instance, or the
+    /// store would have to copy it.
+    fn take_over(&mut self, instance: &Instance, size: u64) -> bool;
+
+    /// Gives what was taken over these bytes at this place. False where it has them there already.
+    ///
+    /// # Errors
+    /// As for writing.
+    fn patch(&mut self, bytes: &[u8], at: u64) -> ObjectResult<bool>;
 
     /// Sets extended attributes, and says whether the store can hold them.
     ///

@@ -193,11 +193,11 @@ impl<'a> Restore<'a> {
         }
         let attributes = known.settled.then(|| known.meta.attributes());
         let copied = self.copier.copy(path, known.meta.kind, attributes, &self.meter)?;
-        if known.settled && known.hash.is_some_and(|hash| hash != copied.hash) {
+        if known.settled && known.hash.is_some_and(|hash| hash != copied.seen.hash) {
             return Err(ObjectError::Refused(damaged_copy()));
         }
-        object.hash = Some(copied.hash);
-        object.meta.size = copied.meta.size;
+        object.hash = Some(copied.seen.hash);
+        object.meta.size = copied.seen.meta.size;
         Ok(Ready { path: path.clone(), object, staged: Some(copied.staged) })
     }
 

@@ -3,12 +3,15 @@
 use super::meter::Meter;
 use crate::error::ErrorKind;
 use crate::module::Context;
+use crate::store::content::groups::{GROUPED_BYTES, Groups, groups_of};
+use crate::store::content::index::HeldGroups;
 use crate::store::content::{
     Attributes, ContentPath, ContentStore, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
     Refusal, StagedObject,
 };
 
 mod pass;
+mod patch;
 use pass::{Pass, Target, unchanged};
 
 /// Large enough that system calls cost nothing, small enough to stay in the processor's cache.
@@ -20,16 +23,11 @@ const READ_AGAIN: u32 = 3;
 /// How often a file is written again because the device failed to make it durable.
 const WRITE_AGAIN: u32 = 1;
 
-/// Of files of this size or more only the blocks are sent that differ from the version that is replaced.
-const PATCHED_BYTES: u64 = 8 << 20;
-
 /// An object that is ready to be published.
 pub(super) struct Copied<'s> {
     pub(super) staged: Box<dyn StagedObject + 's>,
     /// The version that was copied.
-    pub(super) meta: ObjectMeta,
-    pub(super) hash: [u8; 32],
-    pub(super) extended: Extended,
+    pub(super) seen: Seen,
     /// How many bytes had to be sent: the rest is as in the version that is replaced.
     pub(super) sent: u64,
     /// Whether the destination can hold its extended attributes.
@@ -49,7 +47,16 @@ pub(super) struct Seen {
     pub(super) meta: ObjectMeta,
     /// The content's BLAKE3, of a link that of its target.
     pub(super) hash: [u8; 32],
+    /// The content's groups, if it is big.
+    pub(super) groups: Option<Groups>,
     pub(super) extended: Extended,
+}
+
+/// What the destination is known to hold of a file.
+pub(super) struct HeldContent {
+    pub(super) hash: [u8; 32],
+    /// Where they are known: the content's groups, and which of the destination's files has them.
+    pub(super) groups: Option<HeldGroups>,
 }
 
 /// Copies files and links from one store to another.
@@ -86,7 +93,7 @@ impl<'s, 'c> Copier<'s, 'c> {
     pub(super) fn copy_changed(
         &mut self,
         path: &ContentPath,
-        held: [u8; 32],
+        held: &HeldContent,
         meter: &Meter<'_>,
     ) -> ObjectResult<Changed<'s>> {
         self.copy_unless(path, Some(held), None, meter)
@@ -95,28 +102,26 @@ impl<'s, 'c> Copier<'s, 'c> {
     fn copy_unless(
         &mut self,
         path: &ContentPath,
-        held: Option<[u8; 32]>,
+        held: Option<&HeldContent>,
         attributes: Option<Attributes>,
         meter: &Meter<'_>,
     ) -> ObjectResult<Changed<'s>> {
         let mut written_again = 0;
         loop {
-            let (Target { mut staged, sent }, seen) = self.stage(path, meter)?;
-            if held == Some(seen.hash) {
+            let (Target { mut staged, sent }, seen) =
+                self.stage(path, held.and_then(|held| held.groups.as_ref()), meter)?;
+            if held.is_some_and(|held| held.hash == seen.hash) {
                 return Ok(Changed::No(seen));
             }
-            let Seen { meta, hash, extended } = seen;
-            let is_whole = extended.0.is_empty() || staged.set_extended(&extended)?;
-            match staged.seal(attributes.unwrap_or(meta.attributes())) {
-                Ok(()) => {
-                    return Ok(Changed::Yes(Copied { staged, meta, hash, extended, sent, is_whole }));
-                }
+            let is_whole = seen.extended.0.is_empty() || staged.set_extended(&seen.extended)?;
+            match staged.seal(attributes.unwrap_or(seen.meta.attributes())) {
+                Ok(()) => return Ok(Changed::Yes(Copied { staged, seen, sent, is_whole })),
                 // The pages that could not be written are gone; making them durable again would only seem to work.
                 Err(ObjectError::Store(error))
                     if error.kind == ErrorKind::Io && written_again < WRITE_AGAIN =>
                 {
                     written_again += 1;
-                    meter.take_back(meta.size);
+                    meter.take_back(seen.meta.size);
                 }
                 Err(failure) => return Err(failure),
             }
@@ -136,26 +141,34 @@ impl<'s, 'c> Copier<'s, 'c> {
         let (from, buffer) = (self.from, &mut self.buffer);
         unchanged(meter, || {
             let mut pass = Pass::begin(from, path, self.context, meter)?;
-            pass.read_all(buffer, |_| Ok(()))?;
-            pass.end(())
+            let hashed = pass.read_all(buffer, |_| Ok(()))?;
+            pass.end((), hashed)
         })
         .map(|((), seen)| seen)
     }
 
     /// Reads one version of a file and writes it to where it can be sealed.
-    fn stage(&mut self, path: &ContentPath, meter: &Meter<'_>) -> ObjectResult<(Target<'s>, Seen)> {
+    fn stage(
+        &mut self,
+        path: &ContentPath,
+        held: Option<&HeldGroups>,
+        meter: &Meter<'_>,
+    ) -> ObjectResult<(Target<'s>, Seen)> {
         let (from, to, buffer) = (self.from, self.to, &mut self.buffer);
         unchanged(meter, || {
             let mut pass = Pass::begin(from, path, self.context, meter)?;
-            if pass.reader.meta().size >= PATCHED_BYTES {
-                let mut target = Target { staged: to.stage_over(path)?, sent: 0 };
-                pass.read_ahead_of(&mut target)?;
-                pass.end(target)
-            } else {
-                let mut target = Target { staged: to.stage()?, sent: 0 };
-                pass.read_all(buffer, |piece| target.take(piece))?;
-                pass.end(target)
-            }
+            let size = pass.reader.meta().size;
+            let is_big = size >= GROUPED_BYTES;
+            let staged = if is_big { to.stage_over(path)? } else { to.stage()? };
+            let mut target = Target { staged, sent: 0 };
+            let hashed = match held.filter(|_| pass.reader.is_solid() && groups_of(size).is_some()) {
+                Some(held) if target.staged.take_over(&held.instance, size) => {
+                    pass.patch(&mut target, &held.groups)?
+                }
+                _ if is_big => pass.read_ahead_of(&mut target)?,
+                _ => pass.read_all(buffer, |piece| target.take(piece))?,
+            };
+            pass.end(target, hashed)
         })
     }
 
@@ -167,9 +180,9 @@ impl<'s, 'c> Copier<'s, 'c> {
     }
 
     fn copy_link(&self, path: &ContentPath, attributes: Option<Attributes>) -> ObjectResult<Copied<'s>> {
-        let (target, Seen { meta, hash, extended }) = self.read_link(path)?;
-        let staged = self.to.stage_link(&target, attributes.unwrap_or(meta.attributes()))?;
-        Ok(Copied { staged, meta, hash, extended, sent: 0, is_whole: true })
+        let (target, seen) = self.read_link(path)?;
+        let staged = self.to.stage_link(&target, attributes.unwrap_or(seen.meta.attributes()))?;
+        Ok(Copied { staged, seen, sent: 0, is_whole: true })
     }
 
     fn read_link(&self, path: &ContentPath) -> ObjectResult<(Box<[u8]>, Seen)> {
@@ -178,7 +191,7 @@ impl<'s, 'c> Copier<'s, 'c> {
             let target = self.from.read_link(path)?;
             if meta.kind == ObjectKind::Link && self.from.stat(path)?.is_same_version(&meta) {
                 let hash = *blake3::hash(&target).as_bytes();
-                return Ok((target, Seen { meta, hash, extended: Extended::default() }));
+                return Ok((target, Seen { meta, hash, groups: None, extended: Extended::default() }));
             }
         }
         Err(changing())

@@ -32,6 +32,7 @@ mod copying;
 mod crash;
 mod faults;
 mod faulty;
+mod groups;
 mod hostile;
 mod model;
 mod mounts;

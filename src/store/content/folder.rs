@@ -16,8 +16,8 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, Extended, Listing, Marker,
-    ObjectError, ObjectKind, ObjectMeta, ObjectResult, Owner, Presence, Refusal, StagedObject, Trace,
+    Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, Extended, Instance, Listing,
+    Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Owner, Presence, Refusal, StagedObject, Trace,
     Version,
 };
 use crate::error::{Error, Result};

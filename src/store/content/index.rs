@@ -23,8 +23,10 @@ use crate::store::service::{check_generation, schema};
 use crate::store::sqlite::{Access, open, open_own, sqlite_error};
 use crate::topology::PoolFqdn;
 
+mod groups;
 mod parts;
 mod rows;
+pub use groups::HeldGroups;
 pub use parts::FolderParts;
 use rows::Rows;
 

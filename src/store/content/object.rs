@@ -45,10 +45,29 @@ impl ObjectMeta {
             == (other.kind, other.size, other.mtime_ns, other.ctime_ns, other.inode, other.device)
     }
 
+    /// Which file it is, and in which state.
+    pub fn instance(&self) -> Instance {
+        let ObjectMeta { mtime_ns, ctime_ns, inode, device, .. } = *self;
+        Instance { mtime_ns, ctime_ns, inode, device }
+    }
+
     /// What a copy of the object keeps.
     pub fn attributes(&self) -> Attributes {
         Attributes { mtime_ns: self.mtime_ns, mode: self.mode, owner: Some(self.owner) }
     }
+}
+
+/// One file in one state, as its store names them: whatever is written to it, or set, makes it another instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// When its content changed last, as far as nobody says otherwise, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// When anything about it changed last, in nanoseconds since 1970.
+    pub ctime_ns: i64,
+    /// The file's number.
+    pub inode: u64,
+    /// The file system's number.
+    pub device: u64,
 }
 
 /// Whose an object is, by the numbers that the store's host knows users and groups by.

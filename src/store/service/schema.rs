@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::sqlite::sqlite_error;
 
 /// Grows with every change to the tables. Kept as the database's `user_version`; 0 in those of builds that kept none.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const LEASES: &str = "
 CREATE TABLE IF NOT EXISTS csb_lease (
@@ -63,6 +63,11 @@ CREATE TABLE csb_content_object (
     settled INTEGER NOT NULL CHECK (settled IN (0, 1)),
     published BLOB CHECK (length(published) % 32 = 0),
     made_folder INTEGER NOT NULL DEFAULT 0 CHECK (made_folder IN (0, 1)),
+    copy_mtime_ns INTEGER,
+    copy_ctime_ns INTEGER,
+    copy_inode INTEGER,
+    copy_device INTEGER,
+    groups BLOB CHECK (length(groups) % 32 = 0),
     PRIMARY KEY (pool, folder, name)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX csb_content_inode ON csb_content_object (pool, inode) WHERE kind = 'file';

@@ -8,6 +8,7 @@ use super::super::threads::join;
 use super::{READ_AGAIN, Seen, changing};
 use crate::error::Error;
 use crate::module::Context;
+use crate::store::content::groups::{GroupHasher, Hashed};
 use crate::store::content::{ContentPath, ContentReader, ContentStore, ObjectResult, StagedObject};
 
 /// How many pieces of a large file may be read ahead of their being written, or hashed.
@@ -17,7 +18,7 @@ const READ_AHEAD: usize = 4;
 const LARGE_PIECE_BYTES: usize = 256 << 10;
 
 /// Of a large file so much is sent where a byte differs.
-const BLOCK_BYTES: usize = 128 << 10;
+pub(super) const BLOCK_BYTES: usize = 128 << 10;
 
 /// A piece that is hashed and written at the same time: there are no more of them than both may have ahead of them.
 type Shared = Arc<Vec<u8>>;
@@ -69,10 +70,9 @@ impl Target<'_> {
 /// One attempt to read a file.
 pub(super) struct Pass<'r, 'c> {
     pub(super) reader: Box<dyn ContentReader + 'r>,
-    context: &'c Context,
-    meter: &'c Meter<'c>,
-    hasher: blake3::Hasher,
-    count: u64,
+    pub(super) context: &'c Context,
+    pub(super) meter: &'c Meter<'c>,
+    pub(super) count: u64,
 }
 
 impl<'r, 'c> Pass<'r, 'c> {
@@ -82,14 +82,15 @@ impl<'r, 'c> Pass<'r, 'c> {
         context: &'c Context,
         meter: &'c Meter<'_>,
     ) -> ObjectResult<Self> {
-        Ok(Pass { reader: from.read(path)?, context, meter, hasher: blake3::Hasher::new(), count: 0 })
+        Ok(Pass { reader: from.read(path)?, context, meter, count: 0 })
     }
 
     /// What was read, if it is one version; else how many bytes were read for nothing.
-    pub(super) fn end<T>(self, target: T) -> ObjectResult<Result<(T, Seen), u64>> {
+    pub(super) fn end<T>(self, target: T, hashed: Hashed) -> ObjectResult<Result<(T, Seen), u64>> {
         let (meta, extended) = (self.reader.meta(), self.reader.extended()?);
         if self.reader.is_unchanged()? && self.count == meta.size {
-            return Ok(Ok((target, Seen { meta, hash: *self.hasher.finalize().as_bytes(), extended })));
+            let Hashed { digest, groups } = hashed;
+            return Ok(Ok((target, Seen { meta, hash: digest, groups, extended })));
         }
         Ok(Err(self.count))
     }
@@ -98,30 +99,32 @@ impl<'r, 'c> Pass<'r, 'c> {
         &mut self,
         buffer: &mut [u8],
         mut take: impl FnMut(Piece<'_>) -> ObjectResult<()>,
-    ) -> ObjectResult<()> {
+    ) -> ObjectResult<Hashed> {
+        let mut hasher = GroupHasher::new(self.reader.meta().size);
         while let Some(length) = self.read(buffer)? {
-            hash(&mut self.hasher, length.piece(buffer), self.context)?;
+            hash(&mut hasher, length.piece(buffer), self.context)?;
             take(length.piece(buffer))?;
         }
-        Ok(())
+        Ok(hasher.finish())
     }
 
     /// Reads on this thread, hashes on another one, and compares with the earlier version and writes on a third: none of
     /// them takes much longer than the others.
-    pub(super) fn read_ahead_of(&mut self, target: &mut Target<'_>) -> ObjectResult<()> {
+    pub(super) fn read_ahead_of(&mut self, target: &mut Target<'_>) -> ObjectResult<Hashed> {
+        let hasher = GroupHasher::new(self.reader.meta().size);
         let (to_write, written) = sync_channel(READ_AHEAD);
         let (to_hash, hashed) = sync_channel(READ_AHEAD);
         let (back, buffers) = channel();
         let (back_too, context) = (back.clone(), self.context);
         std::thread::scope(|scope| {
             let writing = scope.spawn(move || write_all(target, written, &back));
-            let hashing = scope.spawn(move || hash_all(hashed, &back_too, context));
+            let hashing = scope.spawn(move || hash_all(hasher, hashed, &back_too, context));
             let read = self.read_into(&[to_write, to_hash], &buffers);
             // Where nobody takes any more there is a reason.
             let (written, hashed) = (join(writing), join(hashing));
             written?;
-            self.hasher = hashed?;
-            read
+            read?;
+            hashed
         })
     }
 
@@ -183,9 +186,9 @@ impl Length {
 }
 
 /// Hashes a piece.
-fn hash(hasher: &mut blake3::Hasher, piece: Piece<'_>, context: &Context) -> ObjectResult<()> {
+fn hash(hasher: &mut GroupHasher, piece: Piece<'_>, context: &Context) -> ObjectResult<()> {
     match piece {
-        Piece::Bytes(bytes) => drop(hasher.update(bytes)),
+        Piece::Bytes(bytes) => hasher.update(bytes),
         Piece::Hole(count) => {
             let mut left = count;
             while left > 0 {
@@ -201,16 +204,16 @@ fn hash(hasher: &mut blake3::Hasher, piece: Piece<'_>, context: &Context) -> Obj
 
 /// Hashes what comes, and gives the buffers back.
 fn hash_all(
+    mut hasher: GroupHasher,
     pieces: Receiver<(Shared, Length)>,
     back: &Sender<Vec<u8>>,
     context: &Context,
-) -> ObjectResult<blake3::Hasher> {
-    let mut hasher = blake3::Hasher::new();
+) -> ObjectResult<Hashed> {
     for (buffer, length) in pieces {
         hash(&mut hasher, length.piece(&buffer), context)?;
         give_back(buffer, back);
     }
-    Ok(hasher)
+    Ok(hasher.finish())
 }
 
 /// Gives a buffer back that nobody else needs any more; whoever reads may have ended.

@@ -7,10 +7,12 @@ use super::super::batch::BATCH_ITEMS;
 use super::super::copier::Copier;
 use super::super::threads::join;
 use super::super::walk::{Difference, quarantined};
+use super::conflict::looks_copied;
 use super::{Action, Cycle, Ready};
 use crate::error::Result;
 use crate::report::Moved;
-use crate::store::content::index::{ContentIndex, IndexedObject};
+use crate::store::content::groups::Groups;
+use crate::store::content::index::{ContentIndex, HeldGroups, IndexedObject};
 use crate::store::content::{ContentPath, ContentStore, ObjectError, ObjectKind, ObjectResult, Version};
 
 impl DataConf {
@@ -45,12 +47,14 @@ impl<'a> Cycle<'a, '_> {
     /// Publishes a batch. What the index says beforehand lets the next cycle find every name that this one leaves
     /// behind if the process dies, and refuses an older generation before anything is changed.
     pub(super) fn commit(&mut self) -> Result<()> {
-        let batch = self.batch.take();
+        let mut batch = self.batch.take();
         if batch.is_empty() {
             return Ok(());
         }
         self.context.check()?;
         let standby = self.module.standby.as_ref();
+        let grouped: Vec<_> =
+            batch.iter_mut().filter_map(|ready| Some((ready.path.clone(), ready.groups.take()?))).collect();
         let is_published = batch.iter().any(|ready| matches!(ready.action, Action::Publish(..)));
         let (hardened, begun) = std::thread::scope(|scope| {
             // Which waits for the disk, and the batch is begun meanwhile.
@@ -72,9 +76,26 @@ impl<'a> Cycle<'a, '_> {
         });
         self.module.standby.flush()?;
         self.index.settle(generation, &held, &[])?;
+        self.remember_groups(grouped)?;
         moved.batches = u64::from(!moved.is_nothing());
         self.outcome.moved.add(&moved);
         done
+    }
+
+    /// Remembers the groups of big files that were published, and which files of the standby have them now.
+    fn remember_groups(&mut self, grouped: Vec<(ContentPath, Groups)>) -> Result<()> {
+        let mut found = Vec::with_capacity(grouped.len());
+        for (path, groups) in grouped {
+            let held = self.index.held(&path)?;
+            match self.module.standby.stat(&path) {
+                Ok(copy) if held.is_some_and(|held| looks_copied(&copy, &held.object)) => {
+                    found.push((path, HeldGroups { groups, instance: copy.instance() }));
+                }
+                Ok(_) | Err(ObjectError::Gone | ObjectError::Refused(_)) => {}
+                Err(ObjectError::Store(error)) => return Err(error),
+            }
+        }
+        self.index.remember_groups(self.context.generation, &found)
     }
 
     /// Says in the index what is about to change, and finds what others have changed there.
@@ -97,7 +118,7 @@ impl<'a> Cycle<'a, '_> {
         is_foreign: bool,
         moved: &mut Moved,
     ) -> Result<Option<(ContentPath, IndexedObject)>> {
-        let Ready { path, object, action, is_whole } = ready;
+        let Ready { path, object, action, is_whole, .. } = ready;
         let (bytes, is_real) = match &action {
             Action::Publish(_, bytes) => (*bytes, true),
             Action::Folder { is_real, .. } | Action::Attributes { is_real, .. } => (0, *is_real),
@@ -159,7 +180,7 @@ impl<'a> Cycle<'a, '_> {
         let mut copier = Copier::new(self.module.source.as_ref(), standby, self.context);
         let copied = copier.copy(&ready.path, ObjectKind::File, None, self.meter)?;
         // It was compared a moment ago; if it changed since, the next cycle copies it.
-        if Some(copied.hash) == hash {
+        if Some(copied.seen.hash) == hash {
             Ok(Action::Publish(copied.staged, copied.sent))
         } else {
             Err(ObjectError::Gone)

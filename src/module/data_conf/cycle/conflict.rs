@@ -83,6 +83,6 @@ impl Cycle<'_, '_> {
 }
 
 /// Whether a file or link of the standby has the size and time that the copy had.
-fn looks_copied(found: &ObjectMeta, known: &IndexedObject) -> bool {
+pub(super) fn looks_copied(found: &ObjectMeta, known: &IndexedObject) -> bool {
     (found.kind, found.size, found.mtime_ns) == (known.meta.kind, known.meta.size, known.meta.mtime_ns)
 }

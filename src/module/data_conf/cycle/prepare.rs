@@ -4,14 +4,15 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::super::DataConf;
-use super::super::copier::{Changed, Copied, Copier, Seen};
+use super::super::copier::{Changed, Copied, Copier, HeldContent, Seen};
 use super::super::meter::Meter;
 use super::super::plan::{Step, Work};
 use super::super::threads::join_all;
 use super::super::walk::is_young;
 use crate::error::Result;
 use crate::module::Context;
-use crate::store::content::index::{IndexedObject, TIMES_UNKNOWN};
+use crate::store::content::groups::{Groups, groups_of};
+use crate::store::content::index::{ContentIndex, HeldGroups, IndexedObject, TIMES_UNKNOWN};
 use crate::store::content::{
     Attributes, ContentPath, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult, StagedObject,
 };
@@ -24,6 +25,8 @@ pub(super) struct Ready<'a> {
     pub(super) path: ContentPath,
     pub(super) object: IndexedObject,
     pub(super) action: Action<'a>,
+    /// The groups of a big file that is to be published.
+    pub(super) groups: Option<Groups>,
     /// Whether the standby can hold its extended attributes.
     pub(super) is_whole: bool,
 }
@@ -129,7 +132,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
         let (hash, extended) = (Some(seen.hash), seen.extended.digest());
         let object =
             IndexedObject { meta: seen.meta, hash, extended, indexed_ns: self.scan_ns, settled: true };
-        Ready { path, object, action, is_whole: true }
+        Ready { path, object, action, groups: None, is_whole: true }
     }
 
     fn stage(&mut self, path: ContentPath, kind: ObjectKind) -> ObjectResult<Ready<'a>> {
@@ -138,9 +141,9 @@ impl<'a, 'c> Preparer<'a, 'c> {
     }
 
     fn staged(&self, path: ContentPath, copied: Copied<'a>) -> Ready<'a> {
-        let Copied { staged, meta, hash, extended, sent, is_whole } = copied;
-        let action = Action::Publish(staged, sent);
-        Ready { is_whole, ..self.ready(path, &Seen { meta, hash, extended }, action) }
+        let Copied { staged, seen, sent, is_whole } = copied;
+        let ready = self.ready(path, &seen, Action::Publish(staged, sent));
+        Ready { groups: seen.groups, is_whole, ..ready }
     }
 
     fn rename(
@@ -191,13 +194,13 @@ impl<'a, 'c> Preparer<'a, 'c> {
         let meta = ObjectMeta { mtime_ns: TIMES_UNKNOWN, ..meta };
         let object =
             IndexedObject { meta, hash: None, extended: digest, indexed_ns: self.scan_ns, settled: true };
-        Ok(Ready { path, object, action, is_whole: true })
+        Ok(Ready { path, object, action, groups: None, is_whole: true })
     }
 
     fn compare(&mut self, path: ContentPath, known: &IndexedObject) -> Prepared<'a> {
         let kind = known.meta.kind;
         let seen = match self.held_of_written(&path, known)? {
-            Some(held) => match self.copier.copy_changed(&path, held, self.meter)? {
+            Some(held) => match self.copier.copy_changed(&path, &held, self.meter)? {
                 Changed::Yes(copied) => return Ok(Some(self.staged(path, copied))),
                 Changed::No(seen) => seen,
             },
@@ -228,12 +231,26 @@ impl<'a, 'c> Preparer<'a, 'c> {
 
     /// What the standby holds of a file that was written to, as its time says: then it is copied while it is compared,
     /// instead of being read twice. None for other files, of which most turn out to be equal.
-    fn held_of_written(&self, path: &ContentPath, known: &IndexedObject) -> ObjectResult<Option<[u8; 32]>> {
+    fn held_of_written(
+        &self,
+        path: &ContentPath,
+        known: &IndexedObject,
+    ) -> ObjectResult<Option<HeldContent>> {
         if !known.settled || known.meta.kind != ObjectKind::File {
             return Ok(None);
         }
         let was_written = self.module.source.stat(path)?.mtime_ns != known.meta.mtime_ns;
-        Ok(known.hash.filter(|_| was_written))
+        let Some(hash) = known.hash.filter(|_| was_written) else { return Ok(None) };
+        Ok(Some(HeldContent { hash, groups: self.held_groups(path, known.meta.size, hash)? }))
+    }
+
+    /// The groups of what the standby holds of a big file, if they are known. A verification believes nobody.
+    fn held_groups(&self, path: &ContentPath, size: u64, hash: [u8; 32]) -> ObjectResult<Option<HeldGroups>> {
+        if groups_of(size).is_none() || self.context.verify {
+            return Ok(None);
+        }
+        let index = ContentIndex::open_existing(&self.module.service_store, &self.module.pool)?;
+        Ok(index.map(|index| index.groups(path, hash)).transpose()?.flatten())
     }
 
     /// The content that the standby holds under a name of which the index knows nothing; none if it cannot be read.

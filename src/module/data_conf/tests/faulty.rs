@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 use crate::error::Result;
 use crate::store::content::{
-    Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, Extended, Listing, Marker,
-    ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, Refusal, StagedObject, Trace, Version,
+    Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, Extended, Instance, Listing,
+    Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, Refusal, StagedObject, Trace,
+    Version,
 };
 
 /// What goes wrong.
@@ -95,6 +96,14 @@ impl StagedObject for FaultyStaged<'_> {
         self.inner()?.skip(count)
     }
 
+    fn take_over(&mut self, instance: &Instance, size: u64) -> bool {
+        self.inner().is_ok_and(|inner| inner.take_over(instance, size))
+    }
+
+    fn patch(&mut self, bytes: &[u8], at: u64) -> ObjectResult<bool> {
+        self.inner()?.patch(bytes, at)
+    }
+
     fn set_extended(&mut self, extended: &Extended) -> ObjectResult<bool> {
         self.inner()?.set_extended(extended)
     }
@@ -125,6 +134,13 @@ impl Drop for FaultyStaged<'_> {
 /// Changes the file behind the module's back as soon as it was read.
 struct FaultyReader<'a>(Box<dyn ContentReader + 'a>, Option<&'a (PathBuf, AtomicU32)>, bool);
 
+fn change(changing: Option<&(PathBuf, AtomicU32)>) {
+    if let Some((path, _)) = changing.filter(|(_, times)| count_down(times)) {
+        let content = fs::read(path).unwrap();
+        fs::write(path, [content, b"+".to_vec()].concat()).unwrap();
+    }
+}
+
 impl ContentReader for FaultyReader<'_> {
     fn meta(&self) -> ObjectMeta {
         self.0.meta()
@@ -132,17 +148,24 @@ impl ContentReader for FaultyReader<'_> {
 
     fn read(&mut self, buffer: &mut [u8]) -> ObjectResult<usize> {
         let count = if self.2 { 0 } else { self.0.read(buffer)? };
-        if let Some((path, times)) = self.1.take()
-            && count_down(times)
-        {
-            let content = fs::read(path).unwrap();
-            fs::write(path, [content, b"+".to_vec()].concat()).unwrap();
-        }
+        change(self.1.take());
         Ok(count)
     }
 
     fn skip_hole(&mut self) -> ObjectResult<u64> {
         self.0.skip_hole()
+    }
+
+    fn is_solid(&self) -> bool {
+        self.0.is_solid()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> ObjectResult<usize> {
+        let count = self.0.read_at(buffer, at)?;
+        if at == 0 {
+            change(self.1);
+        }
+        Ok(count)
     }
 
     fn extended(&self) -> ObjectResult<Extended> {

@@ -67,6 +67,24 @@ impl ContentReader for FileReader<'_> {
         Ok(data.saturating_sub(start))
     }
 
+    fn is_solid(&self) -> bool {
+        self.solid == u64::MAX
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> ObjectResult<usize> {
+        let mut count = 0;
+        while let Some(rest) = buffer.get_mut(count..).filter(|rest| !rest.is_empty()) {
+            let place = at.saturating_add(count as u64);
+            let read = rustix::io::retry_on_intr(|| rustix::io::pread(&self.file, &mut *rest, place))
+                .map_err(|cause| reading(self.store, &self.path, cause))?;
+            if read == 0 {
+                break;
+            }
+            count += read;
+        }
+        Ok(count)
+    }
+
     fn extended(&self) -> ObjectResult<Extended> {
         attributes::extended(&self.file).map_err(|cause| reading(self.store, &self.path, cause))
     }

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::{
-    Attributes, ContentPath, Extended, FolderStore, OWN_FOLDER, ObjectError, ObjectKind, ObjectResult,
-    StagedObject, attributes, freeing, handles, kept, writing,
+    Attributes, ContentPath, Extended, FolderStore, Instance, OWN_FOLDER, ObjectError, ObjectKind,
+    ObjectResult, StagedObject, attributes, freeing, handles, kept, listing, writing,
 };
 use crate::store::content::folder::durability::{self, Sealed, Verdict};
 
@@ -35,6 +35,8 @@ pub(super) struct StagedFile<'a> {
     /// taken faster.
     kept: u64,
     scratch: Vec<u8>,
+    /// How many bytes were patched since the writing to the disk was begun.
+    patched: u64,
     /// Up to where the writing to the disk was begun.
     begun: u64,
     sealed: Option<Sealed>,
@@ -46,8 +48,8 @@ enum Earlier {
     /// What is kept of it has to be copied.
     Beside(File),
     /// The file system has begun the new version as a clone of it: what is kept is there already. It is compared with the
-    /// clone, which nobody else can change.
-    Cloned,
+    /// clone, which nobody else can change. None where it was being written to.
+    Cloned(Option<Instance>),
 }
 
 impl FolderStore {
@@ -97,8 +99,12 @@ impl<'a> StagedFile<'a> {
     /// A new version of what is in an open file.
     pub(super) fn over(store: &'a FolderStore, earlier: File) -> ObjectResult<Self> {
         let mut staged = StagedFile::create(store)?;
+        let instance =
+            || rustix::fs::fstat(&earlier).ok().map(|stat| listing::meta(&stat, ObjectKind::File).instance());
+        let before = instance();
         let is_cloned = staged.file.as_ref().is_some_and(|file| begin_as_clone(file, &earlier));
-        staged.earlier = Some(if is_cloned { Earlier::Cloned } else { Earlier::Beside(earlier) });
+        let cloned = before.filter(|_| instance() == before);
+        staged.earlier = Some(if is_cloned { Earlier::Cloned(cloned) } else { Earlier::Beside(earlier) });
         Ok(staged)
     }
 
@@ -141,6 +147,7 @@ impl<'a> StagedFile<'a> {
             earlier: None,
             kept: 0,
             scratch: Vec::new(),
+            patched: 0,
             begun: 0,
             sealed,
             published: false,
@@ -195,7 +202,7 @@ impl<'a> StagedFile<'a> {
     }
 
     fn is_cloned(&self) -> bool {
-        matches!(self.earlier, Some(Earlier::Cloned))
+        matches!(self.earlier, Some(Earlier::Cloned(_)))
     }
 
     /// Begins to write what is complete to the disk without waiting for it, and lets go of the pages that are there.
@@ -268,7 +275,7 @@ impl StagedObject for StagedFile<'_> {
     fn keep(&mut self, bytes: &[u8]) -> ObjectResult<bool> {
         let held = match &self.earlier {
             Some(Earlier::Beside(earlier)) => Some(earlier),
-            Some(Earlier::Cloned) => self.file.as_ref(),
+            Some(Earlier::Cloned(_)) => self.file.as_ref(),
             None => None,
         };
         let Some(held) = held else { return Ok(false) };
@@ -309,6 +316,31 @@ impl StagedObject for StagedFile<'_> {
         result.map_err(|cause| self.failed(cause))?;
         self.written = end;
         Ok(())
+    }
+
+    fn take_over(&mut self, instance: &Instance, size: u64) -> bool {
+        let is_this = matches!(&self.earlier, Some(Earlier::Cloned(Some(cloned))) if cloned == instance);
+        if is_this {
+            self.written = size;
+        }
+        is_this
+    }
+
+    fn patch(&mut self, bytes: &[u8], at: u64) -> ObjectResult<bool> {
+        let Some(file) = &self.file else { return Err(self.failed(Errno::BADF)) };
+        self.scratch.resize(bytes.len(), 0);
+        if file.read_exact_at(&mut self.scratch, at).is_ok() && self.scratch == bytes {
+            return Ok(false);
+        }
+        let result = file.write_all_at(bytes, at);
+        result.map_err(|cause| self.failed(Errno::from_io_error(&cause).unwrap_or(Errno::IO)))?;
+        self.patched = self.patched.saturating_add(bytes.len() as u64);
+        if self.patched >= WINDOW {
+            // Wherever it is: nothing else of the clone is in the page cache.
+            let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
+            (self.patched, self.begun) = (0, self.written);
+        }
+        Ok(true)
     }
 
     fn set_extended(&mut self, extended: &Extended) -> ObjectResult<bool> {
@@ -403,7 +435,7 @@ mod tests {
     fn cloned<'s>(store: &'s FolderStore, content: &[u8]) -> Box<StagedFile<'s>> {
         let mut staged = StagedFile::create(store).unwrap();
         staged.file.as_ref().unwrap().write_all_at(content, 0).unwrap();
-        staged.earlier = Some(Earlier::Cloned);
+        staged.earlier = Some(Earlier::Cloned(None));
         Box::new(staged)
     }
 
@@ -435,6 +467,59 @@ mod tests {
                 assert!(std::fs::read(&path).unwrap() == expected, "{kind}");
             }
         });
+    }
+
+    #[test]
+    fn a_clone_is_taken_over_where_it_is_one_of_the_right_instance() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FolderStore::new(folder.path().join("store"), Vec::new());
+        store.create().unwrap();
+        let block = |number: u8| vec![number; 64 << 10];
+        let right = Instance { mtime_ns: 1, ctime_ns: 2, inode: 3, device: 4 };
+        let publish = |mut staged: Box<StagedFile<'_>>| {
+            staged.seal(Attributes { mtime_ns: 1, mode: 0o600, owner: None }).unwrap();
+            assert!(staged.publish(&ContentPath::root().join(b"f").unwrap(), true).unwrap());
+            std::fs::read(folder.path().join("store/f")).unwrap()
+        };
+        let mut fresh = StagedFile::create(&store).unwrap();
+        assert!(!fresh.take_over(&right, 1));
+        for size in [64 << 10, (128 << 10) + 1, 256 << 10] {
+            let mut staged = cloned(&store, &[block(1), block(2), block(3)].concat());
+            assert!(!staged.take_over(&right, size), "it was being written to");
+            staged.earlier = Some(Earlier::Cloned(Some(right)));
+            let wrong = [
+                Instance { mtime_ns: 0, ..right },
+                Instance { ctime_ns: 0, ..right },
+                Instance { inode: 0, ..right },
+                Instance { device: 0, ..right },
+            ];
+            assert!(!wrong.iter().any(|wrong| staged.take_over(wrong, size)));
+            assert!(staged.take_over(&right, size));
+            assert!(!staged.patch(&block(1), 0).unwrap(), "it is the same");
+            assert!(staged.patch(&[7, 8], 1).unwrap());
+            let mut expected = [block(1), block(2), block(3)].concat();
+            expected[1..3].copy_from_slice(&[7, 8]);
+            expected.resize(usize::try_from(size).unwrap(), 0);
+            assert!(publish(staged) == expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_clone_of_which_much_is_new_is_written_while_it_is_patched() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FolderStore::new(folder.path().join("store"), Vec::new());
+        store.create().unwrap();
+        let right = Instance { mtime_ns: 1, ctime_ns: 2, inode: 3, device: 4 };
+        let mut staged = cloned(&store, &[]);
+        staged.earlier = Some(Earlier::Cloned(Some(right)));
+        assert!(staged.take_over(&right, 2 * WINDOW));
+        let half = vec![1; usize::try_from(WINDOW / 2).unwrap()];
+        assert!(staged.patch(&half, 0).unwrap());
+        assert_eq!(staged.begun, 0);
+        assert!(staged.patch(&half, WINDOW / 2).unwrap());
+        assert!(staged.begun > 0);
+        staged.seal(Attributes { mtime_ns: 1, mode: 0o600, owner: None }).unwrap();
+        assert_eq!(staged.sealed, Some(Sealed::Durable));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Transaction, params};
 
-use super::{IndexedObject, TIMES_UNKNOWN};
+use super::{HeldGroups, IndexedObject, TIMES_UNKNOWN};
 use crate::store::content::{ContentPath, ObjectKind};
 
 /// What one transaction changes.
@@ -76,6 +76,7 @@ impl Rows<'_> {
         Ok(known > 0)
     }
 
+    /// Groups are kept as long as the content is the same.
     // SQLite has no unsigned numbers: inodes and devices are kept bit by bit.
     #[allow(clippy::cast_possible_wrap)]
     pub(super) fn put(&mut self, path: &ContentPath, object: &IndexedObject) -> rusqlite::Result<()> {
@@ -83,9 +84,16 @@ impl Rows<'_> {
         let meta = &object.meta;
         self.transaction
             .prepare_cached(
-                "INSERT OR REPLACE INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode,
+                "INSERT INTO csb_content_object (pool, folder, name, kind, size, mtime_ns, ctime_ns, inode,
                      device, mode, user, user_group, blake3, extended, indexed_ns, settled)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+                 ON CONFLICT (pool, folder, name) DO UPDATE SET
+                     groups = CASE WHEN blake3 IS excluded.blake3 THEN groups END,
+                     kind = excluded.kind, size = excluded.size, mtime_ns = excluded.mtime_ns,
+                     ctime_ns = excluded.ctime_ns, inode = excluded.inode, device = excluded.device,
+                     mode = excluded.mode, user = excluded.user, user_group = excluded.user_group,
+                     blake3 = excluded.blake3, extended = excluded.extended, indexed_ns = excluded.indexed_ns,
+                     settled = excluded.settled, published = NULL, made_folder = 0",
             )?
             .execute(params![
                 self.pool,
@@ -106,6 +114,31 @@ impl Rows<'_> {
                 object.settled,
             ])?;
         self.changed.insert(folder);
+        Ok(())
+    }
+
+    /// Of a row that says otherwise by now they are not remembered.
+    #[allow(clippy::cast_possible_wrap)]
+    pub(super) fn remember_groups(&self, path: &ContentPath, held: &HeldGroups) -> rusqlite::Result<()> {
+        let Some((folder, name)) = path.split() else { return Ok(()) };
+        let HeldGroups { groups, instance } = held;
+        self.transaction
+            .prepare_cached(
+                "UPDATE csb_content_object
+                 SET copy_mtime_ns = ?4, copy_ctime_ns = ?5, copy_inode = ?6, copy_device = ?7, groups = ?8
+                 WHERE pool = ?1 AND folder = ?2 AND name = ?3 AND settled = 1 AND blake3 = ?9",
+            )?
+            .execute(params![
+                self.pool,
+                folder.as_bytes(),
+                name,
+                instance.mtime_ns,
+                instance.ctime_ns,
+                instance.inode as i64,
+                instance.device as i64,
+                groups.as_bytes(),
+                groups.digest(),
+            ])?;
         Ok(())
     }
 
