@@ -380,3 +380,11 @@ pub struct Report {
     /// Errors that belong to no module.
     pub errors: Vec<Error>,
 }
+
+impl Report {
+    /// The message of its first error.
+    pub fn reason(&self) -> Option<&str> {
+        let of_modules = self.modules.iter().flat_map(|module| &module.errors);
+        self.errors.iter().chain(of_modules).next().map(|error| error.message.as_str())
+    }
+}

@@ -148,6 +148,8 @@ pub struct JobDocument {
     pub finished_at: Option<Timestamp>,
     /// How long it took.
     pub duration_ms: Option<u64>,
+    /// Why it failed or was cancelled, as far as its report tells.
+    pub reason: Option<String>,
     /// The machine that ran it.
     pub machine: String,
     /// The process that ran it.

@@ -83,7 +83,7 @@ $script:LeadingProperties = @{
     'CsBackup.BackupServiceConfiguration' = 'Identity', 'SyncInterval', 'MaxConcurrentCalls', 'MaxBatchesPerUserStoreSync',
         'MaxBatchesPerCmsSync', 'MaxDataConfPackageSizeKB', 'AuthorizedLocalAccounts', 'AuthorizedUniversalGroups'
     'CsBackup.Failure'           = 'Kind', 'Message', 'Advice'
-    'CsBackup.Job'               = 'JobId', 'Command', 'PoolFqdn', 'State', 'StartedAt', 'FinishedAt', 'Duration', 'Machine', 'ProcessId'
+    'CsBackup.Job'               = 'JobId', 'Command', 'PoolFqdn', 'State', 'Reason', 'StartedAt', 'FinishedAt', 'Duration', 'Machine', 'ProcessId'
     'CsBackup.ModuleStatus'      = 'Identity', 'ExportStatus', 'ImportStatus', 'Lag', 'PendingItems', 'PendingBytes', 'LastSuccess',
         'ObservedAt', 'Reason'
     'CsBackup.Pool'              = 'Identity', 'Fqdn', 'Site', 'Services', 'Computers', 'BackupPoolFqdn', 'State'

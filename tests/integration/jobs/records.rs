@@ -59,6 +59,21 @@ fn jobs_are_listed_newest_first_and_by_pool() {
 }
 
 #[test]
+fn a_job_that_failed_says_why_wherever_it_is_listed() {
+    let deployment = Deployment::new();
+    std::fs::rename(deployment.path("atl/users.sqlite"), deployment.path("aside")).unwrap();
+    let failed = deployment.backup(json!({ "retryCount": 0 })).expect(Outcome::Failed);
+    std::fs::rename(deployment.path("aside"), deployment.path("atl/users.sqlite")).unwrap();
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    let listed = ask(&deployment.another(), json!({ "request": "listJobs" })).unwrap();
+    assert_eq!(listed["jobs"][0]["reason"], json!(null));
+    let job = deployment.ask(json!({ "request": "getJob", "jobId": failed.report.job_id })).unwrap();
+    for reason in [&listed["jobs"][1]["reason"], &job["reason"]] {
+        assert!(reason.as_str().unwrap().contains("users.sqlite does not exist"), "{reason}");
+    }
+}
+
+#[test]
 fn a_record_that_is_damaged_hides_no_other() {
     let deployment = Deployment::new();
     let ended = deployment.backup(json!({})).expect(Outcome::Succeeded);
