@@ -605,6 +605,7 @@ mod tests {
             assert!(batch.counts.iter().all(|count| *count == 1));
             let stretch = source.stretch(table, &Span::default(), Direction::Up, work).unwrap();
             assert!(stretch.ending == Ending::Full && (1..=9).contains(&stretch.rows.len()));
+            assert_eq!(stretch.last.as_ref(), keys.get(stretch.rows.len() - 1));
             let is_one_slice = |_| {
                 source.rows_of(table, &[keys[0].clone(), keys[1].clone()], work).unwrap().unwrap().keys.len()
                     == 2
@@ -620,6 +621,34 @@ mod tests {
             let table = source.capture.schema.table("t").unwrap();
             let stretch = source.stretch(table, &Span::default(), Direction::Up, work).unwrap();
             assert_eq!((stretch.ending, stretch.rows.len(), stretch.last), (Ending::Complete, 20, None));
+        });
+    }
+
+    #[test]
+    fn a_part_of_a_table_ends_before_its_second_bound() {
+        with_source("CREATE TABLE t (a, b, v, PRIMARY KEY (a, b)) WITHOUT ROWID", |source, work| {
+            source
+                .connection
+                .execute_batch("INSERT INTO t VALUES (1, 1, 1), (1, 2, 2), (2, 1, 3), (2, 2, 4)")
+                .unwrap();
+            let table = source.capture.schema.table("t").unwrap();
+            let place = |a, b| Some([a, b].map(Datum::Integer).to_vec());
+            let span = Span { after: place(1, 1), inclusive: false, before: place(2, 2) };
+            let stretch = source.stretch(table, &span, Direction::Up, work).unwrap();
+            assert_eq!((stretch.rows.len(), stretch.first, stretch.last), (2, place(1, 2), place(2, 1)));
+        });
+    }
+
+    #[test]
+    fn only_rows_of_the_very_key_are_read_where_its_column_compares_without_case() {
+        with_source("CREATE TABLE t (id INTEGER PRIMARY KEY, k TEXT COLLATE NOCASE)", |source, work| {
+            source.connection.execute_batch("INSERT INTO t VALUES (1, 'a'), (2, 'A')").unwrap();
+            let table = source.capture.schema.table("t").unwrap();
+            let k = vec!["k".to_owned()];
+            let by_k = Table { key: k.clone(), folded: k, ..table.clone() };
+            let key = vec![Datum::Text(b"a".to_vec())];
+            let batch = source.rows_of(&by_k, std::slice::from_ref(&key), work).unwrap().unwrap();
+            assert_eq!((batch.keys, batch.counts), (vec![key], vec![1]));
         });
     }
 
@@ -664,6 +693,76 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_read_once_however_often_it_was_logged_and_positions_that_somebody_removed_are_missing() {
+        with_source("CREATE TABLE t (a, b, v, PRIMARY KEY (a, b))", |source, work| {
+            let before = source.last_position(work).unwrap();
+            source
+                .connection
+                .execute_batch("INSERT INTO t VALUES (7, 8, 0); UPDATE t SET v = 1; UPDATE t SET v = 2")
+                .unwrap();
+            let keys = |slice: &Slice| slice.tables["t"].keys.clone();
+            let key = [7, 8].map(Datum::Integer).to_vec();
+            let slice = source.changes(before, work).unwrap();
+            assert_eq!((slice.changes, slice.missing, keys(&slice)), (3, 0, vec![key.clone()]));
+            source
+                .connection
+                .set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)
+                .unwrap();
+            source.connection.execute("DELETE FROM csb_change WHERE position = ?1", [before + 2]).unwrap();
+            let slice = source.changes(before, work).unwrap();
+            assert_eq!((slice.changes, slice.missing, keys(&slice)), (2, 1, vec![key]));
+        });
+    }
+
+    #[test]
+    fn a_log_is_shortened_at_once_only_where_it_is_long() {
+        let kept = |changes: i64| {
+            let mut kept = 0;
+            with_source("CREATE TABLE t (id INTEGER PRIMARY KEY, v)", |source, work| {
+                let rows = LONG_ROWS.replace("i < 20", &format!("i < {changes}")).replace("1000000", "1");
+                source.connection.execute_batch(&rows).unwrap();
+                let position = source.last_position(work).unwrap();
+                let token = source.barrier(position, None, work).unwrap();
+                let confirmed = Cursor { store_id: source.capture.store_id, position, token };
+                source.prune(&confirmed, work).unwrap();
+                kept = position - capture::first_position(source.connection).unwrap().unwrap();
+            });
+            kept
+        };
+        assert!(kept(100) >= 99);
+        assert!(kept(3 * PRUNE_PIECE) < PRUNE_PIECE);
+    }
+
+    #[test]
+    fn only_a_busy_store_is_tried_again_and_no_longer_than_patience_lasts() {
+        let attempts = |kind, patience| {
+            let mut attempts = 0;
+            let done = while_busy(&CancellationToken::new(), patience, || {
+                attempts += 1;
+                if attempts < 3 { Err(Error::new(kind, "It failed.", "Try again.")) } else { Ok(()) }
+            });
+            (attempts, done.is_ok())
+        };
+        assert_eq!(attempts(ErrorKind::StoreBusy, LOCK_PATIENCE), (3, true));
+        assert_eq!(attempts(ErrorKind::StoreBusy, Duration::ZERO), (1, false));
+        assert_eq!(attempts(ErrorKind::Corrupt, LOCK_PATIENCE), (1, false));
+    }
+
+    #[test]
+    fn damage_on_the_way_to_a_key_is_the_tables_where_nothing_else_leads_to_it() {
+        for (schema, is_direct) in [
+            ("CREATE TABLE t (k INTEGER PRIMARY KEY, v)", true),
+            ("CREATE TABLE t (k TEXT PRIMARY KEY, v) WITHOUT ROWID", true),
+            ("CREATE TABLE t (k TEXT PRIMARY KEY, v)", false),
+        ] {
+            with_source(schema, |source, _| {
+                let table = source.capture.schema.table("t").unwrap();
+                assert_eq!(is_found_directly(source.connection, table).unwrap(), is_direct, "{schema}");
+            });
+        }
+    }
+
+    #[test]
     fn one_state_is_held_in_sight_on_a_write_ahead_log_only() {
         for (mode, is_held) in [("WAL", true), ("DELETE", false)] {
             let schema = format!("PRAGMA journal_mode = {mode}; CREATE TABLE t (id INTEGER PRIMARY KEY)");
@@ -687,6 +786,11 @@ mod tests {
         assert!(!is_log_damage(&error(ErrorKind::Corrupt)));
         assert!(!is_log_damage(&of_the_log(error(ErrorKind::StoreBusy))));
         assert!(!is_log_damage(&error(ErrorKind::StoreBusy).at("table", LOG)));
+        let path = Path::new("users.sqlite");
+        assert!(is_damage_at(&error(ErrorKind::Corrupt).at("path", "users.sqlite"), path));
+        assert!(!is_damage_at(&error(ErrorKind::Corrupt).at("path", "standby.sqlite"), path));
+        assert!(!is_damage_at(&error(ErrorKind::Corrupt), path));
+        assert!(!is_damage_at(&error(ErrorKind::StoreBusy).at("path", "users.sqlite"), path));
         assert!(is_schema_change(&error(ErrorKind::SourceTooBusy).at("schema", "changed")));
         assert!(!is_schema_change(&error(ErrorKind::SourceTooBusy)));
         assert!(!is_schema_change(&error(ErrorKind::Corrupt).at("schema", "changed")));
