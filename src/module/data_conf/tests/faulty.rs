@@ -39,6 +39,8 @@ pub(super) struct Faults {
     pub(super) opened: Mutex<Vec<String>>,
     /// What happens as soon as the store has got its marker.
     pub(super) marked: Option<Box<dyn Fn() + Send + Sync>>,
+    /// What happens before names are made durable.
+    pub(super) flushing: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 pub(super) struct Faulty {
@@ -302,6 +304,7 @@ impl ContentStore for Faulty {
         if self.faults.flush_error {
             return Err(Error::new(ErrorKind::Io, "Failed.", "Mend it."));
         }
+        self.faults.flushing.iter().for_each(|happens| happens());
         self.inner.flush()
     }
 }

@@ -130,6 +130,25 @@ fn a_copy_that_was_exchanged_is_compared() {
 }
 
 #[test]
+fn groups_of_a_copy_that_was_changed_as_soon_as_it_was_published_are_not_remembered() {
+    let pair = Pair::new();
+    let write = |seed| pair.write("big", noise(SIZE as usize, seed));
+    write(1);
+    pair.cycle();
+    assert!(groups(&pair).is_some());
+    write(2);
+    let copy = pair.standby().join("big");
+    let flushing = Some(Box::new(move || fs::write(&copy, noise(SIZE as usize, 3)).unwrap()) as Box<_>);
+    let (module, _) = module(&pair, Faults::default(), Faults { flushing, ..Faults::default() });
+    module.run_cycle(&pair.context()).unwrap();
+    assert_eq!(groups(&pair), None);
+    write(4);
+    assert_eq!(pair.cycle().warnings.len(), 1, "what others wrote is kept");
+    assert!(is_copied(&pair));
+    assert!(groups(&pair).is_some());
+}
+
+#[test]
 fn groups_of_another_content_are_not_believed() {
     in_own_mounts(|| {
         with_big_file(|pair| {
