@@ -7,6 +7,7 @@
     Copyright = '(c) The CsBackup authors. MIT OR Apache-2.0.'
     Description = 'The backup service for paired server pools: keeps a copy of every pool''s users, contacts, files and topology at its backup pool.'
     PowerShellVersion = '5.1'
+    DotNetFrameworkVersion = '4.7.2'
     CompatiblePSEditions = @('Core', 'Desktop')
     TypesToProcess = @('CsBackup.Types.ps1xml')
     FormatsToProcess = @('CsBackup.Format.ps1xml')

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the module: merges the sources into one CsBackup.psm1, which imports four times as fast as forty dot-sourced
-# files, and makes the help files out of help/ (that part needs pwsh; without it the module has no help, and says so here).
+# files; compiles lib/CsBackup.Interop.dll, with the .NET SDK for every PowerShell, else with pwsh for this one alone; and makes
+# the help files out of help/ (that part needs pwsh; without it the module has no help, and says so here).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -8,8 +9,9 @@ target=CsBackup.psm1
 {
     echo '# Built from src/ by build.sh; edit the sources.'
     echo 'Set-StrictMode -Version Latest'
-    printf '$script:Text = '
+    echo 'function Get-CsbEnglishText {'
     cat en-US/CsBackup.Strings.psd1
+    echo '}'
     for source in src/private/*.ps1 src/public/*.ps1; do
         [[ $source == */Initialize.ps1 ]] && continue
         echo
@@ -27,11 +29,38 @@ fi
 mv "$target.new" "$target"
 echo "$PWD/$target: $(grep -c '^function ' "$target") functions"
 
-help=(en-US/CsBackup-help.xml it/CsBackup-help.xml)
+interop=lib/CsBackup.Interop.dll
+sources=../dotnet/CsBackup.Interop
+# One that pwsh has compiled is for that PowerShell only, and gives way once there is a .NET SDK.
 is_current() {
-    [[ -f ${help[0]} && -f ${help[1]} ]] && [[ -z $(find help src CsBackup.psd1 build-help.ps1 -newer "${help[0]}" -print -quit) ]]
+    [[ -f $interop ]] && [[ -z $(find $sources/*.cs* ../dotnet/Directory.Build.props -newer $interop -print -quit) ]] &&
+        { grep -qa netstandard $interop || ! command -v dotnet > /dev/null; }
 }
 if is_current; then
+    echo "$PWD/$interop: unchanged"
+elif command -v dotnet > /dev/null; then
+    # Built aside and moved in, so that nobody finds half of it. Servers that a build leaves running would keep its output open.
+    built=$(mktemp -d)
+    dotnet build $sources --nologo -v quiet -nodeReuse:false -p:UseSharedCompilation=false -c Release --artifacts-path "$built"
+    mkdir -p lib
+    mv "$built/bin/CsBackup.Interop/release/CsBackup.Interop.dll" $interop
+    rm -rf "$built"
+    echo "$PWD/$interop: built"
+elif command -v pwsh > /dev/null; then
+    mkdir -p lib
+    pwsh -NoProfile -NonInteractive -Command \
+        "Add-Type -Path $sources/*.cs -CompilerOptions -unsafe -OutputAssembly lib/new.dll -OutputType Library"
+    mv lib/new.dll $interop
+    echo "$PWD/$interop: built for this PowerShell only, dotnet is not on PATH"
+else
+    echo "$PWD/$interop: not built, neither dotnet nor pwsh is on PATH"
+fi
+
+help=(en-US/CsBackup-help.xml it/CsBackup-help.xml)
+help_is_current() {
+    [[ -f ${help[0]} && -f ${help[1]} ]] && [[ -z $(find help src CsBackup.psd1 build-help.ps1 -newer "${help[0]}" -print -quit) ]]
+}
+if help_is_current; then
     echo "$PWD/help: unchanged"
 elif command -v pwsh > /dev/null; then
     made=$(pwsh -NoProfile -NonInteractive -File build-help.ps1)

@@ -36,6 +36,8 @@
     LibraryUnusableAdvice = 'Install the module''s package for {0}, or let CSBACKUP_LIBRARY name a library for it.'
     LibraryVariableAdvice = 'Correct the environment variable CSBACKUP_LIBRARY, or remove it.'
     LibraryVariableWrong = 'The environment variable CSBACKUP_LIBRARY names {0}, which is not there.'
+    ModuleIncomplete = 'The part {0} of this module is missing or damaged.'
+    ModuleIncompleteAdvice = 'Install the module again; in a checkout, run ps-module/build.sh.'
     NotConnected = 'No deployment is connected.'
     NotConnectedAdvice = 'Run Connect-CsDeployment <deployment.toml>, or let CSBACKUP_DEPLOYMENT name the file. New-CsSampleDeployment makes one to try.'
     NothingToDisable = 'The stores of the pool {0} hold nothing of the backup service.'

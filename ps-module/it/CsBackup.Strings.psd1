@@ -36,6 +36,8 @@
     LibraryUnusableAdvice = 'Installare il pacchetto del modulo per {0}, oppure indicare in CSBACKUP_LIBRARY una libreria adatta.'
     LibraryVariableAdvice = 'Correggere o rimuovere la variabile di ambiente CSBACKUP_LIBRARY.'
     LibraryVariableWrong = 'La variabile di ambiente CSBACKUP_LIBRARY indica {0}, che non esiste.'
+    ModuleIncomplete = 'La parte {0} di questo modulo manca o è danneggiata.'
+    ModuleIncompleteAdvice = 'Installare di nuovo il modulo; in una copia di lavoro, eseguire ps-module/build.sh.'
     NotConnected = 'Nessuna distribuzione è connessa.'
     NotConnectedAdvice = 'Eseguire Connect-CsDeployment <deployment.toml> oppure indicare il file in CSBACKUP_DEPLOYMENT. New-CsSampleDeployment ne crea una di prova.'
     NothingToDisable = 'Gli archivi del pool {0} non contengono nulla del servizio di backup.'

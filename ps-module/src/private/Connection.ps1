@@ -1,26 +1,16 @@
-# One handle per deployment and runspace: @{ DeploymentFile; Handle; Type; LibraryFile }.
+# Opens a CsBackup.Interop.Service; one for each deployment and runspace. Returns @{ Value; Failure }.
 function Open-CsbService {
-    param([AllowNull()] [string] $DeploymentFile)
-    $native = Import-CsbNative
-    if ($native.Failure) { return $native }
-    $type = $native.Value.Type
-    $config = if ($DeploymentFile) { @{ deploymentFile = $DeploymentFile } } else { @{} }
-    $handle = [System.IntPtr]::Zero
-    $problem = [System.IntPtr]::Zero
-    $status = $type::csb_service_open((ConvertTo-CsbUtf8 $config), [ref] $handle, [ref] $problem)
-    $result = Get-CsbResult $type $status ([System.IntPtr]::Zero) $problem
-    if ($result.Failure) { return $result }
-    @{
-        Value = @{ DeploymentFile = $DeploymentFile; Handle = $handle; Type = $type; LibraryFile = $native.Value.File }; Failure = $null
-    }
+    param([string] $DeploymentFile)
+    $library = Import-CsbLibrary
+    if ($library.Failure) { return $library }
+    $answer = $library.Value.Open($DeploymentFile)
+    if ($answer.Failure) { return Get-CsbResult $answer }
+    @{ Value = $answer.Service; Failure = $null }
 }
 
 function Close-CsbService {
     param($Connection, [uint32] $TimeoutMs = 5000)
-    $problem = [System.IntPtr]::Zero
-    [void] $Connection.Type::csb_service_shutdown($Connection.Handle, $TimeoutMs, [ref] $problem)
-    [void] (Read-CsbText $Connection.Type $problem)
-    $Connection.Type::csb_service_free($Connection.Handle)
+    $Connection.Close($TimeoutMs)
 }
 
 # Connects to a deployment file, and lets go of the one before. Returns @{ Value; Failure }.

@@ -51,7 +51,7 @@ $script:ErrorCategories = @{
     ForeignContent = 'ResourceExists'; FullBackupWithSteadyState = 'InvalidArgument'; Interrupted = 'OperationStopped'
     InvalidArgument = 'InvalidArgument'; InvalidRequest = 'InvalidArgument'; InvalidUtf8 = 'InvalidArgument'
     InvalidValue = 'InvalidData'; Io = 'DeviceError'; KeyMissing = 'InvalidData'; LibraryMissing = 'NotInstalled'
-    LibraryUnusable = 'NotInstalled'; MasterOutdated = 'InvalidOperation'; NotConnected = 'ConnectionError'
+    LibraryUnusable = 'NotInstalled'; MasterOutdated = 'InvalidOperation'; ModuleIncomplete = 'NotInstalled'; NotConnected = 'ConnectionError'
     NotPaired = 'InvalidOperation'; NotPublished = 'ObjectNotFound'; OneSidedPairing = 'InvalidData'
     OptionConflict = 'InvalidArgument'; PathInvalid = 'InvalidArgument'; PoolStateMismatch = 'InvalidOperation'
     ReplicaInvalid = 'InvalidData'; ReportNotWritten = 'WriteError'; SafetyShareExceeded = 'LimitsExceeded'

@@ -2,14 +2,13 @@
 # Returns @{ Value; Failure }.
 function Resolve-CsbPath {
     param($Cmdlet, [string] $Path)
-    $provider = $null
-    $drive = $null
     $resolved = $null
     try {
-        $resolved = $Cmdlet.SessionState.Path.GetUnresolvedProviderPathFromPSPath($Path, [ref] $provider, [ref] $drive)
+        $resolved = $Cmdlet.GetUnresolvedProviderPathFromPSPath($Path)
     } catch {
         if ($global:Error.Count) { $global:Error.RemoveAt(0) }
     }
-    if ($null -ne $resolved -and $provider.Name -eq 'FileSystem') { return @{ Value = $resolved; Failure = $null } }
+    # Only a path of the file system begins with a root, which is faster to see than its provider is to ask for.
+    if ($null -ne $resolved -and [System.IO.Path]::IsPathRooted($resolved)) { return @{ Value = $resolved; Failure = $null } }
     @{ Value = $null; Failure = New-CsbFailure 'PathInvalid' (Get-CsbText 'PathInvalid' $Path) (Get-CsbText 'PathInvalidAdvice') }
 }

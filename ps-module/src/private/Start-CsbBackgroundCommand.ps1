@@ -18,7 +18,7 @@ function Start-CsbBackgroundCommand {
     $manifest = [System.IO.Path]::Combine($script:ModuleFolder, 'CsBackup.psd1')
     $job = @{
         Name = '{0} {1}' -f $Name, $arguments['PoolFqdn']; ScriptBlock = $block
-        ArgumentList = $manifest, $Connection.LibraryFile, $Connection.DeploymentFile, $Name, $arguments
+        ArgumentList = $manifest, $Connection.Library.File, $Connection.DeploymentFile, $Name, $arguments
     }
     if (Get-Command Start-ThreadJob -ErrorAction Ignore) {
         $job.ArgumentList[1] = ''

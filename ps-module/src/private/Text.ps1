@@ -1,23 +1,28 @@
-# English is merged into this file by build.sh; a translation replaces it key by key, so a missing key stays English.
-function Import-CsbTranslation {
-    param([string] $Folder)
+# What the module says, in the session's language. Returns @{ key = text }. English is merged in by build.sh as Get-CsbEnglishText; a
+# translation replaces it key by key, so a missing key stays English.
+function Import-CsbText {
+    $texts = Get-CsbEnglishText
     $culture = [System.Globalization.CultureInfo]::CurrentUICulture
-    while ($culture.Name) {
-        $file = [System.IO.Path]::Combine($Folder, $culture.Name, 'CsBackup.Strings.psd1')
-        if ($culture.Name -ne 'en-US' -and [System.IO.File]::Exists($file)) {
+    while ($culture.Name -and $culture.Name -ne 'en-US') {
+        $file = [System.IO.Path]::Combine($script:ModuleFolder, $culture.Name, 'CsBackup.Strings.psd1')
+        if ([System.IO.File]::Exists($file)) {
             $translation = Import-PowerShellDataFile -LiteralPath $file -ErrorAction Ignore
             if ($translation) {
-                foreach ($key in @($translation.Keys)) { $script:Text[$key] = $translation[$key] }
+                foreach ($key in $translation.Keys) { $texts[$key] = $translation[$key] }
             }
-            return
+            break
         }
         $culture = $culture.Parent
     }
+    $texts
 }
 
 function Get-CsbText {
     param([string] $Key, [object[]] $Values = @())
+    if (-not $script:Text) { $script:Text = Import-CsbText }
     $text = [string] $script:Text[$Key]
     if ($Values.Count) { return ($text -f $Values) }
     $text
 }
+
+$script:Text = $null

@@ -20,13 +20,12 @@ function Connect-CsDeployment {
         $connection = Connect-CsbService $file
         if ($connection.Failure) { Write-CsbFailure $PSCmdlet $connection.Failure $file -Terminating }
         if (-not $PassThru -and -not $VerbosePreference) { return }
-        $type = $connection.Value.Type
-        $version = Read-CsbStaticText $type ($type::csb_version())
-        Write-Verbose (Get-CsbText 'Connected' $file, $connection.Value.LibraryFile, $version)
+        $library = $connection.Value.Library
+        Write-Verbose (Get-CsbText 'Connected' $file, $library.File, $library.Version)
         if ($PassThru) {
             [pscustomobject] @{
-                PSTypeName = 'CsBackup.Deployment'; DeploymentFile = $file; LibraryVersion = $version
-                LibraryFile = $connection.Value.LibraryFile
+                PSTypeName = 'CsBackup.Deployment'; DeploymentFile = $file; LibraryVersion = $library.Version
+                LibraryFile = $library.File
             }
         }
     }

@@ -258,7 +258,7 @@ try { Connect-CsDeployment '$TestDrive/again' } catch { `$_.FullyQualifiedErrorI
 `$null = New-CsSampleDeployment '$TestDrive/once' -Users 1 -Files 1
 Remove-Module CsBackup; Import-Module '$Manifest'; Connect-CsDeployment '$TestDrive/once'
 @(Get-CsPool).Count
-@([AppDomain]::CurrentDomain.GetAssemblies().FullName -like 'CsBackup.Native*').Count
+@([AppDomain]::CurrentDomain.GetAssemblies().FullName -like 'CsBackup.Interop*').Count
 "@
         $lines | Should -Be '2', '1'
     }

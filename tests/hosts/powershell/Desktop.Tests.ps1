@@ -1,5 +1,5 @@
 # Windows PowerShell runs on Windows only. Here its own branches run in this PowerShell: the module is told that it is there, and
-# the one function of kernel32.dll that they call is given by a library of that name.
+# the two functions of kernel32.dll that it calls there are given by a library of that name.
 BeforeDiscovery { $script:HasCompiler = $IsLinux -and [bool] (Get-Command cc -ErrorAction Ignore) }
 
 BeforeAll {
@@ -13,8 +13,21 @@ BeforeAll {
 
     $script:Windows = (New-Item -ItemType Directory (Join-Path $TestDrive 'windows')).FullName
     $source = Join-Path $Windows 'kernel32.c'
-    Set-Content $source 'int lstrlenA(const char *text) { int length = 0; while (text[length]) length++; return length; }'
-    if ($IsLinux) { & cc -shared -fPIC -o (Join-Path $Windows 'kernel32.dll') $source }
+    Set-Content $source @'
+#include <dlfcn.h>
+#include <errno.h>
+#include <stddef.h>
+void *LoadLibraryW(const unsigned short *file) {
+    char path[4096];
+    size_t at = 0;
+    do path[at] = (char)file[at]; while (file[at++] && at < sizeof path);
+    void *library = dlopen(path, RTLD_NOW);
+    if (!library) errno = ENOENT;
+    return library;
+}
+void *GetProcAddress(void *library, const char *name) { return dlsym(library, name); }
+'@
+    if ($IsLinux) { & cc -shared -fPIC -o (Join-Path $Windows 'kernel32.dll') $source -ldl }
 
     # The lines that a script prints in a session of an edition.
     function Invoke-Edition {
@@ -30,8 +43,18 @@ BeforeAll {
 AfterAll { Remove-TestDeployment }
 
 Describe 'What Windows PowerShell alone runs' -Skip:(-not $HasCompiler) {
-    It 'calls the one function that Windows has for it' {
-        Invoke-Edition Desktop '(& (Get-Module CsBackup) { (Import-CsbNative).Value.Type }).GetMethod("lstrlenA").Name' | Should -Be 'lstrlenA'
+    It 'loads the library with what Windows has for it' {
+        $lines = Invoke-Edition Desktop @'
+$loader = & (Get-Module CsBackup) { $script:Interop.Value.Assembly.GetType('CsBackup.Interop.Loader') }
+$load, $find = 'LoadOnFramework', 'FindOnFramework' | ForEach-Object { $loader.GetMethod($_, [System.Reflection.BindingFlags] 'NonPublic, Static') }
+$library = $load.Invoke($null, @($env:CSBACKUP_LIBRARY))
+$library -ne [System.IntPtr]::Zero
+$find.Invoke($null, @($library, 'csb_version')) -eq [System.Runtime.InteropServices.NativeLibrary]::GetExport($library, 'csb_version')
+foreach ($wrong in { $load.Invoke($null, @('/nowhere.dll')) }, { $find.Invoke($null, @($library, 'csb_nothing')) }) {
+    try { & $wrong } catch { '{0} {1}' -f $_.Exception.GetBaseException().GetType().Name, $_.Exception.GetBaseException().Message }
+}
+'@
+        $lines | Should -Be 'True', 'True', 'DllNotFoundException No such file or directory', 'EntryPointNotFoundException csb_nothing'
     }
 
     It 'makes the same objects: <_>' -ForEach @(

@@ -5,7 +5,10 @@ BeforeAll {
         $script:Library = Get-ChildItem (Join-Path $Root 'target/debug'), (Join-Path $Root 'target/release') -Filter 'libcs_backup.*' -File -ErrorAction Ignore |
             Where-Object Extension -In '.so', '.dylib' | Sort-Object LastWriteTime | Select-Object -Last 1 -ExpandProperty FullName
     }
-    $script:Rid, $script:FileName = InModuleScope CsBackup { (Get-CsbRuntime).Rid, (Get-CsbRuntime).FileName }
+    $script:Rid, $script:FileName = InModuleScope CsBackup {
+        $search = $script:Interop.Value::Search($script:ModuleFolder)
+        $search.Rid, $search.FileName
+    }
     $env:CSBACKUP_PROJECT_URI = 'https://example.org/cs-backup?tab=readme&plain=1'
     $script:Said = & "$Root/ps-module/package.sh" "$TestDrive/packages" "$Rid=$Library" 2>&1
     $script:Package = [string] $Said[-1]
@@ -26,7 +29,7 @@ Describe 'The package' -Skip:$IsWindows {
                 'CHANGELOG.md', 'CsBackup.Format.ps1xml', 'CsBackup.psd1', 'CsBackup.psm1', 'CsBackup.Types.ps1xml', 'LICENSE-APACHE', 'LICENSE-MIT', 'icon.png'
                 'en-US/CsBackup-help.xml', 'en-US/CsBackup.Strings.psd1', 'en-US/about_CsBackup.help.txt'
                 'it/CsBackup-help.xml', 'it/CsBackup.Strings.psd1', 'it/about_CsBackup.help.txt'
-                "runtimes/$Rid/native/$FileName"
+                'lib/CsBackup.Interop.dll', "runtimes/$Rid/native/$FileName"
             ) | Sort-Object)
     }
 

@@ -1,0 +1,106 @@
+#nullable enable
+using System;
+using System.Collections;
+using System.Runtime.InteropServices;
+using System.Threading;
+
+namespace CsBackup.Interop
+{
+    /// <summary>An open service. Once it is closed, every call is answered with an error.</summary>
+    public sealed class Service
+    {
+        private readonly Library _library;
+        private IntPtr _handle;
+
+        internal Service(Library library, string? deploymentFile, IntPtr handle)
+        {
+            _library = library;
+            DeploymentFile = deploymentFile;
+            _handle = handle;
+        }
+
+        /// <summary>The deployment that it was opened for, if any.</summary>
+        public string? DeploymentFile { get; }
+
+        /// <summary>The library that it was opened with.</summary>
+        public Library Library => _library;
+
+        /// <summary>Answers a request document.</summary>
+        public Answer Request(IDictionary request)
+        {
+            var status = _library.Function<SendDocument>("csb_service_request")(
+                _handle, Library.Utf8(request), out var reply, out var problem);
+            return _library.Answer(status, reply, problem);
+        }
+
+        /// <summary>Starts a job; its number is in <see cref="Interop.Answer.Job"/>.</summary>
+        /// <param name="function">csb_backup_start or another of its family.</param>
+        /// <param name="request">What to do.</param>
+        public Answer Start(string function, IDictionary request)
+        {
+            var status = _library.Function<StartJob>(function)(_handle, Library.Utf8(request), out var job, out var problem);
+            var answer = _library.Answer(status, IntPtr.Zero, problem);
+            answer.Job = job;
+            return answer;
+        }
+
+        /// <summary>The events of a job that come after one number; waits for the next where there are none.</summary>
+        public Answer Poll(ulong job, ulong after, uint timeoutMs)
+        {
+            var status = _library.Function<PollJob>("csb_job_poll")(_handle, job, after, timeoutMs, out var events, out var problem);
+            return _library.Answer(status, events, problem);
+        }
+
+        /// <summary>Asks a job to stop; does not wait for it.</summary>
+        public Answer Cancel(ulong job) => EndJob("csb_job_cancel", job);
+
+        /// <summary>The report of a job that has ended, as JSON or as a page.</summary>
+        public Answer Report(ulong job, bool html)
+        {
+            var status = _library.Function<ReadReport>("csb_job_report")(_handle, job, html ? 1 : 0, out var report, out var problem);
+            return _library.Answer(status, report, problem);
+        }
+
+        /// <summary>Lets a job that has ended be forgotten.</summary>
+        public Answer Release(ulong job) => EndJob("csb_job_release", job);
+
+        /// <summary>Cancels what runs, waits for it, and frees the service. Only the first call does anything.</summary>
+        public void Close(uint timeoutMs)
+        {
+            var handle = Interlocked.Exchange(ref _handle, IntPtr.Zero);
+            if (handle != IntPtr.Zero)
+            {
+                var status = _library.Function<Shutdown>("csb_service_shutdown")(handle, timeoutMs, out var problem);
+                _library.Answer(status, IntPtr.Zero, problem);
+                _library.Function<Free>("csb_service_free")(handle);
+            }
+        }
+
+        private Answer EndJob(string function, ulong job)
+        {
+            var status = _library.Function<TellJob>(function)(_handle, job, out var problem);
+            return _library.Answer(status, IntPtr.Zero, problem);
+        }
+
+        [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+        private delegate int SendDocument(IntPtr service, byte[] document, out IntPtr reply, out IntPtr problem);
+
+        [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+        private delegate int StartJob(IntPtr service, byte[] request, out ulong job, out IntPtr problem);
+
+        [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+        private delegate int PollJob(IntPtr service, ulong job, ulong after, uint timeoutMs, out IntPtr events, out IntPtr problem);
+
+        [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+        private delegate int TellJob(IntPtr service, ulong job, out IntPtr problem);
+
+        [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+        private delegate int ReadReport(IntPtr service, ulong job, int format, out IntPtr report, out IntPtr problem);
+
+        [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+        private delegate int Shutdown(IntPtr service, uint timeoutMs, out IntPtr problem);
+
+        [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+        private delegate void Free(IntPtr service);
+    }
+}
