@@ -32,7 +32,7 @@ Describe 'A request' {
     }
 
     It 'says values that PowerShell has wrapped as they are' {
-        $wrapped = [psobject]::new('x'), [psobject]::new(5), [psobject]::new(@{ a = $false })
+        $wrapped = 'x', 5, @{ a = $false } | ForEach-Object { [psobject]::AsPSObject($_) }
         ConvertTo-Request @{ list = [object[]] $wrapped } | Should -BeExactly '{"list":["x",5,{"a":false}]}'
     }
 
