@@ -1,6 +1,6 @@
 # How long the PowerShell module takes, each beside a peer in the same run: the import and the first commands beside Add-Type
 # compiling one P/Invoke declaration in a process of its own (what the module would else cost), and the status query beside
-# listing pools.
+# listing pools. Every process is a new one, in which nothing is loaded before the module.
 #   cargo build --release --lib && ps-module/build.sh && pwsh -NoProfile -File benches/module.ps1
 [CmdletBinding()]
 param([int] $Runs = 5)
@@ -13,7 +13,6 @@ $deployment = (New-CsSampleDeployment -Path $folder -Users 200 -Files 300).Deplo
 Backup-CsPool -PoolFqdn atl-cs-001.litwareinc.com
 
 $script = @"
-Import-Module Microsoft.PowerShell.Utility
 function Measure-Once([scriptblock] `$Block) { `$clock = [System.Diagnostics.Stopwatch]::StartNew(); `$null = & `$Block; `$clock.Elapsed.TotalMilliseconds }
 function Measure-Median([scriptblock] `$Block) { `$all = foreach (`$run in 1..51) { Measure-Once `$Block }; (`$all | Sort-Object)[25] }
 `$import = Measure-Once { Import-Module '$manifest' }

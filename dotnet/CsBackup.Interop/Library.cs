@@ -1,6 +1,7 @@
 #nullable enable
 using System;
 using System.Collections;
+using System.IO;
 using System.Runtime.InteropServices;
 using System.Text;
 
@@ -14,9 +15,13 @@ namespace CsBackup.Interop
     {
         private readonly IntPtr _module;
 
-        private Library(string file)
+        private Library(string? file)
         {
             File = file;
+            if (file == null)
+            {
+                return;
+            }
             try
             {
                 _module = Loader.Load(file);
@@ -28,22 +33,21 @@ namespace CsBackup.Interop
             }
         }
 
+        /// <summary>
+        /// Finds the library for this process and loads it; it stays loaded until the process ends. Does not throw: where
+        /// <see cref="AbiVersion"/> is 0, <see cref="File"/> and <see cref="Problem"/> say why.
+        /// </summary>
+        /// <param name="moduleFolder">The folder of the PowerShell module.</param>
+        public static Library Load(string moduleFolder) => new Library(Search(moduleFolder).Find());
+
         /// <summary>Where the library for this process may lie.</summary>
         /// <param name="moduleFolder">The folder of the PowerShell module.</param>
         public static LibrarySearch Search(string moduleFolder) => new LibrarySearch(moduleFolder);
 
-        /// <summary>The path of the library for this process; null where there is none.</summary>
-        /// <param name="moduleFolder">The folder of the PowerShell module.</param>
-        public static string? Find(string moduleFolder) => Search(moduleFolder).Find();
+        /// <summary>Where it was loaded from; null where there is none.</summary>
+        public string? File { get; }
 
-        /// <summary>Loads the library, which stays loaded until the process ends. Does not throw: look at <see cref="Problem"/>.</summary>
-        /// <param name="file">Its absolute path.</param>
-        public static Library Load(string file) => new Library(file);
-
-        /// <summary>Where it was loaded from.</summary>
-        public string File { get; }
-
-        /// <summary>Why it cannot be used, in the words of the system; null where it can.</summary>
+        /// <summary>Why it cannot be loaded, in the words of the system; null where it was, and where there is none.</summary>
         public string? Problem { get; }
 
         /// <summary>The number of its ABI; 0 where it cannot be used.</summary>
@@ -53,10 +57,12 @@ namespace CsBackup.Interop
         public string Version => Copy(Function<ReadText>("csb_version")())!;
 
         /// <summary>Opens a service; it is in <see cref="Answer.Service"/>.</summary>
-        /// <param name="deploymentFile">The absolute path of its deployment; null for a service that answers what needs none.</param>
-        public Answer Open(string? deploymentFile)
+        /// <param name="deployment">The absolute path of a deployment file, or of the folder with a deployment.toml; null or empty for a
+        /// service that answers what needs none.</param>
+        public Answer Open(string? deployment)
         {
             var config = new Hashtable();
+            var deploymentFile = Directory.Exists(deployment) ? Path.Combine(deployment, "deployment.toml") : deployment;
             if (!string.IsNullOrEmpty(deploymentFile))
             {
                 config["deploymentFile"] = deploymentFile;

@@ -11,6 +11,8 @@ namespace CsBackup.Interop
         /// <param name="moduleFolder">The folder of the PowerShell module.</param>
         public LibrarySearch(string moduleFolder)
         {
+            var named = Environment.GetEnvironmentVariable("CSBACKUP_LIBRARY");
+            Named = string.IsNullOrEmpty(named) ? null : named;
             string system;
             if (RuntimeInformation.IsOSPlatform(OSPlatform.Linux))
             {
@@ -46,9 +48,16 @@ namespace CsBackup.Interop
         /// <summary>Its paths in a checkout.</summary>
         public string[] Built { get; }
 
-        /// <summary>The packaged library, else the one that was built last; null where there is none.</summary>
+        /// <summary>The path in CSBACKUP_LIBRARY; null where it is not set.</summary>
+        public string? Named { get; }
+
+        /// <summary>The library that is named, else the packaged one, else the one that was built last; null where there is none.</summary>
         public string? Find()
         {
+            if (Named != null)
+            {
+                return File.Exists(Named) ? Path.GetFullPath(Named) : null;
+            }
             if (File.Exists(Packaged))
             {
                 return Packaged;

@@ -1,9 +1,10 @@
-# Opens a CsBackup.Interop.Service; one for each deployment and runspace. Returns @{ Value; Failure }.
+# Opens a CsBackup.Interop.Service for a deployment file or its folder; one for each deployment and runspace.
+# Returns @{ Value; Failure }.
 function Open-CsbService {
-    param([string] $DeploymentFile)
+    param([string] $Deployment)
     $library = Import-CsbLibrary
     if ($library.Failure) { return $library }
-    $answer = $library.Value.Open($DeploymentFile)
+    $answer = $library.Value.Open($Deployment)
     if ($answer.Failure) { return Get-CsbResult $answer }
     @{ Value = $answer.Service; Failure = $null }
 }
@@ -13,10 +14,10 @@ function Close-CsbService {
     $Connection.Close($TimeoutMs)
 }
 
-# Connects to a deployment file, and lets go of the one before. Returns @{ Value; Failure }.
+# Connects to a deployment file or its folder, and lets go of the one before. Returns @{ Value; Failure }.
 function Connect-CsbService {
-    param([string] $DeploymentFile)
-    $opened = Open-CsbService $DeploymentFile
+    param([string] $Deployment)
+    $opened = Open-CsbService $Deployment
     if ($opened.Failure) { return $opened }
     if ($script:Connection) { Close-CsbService $script:Connection }
     $script:Connection = $opened.Value

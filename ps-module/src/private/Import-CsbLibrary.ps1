@@ -1,17 +1,36 @@
 # The native library, loaded by the first command that needs it. Returns @{ Value = CsBackup.Interop.Library; Failure }.
 function Import-CsbLibrary {
-    if ($script:Library) { return @{ Value = $script:Library; Failure = $null } }
-    if ($script:Interop.Failure) { return $script:Interop }
-    $found = Find-CsbLibrary
-    if ($found.Failure) { return $found }
-    $library = $script:Interop.Value::Load($found.Value)
-    if ($library.Problem) { return @{ Value = $null; Failure = New-CsbLoadFailure $library.File $library.Problem } }
-    if ($library.AbiVersion -ne $script:AbiVersion) {
-        $message = Get-CsbText 'AbiMismatch' $library.File, $library.AbiVersion, $script:AbiVersion
-        return @{ Value = $null; Failure = New-CsbFailure 'AbiMismatch' $message (Get-CsbText 'AbiMismatchAdvice') }
+    if (-not $script:Library) {
+        if ($script:Interop.Failure) { return $script:Interop }
+        $library = $script:Interop.Value::Load($script:ModuleFolder)
+        if ($library.AbiVersion -ne $script:AbiVersion) { return @{ Value = $null; Failure = Get-CsbLibraryFailure $library } }
+        $script:Library = $library
     }
-    $script:Library = $library
-    @{ Value = $library; Failure = $null }
+    @{ Value = $script:Library; Failure = $null }
+}
+
+function Get-CsbLibraryFailure {
+    param($Library)
+    if (-not $Library.File) { return New-CsbMissingFailure $script:Interop.Value::Search($script:ModuleFolder) }
+    if ($Library.Problem) { return New-CsbLoadFailure $Library.File $Library.Problem }
+    $message = Get-CsbText 'AbiMismatch' $Library.File, $Library.AbiVersion, $script:AbiVersion
+    New-CsbFailure 'AbiMismatch' $message (Get-CsbText 'AbiMismatchAdvice')
+}
+
+function New-CsbMissingFailure {
+    param($Search)
+    if ($Search.Named) {
+        $message = Get-CsbText 'LibraryVariableWrong' $Search.Named
+        return New-CsbFailure 'LibraryMissing' $message (Get-CsbText 'LibraryVariableAdvice')
+    }
+    $present = @()
+    if ([System.IO.Directory]::Exists($Search.RuntimesFolder)) {
+        $present = @([System.IO.Directory]::GetDirectories($Search.RuntimesFolder) | ForEach-Object { [System.IO.Path]::GetFileName($_) })
+    }
+    $found = Get-CsbText 'LibraryNonePresent'
+    if ($present.Count) { $found = $present -join ', ' }
+    $message = Get-CsbText 'LibraryMissing' $Search.FileName, $Search.Rid, (@($Search.Packaged) + $Search.Built -join ', '), $found
+    New-CsbFailure 'LibraryMissing' $message (Get-CsbText 'LibraryMissingAdvice' $Search.Rid)
 }
 
 # A loader says "no such file" of a library for another processor, which nobody understands: its first bytes say more.

@@ -15,11 +15,10 @@ function Connect-CsDeployment {
         Import-CsbPreference $PSCmdlet
         $resolved = Resolve-CsbPath $PSCmdlet $Path
         if ($resolved.Failure) { Write-CsbFailure $PSCmdlet $resolved.Failure $Path -Terminating }
-        $file = $resolved.Value
-        if ([System.IO.Directory]::Exists($file)) { $file = [System.IO.Path]::Combine($file, 'deployment.toml') }
-        $connection = Connect-CsbService $file
-        if ($connection.Failure) { Write-CsbFailure $PSCmdlet $connection.Failure $file -Terminating }
+        $connection = Connect-CsbService $resolved.Value
+        if ($connection.Failure) { Write-CsbFailure $PSCmdlet $connection.Failure $resolved.Value -Terminating }
         if (-not $PassThru -and -not $VerbosePreference) { return }
+        $file = $connection.Value.DeploymentFile
         $library = $connection.Value.Library
         Write-Verbose (Get-CsbText 'Connected' $file, $library.File, $library.Version)
         if ($PassThru) {
