@@ -38,20 +38,23 @@ is_current() {
 }
 if is_current; then
     echo "$PWD/$interop: unchanged"
-elif command -v dotnet > /dev/null; then
-    # Built aside and moved in, so that nobody finds half of it. Servers that a build leaves running would keep its output open.
+elif command -v dotnet > /dev/null || command -v pwsh > /dev/null; then
+    # Built aside and moved in, so that nobody finds half of it.
     built=$(mktemp -d)
-    dotnet build $sources --nologo -v quiet -nodeReuse:false -p:UseSharedCompilation=false -c Release --artifacts-path "$built"
+    if command -v dotnet > /dev/null; then
+        # Servers that a build leaves running would keep its output open.
+        dotnet build $sources --nologo -v quiet -nodeReuse:false -p:UseSharedCompilation=false -c Release --artifacts-path "$built"
+        what='built'
+    else
+        pwsh -NoProfile -NonInteractive -Command "
+            \$ErrorActionPreference = 'Stop'
+            Add-Type -Path $sources/*.cs -CompilerOptions -unsafe -IgnoreWarnings -OutputAssembly '$built/CsBackup.Interop.dll'"
+        what='built for this PowerShell only, dotnet is not on PATH'
+    fi
     mkdir -p lib
-    mv "$built/bin/CsBackup.Interop/release/CsBackup.Interop.dll" $interop
+    find "$built" -path '*/obj' -prune -o -name CsBackup.Interop.dll -exec mv {} $interop \;
     rm -rf "$built"
-    echo "$PWD/$interop: built"
-elif command -v pwsh > /dev/null; then
-    mkdir -p lib
-    pwsh -NoProfile -NonInteractive -Command \
-        "Add-Type -Path $sources/*.cs -CompilerOptions -unsafe -OutputAssembly lib/new.dll -OutputType Library"
-    mv lib/new.dll $interop
-    echo "$PWD/$interop: built for this PowerShell only, dotnet is not on PATH"
+    echo "$PWD/$interop: $what"
 else
     echo "$PWD/$interop: not built, neither dotnet nor pwsh is on PATH"
 fi

@@ -21,7 +21,7 @@ namespace CsBackup.Interop
             Method<Func<IntPtr, string, IntPtr>>("GetExport", typeof(IntPtr), typeof(string)) ?? FindOnFramework;
 
         private static TDelegate? Method<TDelegate>(string name, params Type[] parameters) where TDelegate : Delegate =>
-            (TDelegate?)NativeLibrary?.GetMethod(name, parameters).CreateDelegate(typeof(TDelegate));
+            (TDelegate?)NativeLibrary?.GetMethod(name, parameters)!.CreateDelegate(typeof(TDelegate));
 
         private static IntPtr LoadOnFramework(string file)
         {
