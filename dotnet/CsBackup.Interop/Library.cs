@@ -1,7 +1,6 @@
 #nullable enable
 using System;
 using System.Collections;
-using System.IO;
 using System.Runtime.InteropServices;
 using System.Text;
 
@@ -57,12 +56,10 @@ namespace CsBackup.Interop
         public string Version => Copy(Function<ReadText>("csb_version")())!;
 
         /// <summary>Opens a service; it is in <see cref="Answer.Service"/>.</summary>
-        /// <param name="deployment">The absolute path of a deployment file, or of the folder with a deployment.toml; null or empty for a
-        /// service that answers what needs none.</param>
-        public Answer Open(string? deployment)
+        /// <param name="deploymentFile">The absolute path of a deployment; null or empty for a service that answers what needs none.</param>
+        public Answer Open(string? deploymentFile)
         {
             var config = new Hashtable();
-            var deploymentFile = Directory.Exists(deployment) ? Path.Combine(deployment, "deployment.toml") : deployment;
             if (!string.IsNullOrEmpty(deploymentFile))
             {
                 config["deploymentFile"] = deploymentFile;

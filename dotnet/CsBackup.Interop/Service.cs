@@ -19,7 +19,7 @@ namespace CsBackup.Interop
             _handle = handle;
         }
 
-        /// <summary>The deployment that it was opened for, if any.</summary>
+        /// <summary>What it was opened with: a deployment file or its folder, or nothing.</summary>
         public string? DeploymentFile { get; }
 
         /// <summary>The library that it was opened with.</summary>

@@ -1,10 +1,10 @@
-# Opens a CsBackup.Interop.Service for a deployment file or its folder; one for each deployment and runspace.
+# Opens a CsBackup.Interop.Service for a deployment file, or the folder that has one; one for each deployment and runspace.
 # Returns @{ Value; Failure }.
 function Open-CsbService {
-    param([string] $Deployment)
+    param([string] $DeploymentFile)
     $library = Import-CsbLibrary
     if ($library.Failure) { return $library }
-    $answer = $library.Value.Open($Deployment)
+    $answer = $library.Value.Open($DeploymentFile)
     if ($answer.Failure) { return Get-CsbResult $answer }
     @{ Value = $answer.Service; Failure = $null }
 }
@@ -14,10 +14,10 @@ function Close-CsbService {
     $Connection.Close($TimeoutMs)
 }
 
-# Connects to a deployment file or its folder, and lets go of the one before. Returns @{ Value; Failure }.
+# Connects to a deployment file, and lets go of the one before. Returns @{ Value; Failure }.
 function Connect-CsbService {
-    param([string] $Deployment)
-    $opened = Open-CsbService $Deployment
+    param([string] $DeploymentFile)
+    $opened = Open-CsbService $DeploymentFile
     if ($opened.Failure) { return $opened }
     if ($script:Connection) { Close-CsbService $script:Connection }
     $script:Connection = $opened.Value

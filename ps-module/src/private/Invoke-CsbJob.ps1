@@ -2,17 +2,22 @@
 # Ctrl+C ends the loop in finally, which cancels the job and still writes what it did.
 function Invoke-CsbJob {
     param($Connection, [string] $Function, [System.Collections.IDictionary] $Request, [string] $Command, [string] $ReportPath)
-    $started = Start-CsbNativeJob $Connection $Function $Request
-    if ($started.Failure) { return $started }
-    $job = $started.Value
     $silent = [bool] $Request['whatIf']
     $progress = New-CsbProgress (Get-CsbText 'ProgressActivity' $Command, $Request['poolFqdn'])
     $result = @{ Value = $null; Failure = $null; ReportFile = '' }
     $after = [uint64] 0
     $jobId = ''
+    $answer = $null
     $ended = $false
     $interrupted = $true
     try {
+        # One statement: Ctrl+C comes before the job is started, or after its number is known.
+        $answer = $Connection.Start($Function, $Request)
+        if ($answer.Failure) {
+            $interrupted = $false
+            return Get-CsbResult $answer
+        }
+        $job = $answer.Job
         if (-not $silent) { Write-CsbJobProgress $progress }
         while (-not $ended) {
             $poll = Read-CsbNativeJob $Connection $job $after
@@ -30,7 +35,9 @@ function Invoke-CsbJob {
         }
         $interrupted = $false
     } finally {
-        if (-not $ended) {
+        $job = [uint64] 0
+        if ($answer) { $job = $answer.Job }
+        if ($job -and -not $ended) {
             Stop-CsbNativeJob $Connection $job
             $drain = [System.Diagnostics.Stopwatch]::StartNew()
             while (-not $ended -and $drain.ElapsedMilliseconds -lt 2000) {
@@ -57,7 +64,7 @@ function Invoke-CsbJob {
             }
             Clear-CsbNativeJob $Connection $job
         }
-        if ($interrupted -and -not $silent) { Write-Warning (Get-CsbInterruption $Command $jobId $ended $result.ReportFile) }
+        if ($interrupted -and $job -and -not $silent) { Write-Warning (Get-CsbInterruption $Command $jobId $ended $result.ReportFile) }
     }
     $result
 }

@@ -1,12 +1,3 @@
-# Starts a job with csb_backup_start or one of its family. Returns @{ Value = number; Failure }.
-function Start-CsbNativeJob {
-    param($Connection, [string] $Function, [System.Collections.IDictionary] $Request)
-    $answer = $Connection.Start($Function, $Request)
-    $result = Get-CsbResult $answer
-    if (-not $result.Failure) { $result.Value = $answer.Job }
-    $result
-}
-
 # Waits at most 50 ms: Ctrl+C cannot interrupt a native call. Returns @{ Value = events document; Failure }.
 function Read-CsbNativeJob {
     param($Connection, [uint64] $Job, [uint64] $After)

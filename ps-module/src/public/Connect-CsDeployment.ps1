@@ -18,7 +18,8 @@ function Connect-CsDeployment {
         $connection = Connect-CsbService $resolved.Value
         if ($connection.Failure) { Write-CsbFailure $PSCmdlet $connection.Failure $resolved.Value -Terminating }
         if (-not $PassThru -and -not $VerbosePreference) { return }
-        $file = $connection.Value.DeploymentFile
+        $file = $resolved.Value
+        if ([System.IO.Directory]::Exists($file)) { $file = [System.IO.Path]::Combine($file, 'deployment.toml') }
         $library = $connection.Value.Library
         Write-Verbose (Get-CsbText 'Connected' $file, $library.File, $library.Version)
         if ($PassThru) {
