@@ -86,11 +86,14 @@ Describe 'Backup jobs' {
         $limit = [datetime]::Now.AddSeconds(30)
         while (-not $job -and [datetime]::Now -lt $limit) { $job = Get-CsBackupJob -PoolFqdn $Atl | Where-Object State -EQ 'Running' }
         $job | Should -Not -BeNullOrEmpty
+        # It has the lease when it is at a step; until then another one may take it.
+        while (-not ($background.Progress.StatusDescription -match '^Step') -and [datetime]::Now -lt $limit) { Start-Sleep -Milliseconds 1 }
         $late = $job | Wait-CsBackupJob -Timeout 0 2>&1
         $late.FullyQualifiedErrorId | Should -Be 'WaitTimedOut,Wait-CsBackupJob'
         $conflict = Backup-CsPool -PoolFqdn $Atl -RetryCount 0 2>&1
         $job | Stop-CsBackupJob
-        ($job | Wait-CsBackupJob -Timeout 10).State | Should -Be 'Cancelled'
+        $stopped = $job | Wait-CsBackupJob -Timeout 10
+        $stopped.State | Should -Be 'Cancelled' -Because $stopped.Reason
         $conflict.FullyQualifiedErrorId | Should -Be 'Conflict,Backup-CsPool'
         $null = $background | Wait-Job -Timeout 30
         Receive-Job $background -ErrorAction SilentlyContinue -ErrorVariable problems
@@ -122,7 +125,8 @@ Describe 'Backup jobs' {
         }
         Stop-Job $background
         $background.State | Should -Be 'Stopped'
-        ($job | Wait-CsBackupJob -Timeout 10).State | Should -Be 'Cancelled'
+        $stopped = $job | Wait-CsBackupJob -Timeout 10
+        $stopped.State | Should -Be 'Cancelled' -Because $stopped.Reason
         Remove-Job $background
         Get-Job | Where-Object InstanceId -EQ $background.InstanceId | Should -BeNullOrEmpty
     }
