@@ -15,6 +15,8 @@ pub use settings::{BackupServiceConfiguration, ConfigurationChange};
 /// Where a deployment's Central Management store lies, and what belongs to this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeploymentConfig {
+    /// The deployment file.
+    pub file: PathBuf,
     /// The database of the Central Management store.
     pub central_management_store: PathBuf,
     /// This machine's read-only copy of its documents.
@@ -65,12 +67,9 @@ impl DeploymentConfig {
                 return Err(located(error, &file, line));
             }
         };
-        Ok(DeploymentConfig {
-            central_management_store,
-            local_replica: base.join(toml.local_replica),
-            jobs: base.join(toml.jobs),
-            machine: toml.machine.unwrap_or_else(host_name),
-        })
+        let (local_replica, jobs) = (base.join(toml.local_replica), base.join(toml.jobs));
+        let machine = toml.machine.unwrap_or_else(host_name);
+        Ok(DeploymentConfig { file, central_management_store, local_replica, jobs, machine })
     }
 }
 

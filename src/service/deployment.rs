@@ -61,6 +61,7 @@ impl Deployment {
         let current = match ManagementStore::open_existing(path)? {
             Some(store) => store.current(DocumentKind::Topology, GLOBAL)?,
             None if self.config.local_replica.exists() => return Err(self.lost()),
+            None if !self.config.file.exists() => return Err(self.moved()),
             None => None,
         };
         let unchanged = current.as_ref().is_some_and(|document| document.body == body);
@@ -85,6 +86,17 @@ impl Deployment {
             ),
         )
         .at("path", path.display())
+    }
+
+    /// It was moved away while a service was connected: a store in its former place would be another deployment.
+    fn moved(&self) -> Error {
+        let file = &self.config.file;
+        Error::new(
+            ErrorKind::FileMissing,
+            format!("The deployment file {} is gone.", file.display()),
+            "Connect to where the deployment is now, or mount its file system.",
+        )
+        .at("path", file.display())
     }
 
     fn write(&self, topology: &Topology, body: String, now: Timestamp) -> Result<()> {

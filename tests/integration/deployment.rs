@@ -278,6 +278,24 @@ fn nothing_is_published_to_a_new_store_while_the_replica_remembers_one() {
 }
 
 #[test]
+fn nothing_is_published_to_where_a_deployment_was_before_it_was_moved_away() {
+    let deployment = Deployment::new();
+    let (cms, file) = (deployment.path("cms"), deployment.path("deployment.toml"));
+    for name in ["cms", "deployment.toml"] {
+        std::fs::rename(deployment.path(name), deployment.path("moved-").with_extension(name)).unwrap();
+    }
+    for what_if in [true, false] {
+        let error = publish(&deployment, &topology(&deployment), what_if).unwrap_err();
+        assert_eq!(
+            (error.kind, error.context["path"].as_str()),
+            (ErrorKind::FileMissing, file.to_str().unwrap())
+        );
+        assert!(error.advice.contains("where the deployment is now"), "{error:#?}");
+        assert!(!cms.exists());
+    }
+}
+
+#[test]
 fn a_store_whose_creation_was_interrupted_is_published_to() {
     let deployment = Deployment::new();
     let cms = deployment.path("cms/cms.sqlite");
