@@ -74,7 +74,7 @@ example() { # example PROGRAM: the example host, as its users would
     says 0 '^Succeeded in' timeout 120 "$program" "$deployment" "$pool" --report "$work/report.html" || return 1
     grep -qi '^<!doctype html>' "$work/report.html" || return 1
     says 0 '^Succeeded in' timeout 120 "$program" "$deployment" "$pool" --sync || return 1
-    says 4 '^Cancelled in' timeout 120 "$program" "$deployment" chi-cs-001.litwareinc.com --cancel-after-ms 100 || return 1
+    says 4 '^Cancelled in' timeout 120 "$program" "$deployment" chi-cs-001.litwareinc.com --cancel-after-ms 10 || return 1
     says 1 'UnknownPool: ' timeout 60 "$program" "$deployment" nowhere.litwareinc.com || return 1
     says 1 'FileMissing: ' timeout 60 "$program" "$work/nowhere.toml" "$pool" || return 1
     says 2 '^usage: ' timeout 60 "$program" "$deployment" || return 1
