@@ -201,6 +201,12 @@ impl<'a> StagedFile<'a> {
         Ok(())
     }
 
+    fn write_at(&self, bytes: &[u8], at: u64) -> ObjectResult<()> {
+        let Some(file) = &self.file else { return Err(self.failed(Errno::BADF)) };
+        let result = file.write_all_at(bytes, at);
+        result.map_err(|cause| self.failed(Errno::from_io_error(&cause).unwrap_or(Errno::IO)))
+    }
+
     fn is_cloned(&self) -> bool {
         matches!(self.earlier, Some(Earlier::Cloned(_)))
     }
@@ -265,6 +271,12 @@ fn begin_as_clone(file: &File, of: &File) -> bool {
     cloned
 }
 
+/// Whether a file has these bytes at this place, as far as it can be read.
+fn has(file: &File, bytes: &[u8], at: u64, scratch: &mut Vec<u8>) -> bool {
+    scratch.resize(bytes.len(), 0);
+    file.read_exact_at(scratch, at).is_ok() && scratch == bytes
+}
+
 /// Makes a hole in a clone. Where that cannot be done the rest of the clone is given up: what follows is then written.
 fn clear(clone: &File, start: u64, count: u64) -> Result<(), Errno> {
     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
@@ -279,9 +291,8 @@ impl StagedObject for StagedFile<'_> {
             None => None,
         };
         let Some(held) = held else { return Ok(false) };
-        self.scratch.resize(bytes.len(), 0);
         // What cannot be read is not kept.
-        if held.read_exact_at(&mut self.scratch, self.written).is_err() || self.scratch != bytes {
+        if !has(held, bytes, self.written, &mut self.scratch) {
             return Ok(false);
         }
         self.written = self.written.saturating_add(bytes.len() as u64);
@@ -299,9 +310,7 @@ impl StagedObject for StagedFile<'_> {
 
     fn write(&mut self, bytes: &[u8]) -> ObjectResult<()> {
         self.take_kept().map_err(|cause| self.failed(cause))?;
-        let Some(file) = &self.file else { return Err(self.failed(Errno::BADF)) };
-        let result = file.write_all_at(bytes, self.written);
-        result.map_err(|cause| self.failed(Errno::from_io_error(&cause).unwrap_or(Errno::IO)))?;
+        self.write_at(bytes, self.written)?;
         self.written = self.written.saturating_add(bytes.len() as u64);
         self.begin_full_window();
         Ok(())
@@ -328,12 +337,10 @@ impl StagedObject for StagedFile<'_> {
 
     fn patch(&mut self, bytes: &[u8], at: u64) -> ObjectResult<bool> {
         let Some(file) = &self.file else { return Err(self.failed(Errno::BADF)) };
-        self.scratch.resize(bytes.len(), 0);
-        if file.read_exact_at(&mut self.scratch, at).is_ok() && self.scratch == bytes {
+        if has(file, bytes, at, &mut self.scratch) {
             return Ok(false);
         }
-        let result = file.write_all_at(bytes, at);
-        result.map_err(|cause| self.failed(Errno::from_io_error(&cause).unwrap_or(Errno::IO)))?;
+        self.write_at(bytes, at)?;
         self.patched = self.patched.saturating_add(bytes.len() as u64);
         if self.patched >= WINDOW {
             // Wherever it is: nothing else of the clone is in the page cache.

@@ -70,26 +70,15 @@ fn held_groups(row: &Row<'_>) -> rusqlite::Result<HeldGroups> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-    use uuid::Uuid;
-
     use super::super::IndexedObject;
-    use super::super::tests::file;
+    use super::super::tests::{file, new_index};
     use super::*;
     use crate::store::content::ObjectKind;
-    use crate::store::service::{Owner, ServiceStore};
-    use crate::topology::PoolFqdn;
 
     #[test]
     fn groups_are_known_as_long_as_the_row_tells_of_their_content() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("service.sqlite");
-        let pool = PoolFqdn::parse("atl.example.com").unwrap();
-        let mut service = ServiceStore::open(&path).unwrap();
-        let owner = Owner::current("here");
-        let generation =
-            service.acquire(&pool, &owner, Uuid::nil(), Timestamp::UNIX_EPOCH).unwrap().generation;
-        let mut index = ContentIndex::open(&path, &pool).unwrap();
+        let (mut index, generation) = new_index(&folder.path().join("service.sqlite"));
         let named = ContentPath::from_bytes(b"file").unwrap();
         let groups: Groups = [[1; 32], [2; 32], [3; 32]].into_iter().collect();
         let hash = groups.digest().unwrap();
