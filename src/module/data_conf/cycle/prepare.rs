@@ -90,12 +90,14 @@ struct Preparer<'a, 'c> {
     scan_ns: i64,
     meter: &'c Meter<'c>,
     copier: Copier<'a, 'c>,
+    /// The index, once something was asked of it.
+    index: Option<ContentIndex>,
 }
 
 impl<'a, 'c> Preparer<'a, 'c> {
     fn new(module: &'a DataConf, context: &'c Context, scan_ns: i64, meter: &'c Meter<'_>) -> Self {
         let copier = Copier::new(module.source.as_ref(), module.standby.as_ref(), context);
-        Preparer { module, context, scan_ns, meter, copier }
+        Preparer { module, context, scan_ns, meter, copier, index: None }
     }
 
     fn serve(
@@ -232,7 +234,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
     /// What the standby holds of a file that was written to, as its time says: then it is copied while it is compared,
     /// instead of being read twice. None for other files, of which most turn out to be equal.
     fn held_of_written(
-        &self,
+        &mut self,
         path: &ContentPath,
         known: &IndexedObject,
     ) -> ObjectResult<Option<HeldContent>> {
@@ -245,12 +247,19 @@ impl<'a, 'c> Preparer<'a, 'c> {
     }
 
     /// The groups of what the standby holds of a big file, if they are known. A verification believes nobody.
-    fn held_groups(&self, path: &ContentPath, size: u64, hash: [u8; 32]) -> ObjectResult<Option<HeldGroups>> {
+    fn held_groups(
+        &mut self,
+        path: &ContentPath,
+        size: u64,
+        hash: [u8; 32],
+    ) -> ObjectResult<Option<HeldGroups>> {
         if groups_of(size).is_none() || self.context.verify {
             return Ok(None);
         }
-        let index = ContentIndex::open_existing(&self.module.service_store, &self.module.pool)?;
-        Ok(index.map(|index| index.groups(path, hash)).transpose()?.flatten())
+        if self.index.is_none() {
+            self.index = ContentIndex::open_existing(&self.module.service_store, &self.module.pool)?;
+        }
+        Ok(self.index.as_ref().map(|index| index.groups(path, hash)).transpose()?.flatten())
     }
 
     /// The content that the standby holds under a name of which the index knows nothing; none if it cannot be read.
