@@ -12,6 +12,9 @@ mod settings;
 
 pub use settings::{BackupServiceConfiguration, ConfigurationChange};
 
+/// What a deployment file is called in its folder.
+pub const DEPLOYMENT_FILE: &str = "deployment.toml";
+
 /// Where a deployment's Central Management store lies, and what belongs to this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeploymentConfig {
@@ -49,7 +52,7 @@ impl DeploymentConfig {
     pub fn read(file: &Path) -> Result<Self> {
         let mut file = std::path::absolute(file).map_err(|cause| Error::io("find", file, &cause))?;
         if file.is_dir() {
-            file.push("deployment.toml");
+            file.push(DEPLOYMENT_FILE);
         }
         let text = read_text(&file, "deployment file")?;
         let toml: DeploymentToml = toml::from_str(&text).map_err(|cause| toml_error(&cause, &text, &file))?;

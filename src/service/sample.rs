@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::deployment::Deployment;
 use super::{Service, shut_down, text};
 use crate::clock::Clock;
+use crate::config::DEPLOYMENT_FILE;
 use crate::error::{Error, ErrorKind, Result};
 
 mod content;
@@ -95,7 +96,7 @@ impl Sample {
 }
 
 fn deployment_file(folder: &Path) -> PathBuf {
-    folder.join("deployment.toml")
+    folder.join(DEPLOYMENT_FILE)
 }
 
 fn topology_file(folder: &Path) -> PathBuf {
