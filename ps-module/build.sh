@@ -43,7 +43,7 @@ elif command -v dotnet > /dev/null || command -v pwsh > /dev/null; then
     built=$(mktemp -d)
     if command -v dotnet > /dev/null; then
         # Servers that a build leaves running would keep its output open.
-        dotnet build $sources --nologo -v quiet -nodeReuse:false -p:UseSharedCompilation=false -c Release --artifacts-path "$built"
+        dotnet build $sources --nologo -v quiet -nodeReuse:false -p:UseSharedCompilation=false -c Release --artifacts-path "$built/work" -o "$built"
         what='built'
     else
         pwsh -NoProfile -NonInteractive -Command "
@@ -52,7 +52,7 @@ elif command -v dotnet > /dev/null || command -v pwsh > /dev/null; then
         what='built for this PowerShell only, dotnet is not on PATH'
     fi
     mkdir -p lib
-    find "$built" -path '*/obj' -prune -o -name CsBackup.Interop.dll -exec mv {} $interop \;
+    mv "$built/CsBackup.Interop.dll" $interop
     rm -rf "$built"
     echo "$PWD/$interop: $what"
 else

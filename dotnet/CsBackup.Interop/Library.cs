@@ -81,7 +81,7 @@ namespace CsBackup.Interop
             Marshal.GetDelegateForFunctionPointer<TDelegate>(Loader.Find(_module, name));
 
         /// <summary>A text that the library handed out, which gets it back; null where it handed out none.</summary>
-        private string? Take(IntPtr text)
+        internal string? Take(IntPtr text)
         {
             try
             {

@@ -9,12 +9,11 @@ namespace CsBackup.Interop
     /// <summary>An open service. Once it is closed, every call is answered with an error.</summary>
     public sealed class Service
     {
-        private readonly Library _library;
         private IntPtr _handle;
 
         internal Service(Library library, string? deploymentFile, IntPtr handle)
         {
-            _library = library;
+            Library = library;
             DeploymentFile = deploymentFile;
             _handle = handle;
         }
@@ -23,14 +22,14 @@ namespace CsBackup.Interop
         public string? DeploymentFile { get; }
 
         /// <summary>The library that it was opened with.</summary>
-        public Library Library => _library;
+        public Library Library { get; }
 
         /// <summary>Answers a request document.</summary>
         public Answer Request(IDictionary request)
         {
-            var status = _library.Function<SendDocument>("csb_service_request")(
+            var status = Library.Function<SendDocument>("csb_service_request")(
                 _handle, Library.Utf8(request), out var reply, out var problem);
-            return _library.Answer(status, reply, problem);
+            return Library.Answer(status, reply, problem);
         }
 
         /// <summary>Starts a job; its number is in <see cref="Interop.Answer.Job"/>.</summary>
@@ -38,8 +37,8 @@ namespace CsBackup.Interop
         /// <param name="request">What to do.</param>
         public Answer Start(string function, IDictionary request)
         {
-            var status = _library.Function<StartJob>(function)(_handle, Library.Utf8(request), out var job, out var problem);
-            var answer = _library.Answer(status, IntPtr.Zero, problem);
+            var status = Library.Function<StartJob>(function)(_handle, Library.Utf8(request), out var job, out var problem);
+            var answer = Library.Answer(status, IntPtr.Zero, problem);
             answer.Job = job;
             return answer;
         }
@@ -47,8 +46,8 @@ namespace CsBackup.Interop
         /// <summary>The events of a job that come after one number; waits for the next where there are none.</summary>
         public Answer Poll(ulong job, ulong after, uint timeoutMs)
         {
-            var status = _library.Function<PollJob>("csb_job_poll")(_handle, job, after, timeoutMs, out var events, out var problem);
-            return _library.Answer(status, events, problem);
+            var status = Library.Function<PollJob>("csb_job_poll")(_handle, job, after, timeoutMs, out var events, out var problem);
+            return Library.Answer(status, events, problem);
         }
 
         /// <summary>Asks a job to stop; does not wait for it.</summary>
@@ -57,8 +56,8 @@ namespace CsBackup.Interop
         /// <summary>The report of a job that has ended, as JSON or as a page.</summary>
         public Answer Report(ulong job, bool html)
         {
-            var status = _library.Function<ReadReport>("csb_job_report")(_handle, job, html ? 1 : 0, out var report, out var problem);
-            return _library.Answer(status, report, problem);
+            var status = Library.Function<ReadReport>("csb_job_report")(_handle, job, html ? 1 : 0, out var report, out var problem);
+            return Library.Answer(status, report, problem);
         }
 
         /// <summary>Lets a job that has ended be forgotten.</summary>
@@ -70,16 +69,16 @@ namespace CsBackup.Interop
             var handle = Interlocked.Exchange(ref _handle, IntPtr.Zero);
             if (handle != IntPtr.Zero)
             {
-                var status = _library.Function<Shutdown>("csb_service_shutdown")(handle, timeoutMs, out var problem);
-                _library.Answer(status, IntPtr.Zero, problem);
-                _library.Function<Free>("csb_service_free")(handle);
+                Library.Function<Shutdown>("csb_service_shutdown")(handle, timeoutMs, out var problem);
+                Library.Take(problem);
+                Library.Function<Free>("csb_service_free")(handle);
             }
         }
 
         private Answer EndJob(string function, ulong job)
         {
-            var status = _library.Function<TellJob>(function)(_handle, job, out var problem);
-            return _library.Answer(status, IntPtr.Zero, problem);
+            var status = Library.Function<TellJob>(function)(_handle, job, out var problem);
+            return Library.Answer(status, IntPtr.Zero, problem);
         }
 
         [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
