@@ -133,6 +133,16 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+/// Which half of copying a failure belongs to: reading what is copied, or writing the copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Side {
+    /// Where data is read.
+    Export,
+    /// Where data is written.
+    Import,
+}
+
 /// One failure: what, where, why and what to do about it.
 ///
 /// Serialized it is the error document of `docs/documents.md`.
@@ -149,7 +159,10 @@ pub struct Error {
     pub advice: String,
     /// Whether a retry may help.
     pub retryable: bool,
-    /// Where: pool, module, file, line, table, path.
+    /// Which half of copying failed; none where it was neither, or nobody could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
+    /// Where: pool, module, file, line, table, path. For people: nothing is decided by it.
     #[serde(default)]
     pub context: BTreeMap<String, String>,
     /// The failures underneath, the nearest first.
@@ -166,6 +179,7 @@ impl Error {
             message: message.into(),
             advice: advice.into(),
             retryable: kind.retryable(),
+            side: None,
             context: BTreeMap::new(),
             causes: Vec::new(),
         }
@@ -175,6 +189,13 @@ impl Error {
     #[must_use]
     pub fn at(mut self, key: &str, value: impl fmt::Display) -> Self {
         self.context.entry(key.to_owned()).or_insert_with(|| value.to_string());
+        self
+    }
+
+    /// The same error, saying which half of copying failed. Whoever is nearest to the failure knows best.
+    #[must_use]
+    pub fn on(mut self, side: Side) -> Self {
+        self.side.get_or_insert(side);
         self
     }
 

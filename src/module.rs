@@ -111,6 +111,17 @@ impl Context {
     }
 }
 
+/// What a look takes into account besides the stores: what the run would be asked to do.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// Asked before every item; a cancelled look stops with [`ErrorKind::Cancelled`].
+    pub cancel: CancellationToken,
+    /// See [`Context::force`].
+    pub force: bool,
+    /// See [`Context::verify`].
+    pub verify: bool,
+}
+
 /// What a module's two stores look like at one moment, before anything is said about states.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
@@ -131,6 +142,19 @@ pub struct Observation {
     /// Why the next cycle compares everything, where it will do so without being asked to: until then nobody knows what
     /// the destination lacks.
     pub to_compare: Option<String>,
+    /// What the next cycle would refuse with, where what was seen already tells.
+    pub refused: Option<Error>,
+}
+
+/// What giving back would return, before anything is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GiveBack {
+    /// Items that the pool lost and its copy still holds.
+    pub items: u64,
+    /// Their size, where the module knows it.
+    pub bytes: u64,
+    /// What giving back would refuse with, where what was seen already tells.
+    pub refused: Option<Error>,
 }
 
 /// What one cycle did.
@@ -182,11 +206,11 @@ pub trait BackupModule: Send + Sync {
     /// The stores that [`BackupModule::carry_back`] writes to, for plans.
     fn touches_back(&self) -> Vec<String>;
 
-    /// Compares both stores without writing to either.
+    /// Compares both stores without writing to either, and looks at all that [`BackupModule::run_cycle`] would look at.
     ///
     /// # Errors
     /// When a store cannot be read; cancelled.
-    fn observe(&self, cancel: &CancellationToken) -> Result<Observation>;
+    fn observe(&self, look: &Look) -> Result<Observation>;
 
     /// Copies what the destination lacks, until nothing is left or the cycle's limits are reached.
     ///
@@ -206,11 +230,11 @@ pub trait BackupModule: Send + Sync {
     /// As for [`BackupModule::run_cycle`].
     fn carry_back(&self, context: &Context) -> CycleResult;
 
-    /// Counts what [`BackupModule::carry_back`] would return, without writing: items and bytes.
+    /// Counts what [`BackupModule::carry_back`] would return, without writing.
     ///
     /// # Errors
-    /// When a store cannot be read.
-    fn observe_carry_back(&self, cancel: &CancellationToken) -> Result<(u64, u64)>;
+    /// When a store cannot be read; cancelled.
+    fn observe_carry_back(&self, look: &Look) -> Result<GiveBack>;
 
     /// Removes every trace of the product from both stores and lists it; with `dry_run` only lists it.
     ///

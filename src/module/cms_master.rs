@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio_util::sync::CancellationToken;
-
-use super::{BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, ModuleId, Observation};
+use super::{
+    BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, GiveBack, Look, ModuleId, Observation,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Moved, Verification};
 use crate::store::management::{Document, ManagementStore, foreign};
@@ -136,7 +136,7 @@ impl BackupModule for CmsMaster {
         Vec::new()
     }
 
-    fn observe(&self, _cancel: &CancellationToken) -> Result<Observation> {
+    fn observe(&self, _look: &Look) -> Result<Observation> {
         let (master, standby) = match &self.stores {
             Ok(stores) => stores,
             Err(reason) => {
@@ -159,6 +159,7 @@ impl BackupModule for CmsMaster {
                 .first()
                 .and_then(|document| jiff::Timestamp::from_millisecond(document.published_ms).ok()),
             to_compare: None,
+            refused: None,
             cursor: (compared.position > 0).then(|| format!("revision {}", compared.position)),
         })
     }
@@ -212,8 +213,8 @@ impl BackupModule for CmsMaster {
         Ok(CycleOutcome::default())
     }
 
-    fn observe_carry_back(&self, _cancel: &CancellationToken) -> Result<(u64, u64)> {
-        Ok((0, 0))
+    fn observe_carry_back(&self, _look: &Look) -> Result<GiveBack> {
+        Ok(GiveBack::default())
     }
 
     /// The copy holds documents and nothing else: there is no trace to remove.

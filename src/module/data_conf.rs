@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{BackupModule, Context, CycleResult, ModuleId, Observation};
+use super::{BackupModule, Context, CycleResult, GiveBack, Look, ModuleId, Observation};
 use crate::error::Result;
 use crate::store::content::folder::FolderStore;
 use crate::store::content::index::{ContentIndex, IndexedPair};
@@ -128,8 +128,8 @@ impl BackupModule for DataConf {
         vec![self.source.url()]
     }
 
-    fn observe(&self, cancel: &CancellationToken) -> Result<Observation> {
-        observe(&self.session(), cancel)
+    fn observe(&self, look: &Look) -> Result<Observation> {
+        observe(&self.session(), &look.cancel)
     }
 
     fn run_cycle(&self, context: &Context) -> CycleResult {
@@ -145,8 +145,9 @@ impl BackupModule for DataConf {
         carry_back::run(&self.session(), context)
     }
 
-    fn observe_carry_back(&self, cancel: &CancellationToken) -> Result<(u64, u64)> {
-        carry_back::count(&self.session(), cancel)
+    fn observe_carry_back(&self, look: &Look) -> Result<GiveBack> {
+        let (items, bytes) = carry_back::count(&self.session(), &look.cancel)?;
+        Ok(GiveBack { items, bytes, refused: None })
     }
 
     fn disable(&self, generation: Generation, dry_run: bool) -> Result<Vec<Trace>> {

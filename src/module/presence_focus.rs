@@ -1,8 +1,6 @@
 //! `UserServices.PresenceFocus`: the user store.
 
-use tokio_util::sync::CancellationToken;
-
-use super::{BackupModule, Context, CycleOutcome, CycleResult, ModuleId, Observation};
+use super::{BackupModule, Context, CycleOutcome, CycleResult, GiveBack, Look, ModuleId, Observation};
 use crate::error::Result;
 use crate::store::user::{PairOutcome, UserStorePair, Work};
 use crate::store::{Generation, Trace};
@@ -59,8 +57,8 @@ impl BackupModule for PresenceFocus {
         vec![self.source.clone()]
     }
 
-    fn observe(&self, cancel: &CancellationToken) -> Result<Observation> {
-        let seen = self.pair.observe(cancel)?;
+    fn observe(&self, look: &Look) -> Result<Observation> {
+        let seen = self.pair.observe(&look.cancel)?;
         Ok(Observation {
             initialized: seen.initialized,
             not_applicable: None,
@@ -70,6 +68,7 @@ impl BackupModule for PresenceFocus {
             oldest_pending: seen.oldest,
             cursor: seen.position.map(|position| format!("position {position}")),
             to_compare: seen.to_compare,
+            refused: None,
         })
     }
 
@@ -82,8 +81,8 @@ impl BackupModule for PresenceFocus {
         Ok(self.with_work(context, |pair, work| pair.restore(work))?)
     }
 
-    fn observe_carry_back(&self, _cancel: &CancellationToken) -> Result<(u64, u64)> {
-        Ok((self.pair.lost()?.unwrap_or(0), 0))
+    fn observe_carry_back(&self, _look: &Look) -> Result<GiveBack> {
+        Ok(GiveBack { items: self.pair.lost()?.unwrap_or(0), ..GiveBack::default() })
     }
 
     fn disable(&self, _generation: Generation, dry_run: bool) -> Result<Vec<Trace>> {

@@ -2,13 +2,12 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
 use super::{Connected, Service, modules};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::request::{Category, module_list};
 use crate::module::state::{PoolState, module_state};
-use crate::module::{BackupModule, ModuleId};
+use crate::module::{BackupModule, Look, ModuleId};
 use crate::report::{ExportState, ImportState, ModuleState};
 use crate::store::service::{ServiceStore, StoredState};
 use crate::topology::PoolFqdn;
@@ -141,7 +140,7 @@ impl Service {
         let now = self.clock.now();
         let failed = stored.as_ref().is_some_and(|stored| stored.state.export == ExportState::ErrorState);
         let walks = module.id() == ModuleId::DataConf;
-        let seen = if failed || walks { None } else { Some(module.observe(&CancellationToken::new())) };
+        let seen = if failed || walks { None } else { Some(module.observe(&Look::default())) };
         let (state, observed_at, reason, applies) = match (seen, &stored) {
             (Some(Ok(seen)), _) => {
                 let applies = seen.not_applicable.is_none();

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::job::events::EventKind;
 use crate::job::lease::{Leases, pause};
 use crate::job::progress::{Activity, StepObserver};
-use crate::module::{Context, CycleFailure, CycleResult, Observation};
+use crate::module::{Context, CycleFailure, CycleResult, Look, Observation};
 use crate::report::{Outcome, Purpose};
 use crate::store::Generation;
 use crate::store::service::{Lease, ServiceStore, StoredState};
@@ -18,18 +18,18 @@ use crate::store::service::{Lease, ServiceStore, StoredState};
 impl Run {
     pub(super) async fn look(&mut self, index: usize) {
         let Some(row) = self.rows.get(index) else { return };
-        let (module, purpose, cancel) = (Arc::clone(&row.module), row.purpose, self.job.cancel.clone());
+        let (module, purpose, look) = (Arc::clone(&row.module), row.purpose, self.what_to_look_at());
         if purpose == Purpose::Copy && !self.operation.what_if && module.cycle_observes() {
             return;
         }
         let looking = self.stores.run(&self.job, move || {
             crate::failpoint::fail_point!("job.look");
-            let seen = module.observe(&cancel);
+            let seen = module.observe(&look);
             match purpose {
                 Purpose::Copy => seen.map(|seen| (seen.pending_items, seen.pending_bytes, Some(seen))),
                 // A store that is lost cannot be observed, but what would be given back can be counted.
                 Purpose::CarryBack => {
-                    module.observe_carry_back(&cancel).map(|(items, bytes)| (items, bytes, seen.ok()))
+                    module.observe_carry_back(&look).map(|lost| (lost.items, lost.bytes, seen.ok()))
                 }
             }
         });
@@ -48,6 +48,10 @@ impl Run {
                 }
             }
         }
+    }
+
+    fn what_to_look_at(&self) -> Look {
+        Look { cancel: self.job.cancel.clone(), force: self.operation.force, verify: self.operation.verify }
     }
 
     /// A state that cannot be seen now may be seen when the step runs: only then it is an error of the module. A look
@@ -223,13 +227,13 @@ impl Run {
             if self.job.cancel.is_cancelled() {
                 return;
             }
-            let (module, cancel) = (Arc::clone(&row.module), self.job.cancel.clone());
+            let (module, look) = (Arc::clone(&row.module), self.what_to_look_at());
             let seen = match self.rows.get_mut(index).and_then(|row| row.left.take()) {
                 Some(left) => Ok(left),
                 None => {
                     let looking = self.stores.run(&self.job, move || {
                         crate::failpoint::fail_point!("job.look_again");
-                        module.observe(&cancel)
+                        module.observe(&look)
                     });
                     looking.await
                 }

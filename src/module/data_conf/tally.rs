@@ -46,6 +46,7 @@ impl Tally {
     /// What is pending, as an observation of stores that have been paired before or not.
     pub(super) fn observation(&self, initialized: bool, batch_bytes: u64) -> Observation {
         Observation {
+            refused: None,
             initialized,
             pending_items: self.items,
             pending_bytes: self.bytes,

@@ -16,7 +16,9 @@ use uuid::Uuid;
 use super::{DataConf, DataConfConfig};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
-use crate::module::{BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, Observer, Progress};
+use crate::module::{
+    BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, Look, Observer, Progress,
+};
 use crate::store::Generation;
 use crate::store::content::ContentPath;
 use crate::store::content::folder::{FolderStore, isolation};
@@ -133,7 +135,7 @@ impl Pair {
     }
 
     fn observe(&self) -> super::Observation {
-        self.module().observe(&CancellationToken::new()).unwrap()
+        self.module().observe(&Look::default()).unwrap()
     }
 
     fn write(&self, name: &str, content: impl AsRef<[u8]>) {

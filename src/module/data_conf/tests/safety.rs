@@ -30,10 +30,7 @@ fn a_source_that_does_not_exist_is_unavailable() {
     let pair = Pair::new();
     fs::remove_dir(pair.source()).unwrap();
     assert_eq!(pair.cycle_error().kind, ErrorKind::StoreUnavailable);
-    assert_eq!(
-        pair.module().observe(&CancellationToken::new()).unwrap_err().kind,
-        ErrorKind::StoreUnavailable
-    );
+    assert_eq!(pair.module().observe(&Look::default()).unwrap_err().kind, ErrorKind::StoreUnavailable);
     assert!(!pair.standby().exists());
 }
 
@@ -58,7 +55,7 @@ fn an_unmounted_source_deletes_nothing() {
             std::process::Command::new("cp").arg("-a").args([&kept, &pair.source()]).status().unwrap();
         assert!(copied.success());
         lose(&pair.source());
-        for error in [pair.cycle_error(), pair.module().observe(&CancellationToken::new()).unwrap_err()] {
+        for error in [pair.cycle_error(), pair.module().observe(&Look::default()).unwrap_err()] {
             assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted);
             assert!(!error.advice.is_empty());
         }
@@ -190,7 +187,7 @@ fn a_lost_standby_is_not_refilled_unless_forced() {
         let error = pair.cycle_error();
         assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted);
         assert!(error.advice.contains("-Force"), "{}", error.advice);
-        assert_eq!(pair.module().observe(&CancellationToken::new()).unwrap_err().kind, error.kind);
+        assert_eq!(pair.module().observe(&Look::default()).unwrap_err().kind, error.kind);
         let outcome = pair.forced_cycle();
         assert_eq!((outcome.moved.items_written, outcome.warnings.len()), (3, 1));
         pair.assert_settled();
@@ -408,7 +405,7 @@ fn disabling_leaves_the_store_of_another_pair_alone() {
     fs::write(&marker, &text).unwrap();
     pair.module().disable(pair.generation, false).unwrap();
     assert_eq!(fs::read_to_string(&marker).unwrap(), text);
-    let observed = pair.module().observe(&CancellationToken::new());
+    let observed = pair.module().observe(&Look::default());
     assert_eq!(observed.unwrap_err().kind, ErrorKind::ForeignContent);
     assert_eq!(pair.cycle_error().kind, ErrorKind::ForeignContent);
 }
@@ -419,7 +416,7 @@ struct Curious(Mutex<Option<Arc<DataConf>>>);
 impl Observer for Curious {
     fn progress(&self, _: Progress) {
         let module = self.0.lock().unwrap().clone();
-        module.unwrap().observe(&CancellationToken::new()).unwrap();
+        module.unwrap().observe(&Look::default()).unwrap();
     }
 
     fn warning(&self, _: String) {}
