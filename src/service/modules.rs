@@ -11,6 +11,7 @@ use crate::module::cms_master::CmsMaster;
 use crate::module::data_conf::{DataConf, DataConfConfig};
 use crate::module::presence_focus::PresenceFocus;
 use crate::module::{BackupModule, ModuleId};
+use crate::store::content::index::IndexPlace;
 use crate::store::user::sqlite::SqlitePair;
 use crate::topology::{PoolFqdn, Topology};
 
@@ -79,7 +80,7 @@ pub(super) fn module(
                 pool: pool.fqdn.clone(),
                 source: pool.content_store.url.path().to_owned(),
                 standby: standby.content_store.path().to_owned(),
-                service_store: standby.service_store.path().to_owned(),
+                index: IndexPlace::new(&standby.content_index())?,
                 database_files,
                 batch_bytes: configuration.max_data_conf_package_size_kb.saturating_mul(1024),
             }))

@@ -1,4 +1,4 @@
-//! The backup service's own database for one direction: leases, the last seen states, the content index.
+//! The backup service's own database for one direction: leases, and the last seen states.
 //!
 //! It lies at the pool that receives the data. Progress of the user store is *not* here but in the standby copy
 //! itself, in the transaction that writes the rows.
@@ -14,12 +14,12 @@ use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::ModuleState;
-use crate::store::Generation;
 use crate::store::sqlite::{open_own_within, sqlite_error};
+use crate::store::{Generation, fenced};
 use crate::topology::PoolFqdn;
 
 mod owner;
-pub(crate) mod schema;
+mod schema;
 pub use owner::Owner;
 
 /// How long the write-ahead log may grow, in pages, before it is moved into the database: whoever opens the database
@@ -299,12 +299,8 @@ impl ServiceStore {
     }
 }
 
-/// Refuses a transaction of somebody whose lease was taken over. Called first in every transaction on the
-/// service's own database.
-///
-/// # Errors
-/// `Fenced`.
-pub fn check_generation(
+/// Refuses a transaction of somebody whose lease was taken over.
+fn check_generation(
     transaction: &Transaction<'_>,
     path: &Path,
     pool: &PoolFqdn,
@@ -315,16 +311,6 @@ pub fn check_generation(
         .optional()
         .map_err(failure("read", path))?;
     if current == Some(generation.0) { Ok(()) } else { Err(fenced(pool)) }
-}
-
-/// The error of an owner whose lease was taken over.
-pub fn fenced(pool: &PoolFqdn) -> Error {
-    Error::new(
-        ErrorKind::Fenced,
-        format!("Another process has taken over the backup of {pool}."),
-        "Nothing is lost: that process goes on. Look at it with Get-CsBackupJob.",
-    )
-    .at("pool", pool)
 }
 
 fn conflict(pool: &PoolFqdn, holder: Option<&Owner>, job_id: &str, expires_ms: i64) -> Error {
