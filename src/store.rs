@@ -9,10 +9,14 @@ use crate::topology::PoolFqdn;
 
 pub mod content;
 pub mod files;
+pub mod leases;
 pub mod management;
 pub mod service;
 pub mod sqlite;
+mod until;
 pub mod user;
+
+pub use until::Until;
 
 /// The right to write to a destination: a number that only grows. A store that has seen a higher one refuses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

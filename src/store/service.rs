@@ -18,9 +18,8 @@ use crate::store::sqlite::{open_own_within, sqlite_error};
 use crate::store::{Generation, fenced};
 use crate::topology::PoolFqdn;
 
-mod owner;
 mod schema;
-pub use owner::Owner;
+pub use crate::store::leases::Owner;
 
 /// How long the write-ahead log may grow, in pages, before it is moved into the database: whoever opens the database
 /// first reads all of it.

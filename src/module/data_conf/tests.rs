@@ -248,6 +248,10 @@ impl Clock for SlowClock {
         self.0.now()
     }
 
+    fn boot(&self) -> String {
+        "of this clock alone".to_owned()
+    }
+
     fn monotonic(&self) -> Duration {
         seconds(self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
     }
