@@ -11,7 +11,6 @@ pub mod content;
 pub mod files;
 pub mod leases;
 pub mod management;
-pub mod service;
 pub mod sqlite;
 mod until;
 pub mod user;
