@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::record::Records;
 use crate::job::request::{BackupRequest, Operation, SyncRequest};
 use crate::job::{Environment, Job};
-use crate::store::service::Owner;
+use crate::store::leases::Owner;
 use crate::store::sqlite::assert_safe_version;
 
 mod admin;
@@ -106,7 +106,7 @@ impl Service {
 
     fn start(&self, operation: Operation) -> Result<u64> {
         let connected = self.connected()?;
-        let targets = modules::targets(&connected.deployment, &operation)?;
+        let targets = modules::targets(&connected.deployment, &operation, &self.clock)?;
         let job = Arc::new(Job::new(operation.command, operation.pool.clone(), self.clock.now()));
         let mut jobs = self.lock_jobs();
         if jobs.closed {

@@ -1,20 +1,36 @@
-//! The stores: user store, content store, Central Management store and the service's own.
+//! The stores: user store, content store, Central Management store, and the backup service's own: leases, content index.
 //!
 //! Stores are blocking and know no modules: they read and write one kind of data at one place.
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, ErrorKind};
+use crate::topology::PoolFqdn;
+
 pub mod content;
 pub mod files;
+pub mod leases;
 pub mod management;
-pub mod service;
 pub mod sqlite;
+mod until;
 pub mod user;
+
+pub use until::Until;
 
 /// The right to write to a destination: a number that only grows. A store that has seen a higher one refuses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub i64);
+
+/// The error of an owner whose lease was taken over.
+fn fenced(pool: &PoolFqdn) -> Error {
+    Error::new(
+        ErrorKind::Fenced,
+        format!("Another process has taken over the backup of {pool}."),
+        "Nothing is lost: that process goes on. Look at it with Get-CsBackupJob.",
+    )
+    .at("pool", pool)
+}
 
 /// How far an activity has come, from its beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! Holding the right to write while a job runs, and hearing from other processes that it should stop.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,37 +9,40 @@ use super::patience::{Leaving, StoreWork};
 use super::run::Environment;
 use super::{Job, run::blocking};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::service::{LEASE_DURATION, Lease, PATIENCE, ServiceStore};
+use crate::store::Until;
+use crate::store::leases::{self, Acquired, Claim, LEASE_DURATION, Lease, PATIENCE};
 use crate::topology::PoolFqdn;
 
 /// How often a request of another process to cancel is looked for.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
-/// How long one attempt waits for a lock on the service's own database.
-const LOCK_POLL: Duration = Duration::from_millis(20);
 /// How often a lease that somebody else holds is tried again while waiting for it.
 const LEASE_POLL: Duration = Duration::from_millis(250);
 
 /// How long a lease is waited for at least that an ended job of this process is about to give back.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A lease that this job holds, with the open database that it is kept in: opening that costs more than the few rows
-/// that a job writes there.
+/// A lease that this job holds, and where it is kept.
 #[derive(Clone)]
 pub(super) struct Held {
     pub(super) lease: Lease,
-    store: Arc<Mutex<ServiceStore>>,
+    store: Arc<dyn leases::Leases>,
 }
 
 impl Held {
-    /// Works on the database, see [`while_locked`].
+    /// Works there, on a thread where that is allowed. Another process may have locked it: that is waited for, but not
+    /// when the job is cancelled.
     pub(super) async fn with_store<R: Send + 'static>(
         &self,
         cancel: Option<&CancellationToken>,
-        work: impl Fn(&mut ServiceStore, &Lease) -> Result<R> + Clone + Send + 'static,
+        work: impl FnOnce(&dyn leases::Leases, &Lease, &Until) -> Result<R> + Send + 'static,
     ) -> Result<R> {
         let Held { lease, store } = self.clone();
-        let attempt = move || work(&mut store.lock().unwrap_or_else(PoisonError::into_inner), &lease);
-        while_locked(cancel, attempt).await
+        let until = patience_of(cancel);
+        blocking(move || work(store.as_ref(), &lease, &until)).await
+    }
+
+    async fn release(&self, cancel: Option<&CancellationToken>) -> Result<()> {
+        self.with_store(cancel, |store, lease, until| store.release(lease, until)).await
     }
 }
 
@@ -61,7 +63,7 @@ impl Leases {
     /// Takes one lease, waiting for it as long as was asked for.
     pub(super) async fn take(
         &self,
-        store: &Path,
+        store: &Arc<dyn leases::Leases>,
         pool: &PoolFqdn,
         job: &Job,
         environment: &Environment,
@@ -69,34 +71,26 @@ impl Leases {
     ) -> Result<Held> {
         let started = environment.clock.monotonic();
         loop {
-            let (path, name, owner, id, now) =
-                (store.to_owned(), pool.clone(), environment.owner.clone(), job.id, environment.clock.now());
-            let take = move || {
-                let mut store = ServiceStore::open_within(&path, LOCK_POLL)?;
-                let lease = store.acquire(&name, &owner, id, now)?;
-                Ok(Held { lease, store: Arc::new(Mutex::new(store)) })
-            };
-            let taken = while_locked(Some(&job.cancel), take).await;
-            match taken {
-                Err(error)
-                    if error.kind == ErrorKind::Conflict
-                        && environment.clock.monotonic().saturating_sub(started)
-                            < if Leaving::is_holder(&error) {
-                                patience.max(LEAVING_PATIENCE)
-                            } else {
-                                patience
-                            } =>
-                {
+            let claim = Claim { pool: pool.clone(), owner: environment.owner.clone(), job_id: job.id };
+            let (leases, until) = (Arc::clone(store), patience_of(Some(&job.cancel)));
+            match blocking(move || leases.acquire(&claim, &until)).await {
+                Ok(Acquired::Busy(holder)) => {
+                    let patience =
+                        if Leaving::is_holder(&holder) { patience.max(LEAVING_PATIENCE) } else { patience };
+                    if environment.clock.monotonic().saturating_sub(started) >= patience {
+                        return Err(holder.conflict());
+                    }
                     pause(job, environment, LEASE_POLL).await?;
+                }
+                Ok(Acquired::Held(lease)) => {
+                    let held = Held { lease, store: Arc::clone(store) };
+                    self.lock().push(held.clone());
+                    return Ok(held);
                 }
                 Err(error) if error.kind == ErrorKind::StoreBusy && job.cancel.is_cancelled() => {
                     return Err(Error::cancelled());
                 }
                 Err(error) => return Err(error),
-                Ok(held) => {
-                    self.lock().push(held.clone());
-                    return Ok(held);
-                }
             }
         }
     }
@@ -120,12 +114,12 @@ impl Leases {
         self.keeper.abort();
         let held = std::mem::take(&mut *self.lock());
         for held in held {
-            let given = held.with_store(Some(&job.cancel), ServiceStore::release).await;
-            // Where giving back fails otherwise the lease runs out by itself.
+            let given = held.release(Some(&job.cancel)).await;
+            // Where giving back fails otherwise the lease is taken over once it has been silent for long enough.
             if given.is_err_and(|error| error.kind == ErrorKind::StoreBusy) && job.cancel.is_cancelled() {
                 let leaving = Leaving::enter(job.id);
                 tokio::spawn(async move {
-                    let _ = held.with_store(None, ServiceStore::release).await;
+                    let _ = held.release(None).await;
                     drop(leaving);
                 });
             }
@@ -150,8 +144,7 @@ async fn keep(job: Arc<Job>, environment: Arc<Environment>, held: Arc<Mutex<Vec<
         renewed = environment.clock.monotonic();
         let leases = held.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for held in leases {
-            let now = environment.clock.now();
-            let renewal = held.with_store(None, move |store, lease| store.renew(lease, now)).await;
+            let renewal = held.with_store(None, |store, lease, until| store.renew(lease, until)).await;
             if renewal.is_err_and(|error| error.kind == ErrorKind::Fenced) {
                 // The stores refuse this job from now on; it need not try.
                 job.cancel.cancel();
@@ -160,21 +153,9 @@ async fn keep(job: Arc<Job>, environment: Arc<Environment>, held: Arc<Mutex<Vec<
     }
 }
 
-/// Work on the service's own database, on a thread where that is allowed. Another process may have locked it: it is tried
-/// again for as long as that is waited for, but only once more when the job is cancelled.
-async fn while_locked<R: Send + 'static>(
-    cancel: Option<&CancellationToken>,
-    attempt: impl Fn() -> Result<R> + Clone + Send + 'static,
-) -> Result<R> {
-    let started = std::time::Instant::now();
-    loop {
-        let cancelled = cancel.is_some_and(CancellationToken::is_cancelled);
-        match blocking(attempt.clone()).await {
-            Err(error)
-                if error.kind == ErrorKind::StoreBusy && !cancelled && started.elapsed() < PATIENCE => {}
-            done => return done,
-        }
-    }
+/// How long another process's lock is waited for.
+fn patience_of(cancel: Option<&CancellationToken>) -> Until {
+    cancel.map_or_else(|| Until::within(PATIENCE), |cancel| Until::cancelled_by(cancel, PATIENCE))
 }
 
 /// A pause that a cancelled job does not sit out.

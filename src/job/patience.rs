@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::Job;
 use super::run::defective;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::leases::Holder;
 
 /// How long a cancelled job waits for the thread that works for it: those that are not stuck notice within
 /// milliseconds.
@@ -77,10 +78,9 @@ impl Leaving {
         Leaving(job)
     }
 
-    /// Whether the holder that a conflict names is one of them: it may have given the lease back in a moment.
-    pub(super) fn is_holder(conflict: &Error) -> bool {
-        let holder = conflict.context.get("jobId").and_then(|id| Uuid::parse_str(id).ok());
-        holder.is_some_and(|id| LEAVING.lock().unwrap_or_else(PoisonError::into_inner).contains(&id))
+    /// Whether the holder of a lease is one of them: it may have given it back in a moment.
+    pub(super) fn is_holder(holder: &Holder) -> bool {
+        LEAVING.lock().unwrap_or_else(PoisonError::into_inner).contains(&holder.job_id)
     }
 }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Outcome, Report};
 use crate::store::files;
-use crate::store::service::Owner;
+use crate::store::leases::Owner;
 
 /// How many ended jobs are kept; older ones are forgotten.
 const KEPT: usize = 200;

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::state::PoolState;
 use crate::report::{HostInfo, Outcome, Plan, PlannedStep, Purpose, Report, SCHEMA_VERSION, StepReport};
-use crate::store::service::{Lease, Owner};
+use crate::store::leases::{Lease, Owner};
 
 mod row;
 
@@ -154,7 +154,7 @@ impl Run {
     async fn execute_leased(&mut self, leases: &Leases) -> Result<()> {
         let lease = leases
             .take(
-                &self.targets.service_store,
+                &self.targets.leases,
                 &self.job.pool,
                 &self.job,
                 &self.environment,

@@ -1,6 +1,5 @@
 //! One module in one direction, and what a job has found about it so far.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use crate::report::{
     Direction, ExportState, ImportState, ModuleReport, ModuleState, Moved, Outcome, PlannedStep, Purpose,
     QuarantinedItem, Verification,
 };
+use crate::store::leases::Leases;
 use crate::topology::PoolFqdn;
 use jiff::Timestamp;
 
@@ -20,10 +20,10 @@ pub struct Targets {
     pub outward: Vec<Arc<dyn BackupModule>>,
     /// The partner's modules.
     pub inward: Vec<Arc<dyn BackupModule>>,
-    /// The service's database for the pool's own data, at the backup pool.
-    pub service_store: PathBuf,
-    /// The service's database for the partner's data, at the pool.
-    pub partner_service_store: PathBuf,
+    /// The leases of the pool's own data, at the backup pool.
+    pub leases: Arc<dyn Leases>,
+    /// The leases of the partner's data, at the pool.
+    pub partner_leases: Arc<dyn Leases>,
     /// The backup pool.
     pub partner: PoolFqdn,
     /// What the pool is doing.

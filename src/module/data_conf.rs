@@ -6,14 +6,14 @@
 //! exactly like one from which everything was deleted. Then it looks at what an earlier cycle that was interrupted may
 //! have left (`interrupted`).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{BackupModule, Context, CycleResult, GiveBack, Look, ModuleId, Observation};
 use crate::error::Result;
 use crate::store::content::folder::FolderStore;
-use crate::store::content::index::{ContentIndex, IndexedPair};
+use crate::store::content::index::{ContentIndex, IndexPlace, IndexedPair};
 use crate::store::content::{ContentStore, Marker, Presence, StoreRole};
 use crate::store::{Generation, Trace};
 use crate::topology::PoolFqdn;
@@ -44,8 +44,8 @@ pub struct DataConfConfig {
     pub source: PathBuf,
     /// The folder that the backup pool holds for it; made by the first cycle.
     pub standby: PathBuf,
-    /// The backup service's database for this direction, which holds the index.
-    pub service_store: PathBuf,
+    /// The index of what the standby holds.
+    pub index: IndexPlace,
     /// Databases that must never be opened as files, wherever in the content store they are.
     pub database_files: Vec<PathBuf>,
     /// How many bytes one batch carries; a larger file is a batch of its own.
@@ -57,24 +57,17 @@ pub struct DataConf {
     pool: PoolFqdn,
     source: Box<dyn ContentStore>,
     standby: Box<dyn ContentStore>,
-    service_store: PathBuf,
+    index: IndexPlace,
     batch_bytes: u64,
 }
 
 impl DataConf {
     /// The module for two folders. Nothing is opened yet.
     pub fn new(config: DataConfConfig) -> Self {
-        let mut database_files = config.database_files;
-        database_files.push(config.service_store.clone());
-        let source = FolderStore::new(config.source, database_files.clone());
-        let standby = FolderStore::new(config.standby, database_files);
-        DataConf::between(
-            config.pool,
-            Box::new(source),
-            Box::new(standby),
-            config.service_store,
-            config.batch_bytes,
-        )
+        let source = FolderStore::new(config.source, config.database_files.clone());
+        let standby = FolderStore::new(config.standby, config.database_files);
+        let (source, standby) = (Box::new(source), Box::new(standby));
+        DataConf::between(config.pool, source, standby, config.index, config.batch_bytes)
     }
 
     /// The module for any two stores.
@@ -82,10 +75,10 @@ impl DataConf {
         pool: PoolFqdn,
         source: Box<dyn ContentStore>,
         standby: Box<dyn ContentStore>,
-        service_store: PathBuf,
+        index: IndexPlace,
         batch_bytes: u64,
     ) -> Self {
-        DataConf { pool, source, standby, service_store, batch_bytes }
+        DataConf { pool, source, standby, index, batch_bytes }
     }
 
     /// The same module with handles of its own, for one operation: others may run at the same time.
@@ -94,23 +87,13 @@ impl DataConf {
             pool: self.pool.clone(),
             source: self.source.reopen(),
             standby: self.standby.reopen(),
-            service_store: self.service_store.clone(),
+            index: self.index.clone(),
             batch_bytes: self.batch_bytes,
         }
     }
 
-    /// Where lists go that are too long for memory: beside the index, where there is room for one.
-    fn spool_folder(&self) -> &Path {
-        match self.service_store.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        }
-    }
-
     fn existing_index(&self) -> Result<Option<(ContentIndex, IndexedPair)>> {
-        let Some(index) = ContentIndex::open_existing(&self.service_store, &self.pool)? else {
-            return Ok(None);
-        };
+        let Some(index) = self.index.open_existing(&self.pool)? else { return Ok(None) };
         Ok(index.pair()?.map(|pair| (index, pair)))
     }
 }
@@ -175,14 +158,14 @@ fn disable(module: &DataConf, generation: Generation, dry_run: bool) -> Result<V
     let mut removed = Vec::new();
     if let Some((index, _)) = module.existing_index()? {
         removed.push(Trace {
-            store: format!("sqlite:{}", module.service_store.display()),
+            store: module.index.url(),
             kind: "row".to_owned(),
             name: format!("csb_content_object, csb_content_store ({} objects)", index.count()?),
         });
     }
-    if !dry_run && module.service_store.exists() {
+    if !dry_run && module.index.exists()? {
         // First, because it is what an older generation is refused at.
-        ContentIndex::open(&module.service_store, &module.pool)?.clear(generation)?;
+        module.index.open(&module.pool)?.clear(generation)?;
     }
     for (store, role) in [(&module.source, StoreRole::Source), (&module.standby, StoreRole::Standby)] {
         let is_ours = |marker: &Marker| marker.pool == module.pool && marker.role == role;

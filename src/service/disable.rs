@@ -1,12 +1,14 @@
 //! `Disable-CsPoolBackup`: taking everything of ours out of a pool's stores and their copies.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::{Service, modules};
 use crate::error::Result;
 use crate::module::ModuleId;
-use crate::store::service::ServiceStore;
-use crate::store::{Generation, Trace};
+use crate::store::leases::{self, Claim, PATIENCE};
+use crate::store::{Generation, Trace, Until};
 use crate::topology::PoolFqdn;
 
 impl Service {
@@ -31,21 +33,21 @@ impl Service {
             kind: "row".to_owned(),
             name: format!("states of {fqdn}"),
         };
+        let leases = leases::open(&standby.service_store, Arc::clone(&self.clock))?;
+        let soon = || Until::within(PATIENCE);
         if dry_run {
             let mut removed: Vec<Trace> = remove(Generation(0))?;
-            if let Some(store) = ServiceStore::open_existing(standby.service_store.path())?
-                && store.has_states(fqdn)?
-            {
+            if leases.has_states(fqdn, &soon())? {
                 removed.push(states);
             }
             return Ok(removed);
         }
-        let mut store = ServiceStore::open(standby.service_store.path())?;
-        let owner = &connected.environment.owner;
-        let lease = store.acquire(fqdn, owner, Uuid::now_v7(), self.clock.now())?;
+        let owner = connected.environment.owner.clone();
+        let claim = Claim { pool: fqdn.clone(), owner, job_id: Uuid::now_v7() };
+        let lease = leases.acquire(&claim, &soon())?.held()?;
         let removed = remove(lease.generation);
-        let forgotten = store.forget_states(fqdn);
-        store.release(&lease)?;
+        let forgotten = leases.forget_states(&lease, &soon());
+        leases.release(&lease, &soon())?;
         let mut removed = removed?;
         if forgotten? > 0 {
             removed.push(states);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::deployment::Deployment;
+use crate::clock::Clock;
 use crate::config::BackupServiceConfiguration;
 use crate::error::Result;
 use crate::job::Targets;
@@ -11,6 +12,8 @@ use crate::module::cms_master::CmsMaster;
 use crate::module::data_conf::{DataConf, DataConfConfig};
 use crate::module::presence_focus::PresenceFocus;
 use crate::module::{BackupModule, ModuleId};
+use crate::store::content::index::IndexPlace;
+use crate::store::leases;
 use crate::store::user::sqlite::SqlitePair;
 use crate::topology::{PoolFqdn, Topology};
 
@@ -18,7 +21,11 @@ use crate::topology::{PoolFqdn, Topology};
 ///
 /// # Errors
 /// `UnknownPool`, `NotPaired`, and failures to read the documents.
-pub(super) fn targets(deployment: &Deployment, operation: &Operation) -> Result<Targets> {
+pub(super) fn targets(
+    deployment: &Deployment,
+    operation: &Operation,
+    clock: &Arc<dyn Clock>,
+) -> Result<Targets> {
     let documents = deployment.documents(operation.local_store)?;
     let topology = documents.topology()?;
     let configuration = documents.configuration()?;
@@ -38,8 +45,8 @@ pub(super) fn targets(deployment: &Deployment, operation: &Operation) -> Result<
     Ok(Targets {
         outward: build(&pool.fqdn, &operation.modules)?,
         inward: build(&backup.fqdn, &given_back)?,
-        service_store: standby.service_store.path().to_owned(),
-        partner_service_store: partner_standby.service_store.path().to_owned(),
+        leases: leases::open(&standby.service_store, Arc::clone(clock))?,
+        partner_leases: leases::open(&partner_standby.service_store, Arc::clone(clock))?,
         partner: backup.fqdn.clone(),
         pool_state: documents.pool_state(&pool.fqdn)?,
         partner_state: documents.pool_state(&backup.fqdn)?,
@@ -79,7 +86,7 @@ pub(super) fn module(
                 pool: pool.fqdn.clone(),
                 source: pool.content_store.url.path().to_owned(),
                 standby: standby.content_store.path().to_owned(),
-                service_store: standby.service_store.path().to_owned(),
+                index: IndexPlace::new(&standby.content_index())?,
                 database_files,
                 batch_bytes: configuration.max_data_conf_package_size_kb.saturating_mul(1024),
             }))

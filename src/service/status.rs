@@ -1,5 +1,7 @@
 //! `Get-CsBackupServiceStatus`: what each module's state is, as cheaply as it can be known.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +11,8 @@ use crate::job::request::{Category, module_list};
 use crate::module::state::{PoolState, module_state};
 use crate::module::{BackupModule, Look, ModuleId};
 use crate::report::{ExportState, ImportState, ModuleState};
-use crate::store::service::{ServiceStore, StoredState};
+use crate::store::Until;
+use crate::store::leases::{self, PATIENCE, StoredState};
 use crate::topology::PoolFqdn;
 
 /// A pool's status.
@@ -83,7 +86,8 @@ impl Service {
         let configuration = documents.configuration()?;
         let (pool, backup, standby) = topology.pair(&request.pool_fqdn)?;
         let pool_state = documents.pool_state(&pool.fqdn)?;
-        let store = ServiceStore::open_existing(standby.service_store.path())?;
+        let leases = leases::open(&standby.service_store, Arc::clone(&self.clock))?;
+        let soon = || Until::within(PATIENCE);
         let mut wanted = module_list(&request.modules)?;
         if let Some(category) = request.category {
             wanted.retain(|module| category.modules().contains(module));
@@ -100,10 +104,7 @@ impl Service {
         let (mut export, mut import) = (ExportState::FinalState, ImportState::NormalState);
         for id in wanted {
             let module = modules::module(&connected.deployment, &topology, &configuration, &pool.fqdn, id)?;
-            let stored = match &store {
-                Some(store) => store.state(&pool.fqdn, id.name())?,
-                None => None,
-            };
+            let stored = leases.state(&pool.fqdn, id.name(), &soon())?;
             let (row, applies) = self.module_status(module.as_ref(), stored, pool_state);
             if applies {
                 export = export.max(row.export_status);
@@ -114,14 +115,11 @@ impl Service {
         if rows.iter().all(|row| row.export_status == ExportState::NotInitialized) {
             export = ExportState::NotInitialized;
         }
-        let holder = match &store {
-            Some(store) => store.holder(&pool.fqdn)?,
-            None => None,
-        };
+        let holder = leases.holder(&pool.fqdn, &soon())?;
         Ok(Status {
             pool_fqdn: pool.fqdn.clone(),
             backup_pool_fqdn: backup.fqdn.clone(),
-            active_machine_fqdn: holder.map(|holder| holder.owner.machine),
+            active_machine_fqdn: holder.and_then(|holder| holder.owner).map(|owner| owner.machine),
             pool_state,
             overall_export_status: export,
             overall_import_status: import,

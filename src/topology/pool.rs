@@ -71,8 +71,23 @@ pub struct Standby {
     pub content_store: StoreUrl,
     /// The copy of the Central Management store, should the partner host its master.
     pub management_store: Option<StoreUrl>,
-    /// The backup service's own database for this direction.
+    /// The backup service's own database for this direction; see also [`Standby::content_index`].
     pub service_store: StoreUrl,
+}
+
+impl Standby {
+    /// The index of the content copy, beside the backup service's database: of `atl.service.sqlite` it is
+    /// `atl.service-content.sqlite`.
+    pub fn content_index(&self) -> StoreUrl {
+        let path = self.service_store.path();
+        let mut name = path.file_stem().unwrap_or_default().to_owned();
+        name.push("-content");
+        if let Some(extension) = path.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        StoreUrl::Sqlite(path.with_file_name(name))
+    }
 }
 
 impl Topology {
@@ -119,6 +134,7 @@ impl Topology {
             if let Some(standby) = &pool.standby {
                 files.push(standby.user_store.path().to_owned());
                 files.push(standby.service_store.path().to_owned());
+                files.push(standby.content_index().path().to_owned());
                 files.extend(standby.management_store.as_ref().map(|url| url.path().to_owned()));
             }
         }

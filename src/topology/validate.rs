@@ -108,6 +108,8 @@ fn stores(pool: &Pool) -> Vec<(&'static str, PathBuf)> {
         stores.push(("standby.user_store", standby.user_store.path().to_owned()));
         stores.push(("standby.content_store", standby.content_store.path().to_owned()));
         stores.push(("standby.service_store", standby.service_store.path().to_owned()));
+        stores
+            .push(("the content index of standby.service_store", standby.content_index().path().to_owned()));
         stores.extend(
             standby.management_store.iter().map(|url| ("standby.management_store", url.path().to_owned())),
         );
@@ -178,7 +180,14 @@ standby = { user_store = "sqlite:chi/standby/atl.sqlite", content_store = "file:
         let (pool, backup, standby) = topology.pair(&topology.central_management_pool).unwrap();
         assert_eq!(pool.user_store.url.path(), Path::new("/srv/atl/users.sqlite"));
         assert_eq!(backup.fqdn.as_str(), "chi.example.com");
-        assert_eq!(standby.service_store.path(), Path::new("/srv/chi/standby/atl.service.sqlite"));
+        let service = Path::new("/srv/chi/standby/atl.service.sqlite");
+        let index = Path::new("/srv/chi/standby/atl.service-content.sqlite");
+        assert_eq!((standby.service_store.path(), standby.content_index().path()), (service, index));
+        let files = topology.database_files();
+        assert!(
+            [service, index].into_iter().all(|file| files.iter().any(|known| known == file)),
+            "{files:?}"
+        );
     }
 
     #[test]
@@ -207,6 +216,13 @@ standby = { user_store = "sqlite:chi/standby/atl.sqlite", content_store = "file:
             ),
             ("one-sided", "backup_pool = \"atl.example.com\"\n", "", ErrorKind::OneSidedPairing, "4"),
             ("shared", "sqlite:chi/users.sqlite", "sqlite:./atl/users.sqlite", ErrorKind::SharedStore, "11"),
+            (
+                "index",
+                "sqlite:chi/users.sqlite",
+                "sqlite:chi/standby/atl.service-content.sqlite",
+                ErrorKind::SharedStore,
+                "11",
+            ),
             ("nested", "file:chi/standby/atl", "file:atl/share/copy", ErrorKind::StandbyInsideSource, "11"),
             ("engine", "file:chi/share", "s3://bucket", ErrorKind::UnsupportedStore, "14"),
             ("kind", "file:chi/share", "sqlite:chi/share", ErrorKind::InvalidValue, "14"),

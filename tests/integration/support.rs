@@ -7,8 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use cs_backup::clock::Clock;
@@ -41,10 +41,15 @@ pub enum Waking {
     Never,
 }
 
+/// When the machine of the tests was started.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// A clock whose wall time is set by the test and whose pauses are not sat out.
 pub struct TestClock {
     start: Instant,
     offset_ms: AtomicI64,
+    passed_s: AtomicU64,
+    stopped: OnceLock<Duration>,
     long: Mutex<Nap>,
     asked: Mutex<Vec<Duration>>,
 }
@@ -52,8 +57,10 @@ pub struct TestClock {
 impl TestClock {
     pub fn new() -> Arc<Self> {
         Arc::new(TestClock {
-            start: Instant::now(),
+            start: *START,
             offset_ms: AtomicI64::new(0),
+            passed_s: AtomicU64::new(0),
+            stopped: OnceLock::new(),
             long: Mutex::new(Box::new(|_| Waking::AtOnce)),
             asked: Mutex::default(),
         })
@@ -62,6 +69,16 @@ impl TestClock {
     /// The wall clock jumps; what is measured monotonically does not notice.
     pub fn jump_hours(&self, hours: i64) {
         self.offset_ms.fetch_add(hours * 3_600_000, Ordering::SeqCst);
+    }
+
+    /// Time passes on this clock alone.
+    pub fn pass_seconds(&self, seconds: u64) {
+        self.passed_s.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// From here on nothing that is measured goes on, as for a process that is frozen.
+    pub fn stop(&self) {
+        self.stopped.get_or_init(|| self.monotonic());
     }
 
     /// What happens whenever somebody pauses for a second or longer.
@@ -81,8 +98,14 @@ impl Clock for TestClock {
         Timestamp::from_millisecond(now).unwrap()
     }
 
+    /// Those of one test are on one machine.
+    fn boot(&self) -> String {
+        "the boot of the tests".to_owned()
+    }
+
     fn monotonic(&self) -> Duration {
-        self.start.elapsed()
+        let passed = Duration::from_secs(self.passed_s.load(Ordering::SeqCst));
+        self.stopped.get().copied().unwrap_or_else(|| self.start.elapsed() + passed)
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

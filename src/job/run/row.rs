@@ -13,7 +13,7 @@ use crate::job::progress::{Activity, StepObserver};
 use crate::module::{Context, CycleFailure, CycleResult, Look, Observation};
 use crate::report::{Outcome, Purpose};
 use crate::store::Generation;
-use crate::store::service::{Lease, ServiceStore, StoredState};
+use crate::store::leases::StoredState;
 
 impl Run {
     pub(super) async fn look(&mut self, index: usize) {
@@ -105,7 +105,7 @@ impl Run {
         }
         let taken = leases
             .take(
-                &self.targets.partner_service_store,
+                &self.targets.partner_leases,
                 &self.targets.partner,
                 &self.job,
                 &self.environment,
@@ -284,8 +284,11 @@ impl Run {
             last_success: succeeded.then_some(now),
         };
         let module = row.name();
-        let keep = move |store: &mut ServiceStore, lease: &Lease| store.set_state(lease, module, &stored);
-        let kept = held.with_store(Some(&self.job.cancel), keep).await;
+        let kept = held
+            .with_store(Some(&self.job.cancel), move |store, lease, until| {
+                store.set_state(lease, module, &stored, until)
+            })
+            .await;
         if let Err(error) = kept {
             let message = format!("The state could not be kept for status queries. {error}");
             self.tell(EventKind::Warning { module: Some(module.to_owned()), message });

@@ -49,7 +49,7 @@ pub(super) fn count(module: &DataConf, cancel: &CancellationToken) -> Result<(u6
 pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let Some((index, pair)) = module.existing_index()? else { return Ok(CycleOutcome::default()) };
     drop(index);
-    let mut index = ContentIndex::open(&module.service_store, &module.pool)?;
+    let mut index = module.index.open(&module.pool)?;
     index.check(context.generation)?;
     let is_marked = check_stores(module, &pair)?;
     module.source.sweep()?;
@@ -92,7 +92,7 @@ fn check_stores(module: &DataConf, pair: &IndexedPair) -> Result<bool> {
 }
 
 fn find(module: &DataConf, index: &ContentIndex, cancel: &CancellationToken) -> Result<(Lost, Walked)> {
-    let objects = Spool::new(module.spool_folder());
+    let objects = Spool::new(module.index.folder());
     let mut lost = Lost { objects, bytes: 0, settled: (0, 0) };
     let lacking = Lacking::FoldersFirst;
     let walked = walk::walk(module.source.as_ref(), Some(index), lacking, cancel, &mut lost)?;

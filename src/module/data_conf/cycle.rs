@@ -28,7 +28,7 @@ const THREADS: usize = 4;
 
 /// Runs a cycle.
 pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
-    let mut index = ContentIndex::open(&module.service_store, &module.pool)?;
+    let mut index = module.index.open(&module.pool)?;
     let warnings = module.establish(&mut index, context)?;
     let swept = module.standby.sweep()? + module.source.sweep()?;
     module.take_stock(&mut index, context)?;
@@ -40,9 +40,9 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         module,
         index: (!is_first).then_some(&index),
         meter: &meter,
-        plan: Plan::new(module.spool_folder()),
+        plan: Plan::new(module.index.folder()),
         before: Tally::default(),
-        unchanged: Spool::new(module.spool_folder()),
+        unchanged: Spool::new(module.index.folder()),
     };
     let (source, lacking) = (module.source.as_ref(), Lacking::FoldersLast);
     let walked = walk::walk(source, Some(&index), lacking, &context.cancel, &mut planner)?;

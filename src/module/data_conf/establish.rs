@@ -88,7 +88,7 @@ impl DataConf {
                 (Some(marker.store_id), false)
             }
         };
-        let mut held = Spool::new(self.spool_folder());
+        let mut held = Spool::new(self.index.folder());
         let standby_id = match self.standby.identify()? {
             Presence::Missing | Presence::Unmarked { empty: true } => {
                 self.begin_standby(context, Uuid::new_v4())?
@@ -136,7 +136,7 @@ impl DataConf {
     /// The index was lost, the standby was not. What is there is remembered, so that what the source no longer has is
     /// deleted, and what both seem to have is read instead of copied.
     fn held_by_standby(&self, context: &Context) -> Result<Spool<(ContentPath, ObjectMeta)>> {
-        let mut held = Spool::new(self.spool_folder());
+        let mut held = Spool::new(self.index.folder());
         let mut next = vec![ContentPath::root()];
         while let Some(folder) = next.pop() {
             context.check()?;

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -22,9 +23,8 @@ use crate::module::{
 use crate::store::Generation;
 use crate::store::content::ContentPath;
 use crate::store::content::folder::{FolderStore, isolation};
-use crate::store::content::index::{ContentIndex, HeldName};
-use crate::store::service::{Owner, ServiceStore};
-use crate::topology::PoolFqdn;
+use crate::store::content::index::{ContentIndex, HeldName, IndexPlace};
+use crate::topology::{PoolFqdn, StoreUrl};
 
 mod attributes;
 mod carry_back;
@@ -43,7 +43,7 @@ mod swaps;
 mod unprivileged;
 mod verify;
 
-/// A source, a standby and the service database, with a lease taken.
+/// A source, a standby and the index, of the owner of a lease.
 struct Pair {
     folder: tempfile::TempDir,
     generation: Generation,
@@ -69,12 +69,13 @@ impl Pair {
         pair
     }
 
+    /// As a later owner of the lease.
     fn take_lease(&mut self) {
-        self.generation = take_lease(&self.service());
+        self.generation = take_lease(&self.index_file());
     }
 
-    fn service(&self) -> PathBuf {
-        self.folder.path().join("service.sqlite")
+    fn index_file(&self) -> PathBuf {
+        self.folder.path().join("index.sqlite")
     }
 
     fn source(&self) -> PathBuf {
@@ -90,7 +91,7 @@ impl Pair {
             pool: pool(),
             source: self.source(),
             standby: self.standby(),
-            service_store: self.service(),
+            index: place(&self.index_file()),
             database_files: self.database_files.clone(),
             batch_bytes: self.batch_bytes,
         })
@@ -145,7 +146,7 @@ impl Pair {
     }
 
     fn index(&self) -> ContentIndex {
-        ContentIndex::open(&self.service(), &pool()).unwrap()
+        place(&self.index_file()).open(&pool()).unwrap()
     }
 
     /// What the index knows of one folder.
@@ -155,7 +156,7 @@ impl Pair {
 
     /// As if everything had been indexed long ago: nothing is young any more.
     fn age(&self) {
-        let connection = rusqlite::Connection::open(self.service()).unwrap();
+        let connection = rusqlite::Connection::open(self.index_file()).unwrap();
         connection.execute("UPDATE csb_content_object SET indexed_ns = indexed_ns + 3000000000", []).unwrap();
     }
 
@@ -171,12 +172,16 @@ impl Pair {
     }
 }
 
-fn take_lease(service: &Path) -> Generation {
-    let mut store = ServiceStore::open(service).unwrap();
-    let owner = Owner { machine: "elsewhere".into(), ..Owner::current("elsewhere") };
-    let lease = store.acquire(&pool(), &owner, Uuid::new_v4(), Timestamp::from_second(1).unwrap()).unwrap();
-    store.release(&lease).unwrap();
-    lease.generation
+/// A later generation than any before, which the index knows of.
+fn take_lease(index: &Path) -> Generation {
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    let generation = Generation(LAST.fetch_add(1, Ordering::SeqCst) + 1);
+    place(index).open(&pool()).unwrap().check(generation).unwrap();
+    generation
+}
+
+fn place(index: &Path) -> IndexPlace {
+    IndexPlace::new(&StoreUrl::Sqlite(index.to_owned())).unwrap()
 }
 
 fn pool() -> PoolFqdn {
@@ -241,6 +246,10 @@ impl SlowClock {
 impl Clock for SlowClock {
     fn now(&self) -> Timestamp {
         self.0.now()
+    }
+
+    fn boot(&self) -> String {
+        "of this clock alone".to_owned()
     }
 
     fn monotonic(&self) -> Duration {

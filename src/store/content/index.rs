@@ -1,4 +1,4 @@
-//! What the standby holds of a content store, in the service database: so that only the source is walked.
+//! What the standby holds of a content store, in a database of its own: so that only the source is walked.
 //!
 //! A row says which version of a source's object the standby holds. While a batch is being published its rows are
 //! *unsettled*: the standby may hold the earlier version, the new one, or none. Should the process die then, the next
@@ -6,28 +6,34 @@
 //!
 //! Of a folder in which nothing differed the digest of its listing is kept. As long as the source lists the same, none
 //! of its rows has to be read; whatever changes a row of the folder takes the digest away, in the same transaction.
+//!
+//! A folder knows no transactions, so the index is also what an older owner of the lease is refused at. It remembers the
+//! highest generation that has written for a pool, and every transaction begins with a look at that.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{ContentPath, ObjectKind, ObjectMeta, Owner};
 use crate::error::Result;
-use crate::store::Generation;
-use crate::store::service::{check_generation, schema};
 use crate::store::sqlite::{Access, open, open_own, sqlite_error};
+use crate::store::{Generation, fenced};
 use crate::topology::PoolFqdn;
 
 mod groups;
 mod parts;
+mod place;
 mod rows;
+mod schema;
 pub use groups::HeldGroups;
 pub use parts::FolderParts;
+pub use place::IndexPlace;
 use rows::Rows;
 
 const COLUMNS: &str = "kind, size, mtime_ns, ctime_ns, inode, device, mode, user, user_group, blake3, extended, \
@@ -94,25 +100,20 @@ pub struct ContentIndex {
 }
 
 impl ContentIndex {
-    /// Opens the index for writing, creating it where it is missing.
-    ///
-    /// # Errors
-    /// When the database cannot be opened or written.
-    pub fn open(path: &Path, pool: &PoolFqdn) -> Result<Self> {
+    /// Opens the index for writing, creating it where it is missing. Closing it does not move the log into the database:
+    /// a job would wait for that.
+    fn open(path: &Path, pool: &PoolFqdn) -> Result<Self> {
         let mut connection = open_own(path)?;
         patient(&connection, path)?;
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map_err(failure("open", path))?;
         schema::prepare(&mut connection, path)?;
         Ok(ContentIndex { path: path.to_owned(), connection, pool: pool.clone() })
     }
 
-    /// Opens the index for reading; none where there is none, or one of another build.
-    ///
-    /// # Errors
-    /// When it exists and cannot be read.
-    pub fn open_existing(path: &Path, pool: &PoolFqdn) -> Result<Option<Self>> {
-        if !path.exists() {
-            return Ok(None);
-        }
+    /// Opens the index for reading; none where it is one of another build.
+    fn open_to_read(path: &Path, pool: &PoolFqdn) -> Result<Option<Self>> {
         let connection = open(path, Access::Read)?;
         patient(&connection, path)?;
         let is_current = schema::is_current(&connection, path)?;
@@ -129,12 +130,12 @@ impl ContentIndex {
         Ok(ContentIndex { path: self.path.clone(), connection, pool: self.pool.clone() })
     }
 
-    /// Whether this generation may write.
+    /// Whether this generation may write. From now on no older one may.
     ///
     /// # Errors
-    /// `Fenced`.
+    /// `Fenced`; when the index cannot be written.
     pub fn check(&mut self, generation: Generation) -> Result<()> {
-        self.write(generation, |_| Ok(()))
+        self.write_for_now(generation, |_| Ok(()))
     }
 
     /// Both stores; none before the first cycle.
@@ -440,7 +441,7 @@ impl ContentIndex {
         })
     }
 
-    /// Forgets the pool.
+    /// Forgets the pool, but for the highest generation that has written for it.
     ///
     /// # Errors
     /// `Fenced`; when the index cannot be written.
@@ -458,7 +459,9 @@ impl ContentIndex {
         let failed = failure("write the content index in", &self.path);
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
-        check_generation(&transaction, &self.path, &self.pool, generation)?;
+        if !admits(&transaction, &self.pool, generation).map_err(&failed)? {
+            return Err(fenced(&self.pool));
+        }
         let mut rows = Rows { transaction: &transaction, pool: self.pool.as_str(), changed: BTreeSet::new() };
         work(&mut rows).and_then(|()| rows.forget_listings()).map_err(&failed)?;
         transaction.commit().map_err(&failed)
@@ -487,6 +490,20 @@ impl ContentIndex {
 fn failure<'a>(doing: &'a str, path: &Path) -> impl Fn(rusqlite::Error) -> crate::error::Error + 'a {
     let path = path.to_owned();
     move |cause| sqlite_error(doing, &path, &cause)
+}
+
+/// Whether no later generation has written; remembers this one.
+fn admits(transaction: &Transaction<'_>, pool: &PoolFqdn, generation: Generation) -> rusqlite::Result<bool> {
+    let seen: Option<i64> = transaction
+        .prepare_cached("SELECT generation FROM csb_content_guard WHERE pool = ?1")?
+        .query_row([pool.as_str()], |row| row.get(0))
+        .optional()?;
+    if seen.is_none_or(|seen| seen < generation.0) {
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO csb_content_guard (pool, generation) VALUES (?1, ?2)")?
+            .execute(params![pool.as_str(), generation.0])?;
+    }
+    Ok(seen.is_none_or(|seen| seen <= generation.0))
 }
 
 /// Other connections of the service hold locks for moments only; waiting is right.
@@ -547,16 +564,51 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::store::service::Owner as LeaseOwner;
-    use crate::store::service::ServiceStore;
+    use crate::error::ErrorKind;
+    use crate::topology::StoreUrl;
 
-    /// The index of a new service store, and who may write to it.
+    pub(super) fn place(path: &Path) -> IndexPlace {
+        IndexPlace::new(&StoreUrl::Sqlite(path.to_owned())).unwrap()
+    }
+
+    /// A new index, and who may write to it.
     pub(super) fn new_index(path: &Path) -> (ContentIndex, Generation) {
         let pool = PoolFqdn::parse("atl.example.com").unwrap();
-        let owner = LeaseOwner::current("here");
-        let mut service = ServiceStore::open(path).unwrap();
-        let lease = service.acquire(&pool, &owner, Uuid::nil(), Timestamp::UNIX_EPOCH).unwrap();
-        (ContentIndex::open(path, &pool).unwrap(), lease.generation)
+        (place(path).open(&pool).unwrap(), Generation(7))
+    }
+
+    #[test]
+    fn an_older_generation_is_refused_in_the_transaction_that_would_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.sqlite");
+        let (mut old, generation) = new_index(&path);
+        let newer = Generation(generation.0 + 1);
+        let named = ContentPath::from_bytes(b"file").unwrap();
+        let held = [(named.clone(), file(1))];
+        old.settle(generation, &held, &[]).unwrap();
+        let (mut new, _) = new_index(&path);
+        old.settle(generation, &held, &[]).unwrap();
+        new.check(newer).unwrap();
+        let refused = [
+            old.check(generation),
+            old.settle(generation, &[], std::slice::from_ref(&named)),
+            old.begin(generation, std::iter::once((&named, ObjectKind::File, None))),
+            old.correct(generation, &[(named.clone(), None)]),
+            old.establish(generation, Uuid::nil(), Uuid::nil(), std::iter::empty()),
+            old.remember_listings(generation, &[(ContentPath::default(), [1; 32])]),
+            old.forget_times(generation, std::slice::from_ref(&named)),
+            old.finish_scan(generation, Timestamp::UNIX_EPOCH),
+            old.clear(generation),
+        ];
+        for refused in refused {
+            assert_eq!(refused.unwrap_err().kind, ErrorKind::Fenced);
+        }
+        assert_eq!(old.held(&named).unwrap().unwrap().object, file(1));
+        // Neither after everything was forgotten, nor for another pool.
+        new.clear(newer).unwrap();
+        assert_eq!(old.check(generation).unwrap_err().kind, ErrorKind::Fenced);
+        let other = PoolFqdn::parse("chi.example.com").unwrap();
+        place(&path).open(&other).unwrap().check(generation).unwrap();
     }
 
     pub(super) fn file(inode: u64) -> IndexedObject {

@@ -36,10 +36,10 @@ fn a_second_job_is_told_who_holds_the_lease() {
     assert_eq!(error.context["processId"], std::process::id().to_string());
     assert_eq!(error.context["pool"], ATL);
     assert!(
-        error.message.contains(&error.context["machine"]) && error.message.contains("until 20"),
+        error.message.contains(&error.context["machine"]) && error.message.contains("since 20"),
         "{error:#?}"
     );
-    assert!(error.advice.contains("Stop-CsBackupJob"), "{error:#?}");
+    assert!(error.advice.contains("Stop-CsBackupJob") && error.advice.contains("30 seconds"), "{error:#?}");
     assert_eq!(refused.report.steps, []);
     // The same for a sync, and for taking the product out; the other direction is free.
     let sync = other.start_sync(serde_json::from_value(with_pool(ATL, json!({}))).unwrap()).unwrap();
@@ -118,7 +118,7 @@ fn a_sync_needs_no_lease_of_a_partner_that_lost_nothing() {
 }
 
 #[test]
-fn an_owner_that_lost_its_lease_to_the_clock_is_fenced_and_nothing_is_lost() {
+fn an_owner_that_was_silent_for_too_long_is_fenced_and_nothing_is_lost() {
     let deployment = Deployment::new();
     deployment.backup(json!({})).expect(Outcome::Succeeded);
     let server = deployment.server("atl");
@@ -128,8 +128,17 @@ fn an_owner_that_lost_its_lease_to_the_clock_is_fenced_and_nothing_is_lost() {
     standby.execute_batch("BEGIN IMMEDIATE").unwrap();
     let first = start_backup(&deployment.service, with_pool(ATL, json!({ "retryCount": 0 })));
     wait_for(&deployment.service, first, copy_of_users);
-    deployment.clock.jump_hours(1);
-    let other = deployment.another();
+    deployment.clock.stop();
+    let clock = TestClock::new();
+    let other = deployment.another_with(clock.clone());
+    // Whatever the other's wall clock says, and though nobody waits: it was seen to be silent for long enough.
+    for (hours, seconds) in [(0, 0), (30 * 24, 10), (-900 * 24, 5)] {
+        clock.jump_hours(hours);
+        clock.pass_seconds(seconds);
+        let refused = run_backup(&other, with_pool(ATL, json!({ "retryCount": 0 }))).expect(Outcome::Failed);
+        assert_eq!(refused.error().kind, ErrorKind::Conflict, "{refused:#?}");
+    }
+    clock.pass_seconds(30);
     let second = start_backup(&other, with_pool(ATL, json!({})));
     wait_for(&other, second, copy_of_users);
     standby.execute_batch("COMMIT").unwrap();
@@ -218,4 +227,29 @@ fn a_job_of_another_process_or_service_can_be_cancelled() {
     ended(&deployment.service, handle).expect(Outcome::Cancelled);
     server.execute_batch("COMMIT").unwrap();
     deployment.backup(json!({})).expect(Outcome::Succeeded);
+}
+
+#[test]
+fn a_lost_service_database_is_made_anew_and_no_store_takes_its_jobs_for_those_of_an_older_owner() {
+    let deployment = Deployment::new();
+    let change = |value: i64| {
+        deployment
+            .server("atl")
+            .execute("UPDATE users SET display_name = 'changed ' || ?1", [value])
+            .unwrap();
+        std::fs::write(deployment.path("atl/share/new"), value.to_string()).unwrap();
+    };
+    for value in 0..3 {
+        change(value);
+        deployment.backup(json!({})).expect(Outcome::Succeeded);
+    }
+    for file in std::fs::read_dir(deployment.path("chi/standby")).unwrap().map(|entry| entry.unwrap().path())
+    {
+        if file.to_string_lossy().contains("atl.service") {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    change(3);
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    deployment.assert_copies_equal("atl", "chi");
 }

@@ -257,7 +257,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
             return Ok(None);
         }
         if self.index.is_none() {
-            self.index = ContentIndex::open_existing(&self.module.service_store, &self.module.pool)?;
+            self.index = self.module.index.open_existing(&self.module.pool)?;
         }
         Ok(self.index.as_ref().map(|index| index.groups(path, hash)).transpose()?.flatten())
     }

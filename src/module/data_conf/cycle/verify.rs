@@ -73,7 +73,7 @@ impl Cycle<'_, '_> {
         folder: &ContentPath,
         comparison: &mut Comparison<'_>,
     ) -> Result<Spool<Step>> {
-        let mut steps = Spool::new(self.module.spool_folder());
+        let mut steps = Spool::new(self.module.index.folder());
         let listing = match self.module.standby.list(folder, &self.context.cancel) {
             Ok(listing) => listing,
             Err(ObjectError::Store(error)) => return Err(error),

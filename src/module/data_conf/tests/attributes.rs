@@ -387,7 +387,7 @@ fn a_lost_index_is_made_anew_without_copying() {
     pair.write("a/two", "changed meanwhile");
     fs::remove_file(pair.source().join("b/c/three")).unwrap();
     for suffix in ["", "-wal", "-shm"] {
-        let _ = fs::remove_file(pair.folder.path().join(format!("service.sqlite{suffix}")));
+        let _ = fs::remove_file(pair.folder.path().join(format!("index.sqlite{suffix}")));
     }
     let mut pair = pair;
     pair.take_lease();

@@ -54,16 +54,6 @@ fn a_cycle_says_itself_what_was_pending_before_and_after() {
 }
 
 #[test]
-fn long_lists_lie_beside_the_index() {
-    for (service_store, folder) in
-        [("/srv/service.sqlite", "/srv"), ("state/service.sqlite", "state"), ("service.sqlite", ".")]
-    {
-        let module = DataConf { service_store: service_store.into(), ..Pair::new().module() };
-        assert_eq!(module.spool_folder(), Path::new(folder));
-    }
-}
-
-#[test]
 fn observing_writes_nothing() {
     let pair = Pair::new();
     sample(&pair);
@@ -73,7 +63,7 @@ fn observing_writes_nothing() {
     let fresh = Pair { folder: tempfile::tempdir().unwrap(), ..Pair::new() };
     fs::create_dir(fresh.source()).unwrap();
     fresh.observe();
-    assert!(!fresh.service().exists());
+    assert!(!fresh.index_file().exists());
 }
 
 #[test]
@@ -156,7 +146,7 @@ fn a_change_that_leaves_all_times_equal_is_caught_while_it_is_young() {
     pair.write("f", "after!");
     // A coarse clock would have left the row as it would be now.
     let meta = fs::metadata(pair.source().join("f")).unwrap();
-    let connection = rusqlite::Connection::open(pair.service()).unwrap();
+    let connection = rusqlite::Connection::open(pair.index_file()).unwrap();
     let changed = connection
         .execute(
             "UPDATE csb_content_object SET mtime_ns = ?1, ctime_ns = ?2",
@@ -348,7 +338,7 @@ fn the_rows_of_a_folder_are_read_only_where_its_listing_has_changed() {
         assert!(listing(folder).is_some(), "{folder:?}");
     }
     // Were they read, it would be seen that they are gone.
-    let connection = rusqlite::Connection::open(pair.service()).unwrap();
+    let connection = rusqlite::Connection::open(pair.index_file()).unwrap();
     let gone = connection.execute("DELETE FROM csb_content_object WHERE folder = CAST('a/b' AS BLOB)", []);
     assert_eq!(gone.unwrap(), 1);
     assert!(pair.cycle().moved.is_nothing());

@@ -228,15 +228,15 @@ fn a_refill_that_is_overtaken_leaves_no_marker_that_nobody_knows() {
     pair.write("f", "1");
     pair.cycle();
     fs::remove_dir_all(pair.standby()).unwrap();
-    let service = pair.service();
+    let index = pair.index_file();
     let overtake = move || {
-        take_lease(&service);
+        take_lease(&index);
     };
     let marked = Some(Box::new(overtake) as Box<_>);
     let (module, _) = module(&pair, Faults::default(), Faults { marked, ..Faults::default() });
     let failure = module.run_cycle(&Context { force: true, ..pair.context() }).unwrap_err();
     assert_eq!(failure.error.kind, ErrorKind::Fenced);
-    let pair = Pair { generation: take_lease(&pair.service()), ..pair };
+    let pair = Pair { generation: take_lease(&pair.index_file()), ..pair };
     pair.forced_cycle();
     pair.assert_settled();
 }
@@ -258,7 +258,7 @@ fn cycle_that_is_killed() {
         pool: pool(),
         source: root.join("source"),
         standby: root.join("standby"),
-        service_store: root.join("service.sqlite"),
+        index: place(&root.join("index.sqlite")),
         database_files: Vec::new(),
         batch_bytes: 20_000,
     });

@@ -314,7 +314,12 @@ pub(super) fn module(pair: &Pair, source: Faults, standby: Faults) -> (DataConf,
     let standby = Arc::new(standby);
     let source = Faulty { inner: Box::new(pair.source_store()), faults: Arc::new(source) };
     let faulty = Faulty { inner: Box::new(pair.standby_store()), faults: standby.clone() };
-    let module =
-        DataConf::between(pool(), Box::new(source), Box::new(faulty), pair.service(), pair.batch_bytes);
+    let module = DataConf::between(
+        pool(),
+        Box::new(source),
+        Box::new(faulty),
+        place(&pair.index_file()),
+        pair.batch_bytes,
+    );
     (module, standby)
 }

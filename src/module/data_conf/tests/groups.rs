@@ -65,7 +65,7 @@ fn forge(pair: &Pair, at: u64) {
 }
 
 fn execute(pair: &Pair, sql: &str, parameters: impl rusqlite::Params) {
-    assert_eq!(Connection::open(pair.service()).unwrap().execute(sql, parameters).unwrap(), 1);
+    assert_eq!(Connection::open(pair.index_file()).unwrap().execute(sql, parameters).unwrap(), 1);
 }
 
 /// Makes the index take the copy as it is for the one that was published.

@@ -13,7 +13,7 @@ fn filled(count: usize) -> Pair {
 
 impl Pair {
     pub(super) fn lose_index(&mut self) {
-        for file in ["service.sqlite", "service.sqlite-wal", "service.sqlite-shm"] {
+        for file in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"] {
             let _ = fs::remove_file(self.folder.path().join(file));
         }
         self.take_lease();

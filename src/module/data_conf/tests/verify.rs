@@ -101,7 +101,7 @@ fn a_change_of_the_source_that_nothing_shows_is_found() {
     // As if the change time had stayed as well.
     let meta = fs::metadata(pair.source().join("b")).unwrap();
     let ctime = meta.ctime() * 1_000_000_000 + meta.ctime_nsec();
-    let connection = rusqlite::Connection::open(pair.service()).unwrap();
+    let connection = rusqlite::Connection::open(pair.index_file()).unwrap();
     connection.execute("UPDATE csb_content_object SET ctime_ns = ?1 WHERE name = x'62'", [ctime]).unwrap();
     pair.age();
     assert!(pair.cycle().moved.is_nothing());

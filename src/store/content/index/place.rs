@@ -1,0 +1,84 @@
+//! Where the index of a content copy lies.
+
+use std::path::{Path, PathBuf};
+
+use super::ContentIndex;
+use crate::error::{Error, ErrorKind, Result};
+use crate::topology::{PoolFqdn, StoreUrl};
+
+/// Where the index of a content copy lies, for whoever opens it and need not know how it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexPlace {
+    path: PathBuf,
+}
+
+impl IndexPlace {
+    /// The index at this place. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// `UnsupportedStore` for a place that can keep none.
+    pub fn new(url: &StoreUrl) -> Result<Self> {
+        match url {
+            StoreUrl::Sqlite(path) => Ok(IndexPlace { path: path.clone() }),
+            StoreUrl::Folder(_) => Err(Error::new(
+                ErrorKind::UnsupportedStore,
+                format!("{url} cannot keep the index of a content copy."),
+                "Use sqlite: for service_store.",
+            )),
+        }
+    }
+
+    /// Opens the index of a pool's content for writing, creating it where it is missing.
+    ///
+    /// # Errors
+    /// When it cannot be opened or written; `UnsupportedStore` for one of a newer build.
+    pub fn open(&self, pool: &PoolFqdn) -> Result<ContentIndex> {
+        ContentIndex::open(&self.path, pool)
+    }
+
+    /// Opens the index for reading; none where there is none, or one of another build.
+    ///
+    /// # Errors
+    /// When it exists and cannot be read.
+    pub fn open_existing(&self, pool: &PoolFqdn) -> Result<Option<ContentIndex>> {
+        if self.exists()? { ContentIndex::open_to_read(&self.path, pool) } else { Ok(None) }
+    }
+
+    /// Whether there is an index, of whichever build and pool.
+    ///
+    /// # Errors
+    /// When that cannot be seen.
+    pub fn exists(&self) -> Result<bool> {
+        self.path.try_exists().map_err(|cause| Error::io("look for", &self.path, &cause))
+    }
+
+    /// The folder that it lies in, where there is room for long lists as well.
+    pub fn folder(&self) -> &Path {
+        match self.path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        }
+    }
+
+    /// The index as it is named in documents.
+    pub fn url(&self) -> String {
+        StoreUrl::Sqlite(self.path.clone()).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_lie_beside_the_index() {
+        for (path, folder) in
+            [("/srv/index.sqlite", "/srv"), ("state/index.sqlite", "state"), ("index.sqlite", ".")]
+        {
+            let place = IndexPlace::new(&StoreUrl::Sqlite(path.into())).unwrap();
+            assert_eq!(place.folder(), Path::new(folder));
+        }
+        let folder = IndexPlace::new(&StoreUrl::Folder("/srv".into()));
+        assert_eq!(folder.unwrap_err().kind, ErrorKind::UnsupportedStore);
+    }
+}
