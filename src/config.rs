@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::host_name;
 use crate::topology::{StoreUrl, line_of, located, read_text, toml_error};
 
 mod settings;
@@ -74,8 +75,4 @@ impl DeploymentConfig {
         let machine = toml.machine.unwrap_or_else(host_name);
         Ok(DeploymentConfig { file, central_management_store, local_replica, jobs, machine })
     }
-}
-
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -1,4 +1,4 @@
-//! The C ABI. The only unsafe code of the crate: it reads strings that C passes and writes results where C wants them.
+//! The C ABI. Unsafe, as only `platform` is beside it: it reads strings that C passes and writes results where C wants them.
 //!
 //! The rules stand at the top of the generated header (`cbindgen.toml`); a function's comment says only what differs.
 #![allow(unsafe_code)]
@@ -14,7 +14,7 @@ pub use service::*;
 pub use status::*;
 pub use string::csb_string_free;
 
-use std::ffi::c_char;
+use libc::c_char;
 
 /// The version of this ABI. It grows when a function changes; documents grow without it.
 pub const CSB_ABI_VERSION: u32 = 1;

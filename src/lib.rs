@@ -2,7 +2,7 @@
 //!
 //! `ARCHITECTURE.md` begins with a glossary and shows how a change flows from a server's write to the report.
 //! The layers, each of which knows only those below it: `ffi`, `service`, `job`, `module`, `store`, and at the bottom
-//! `topology`, `report`, `clock` and `error`.
+//! `topology`, `report`, `clock`, `error` and `platform`.
 
 pub mod clock;
 pub mod config;
@@ -11,6 +11,7 @@ mod failpoint;
 pub mod ffi;
 pub mod job;
 pub mod module;
+pub mod platform;
 pub mod report;
 pub mod service;
 pub mod store;

@@ -1,7 +1,8 @@
 //! The one wrapper that every export goes through: outputs cleared on entry, panics caught, errors written.
 
-use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use libc::c_char;
 
 use super::status::{CSB_STATUS_OK, csb_status};
 use super::string;

@@ -1,8 +1,8 @@
 //! Jobs: started, watched, cancelled, reported, released.
 
-use std::ffi::c_char;
 use std::time::Duration;
 
+use libc::c_char;
 use serde::de::DeserializeOwned;
 
 use super::guard::{Out, guarded};

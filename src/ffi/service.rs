@@ -4,10 +4,10 @@
 //! an error, not undefined behaviour, and a call that is under way keeps what it works on alive.
 
 use std::collections::BTreeMap;
-use std::ffi::c_char;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use libc::c_char;
 use tokio::runtime::Runtime;
 
 use super::guard::{Out, guarded};

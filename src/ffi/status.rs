@@ -1,8 +1,10 @@
 //! Status numbers and their names.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, c_char};
+use std::ffi::CString;
 use std::sync::OnceLock;
+
+use libc::c_char;
 
 use crate::error::ErrorKind;
 

@@ -1,7 +1,8 @@
 //! Strings across the boundary: read, written, given back.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString};
 
+use libc::c_char;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

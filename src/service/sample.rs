@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
 
 use super::deployment::Deployment;
@@ -17,6 +16,7 @@ use super::{Service, shut_down, text};
 use crate::clock::Clock;
 use crate::config::DEPLOYMENT_FILE;
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::{Right, may};
 
 mod content;
 
@@ -257,8 +257,7 @@ fn require_free(folder: &Path) -> Result<()> {
         Err(cause) => return Err(Error::io("list", folder, &cause)),
     }
     let existing = folder.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(folder);
-    access(existing, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|cause| Error::io("write to", existing, &cause.into()))
+    may(existing, Right::ChangeEntries).map_err(|cause| Error::io("write to", existing, &cause))
 }
 
 fn not_empty(folder: &Path) -> Error {

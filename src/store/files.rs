@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
+use crate::platform::sync_folder;
 
 const SUFFIX: &str = ".tmp";
 
@@ -56,7 +57,7 @@ fn write_beside(path: &Path, folder: &Path, content: &[u8], durably: bool) -> st
         .write_all(content)
         .and_then(|()| if durably { file.sync_all() } else { Ok(()) })
         .and_then(|()| std::fs::rename(&beside, path))
-        .and_then(|()| if durably { File::open(folder)?.sync_all() } else { Ok(()) });
+        .and_then(|()| if durably { sync_folder(folder) } else { Ok(()) });
     if written.is_err() {
         // Nothing can be done about a leftover that cannot be removed either.
         let _ = std::fs::remove_file(&beside);

@@ -8,6 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::{Right, may};
 
 mod file;
 pub use file::OpenedFile;
@@ -204,10 +205,9 @@ fn busy(doing: &str, path: &Path) -> Error {
 /// file is synced or created, or a missing right to open one: all are failures of input and output to it. And where it may
 /// not write a file it tries to read it, which fails in another way if there is none: so the rights are asked for.
 fn system_error(doing: &str, path: &Path) -> Option<Error> {
-    use rustix::fs::{Access as Right, access};
     let folder = path.parent().unwrap_or(Path::new("."));
-    let asked = [(folder, Right::WRITE_OK | Right::EXEC_OK), (path, Right::READ_OK | Right::WRITE_OK)];
-    let refused = asked.into_iter().filter_map(|(path, rights)| Some(access(path, rights).err()?.into()));
+    let asked = [(folder, Right::ChangeEntries), (path, Right::Change)];
+    let refused = asked.into_iter().filter_map(|(path, right)| may(path, right).err());
     std::iter::once(std::io::Error::last_os_error())
         .chain(refused)
         .map(|cause| Error::io(&format!("{doing} the database"), path, &cause))

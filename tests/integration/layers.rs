@@ -1,32 +1,40 @@
-//! The layers import downwards only, only the lowest one at the top is unsafe, and no file grows beyond what is read at
-//! one sitting.
+//! The layers import downwards only, only the platform and engines name an operating system, only the platform and the C
+//! ABI are unsafe, and no file grows beyond what is read at one sitting.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Each layer and how high it lies. A layer imports from lower ones only, never from another one of its height.
-const LAYERS: [(&str, u32); 11] = [
-    // What everybody may say: that something failed, and what time it is.
-    ("error", 0),
+const LAYERS: [(&str, u32); 12] = [
+    // What the operating system is asked for, what time it is, and where tests make things fail.
+    ("platform", 0),
     ("clock", 0),
-    // Where tests make things fail.
     ("failpoint", 0),
+    // What everybody may say: that something failed.
+    ("error", 1),
     // Plain documents: where things lie, and what was found. They read and write nothing but themselves.
-    ("topology", 1),
-    ("report", 1),
+    ("topology", 2),
+    ("report", 2),
     // Files that name stores, so it knows what a topology is.
-    ("config", 2),
+    ("config", 3),
     // One kind of data at one place. Stores know no modules.
-    ("store", 3),
+    ("store", 4),
     // Two stores and how the second is brought up to the first. Modules know no jobs.
-    ("module", 4),
+    ("module", 5),
     // One operation over modules, from its plan to its report.
-    ("job", 5),
+    ("job", 6),
     // One deployment: its documents, its jobs, an answer to every request.
-    ("service", 6),
+    ("service", 7),
     // C. Nobody knows it.
-    ("ffi", 7),
+    ("ffi", 8),
 ];
+
+/// The engines of stores that ask the operating system themselves, because that is what they are made of.
+const ENGINES: [&str; 2] = ["store/content/folder", "store/user/sqlite"];
+
+/// Words that only one kind of operating system understands.
+const SYSTEM_WORDS: [&str; 7] =
+    ["rustix", "libc::", "std::os::", "cfg(unix", "cfg(target_os", "\"/proc/", "\"/dev/"];
 
 /// How many lines a file may have, its tests not counted.
 const LONGEST: usize = 600;
@@ -45,13 +53,22 @@ impl Source {
 
     /// The text without comments, which may name anything.
     fn code(&self) -> String {
-        self.text.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
+        without_comments(&self.text)
+    }
+
+    /// Whether this is nothing but tests and what they need.
+    fn is_test(&self) -> bool {
+        self.path.iter().any(|part| part == "tests" || part == "tests.rs")
     }
 
     /// The code without the tests at its end.
     fn without_tests(&self) -> &str {
         self.text.split("#[cfg(test)]\nmod tests {").next().unwrap()
     }
+}
+
+fn without_comments(text: &str) -> String {
+    text.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
 fn sources() -> Vec<Source> {
@@ -150,9 +167,55 @@ fn a_wrong_import_is_noticed_however_it_is_written() {
     assert_eq!(wrong_imports("report", "use crate::topology::Pool;", 1), ["topology"], "sideways");
 }
 
+/// The words of code that only one kind of operating system understands.
+fn system_words(path: &Path, code: &str) -> Vec<&'static str> {
+    if path.starts_with("platform") || ENGINES.iter().any(|engine| path.starts_with(engine)) {
+        return Vec::new();
+    }
+    // The C ABI says in its signatures what C calls a character; every system has that.
+    let code = if path.starts_with("ffi") || path == Path::new("ffi.rs") {
+        code.replace("libc::c_char", "")
+    } else {
+        code.to_owned()
+    };
+    SYSTEM_WORDS.into_iter().filter(|word| code.contains(word)).collect()
+}
+
 #[test]
-fn only_the_c_abi_is_unsafe() {
-    for source in sources().iter().filter(|source| source.layer() != "ffi") {
+fn only_the_platform_and_engines_name_an_operating_system() {
+    for source in sources().iter().filter(|source| !source.is_test()) {
+        let path = source.path.with_extension("");
+        let found = system_words(&path, &without_comments(source.without_tests()));
+        assert!(found.is_empty(), "{} names {found:?}", source.path.display());
+    }
+}
+
+#[test]
+fn a_named_operating_system_is_noticed() {
+    for code in [
+        "use rustix::fs::Mode;",
+        "let owner = libc::getuid();",
+        "use std::os::unix::fs::MetadataExt;",
+        "#[cfg(unix)]",
+        "#[cfg(target_os = \"linux\")]",
+        "std::fs::read(\"/proc/locks\")",
+        "File::open(\"/dev/null\")",
+    ] {
+        for path in ["store/files", "ffi/job", "module", "platformer/x", "store/content/folders"] {
+            assert_eq!(system_words(Path::new(path), code).len(), 1, "{code} in {path}");
+        }
+        for path in ["platform/unix/files", "platform", "store/content/folder", "store/user/sqlite/seen"] {
+            assert!(system_words(Path::new(path), code).is_empty(), "{code} in {path}");
+        }
+    }
+    assert!(system_words(Path::new("ffi/job"), "use libc::c_char;").is_empty());
+    assert!(!system_words(Path::new("job/run"), "use libc::c_char;").is_empty());
+}
+
+#[test]
+fn only_the_c_abi_and_the_platform_are_unsafe() {
+    let may_be = ["ffi", "platform"];
+    for source in sources().iter().filter(|source| !may_be.contains(&source.layer())) {
         let code = source.code();
         let word = |word: &str| word == "unsafe" || word == "unsafe_code" || word == "no_mangle";
         let found = code.split(|c: char| !c.is_alphanumeric() && c != '_').any(word);
@@ -163,8 +226,11 @@ fn only_the_c_abi_is_unsafe() {
 #[test]
 fn no_file_is_longer_than_what_is_read_at_one_sitting() {
     for source in sources() {
-        let is_test = source.path.iter().any(|part| part == "tests" || part == "tests.rs");
         let lines = source.without_tests().lines().count();
-        assert!(is_test || lines <= LONGEST, "{} has {lines} lines without its tests", source.path.display());
+        assert!(
+            source.is_test() || lines <= LONGEST,
+            "{} has {lines} lines without its tests",
+            source.path.display()
+        );
     }
 }

@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::marker::PhantomData;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::platform::read_at;
 
 /// How much of a list is kept in memory; what is longer goes to a file that has no name and vanishes with its process.
 const IN_MEMORY: usize = 4 << 20;
@@ -103,7 +103,7 @@ struct FileFromStart<'a> {
 
 impl Read for FileFromStart<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.file.read_at(buffer, self.position)?;
+        let count = read_at(self.file, buffer, self.position)?;
         self.position += count as u64;
         Ok(count)
     }

@@ -21,6 +21,7 @@ use super::{
     Version,
 };
 use crate::error::{Error, Result};
+use crate::platform::sync_folder;
 
 mod aside;
 mod attributes;
@@ -216,9 +217,7 @@ impl ContentStore for FolderStore {
         self.handles.close();
         // The new folder's own name has to survive a power cut as well.
         let parent = self.root.parent().unwrap_or(Path::new("/"));
-        File::open(parent)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|cause| Error::io("make durable", parent, &cause))
+        sync_folder(parent).map_err(|cause| Error::io("make durable", parent, &cause))
     }
 
     fn mark(&self, marker: &Marker) -> Result<()> {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::platform::{process_space, process_start};
+
 /// One process of one machine. Process numbers are used again, so the time the process started at, the boot and the
 /// process number space belong to its identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,30 +23,18 @@ impl Owner {
     /// This process.
     pub fn current(machine: &str) -> Self {
         let process_id = std::process::id();
-        Owner { machine: machine.to_owned(), process_id, started: started(process_id), space: space() }
+        let space = process_space().ok().map(str::to_owned);
+        Owner { machine: machine.to_owned(), process_id, started: process_start(process_id), space }
     }
 
     /// Whether the process is known to have ended. False where that cannot be known from here: on another machine,
     /// in another container, after another boot of unknown identity.
     pub fn is_dead(&self) -> bool {
-        if self.space.is_none() || self.space != space() || self.started.is_none() {
+        if self.space.as_deref() != process_space().ok() || self.space.is_none() || self.started.is_none() {
             return false;
         }
-        started(self.process_id) != self.started
+        process_start(self.process_id) != self.started
     }
-}
-
-/// Field 22 of `/proc/PID/stat`; the command in field 2 may contain anything, so fields are counted from its end.
-fn started(process_id: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{process_id}/stat")).ok()?;
-    let (_, after_command) = stat.rsplit_once(')')?;
-    after_command.split_ascii_whitespace().nth(19)?.parse().ok()
-}
-
-fn space() -> Option<String> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let numbers = std::fs::read_link("/proc/self/ns/pid").ok()?;
-    Some(format!("{} {}", boot.trim(), numbers.display()))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use super::source::patiently;
 use super::{capture, standby};
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::sync_folder;
 use crate::store::Generation;
 use crate::store::files::with_suffix;
 use crate::store::sqlite::sqlite_error;
@@ -119,7 +120,7 @@ pub(super) fn publish(fresh: &Path, place: &Path, work: &Work<'_>) -> Result<Opt
         rename_fresh(fresh, place)?;
     }
     if let Some(folder) = place.parent() {
-        sync_file(folder)?;
+        sync_folder(folder).map_err(|cause| Error::io("sync", folder, &cause))?;
     }
     Ok(aside)
 }

@@ -3,40 +3,14 @@
 //! The files are only ever looked at. Opening and closing a database by anything but SQLite takes away the locks that
 //! this process holds on it.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use crate::platform::Look;
 use crate::store::files::with_suffix;
 
 /// No file system of today keeps times more coarsely than the kernel's slowest tick, a hundredth of a second.
 pub(super) const TICK: Duration = Duration::from_millis(10);
-
-/// The outside of one file.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Look {
-    size: u64,
-    /// Seconds and nanoseconds.
-    pub(super) modified: (i64, i64),
-    changed: (i64, i64),
-    inode: u64,
-    device: u64,
-}
-
-impl Look {
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        let file = std::fs::metadata(path).ok()?;
-        Some(Look {
-            size: file.size(),
-            modified: (file.mtime(), file.mtime_nsec()),
-            changed: (file.ctime(), file.ctime_nsec()),
-            inode: file.ino(),
-            device: file.dev(),
-        })
-    }
-}
 
 /// The outside of a database and its write-ahead log, as text; none where there is no database. A log without content
 /// counts for none: SQLite makes and removes one whenever somebody reads alone. And a log's time of change says nothing:

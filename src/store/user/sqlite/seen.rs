@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::look::{Look, TICK};
+use super::look::TICK;
+use crate::platform::{Look, set_modified};
 use crate::store::files::with_suffix;
 
 /// The outside of the standby's file, and the token of the cursor within.
@@ -64,12 +64,10 @@ pub(super) fn keep_published(standby: &Path, token: Uuid) {
 fn set_apart(standby: &Path) -> bool {
     let Some((seconds, nanoseconds)) = Look::of(standby).map(|look| look.modified) else { return false };
     let earlier = match nanoseconds {
-        0 => Timespec { tv_sec: seconds - 1, tv_nsec: 999_999_999 },
-        _ => Timespec { tv_sec: seconds, tv_nsec: nanoseconds - 1 },
+        0 => (seconds - 1, 999_999_999),
+        _ => (seconds, nanoseconds - 1),
     };
-    let as_it_is = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    let times = Timestamps { last_access: as_it_is, last_modification: earlier };
-    utimensat(CWD, standby, &times, AtFlags::empty()).is_ok()
+    set_modified(standby, earlier).is_ok()
         && Look::of(standby).is_some_and(|look| look.modified < (seconds, nanoseconds))
 }
 
@@ -89,9 +87,7 @@ mod tests {
     /// A file that was last written at this time, as far as its file system can say so.
     fn written(seconds: i64, nanoseconds: i64) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
-        let times = Timestamps { last_access: time, last_modification: time };
-        utimensat(CWD, file.path(), &times, AtFlags::empty()).unwrap();
+        set_modified(file.path(), (seconds, nanoseconds)).unwrap();
         file
     }
 

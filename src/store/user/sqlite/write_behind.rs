@@ -1,16 +1,14 @@
 //! Pages of a new file go to the device while the rest of it is still being written.
 
 use std::fs::File;
-use std::num::NonZeroU64;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use rustix::fs::Advice;
-
 use crate::error::{Error, Result};
+use crate::platform::drop_from_cache;
 
 /// How much is handed to the device at a time. The last sync of a big file is then as short as that of a small one, and
 /// the page cache is not filled with what nobody reads again.
@@ -111,17 +109,9 @@ fn ask_for(file: &File, windows: &Receiver<Range<u64>>) {
     for window in windows {
         // What nobody needs is dropped where it is clean, and where it is not, writing it begins: the window is given
         // away when it is full, and dropped when the next one is.
-        give_away(file, &window);
-        give_away(file, &before);
+        drop_from_cache(file, &window);
+        drop_from_cache(file, &before);
         before = window;
-    }
-}
-
-fn give_away(file: &File, window: &Range<u64>) {
-    // An empty range would mean the rest of the file.
-    if let Some(length) = NonZeroU64::new(window.end - window.start) {
-        // Only advice: a file system that does not take it keeps the pages until the file is synced.
-        let _ = rustix::fs::fadvise(file, window.start, Some(length), Advice::DontNeed);
     }
 }
 

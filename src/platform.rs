@@ -1,0 +1,17 @@
+//! What the operating system is asked for, and nothing else names one but the engines of stores.
+//!
+//! Each system has a module of its own that provides everything listed here. What is asked may be answered with "not
+//! known": the callers say what they then do. Failures are those of [`std::io`]; whoever calls knows what they mean.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+use unix as system;
+
+pub use system::accounts::account_name;
+pub use system::files::{
+    FileId, Look, Right, drop_from_cache, may, open_regular, read_at, set_modified, sync_folder,
+};
+pub use system::locks::{lock_holders, process_name};
+pub use system::process::{boot_id, host_name, process_space, process_start};
+pub use system::rights::{Rights, create_file, create_folder, tighten};

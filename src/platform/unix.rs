@@ -1,0 +1,7 @@
+//! Unix. What only Linux tells is "not known" elsewhere.
+
+pub(super) mod accounts;
+pub(super) mod files;
+pub(super) mod locks;
+pub(super) mod process;
+pub(super) mod rights;

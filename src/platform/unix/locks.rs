@@ -1,0 +1,45 @@
+//! Who holds locks on files.
+
+use super::files::FileId;
+
+/// The processes that hold a lock on one of these files, each once, as far as the system tells.
+pub fn lock_holders(files: &[FileId]) -> Vec<u32> {
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let mut processes: Vec<u32> = locks.lines().filter_map(|line| holder(line, files)).collect();
+    processes.sort_unstable();
+    processes.dedup();
+    processes
+}
+
+/// Whose a line of `/proc/locks` is, if it is about one of these files:
+/// `1: POSIX  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`. Lines with an arrow are of those that wait.
+fn holder(line: &str, files: &[FileId]) -> Option<u32> {
+    let mut words = line.split_whitespace().skip(1).filter(|_| !line.contains("->"));
+    let process = words.nth(3)?.parse().ok()?;
+    let mut file = words.next()?.split(':');
+    let number = |text: &str| u32::from_str_radix(text, 16).ok();
+    let (major, minor) = (number(file.next()?)?, number(file.next()?)?);
+    let inode: u64 = file.next()?.parse().ok()?;
+    files.contains(&FileId { device: rustix::fs::makedev(major, minor), inode }).then_some(process)
+}
+
+/// What a process is called; none where there is none, or the system does not say.
+pub fn process_name(process_id: u32) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/{process_id}/comm")).ok()?;
+    Some(name.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_systems_locks_is_understood_and_one_who_waits_is_no_holder() {
+        let files = [FileId { device: rustix::fs::makedev(0xfe, 3), inode: 1234 }];
+        let of = |line| holder(line, &files);
+        assert_eq!(of("1: POSIX  ADVISORY  WRITE 4711 fe:03:1234 1073741824 1073742335"), Some(4711));
+        assert_eq!(of("1: -> POSIX  ADVISORY  WRITE 4712 fe:03:1234 1073741824 1073742335"), None);
+        assert_eq!(of("2: POSIX  ADVISORY  READ 4711 fe:04:1234 0 EOF"), None);
+        assert_eq!(of("3: FLOCK"), None);
+    }
+}
