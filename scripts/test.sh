@@ -53,6 +53,7 @@ else
     echo 'cargo-deny is not installed: the licences of dependencies are not checked.'
     skipped=$((skipped + 1))
 fi
+counted 'setting up a machine' tests/setup.sh
 part 'the library and its header' cargo build --quiet
 part 'the library as hosts get it' cargo build --quiet --release --lib
 counted 'unit and integration tests' cargo test --quiet
