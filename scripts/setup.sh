@@ -52,7 +52,7 @@ ask_an_administrator() {
 
 # install PACKAGE…: fails where a package cannot be installed, and has said then what to do.
 install() {
-    local package known=() how='as root'
+    local package known=() unknown=() how='as root'
     [ $# -gt 0 ] || return 0
     has apt-get || { tell "Not a Debian system. Please install what these packages of Debian hold: $*"; return 1; }
     if [ "$(id -u)" -ne 0 ]; then
@@ -63,8 +63,9 @@ install() {
     as_root apt-get --version >/dev/null || { ask_an_administrator "$@"; return 1; }
     as_root apt-get update >/dev/null || tell 'The lists of packages could not be brought up to date; those that are here are used.'
     for package in "$@"; do
-        if apt-cache show "$package" >/dev/null 2>&1; then known+=("$package"); else tell "apt-get knows no package $package."; fi
+        if apt-cache show "$package" >/dev/null 2>&1; then known+=("$package"); else unknown+=("$package"); fi
     done
+    [ ${#unknown[@]} -eq 0 ] || tell "apt-get does not know: ${unknown[*]}. Without a network it may have no lists of packages."
     # Prosody must not be started as a service of the machine: tests run their own.
     if [ ${#known[@]} -gt 0 ] && ! as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
         apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=120 "${known[@]}" >/dev/null; then
@@ -200,7 +201,16 @@ setup_tests() {
     # A Node that was not installed as Debian's own packages brings its npm along.
     has npm || packages+=(nodejs npm)
     setup_build "${packages[@]}"
+    setup_lints
     setup_powershell
+}
+
+# Parts of Rust that building does not need.
+setup_lints() {
+    cargo clippy --version >/dev/null 2>&1 && cargo fmt --version >/dev/null 2>&1 && return
+    has rustup || { tell 'cargo has no clippy or no fmt; please install them. The tests that need them fail.'; return; }
+    announce 'rustup downloads clippy and rustfmt'
+    rustup component add clippy rustfmt || tell 'could not install them; the tests that need them fail'
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
