@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
 # The main job on embedded defaults: makes a pair of pools with data, backs one up, changes a few things, synchronizes,
 # and says where the report lies. Through PowerShell where pwsh is on PATH, else through the C host.
-#   scripts/demo.sh [FOLDER]     FOLDER: where the sample is made; default .sample/<time> in the checkout
+#   scripts/demo.sh [FOLDER]     FOLDER: where the sample is made, new or empty; default .sample/<time> in the checkout
 set -euo pipefail
-cd "$(dirname "$0")/.."
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
+folder=$(realpath -m -- "${1:-$root/.sample/$(date +%Y%m%d-%H%M%S)}")
+if [ -e "$folder" ] && [ -n "$(ls -A -- "$folder")" ]; then
+    echo "demo: $folder is there already; please name a new folder." >&2
+    exit 2
+fi
+cd "$root"
 . scripts/setup.sh
 
 setup_build
 cargo build --release --lib --bin sample_server
-folder=${1:-.sample/$(date +%Y%m%d-%H%M%S)}
 mkdir -p "$(dirname "$folder")"
 export CSBACKUP_LIBRARY=$PWD/target/release/libcs_backup.so
 
-if command -v pwsh >/dev/null; then
+if has pwsh; then
     ps-module/build.sh
     exec pwsh -NoProfile -File scripts/demo.ps1 -Path "$folder"
 fi

@@ -1,6 +1,7 @@
 // A host in C++: the header included twice, its functions linked by their C names, everything owned: host EMPTY_FOLDER
 #include "cs_backup.h"
 #include "cs_backup.h"
+#include "hold.h"
 
 #include <cstdint>
 #include <cstdio>
@@ -120,7 +121,9 @@ int main(int count, char **arguments)
     }
     const Service service("{\"deploymentFile\": \"" + folder + "/deployment.toml\"}");
     check(has(service.backup(atl, false), "\"outcome\":\"Succeeded\""), "a backup succeeds");
+    const holder held = hold((folder + "/chi/users.sqlite").c_str());
     check(has(service.backup(chi, true), "\"outcome\":\"Cancelled\""), "a backup that is cancelled says so");
+    let_go(held);
     check(has(refusal([&] { service.backup("nowhere.litwareinc.com", false); }), "UnknownPool"), "an unknown pool");
     check(has(refusal([&] { service.request("\xff"); }), "InvalidUtf8"), "bytes that are not UTF-8");
     check(has(refusal([&] { service.request(std::string(1000000, '[')); }), "InvalidRequest"), "a million brackets");

@@ -8,7 +8,7 @@ set -u -o pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../../.." && pwd)
 CSBACKUP_LIBRARY=$(realpath -m -- "${CSBACKUP_LIBRARY:-${CARGO_TARGET_DIR:-$root/target}/debug/libcs_backup.so}")
-export CSBACKUP_LIBRARY
+export CSBACKUP_LIBRARY CSB_HOLD=$root/tests/hosts/hold.py
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1 DOTNET_CLI_UI_LANGUAGE=en
 
 if ! dotnet --list-sdks 2>/dev/null | grep -q '^10\.'; then

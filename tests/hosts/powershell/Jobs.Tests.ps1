@@ -80,10 +80,11 @@ Describe 'Backup jobs' {
     }
 
     It 'of another process are stopped, and say so' {
-        $large = New-TestDeployment 'large' 4000 3000
+        $null = New-TestDeployment 'held'
+        $server = Start-TestServer 'held'
         $background = Backup-CsPool -PoolFqdn $Atl -AsJob
         $job = $null
-        $limit = [datetime]::Now.AddSeconds(30)
+        $limit = [datetime]::Now.AddSeconds(60)
         while (-not $job -and [datetime]::Now -lt $limit) { $job = Get-CsBackupJob -PoolFqdn $Atl | Where-Object State -EQ 'Running' }
         $job | Should -Not -BeNullOrEmpty
         # It has the lease when it is at a step; until then another one may take it.
@@ -92,14 +93,14 @@ Describe 'Backup jobs' {
         $late.FullyQualifiedErrorId | Should -Be 'WaitTimedOut,Wait-CsBackupJob'
         $conflict = Backup-CsPool -PoolFqdn $Atl -RetryCount 0 2>&1
         $job | Stop-CsBackupJob
-        $stopped = $job | Wait-CsBackupJob -Timeout 10
+        $stopped = $job | Wait-CsBackupJob -Timeout 60
         $stopped.State | Should -Be 'Cancelled' -Because $stopped.Reason
         $conflict.FullyQualifiedErrorId | Should -Be 'Conflict,Backup-CsPool'
-        $null = $background | Wait-Job -Timeout 30
+        $null = $background | Wait-Job -Timeout 60
         Receive-Job $background -ErrorAction SilentlyContinue -ErrorVariable problems
         $problems[0].FullyQualifiedErrorId | Should -Match '^Cancelled'
         Remove-Job $background
-        $large | Should -Not -BeNullOrEmpty
+        Stop-TestServer $server
     }
 
     It 'in the background show their errors as others do' {
@@ -109,7 +110,8 @@ Describe 'Backup jobs' {
 
     It 'are stopped by Stop-Job, in a <_>' -ForEach 'thread', 'process' {
         if ($_ -eq 'process') { Mock -ModuleName CsBackup Get-Command { } -ParameterFilter { $Name -eq 'Start-ThreadJob' } }
-        Connect-CsDeployment (Join-Path $Deployments 'large')
+        Connect-CsDeployment (Join-Path $Deployments 'held')
+        $server = Start-TestServer 'held'
         $background = Backup-CsPool -PoolFqdn $Atl -AsJob
         $background | Should -BeOfType System.Management.Automation.Job
         $limit = [datetime]::Now.AddSeconds(60)
@@ -125,8 +127,9 @@ Describe 'Backup jobs' {
         }
         Stop-Job $background
         $background.State | Should -Be 'Stopped'
-        $stopped = $job | Wait-CsBackupJob -Timeout 10
+        $stopped = $job | Wait-CsBackupJob -Timeout 60
         $stopped.State | Should -Be 'Cancelled' -Because $stopped.Reason
+        Stop-TestServer $server
         Remove-Job $background
         Get-Job | Where-Object InstanceId -EQ $background.InstanceId | Should -BeNullOrEmpty
     }

@@ -169,9 +169,13 @@ Describe 'Tab completion' {
         @{ Name = 'a library'; Environment = @{ CSBACKUP_DEPLOYMENT = '/nowhere/deployment.toml'; CSBACKUP_LIBRARY = '/nowhere/libcs_backup.so' } }
     ) {
         $lines = Invoke-TestShell @'
-$clock = [System.Diagnostics.Stopwatch]::StartNew()
-@((TabExpansion2 'Backup-CsPool -PoolFqdn ').CompletionMatches | Where-Object { $_.CompletionText -match 'cs-001' }).Count
-$clock.Elapsed.TotalSeconds -lt 10
+$fastest = 1..3 | ForEach-Object {
+    $clock = [System.Diagnostics.Stopwatch]::StartNew()
+    $found = @((TabExpansion2 'Backup-CsPool -PoolFqdn ').CompletionMatches | Where-Object { $_.CompletionText -match 'cs-001' })
+    $clock.Elapsed.TotalSeconds
+} | Sort-Object | Select-Object -First 1
+$found.Count
+$fastest -lt 5
 $Error.Count
 '@ -Environment $Environment
         $lines | Should -Be '0', 'True', '0'

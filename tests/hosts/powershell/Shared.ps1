@@ -19,6 +19,23 @@ function Remove-TestDeployment {
     Remove-Item -LiteralPath $Deployments -Recurse -Force -ErrorAction Ignore
 }
 
+# A server that holds the user store of Atlanta in a deployment, so that a job on it cannot end; Stop-TestServer lets it go on.
+function Start-TestServer {
+    param([string] $Name)
+    $start = [System.Diagnostics.ProcessStartInfo]::new((Join-Path $Root 'tests/hosts/hold.py'))
+    $start.ArgumentList.Add((Join-Path $Deployments "$Name/atl/users.sqlite"))
+    $start.RedirectStandardInput = $start.RedirectStandardOutput = $true
+    $server = [System.Diagnostics.Process]::Start($start)
+    if ($server.StandardOutput.ReadLine() -ne 'held') { throw "$Name cannot be held" }
+    $server
+}
+
+function Stop-TestServer {
+    param([System.Diagnostics.Process] $Server)
+    $Server.StandardInput.Close()
+    $Server.WaitForExit()
+}
+
 # Runs a script in a new pwsh that is connected to a deployment, and returns the lines that its host prints.
 function Invoke-TestShell {
     param([string] $Script, [string] $Deployment, [hashtable] $Environment = @{})

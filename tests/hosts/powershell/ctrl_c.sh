@@ -4,7 +4,7 @@
 # $CTRL_C_RUNS jobs in each.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/terminal.sh"
-# An idle machine needs less than 200 ms; this leaves room for a busy one.
+# An idle machine needs less than 200 ms. A busy one gets as much more as it needs for an empty command at that moment, ten times.
 limit_ms=${CTRL_C_LIMIT_MS:-1500}
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
@@ -12,20 +12,21 @@ now_ms() { echo $(($(date +%s%N) / 1000000)); }
 # prompt is back.
 #   press COMMAND TEXT [SECONDS TO WAIT THEN]
 press() {
-    terminal send-keys 'clear' Enter
-    sleep 0.5
+    local pressed allowed_ms
+    pressed=$(now_ms)
+    clear_screen
+    allowed_ms=$((limit_ms + 10 * ($(now_ms) - pressed)))
     terminal send-keys "$1" Enter
     await "$2" 60
     sleep "${3:-0}"
-    local pressed
     pressed=$(now_ms)
     terminal send-keys C-c
     until screen | grep -q '^ready>$'; do
-        (($(now_ms) - pressed < 10000)) || fail "the prompt did not return after: $1"
+        (($(now_ms) - pressed < 60000)) || fail "the prompt did not return after: $1"
         sleep 0.01
     done
     took=$(($(now_ms) - pressed))
-    ((took <= limit_ms)) || fail "the prompt took $took ms after: $1; $limit_ms are allowed"
+    ((took <= allowed_ms)) || fail "the prompt took $took ms after: $1; $allowed_ms are allowed"
 }
 
 # What an expression says, on one line; counted, so that the answer to another one is not taken for it.
@@ -84,9 +85,8 @@ say '@(Get-CsBackupJob).Count'
 
 # While a server holds the user store, to which a first copy writes its barrier.
 rm -rf "$folder"/large/atl/standby "$folder"/large/chi/standby
-sqlite3 "$folder/large/atl/users.sqlite" 'BEGIN IMMEDIATE; SELECT 1;' ".shell touch '$folder/held'; sleep 120" > /dev/null &
-holder=$!
-until [[ -e $folder/held ]]; do sleep 0.05; done
+coproc held { "$root/tests/hosts/hold.py" "$folder/large/atl/users.sqlite"; }
+read -r _ <&"${held[0]}"
 press "Invoke-CsBackupServiceSync -PoolFqdn $pool" 'Step\|before attempt' 1
 state_is Cancelled
 
@@ -99,7 +99,7 @@ say '$job.State'
 press 'Get-CsBackupJob | Select-Object -First 1 | Wait-CsBackupJob' 'Waiting for job' 0.2
 say 'Stop-Job $job; (Get-CsBackupJob | Select-Object -First 1 | Wait-CsBackupJob).State'
 [[ $said == Cancelled ]] || fail "the job in the background ended as $said"
-kill "$holder"
+kill "$held_PID"
 
 # A sample deployment that is given up leaves nothing.
 press 'New-CsSampleDeployment ./huge -Users 200000' 'of 400' 0.5

@@ -6,8 +6,7 @@ set -euo pipefail
 
 # Runs a command on an empty screen, and waits for the text that ends what it shows.
 show() {
-    terminal send-keys 'clear' Enter
-    sleep 0.3
+    clear_screen
     terminal send-keys "$1" Enter
     await "$2" 60
 }
@@ -18,7 +17,7 @@ open_terminal 60
 show 'Connect-CsDeployment' '^Path:'
 expect '^(Type !? for Help.)$'
 terminal send-keys '!?' Enter
-await '^The folder with deployment.toml, or that file.$' 10
+await '^The folder with deployment.toml, or that file.$' 60
 terminal send-keys C-c
 show '(New-CsSampleDeployment ./sample -Users 5 -Files 5).Users' '^5$'
 show 'Invoke-CsBackupServiceSync atl-cs-001.litwareinc.com -PassThru' '^  Log: '

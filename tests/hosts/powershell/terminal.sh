@@ -21,6 +21,16 @@ await() {
     done
 }
 
+# Clears the screen and waits until nothing but the prompt is there.
+clear_screen() {
+    local end=$((SECONDS + 60))
+    terminal send-keys clear Enter
+    until [[ $(screen | sed '/^$/d') == 'ready>' ]]; do
+        ((SECONDS < end)) || fail 'the screen does not become empty'
+        sleep 0.01
+    done
+}
+
 # Ends the terminal, and waits for its pwsh: what that holds would be in the way of the next one.
 close_terminal() {
     local shell
@@ -32,8 +42,8 @@ close_terminal() {
 # Opens a terminal of so many columns in $folder, with the module and a short prompt.
 open_terminal() {
     terminal new-session -d -x "$1" -y 40 "cd '$folder' && exec pwsh -NoProfile -NoLogo"
-    await 'PS ' 30
+    await 'PS ' 120
     terminal send-keys 'function prompt { "ready> " }' Enter
-    await '^ready>' 10
+    await '^ready>' 60
     terminal send-keys "Import-Module '$root/ps-module/CsBackup.psd1'" Enter
 }

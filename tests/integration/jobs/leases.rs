@@ -211,7 +211,8 @@ fn a_job_of_another_process_or_service_can_be_cancelled() {
     assert_eq!(cancel(&id).unwrap()["jobId"], json!(id));
     assert!(!child.end());
     eprintln!("a job of another process ended {:?} after the request to cancel it", asked.elapsed());
-    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    // It would wait for the server for a minute; a busy machine may take its time for two processes.
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     let report = deployment.ask(json!({ "request": "getReport", "jobId": id })).unwrap();
     assert_eq!(report["outcome"], "Cancelled", "{report:#}");
     // Again, once it has ended: nothing happens, and no request is left behind.

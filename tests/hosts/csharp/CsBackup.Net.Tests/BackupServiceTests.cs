@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json;
 using Xunit;
 
@@ -22,6 +23,27 @@ public sealed class Sample : IDisposable
     public IReadOnlyList<string> Pools { get; }
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
+}
+
+/// <summary>A server that holds the first pool's user store: a job on it cannot end before this is disposed.</summary>
+internal sealed class Held : IDisposable
+{
+    private readonly Process _server;
+
+    public Held(Sample sample)
+    {
+        var store = Path.Combine(Path.GetDirectoryName(sample.DeploymentFile)!, "atl", "users.sqlite");
+        var hold = Environment.GetEnvironmentVariable("CSB_HOLD") ?? throw new InvalidOperationException("CSB_HOLD does not name tests/hosts/hold.py");
+        _server = Process.Start(new ProcessStartInfo(hold, [store]) { RedirectStandardInput = true, RedirectStandardOutput = true })!;
+        Assert.Equal("held", _server.StandardOutput.ReadLine());
+    }
+
+    public void Dispose()
+    {
+        _server.StandardInput.Close();
+        _server.WaitForExit();
+        _server.Dispose();
+    }
 }
 
 /// <summary>Tells events on the job's own thread, one after another, so that tests see them in order.</summary>
@@ -77,8 +99,11 @@ public sealed class BackupServiceTests : IDisposable
     {
         using var stop = new CancellationTokenSource();
         var told = new Told(e => { if (e is StepStartedEvent) { stop.Cancel(); } });
-        var report = await _service.RunAsync(Backup, told, stop.Token);
-        Assert.Equal(Outcome.Cancelled, report.Outcome);
+        using (new Held(_sample))
+        {
+            var report = await _service.RunAsync(Backup, told, stop.Token);
+            Assert.Equal(Outcome.Cancelled, report.Outcome);
+        }
         Assert.Equal(Outcome.Cancelled, Assert.Single(told.Events.OfType<FinishedEvent>()).Outcome);
 
         Assert.Equal(Outcome.Succeeded, (await _service.RunAsync(Backup)).Outcome);
@@ -131,7 +156,13 @@ public sealed class BackupServiceTests : IDisposable
     [Fact]
     public async Task Two_jobs_of_one_pool_do_not_both_run()
     {
-        var reports = await Task.WhenAll(_service.RunAsync(Backup), _service.RunAsync(Backup));
+        Task<Report>[] running;
+        using (new Held(_sample))
+        {
+            running = [_service.RunAsync(Backup), _service.RunAsync(Backup)];
+            await Task.WhenAny(running);
+        }
+        var reports = await Task.WhenAll(running);
         Assert.Single(reports, report => report.Outcome == Outcome.Succeeded);
         var refused = Assert.Single(reports, report => report.Outcome == Outcome.Failed);
         Assert.Equal("Conflict", Assert.Single(refused.Errors).Kind);
