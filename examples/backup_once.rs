@@ -1,6 +1,6 @@
-//! The smallest host in Rust: backs up one pool of a deployment, or synchronizes it, and prints what the job tells.
+//! The smallest host in Rust: runs a job for one pool of a deployment, by itself a backup, and prints what the job tells.
 //!
-//! `backup_once [--sync] deployment.toml pool.fqdn [OPTIONS]` ends with 0 if everything was copied, with 1 if not.
+//! `backup_once [--sync|--disable] deployment.toml pool.fqdn [OPTIONS]` ends with 0 if everything was done, with 1 if not.
 //! OPTIONS is a JSON object of further fields of the request, for instance `{"retryCount": 0}`.
 //! A line of output is the name of an event and its subject, or `error` and an error document; the last line is the
 //! outcome and the job's id.
@@ -19,7 +19,8 @@ use serde_json::{Map, Value};
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1).peekable();
-    let synchronizes = arguments.next_if_eq("--sync").is_some();
+    let is_option = |argument: &String| argument.starts_with("--");
+    let job = arguments.next_if(is_option).map_or("backup".to_owned(), |option| option.replace("--", ""));
     let (Some(deployment), Some(pool), options, None) =
         (arguments.next(), arguments.next(), arguments.next(), arguments.next())
     else {
@@ -30,13 +31,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let service = Service::open(&config, Arc::new(SystemClock::new()), runtime.handle().clone())?;
     let mut request: Map<String, Value> =
         serde_json::from_str(options.as_deref().unwrap_or(r#"{"retryCount": 1}"#))?;
+    request.insert("job".to_owned(), job.into());
     request.insert("poolFqdn".to_owned(), pool.into());
-    let request = Value::from(request);
-    let job = if synchronizes {
-        service.start_sync(serde_json::from_value(request)?)?
-    } else {
-        service.start_backup(serde_json::from_value(request)?)?
-    };
+    let job = service.start(serde_json::from_value(request.into())?)?;
     let mut seen = 0;
     loop {
         let told = service.poll(job, seen, Duration::from_secs(60))?;
@@ -60,8 +57,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
                         println!("error {}", serde_json::to_string(error)?);
                     }
                     println!("{} {}", outcome.name(), told.job_id);
-                    let copied = matches!(outcome, Outcome::Succeeded | Outcome::SucceededWithWarnings);
-                    return Ok(if copied { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+                    let is_done = matches!(outcome, Outcome::Succeeded | Outcome::SucceededWithWarnings);
+                    return Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE });
                 }
             }
         }

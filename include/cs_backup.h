@@ -334,8 +334,16 @@ csb_status csb_service_shutdown(const struct csb_service *service,
 void csb_service_free(struct csb_service *service);
 
 /*
- Starts the backup of a pool. `out_job` receives the job's number, to be given back with `csb_job_release`. Blocks while
- the topology is read, not for the job.
+ Starts a job of the kind that the request names: `{"job": "backup", …}`. `out_job` receives the job's number, to be given
+ back with `csb_job_release`. Returns at once: the pool is looked up by the job itself.
+ */
+csb_status csb_job_start(const struct csb_service *service,
+                         const char *request_json,
+                         uint64_t *out_job,
+                         char **out_error);
+
+/*
+ Starts the backup of a pool: `csb_job_start` with the job `backup`.
  */
 csb_status csb_backup_start(const struct csb_service *service,
                             const char *request_json,
@@ -343,8 +351,7 @@ csb_status csb_backup_start(const struct csb_service *service,
                             char **out_error);
 
 /*
- Starts the synchronization of a pool with its backup pool. `out_job` receives the job's number, to be given back with
- `csb_job_release`. Blocks while the topology is read, not for the job.
+ Starts the synchronization of a pool with its backup pool: `csb_job_start` with the job `sync`.
  */
 csb_status csb_sync_start(const struct csb_service *service,
                           const char *request_json,

@@ -1,76 +1,22 @@
-//! One operation: planned, run, told about while it runs, and reported.
+//! One operation as a list of steps: planned, noted, run, told about while it runs, and reported.
 
-use std::sync::{Mutex, PoisonError};
-
-use jiff::Timestamp;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
-
-use crate::report::{Outcome, Report};
-use crate::topology::PoolFqdn;
-
+mod environment;
 pub mod events;
+mod handle;
 mod lease;
-mod patience;
+mod leaving;
+mod lists;
 mod progress;
 pub mod record;
 pub mod request;
+mod row;
 mod run;
-mod target;
+mod step;
+mod steps;
+mod threads;
 
-use events::EventLog;
-pub use run::{Environment, run};
-pub use target::Targets;
-
-/// A job of this process.
-pub struct Job {
-    /// Unique for ever.
-    pub id: Uuid,
-    /// The command, as administrators know it.
-    pub command: &'static str,
-    /// The pool it is about.
-    pub pool: PoolFqdn,
-    /// When it was started.
-    pub started_at: Timestamp,
-    /// What it tells while it runs.
-    pub events: EventLog,
-    /// Set once somebody wants it to stop.
-    pub cancel: CancellationToken,
-    report: Mutex<Option<Report>>,
-}
-
-impl Job {
-    /// A job that has not begun.
-    pub fn new(command: &'static str, pool: PoolFqdn, started_at: Timestamp) -> Self {
-        Job {
-            id: Uuid::now_v7(),
-            command,
-            pool,
-            started_at,
-            events: EventLog::default(),
-            cancel: CancellationToken::new(),
-            report: Mutex::new(None),
-        }
-    }
-
-    /// The report, once the job has ended.
-    pub fn report(&self) -> Option<Report> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn finish(&self, report: Report) {
-        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
-    }
-
-    /// The state, as documents spell it.
-    pub fn state(&self) -> &'static str {
-        let outcome: Option<Outcome> =
-            self.report.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|report| report.outcome);
-        match outcome {
-            Some(outcome) => outcome.name(),
-            None if self.cancel.is_cancelled() => "Cancelling",
-            None if self.events.is_empty() => "Queued",
-            None => "Running",
-        }
-    }
-}
+pub use environment::Environment;
+pub use handle::Job;
+pub use lease::LeasePlace;
+pub use lists::Targets;
+pub use run::run;

@@ -203,7 +203,8 @@ pub trait BackupModule: Send + Sync {
     /// The stores that a cycle writes to, for plans.
     fn touches(&self) -> Vec<String>;
 
-    /// The stores that [`BackupModule::carry_back`] writes to, for plans.
+    /// The stores that [`BackupModule::carry_back`] writes to, for plans; empty where this kind of data is never given
+    /// back.
     fn touches_back(&self) -> Vec<String>;
 
     /// Compares both stores without writing to either, and looks at all that [`BackupModule::run_cycle`] would look at.
@@ -236,11 +237,17 @@ pub trait BackupModule: Send + Sync {
     /// When a store cannot be read; cancelled.
     fn observe_carry_back(&self, look: &Look) -> Result<GiveBack>;
 
-    /// Removes every trace of the product from both stores and lists it; with `dry_run` only lists it.
+    /// Lists what [`BackupModule::disable`] would remove, without writing.
     ///
     /// # Errors
-    /// When a store cannot be read or written.
-    fn disable(&self, generation: Generation, dry_run: bool) -> Result<Vec<Trace>>;
+    /// When a store cannot be read; cancelled.
+    fn observe_disable(&self, look: &Look) -> Result<Vec<Trace>>;
+
+    /// Removes every trace of the product from both stores and lists it.
+    ///
+    /// # Errors
+    /// When a store cannot be read or written; cancelled.
+    fn disable(&self, context: &Context) -> Result<Vec<Trace>>;
 }
 
 #[cfg(test)]

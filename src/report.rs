@@ -128,17 +128,6 @@ pub struct Direction {
     pub to: String,
 }
 
-/// What a module did for whom.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Purpose {
-    /// It brought a pool's copy at its backup pool up to date.
-    #[default]
-    Copy,
-    /// It gave a pool back what it had lost and its backup pool still held.
-    CarryBack,
-}
-
 /// What one module moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -253,9 +242,10 @@ impl Verification {
 pub struct ModuleReport {
     /// The module, for instance `UserServices.PresenceFocus`.
     pub module: String,
-    /// Whether it copied or gave back.
-    #[serde(default)]
-    pub purpose: Purpose,
+    /// What its step did: `copy` brought a pool's copy at its backup pool up to date, `carryBack` gave a pool back what it
+    /// had lost.
+    #[serde(default = "copy")]
+    pub purpose: String,
     /// From where to where.
     pub direction: Direction,
     /// How it ended.
@@ -281,6 +271,22 @@ pub struct ModuleReport {
     pub errors: Vec<Error>,
 }
 
+/// Something of this product's in a store: what is removed when a pool's backup is disabled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// URL of the store.
+    pub store: String,
+    /// `trigger`, `table`, `index`, `marker`, `temporaryFile` or `row`.
+    pub kind: String,
+    /// Its name there.
+    pub name: String,
+}
+
+/// The purpose of the rows of reports that did not name any yet.
+fn copy() -> String {
+    "copy".to_owned()
+}
+
 /// One step of the plan, before it ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -297,6 +303,9 @@ pub struct PlannedStep {
     pub items: Option<u64>,
     /// How many bytes it will move, as far as known.
     pub bytes: Option<u64>,
+    /// What it would be refused with, where a job that only plans has seen that.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 /// What a job is going to do.
@@ -307,7 +316,7 @@ pub struct Plan {
     pub steps: Vec<PlannedStep>,
 }
 
-/// One step as it ran.
+/// What became of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepReport {
@@ -317,11 +326,11 @@ pub struct StepReport {
     pub title: String,
     /// The module, where the step belongs to one.
     pub module: Option<String>,
-    /// When it began.
-    pub started_at: Timestamp,
+    /// When it began; none where it did not run.
+    pub started_at: Option<Timestamp>,
     /// How long it took.
     pub duration_ms: u64,
-    /// How it ended.
+    /// How it ended; skipped where it did not run.
     pub outcome: Outcome,
     /// What happened in it, a line each.
     pub details: Vec<String>,
@@ -347,14 +356,14 @@ pub struct Report {
     pub schema_version: u32,
     /// The job's id, unique for ever.
     pub job_id: uuid::Uuid,
-    /// The command, as administrators know it: `Backup-CsPool` or `Invoke-CsBackupServiceSync`.
+    /// The command, as administrators know it, for instance `Backup-CsPool`.
     pub command: String,
     /// The request that started it.
     pub request: serde_json::Value,
     /// The pool.
     pub pool_fqdn: String,
-    /// Its backup pool.
-    pub backup_pool_fqdn: String,
+    /// Its backup pool; none where the job ended before it knew its pool.
+    pub backup_pool_fqdn: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
     /// Whether it only planned and changed nothing.
@@ -371,10 +380,13 @@ pub struct Report {
     pub host: HostInfo,
     /// What it was going to do.
     pub plan: Plan,
-    /// What it did.
+    /// What became of each step of the plan; empty where it only planned.
     pub steps: Vec<StepReport>,
     /// What it found about each module and direction.
     pub modules: Vec<ModuleReport>,
+    /// What it removed of the product itself, or would remove.
+    #[serde(default)]
+    pub removed: Vec<Trace>,
     /// Warnings that belong to no module.
     pub warnings: Vec<String>,
     /// Errors that belong to no module.

@@ -12,14 +12,13 @@ use tokio::runtime::Handle;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::record::Records;
-use crate::job::request::{BackupRequest, Operation, SyncRequest};
+use crate::job::request::JobRequest;
 use crate::job::{Environment, Job};
 use crate::store::leases::Owner;
 use crate::store::sqlite::assert_safe_version;
 
 mod admin;
 mod deployment;
-mod disable;
 mod jobs;
 mod modules;
 mod requests;
@@ -51,7 +50,7 @@ pub struct Service {
 }
 
 struct Connected {
-    deployment: Deployment,
+    deployment: Arc<Deployment>,
     environment: Arc<Environment>,
 }
 
@@ -76,7 +75,7 @@ impl Service {
     pub fn open(config: &OpenConfig, clock: Arc<dyn Clock>, runtime: Handle) -> Result<Self> {
         assert_safe_version()?;
         let connect = |file: &PathBuf| {
-            let deployment = Deployment::open(file)?;
+            let deployment = Arc::new(Deployment::open(file)?);
             let records = Records::new(&deployment.config.jobs);
             records.tidy(clock.now())?;
             let owner = Owner::current(&deployment.config.machine);
@@ -88,25 +87,14 @@ impl Service {
         Ok(Service { clock: Arc::clone(&clock), connected, jobs, sample, runtime })
     }
 
-    /// Starts the backup of a pool; returns the job's number in this process.
+    /// Starts a job and returns its number in this process, at once: the pool is looked up by the job itself, and what
+    /// fails there is told by its report.
     ///
     /// # Errors
-    /// `OptionConflict`, `UnknownPool`, `NotPaired`, `NotConnected`, `ShutDown`, and failures to read the topology.
-    pub fn start_backup(&self, request: BackupRequest) -> Result<u64> {
-        self.start(request.operation()?)
-    }
-
-    /// Starts the synchronization of a pool with its backup pool; returns the job's number in this process.
-    ///
-    /// # Errors
-    /// As for [`Service::start_backup`]; `InvalidArgument` for an unknown module.
-    pub fn start_sync(&self, request: SyncRequest) -> Result<u64> {
-        self.start(request.operation()?)
-    }
-
-    fn start(&self, operation: Operation) -> Result<u64> {
+    /// `OptionConflict`; `InvalidArgument` for an unknown module; `NotConnected`, `ShutDown`.
+    pub fn start(&self, request: JobRequest) -> Result<u64> {
+        let operation = request.operation()?;
         let connected = self.connected()?;
-        let targets = modules::targets(&connected.deployment, &operation, &self.clock)?;
         let job = Arc::new(Job::new(operation.command, operation.pool.clone(), self.clock.now()));
         let mut jobs = self.lock_jobs();
         if jobs.closed {
@@ -120,7 +108,10 @@ impl Service {
             // What cannot be removed now may be the next time.
             self.runtime.spawn_blocking(move || environment.records.tidy(environment.clock.now()));
         }
-        self.runtime.spawn(crate::job::run(job, operation, targets, Arc::clone(&connected.environment)));
+        let (deployment, sought) = (Arc::clone(&connected.deployment), operation.clone());
+        let clock = Arc::clone(&self.clock);
+        let find = move || modules::targets(&deployment, &sought, &clock);
+        self.runtime.spawn(crate::job::run(job, operation, find, Arc::clone(&connected.environment)));
         Ok(handle)
     }
 

@@ -5,10 +5,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
+pub use crate::report::Trace;
 use crate::topology::PoolFqdn;
 
 pub mod content;
 pub mod files;
+pub mod journal;
 pub mod leases;
 pub mod management;
 pub mod sqlite;
@@ -45,15 +47,4 @@ pub struct Progress {
     pub bytes_done: u64,
     /// Bytes there are.
     pub bytes_total: Option<u64>,
-}
-
-/// Something of this product's in a store: what is removed when a pool's backup is disabled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trace {
-    /// URL of the store.
-    pub store: String,
-    /// `trigger`, `table`, `index`, `marker`, `temporaryFile` or `row`.
-    pub kind: String,
-    /// Its name there.
-    pub name: String,
 }

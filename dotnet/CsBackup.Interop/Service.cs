@@ -33,11 +33,10 @@ namespace CsBackup.Interop
         }
 
         /// <summary>Starts a job; its number is in <see cref="Interop.Answer.Job"/>.</summary>
-        /// <param name="function">csb_backup_start or another of its family.</param>
-        /// <param name="request">What to do.</param>
-        public Answer Start(string function, IDictionary request)
+        /// <param name="request">What to do: its job, and the fields of that job.</param>
+        public Answer Start(IDictionary request)
         {
-            var status = Library.Function<StartJob>(function)(_handle, Library.Utf8(request), out var job, out var problem);
+            var status = Library.Function<StartJob>("csb_job_start")(_handle, Library.Utf8(request), out var job, out var problem);
             var answer = Library.Answer(status, IntPtr.Zero, problem);
             answer.Job = job;
             return answer;

@@ -58,7 +58,7 @@ public sealed class BackupService : IDisposable
     /// <param name="request">What to do.</param>
     /// <param name="progress">Is told every event, in their order.</param>
     /// <param name="cancellationToken">Stops the job.</param>
-    /// <exception cref="CsBackupException">The job could not be started. What fails later is in the report.</exception>
+    /// <exception cref="CsBackupException">The request is wrong. What fails later, an unknown pool too, is in the report.</exception>
     /// <exception cref="OperationCanceledException">Cancelled before it was started.</exception>
     public async Task<Report> RunAsync(
         JobRequest request, IProgress<Event>? progress = null, CancellationToken cancellationToken = default)
@@ -107,10 +107,7 @@ public sealed class BackupService : IDisposable
 
     private ulong Start(JobRequest request)
     {
-        var json = JsonSerializer.Serialize(request, request.GetType(), Documents.Json);
-        var status = request is SyncRequest
-            ? Native.csb_sync_start(_handle, json, out var job, out var error)
-            : Native.csb_backup_start(_handle, json, out job, out error);
+        var status = Native.csb_job_start(_handle, JsonSerializer.Serialize(request, Documents.Json), out var job, out var error);
         Native.Check(status, error);
         return job;
     }

@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 
 namespace CsBackup;
 
-/// <summary>The C ABI, one to one. Outputs are <see cref="IntPtr"/>: the library's strings are freed by the library only.</summary>
+/// <summary>The functions of the C ABI that are used, one to one. Outputs are <see cref="IntPtr"/>: the library's strings are freed by the library only.</summary>
 internal static partial class Native
 {
     /// <summary>The ABI that this assembly was written for.</summary>
@@ -45,10 +45,7 @@ internal static partial class Native
     internal static partial void csb_service_free(IntPtr service);
 
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8), UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
-    internal static partial int csb_backup_start(ServiceHandle service, string requestJson, out ulong job, out IntPtr error);
-
-    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8), UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
-    internal static partial int csb_sync_start(ServiceHandle service, string requestJson, out ulong job, out IntPtr error);
+    internal static partial int csb_job_start(ServiceHandle service, string requestJson, out ulong job, out IntPtr error);
 
     [LibraryImport(Library), UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
     internal static partial int csb_job_poll(

@@ -21,7 +21,7 @@ public sealed record Report
     /// <summary>The pool.</summary>
     public string PoolFqdn { get; init; } = "";
 
-    /// <summary>Its partner.</summary>
+    /// <summary>Its partner; null where the job ended before it knew its pool.</summary>
     public string? BackupPoolFqdn { get; init; }
 
     /// <summary>How it ended: as the worst of the modules.</summary>
@@ -48,11 +48,14 @@ public sealed record Report
     /// <summary>What was going to be done.</summary>
     public Plan Plan { get; init; } = new();
 
-    /// <summary>What was done, in order.</summary>
+    /// <summary>What became of each step of the plan; empty where it only planned.</summary>
     public IReadOnlyList<StepReport> Steps { get; init; } = [];
 
     /// <summary>Module by module.</summary>
     public IReadOnlyList<ModuleReport> Modules { get; init; } = [];
+
+    /// <summary>What was removed of the backup service itself, or would be.</summary>
+    public IReadOnlyList<RemovedItem> Removed { get; init; } = [];
 
     /// <summary>What an administrator should know.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
@@ -77,7 +80,7 @@ public sealed record Plan
 /// <summary>One step of a plan.</summary>
 public sealed record PlannedStep
 {
-    /// <summary><c>copy:</c> or <c>carryBack:</c> and the module, or <c>await:state</c>.</summary>
+    /// <summary><c>copy:</c>, <c>carryBack:</c> or <c>disable:</c> and the module, or another step's name.</summary>
     public string Id { get; init; } = "";
 
     /// <summary>For people.</summary>
@@ -94,9 +97,12 @@ public sealed record PlannedStep
 
     /// <summary>How much it will move, where that is known.</summary>
     public long? Bytes { get; init; }
+
+    /// <summary>What it would be refused with, where a job that only plans has seen that.</summary>
+    public string? Refused { get; init; }
 }
 
-/// <summary>A step that was done.</summary>
+/// <summary>What became of a step.</summary>
 public sealed record StepReport
 {
     /// <summary>The planned step's.</summary>
@@ -108,13 +114,13 @@ public sealed record StepReport
     /// <summary>The module, where the step is one's.</summary>
     public string? Module { get; init; }
 
-    /// <summary>When it began.</summary>
-    public DateTimeOffset StartedAt { get; init; }
+    /// <summary>When it began; null where it did not run.</summary>
+    public DateTimeOffset? StartedAt { get; init; }
 
     /// <summary>How long it took.</summary>
     public long DurationMs { get; init; }
 
-    /// <summary>How it ended.</summary>
+    /// <summary>How it ended; skipped where it did not run.</summary>
     public Outcome Outcome { get; init; }
 
     /// <summary>Lines for people.</summary>
@@ -268,6 +274,12 @@ public sealed record Verification
 /// <param name="Name">The table, folder or kind of document.</param>
 /// <param name="Items">How many items.</param>
 public sealed record Differing(string Name, long Items);
+
+/// <summary>Something of the backup service's in a store.</summary>
+/// <param name="Store">The store's URL.</param>
+/// <param name="Kind">Trigger, table, index, marker, temporaryFile or row.</param>
+/// <param name="Name">Its name there.</param>
+public sealed record RemovedItem(string Store, string Kind, string Name);
 
 /// <summary>An item that could not be copied.</summary>
 /// <param name="Item">Which.</param>

@@ -1,6 +1,12 @@
+using System.Text.Json.Serialization;
+
 namespace CsBackup;
 
 /// <summary>What a job is asked to do.</summary>
+[JsonPolymorphic(TypeDiscriminatorPropertyName = "job")]
+[JsonDerivedType(typeof(BackupRequest), "backup")]
+[JsonDerivedType(typeof(SyncRequest), "sync")]
+[JsonDerivedType(typeof(DisableRequest), "disable")]
 public abstract record JobRequest
 {
     /// <summary>The pool.</summary>
@@ -8,12 +14,6 @@ public abstract record JobRequest
 
     /// <summary>Whether the topology comes from the local replica.</summary>
     public bool LocalStore { get; init; }
-
-    /// <summary>Whether deletions beyond the safety share are allowed.</summary>
-    public bool Force { get; init; }
-
-    /// <summary>Whether everything is compared, however little has changed, and what differs is repaired.</summary>
-    public bool Verify { get; init; }
 
     /// <summary>Whether to plan only.</summary>
     public bool WhatIf { get; init; }
@@ -23,6 +23,16 @@ public abstract record JobRequest
 
     /// <summary>How long to wait for another job of the same pool and direction, in milliseconds.</summary>
     public long WaitForLeaseMs { get; init; }
+}
+
+/// <summary>What a job is asked to do that copies.</summary>
+public abstract record CopyRequest : JobRequest
+{
+    /// <summary>Whether deletions beyond the safety share are allowed.</summary>
+    public bool Force { get; init; }
+
+    /// <summary>Whether everything is compared, however little has changed, and what differs is repaired.</summary>
+    public bool Verify { get; init; }
 }
 
 /// <summary>A category of modules.</summary>
@@ -36,7 +46,7 @@ public enum Category
 }
 
 /// <summary>Backs a pool up.</summary>
-public sealed record BackupRequest : JobRequest
+public sealed record BackupRequest : CopyRequest
 {
     /// <summary>Which modules; null for all.</summary>
     public Category? Category { get; init; }
@@ -55,8 +65,11 @@ public sealed record BackupRequest : JobRequest
 }
 
 /// <summary>Synchronizes a pool with its backup pool.</summary>
-public sealed record SyncRequest : JobRequest
+public sealed record SyncRequest : CopyRequest
 {
     /// <summary>Full or short names; none for all modules.</summary>
     public IReadOnlyList<string> Modules { get; init; } = [];
 }
+
+/// <summary>Takes everything of the backup service out of a pool's stores and their copies. The data stays.</summary>
+public sealed record DisableRequest : JobRequest;

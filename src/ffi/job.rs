@@ -9,9 +9,9 @@ use super::guard::{Out, guarded};
 use super::service::{csb_service, opened};
 use super::status::csb_status;
 use super::string;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
+use crate::job::request::JobRequest;
 use crate::report::html;
-use crate::service::Service;
 
 /// The longest that one poll waits.
 const LONGEST_POLL_MS: u32 = 60_000;
@@ -21,8 +21,23 @@ pub const CSB_REPORT_JSON: i32 = 0;
 /// `csb_job_report`: the report as one self-contained HTML page.
 pub const CSB_REPORT_HTML: i32 = 1;
 
-/// Starts the backup of a pool. `out_job` receives the job's number, to be given back with `csb_job_release`. Blocks while
-/// the topology is read, not for the job.
+/// Starts a job of the kind that the request names: `{"job": "backup", …}`. `out_job` receives the job's number, to be given
+/// back with `csb_job_release`. Returns at once: the pool is looked up by the job itself.
+///
+/// # Safety
+/// See the rules of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn csb_job_start(
+    service: *const csb_service,
+    request_json: *const c_char,
+    out_job: *mut u64,
+    out_error: *mut *mut c_char,
+) -> csb_status {
+    // SAFETY: by the rules of the header, which are this function's too.
+    unsafe { start::<JobRequest>(service, request_json, out_job, out_error, |request| request) }
+}
+
+/// Starts the backup of a pool: `csb_job_start` with the job `backup`.
 ///
 /// # Safety
 /// See the rules of the header.
@@ -34,11 +49,10 @@ pub unsafe extern "C" fn csb_backup_start(
     out_error: *mut *mut c_char,
 ) -> csb_status {
     // SAFETY: by the rules of the header, which are this function's too.
-    unsafe { start(service, request_json, out_job, out_error, Service::start_backup) }
+    unsafe { start(service, request_json, out_job, out_error, JobRequest::Backup) }
 }
 
-/// Starts the synchronization of a pool with its backup pool. `out_job` receives the job's number, to be given back with
-/// `csb_job_release`. Blocks while the topology is read, not for the job.
+/// Starts the synchronization of a pool with its backup pool: `csb_job_start` with the job `sync`.
 ///
 /// # Safety
 /// See the rules of the header.
@@ -50,7 +64,7 @@ pub unsafe extern "C" fn csb_sync_start(
     out_error: *mut *mut c_char,
 ) -> csb_status {
     // SAFETY: by the rules of the header, which are this function's too.
-    unsafe { start(service, request_json, out_job, out_error, Service::start_sync) }
+    unsafe { start(service, request_json, out_job, out_error, JobRequest::Sync) }
 }
 
 /// # Safety
@@ -60,7 +74,7 @@ unsafe fn start<R: DeserializeOwned>(
     request_json: *const c_char,
     out_job: *mut u64,
     out_error: *mut *mut c_char,
-    start: impl FnOnce(&Service, R) -> Result<u64>,
+    job: impl FnOnce(R) -> JobRequest,
 ) -> csb_status {
     // SAFETY: outputs are NULL or writable by the rules of the header.
     let out = unsafe { Out::clear(out_job, 0) };
@@ -69,7 +83,7 @@ unsafe fn start<R: DeserializeOwned>(
         let opened = opened(service)?;
         // SAFETY: strings are NULL or NUL-terminated by the rules of the header.
         let request: R = unsafe { string::read("request_json", request_json) }?;
-        out.set(start(opened.service()?, request)?);
+        out.set(opened.service()?.start(job(request))?);
         Ok(())
     };
     // SAFETY: as above.

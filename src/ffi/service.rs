@@ -133,7 +133,7 @@ pub unsafe extern "C" fn csb_service_open(
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("cs-backup")
-            .enable_time()
+            .enable_all()
             .build()
             .map_err(|cause| {
                 Error::new(

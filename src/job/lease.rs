@@ -1,13 +1,20 @@
-//! Holding the right to write while a job runs, and hearing from other processes that it should stop.
+//! Holding the right to write while a job runs, one lease at a time, and hearing from other processes that it should
+//! stop.
+//!
+//! A job never waits for one lease while it holds another: two jobs that did so in opposite directions would wait for
+//! each other.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::patience::{Leaving, StoreWork};
-use super::run::Environment;
-use super::{Job, run::blocking};
+use super::environment::Environment;
+use super::handle::Job;
+use super::leaving::Leaving;
+use super::threads::{StoreWork, blocking, unless_stuck};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Until;
 use crate::store::leases::{self, Acquired, Claim, LEASE_DURATION, Lease, PATIENCE};
@@ -21,11 +28,34 @@ const LEASE_POLL: Duration = Duration::from_millis(250);
 /// How long a lease is waited for at least that an ended job of this process is about to give back.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(2);
 
+/// The lease of one pool's direction, and where it is kept: at the pool that receives.
+#[derive(Clone)]
+pub struct LeasePlace {
+    /// The pool whose data it is about.
+    pub pool: PoolFqdn,
+    /// Where it is kept.
+    pub leases: Arc<dyn leases::Leases>,
+    /// The URL of that place, as reports show it.
+    pub url: String,
+}
+
+impl PartialEq for LeasePlace {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.pool, &self.url) == (&other.pool, &other.url)
+    }
+}
+
+impl fmt::Debug for LeasePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.pool, self.url)
+    }
+}
+
 /// A lease that this job holds, and where it is kept.
 #[derive(Clone)]
 pub(super) struct Held {
     pub(super) lease: Lease,
-    store: Arc<dyn leases::Leases>,
+    leases: Arc<dyn leases::Leases>,
 }
 
 impl Held {
@@ -36,55 +66,68 @@ impl Held {
         cancel: Option<&CancellationToken>,
         work: impl FnOnce(&dyn leases::Leases, &Lease, &Until) -> Result<R> + Send + 'static,
     ) -> Result<R> {
-        let Held { lease, store } = self.clone();
-        let until = patience_of(cancel);
-        blocking(move || work(store.as_ref(), &lease, &until)).await
+        let Held { lease, leases } = self.clone();
+        within_patience(cancel, move |until| work(leases.as_ref(), &lease, until)).await
     }
 
     async fn release(&self, cancel: Option<&CancellationToken>) -> Result<()> {
-        self.with_store(cancel, |store, lease, until| store.release(lease, until)).await
+        self.with_store(cancel, |leases, lease, until| leases.release(lease, until)).await
     }
 }
 
-/// The leases of one job, renewed by a task of their own until they are given back.
+/// The lease of one job, renewed by a task of its own until it is given back.
 pub(super) struct Leases {
-    held: Arc<Mutex<Vec<Held>>>,
-    keeper: tokio::task::JoinHandle<()>,
+    job: Arc<Job>,
+    environment: Arc<Environment>,
+    held: Holding,
+    _keeper: AbortOnDropHandle<()>,
 }
+
+/// The lease that a job holds, where it holds one.
+type Holding = Arc<Mutex<Option<Held>>>;
 
 impl Leases {
-    /// Begins to look after a job's leases, of which there are none yet.
-    pub(super) fn keep(job: Arc<Job>, environment: Arc<Environment>) -> Self {
-        let held = Arc::new(Mutex::new(Vec::new()));
-        let keeper = tokio::spawn(keep(job, environment, Arc::clone(&held)));
-        Leases { held, keeper }
+    /// Begins to look after a job's lease, which it does not have yet.
+    pub(super) fn keep(job: &Arc<Job>, environment: &Arc<Environment>) -> Self {
+        let held = Holding::default();
+        let keeper = tokio::spawn(keep(Arc::clone(job), Arc::clone(environment), Arc::clone(&held)));
+        Leases {
+            job: Arc::clone(job),
+            environment: Arc::clone(environment),
+            held,
+            _keeper: AbortOnDropHandle::new(keeper),
+        }
     }
 
-    /// Takes one lease, waiting for it as long as was asked for.
-    pub(super) async fn take(
-        &self,
-        store: &Arc<dyn leases::Leases>,
-        pool: &PoolFqdn,
-        job: &Job,
-        environment: &Environment,
-        patience: Duration,
-    ) -> Result<Held> {
+    /// Takes a lease, waiting for it as long as was asked for. One that is held is given back before.
+    pub(super) async fn take(&self, place: &LeasePlace, patience: Duration) -> Result<Held> {
+        self.give_back().await;
+        let (job, environment) = (&self.job, &self.environment);
         let started = environment.clock.monotonic();
         loop {
-            let claim = Claim { pool: pool.clone(), owner: environment.owner.clone(), job_id: job.id };
-            let (leases, until) = (Arc::clone(store), patience_of(Some(&job.cancel)));
-            match blocking(move || leases.acquire(&claim, &until)).await {
+            let claim = Claim { pool: place.pool.clone(), owner: environment.owner.clone(), job_id: job.id };
+            let (leases, cancel) = (Arc::clone(&place.leases), job.cancel.clone());
+            let attempt = move |until: &Until| {
+                let acquired = leases.acquire(&claim, until)?;
+                if let (Acquired::Held(lease), true) = (&acquired, cancel.is_cancelled()) {
+                    // Nobody may be waiting for it any more.
+                    leases.release(lease, &Until::within(PATIENCE))?;
+                    return Err(Error::cancelled());
+                }
+                Ok(acquired)
+            };
+            match within_patience(Some(&job.cancel), attempt).await {
                 Ok(Acquired::Busy(holder)) => {
-                    let patience =
-                        if Leaving::is_holder(&holder) { patience.max(LEAVING_PATIENCE) } else { patience };
+                    let is_leaving = Leaving::is_about_to(holder.job_id);
+                    let patience = if is_leaving { patience.max(LEAVING_PATIENCE) } else { patience };
                     if environment.clock.monotonic().saturating_sub(started) >= patience {
                         return Err(holder.conflict());
                     }
                     pause(job, environment, LEASE_POLL).await?;
                 }
                 Ok(Acquired::Held(lease)) => {
-                    let held = Held { lease, store: Arc::clone(store) };
-                    self.lock().push(held.clone());
+                    let held = Held { lease, leases: Arc::clone(&place.leases) };
+                    *lock(&self.held) = Some(held.clone());
                     return Ok(held);
                 }
                 Err(error) if error.kind == ErrorKind::StoreBusy && job.cancel.is_cancelled() => {
@@ -95,43 +138,39 @@ impl Leases {
         }
     }
 
-    /// Gives all leases back, once nothing works on the stores any more: a thread that a store lets hang may write
-    /// when it wakes, so that the lease is held, and renewed, until it has ended. Nobody waits for that.
-    pub(super) async fn release_after(self, job: &Arc<Job>, work: &StoreWork) {
-        let Some(ended) = work.ended_later() else { return self.release(job).await };
-        let leaving = Leaving::enter(job.id);
-        let job = Arc::clone(job);
+    /// Gives the lease back, once nothing works on the stores any more: a thread that a store lets hang may write when
+    /// it wakes, so that the lease is held, and renewed, until it has ended. Nobody waits for that.
+    pub(super) async fn release_after(self, work: &StoreWork) {
+        let Some(ended) = work.ended_later() else { return self.give_back().await };
+        let leaving = Leaving::enter(self.job.id);
         tokio::spawn(async move {
             ended.await;
-            self.release(&job).await;
+            self.give_back().await;
             drop(leaving);
         });
     }
 
-    /// One that was taken over meanwhile is not ours to give. A cancelled job does not wait for a lock on the service's
-    /// database: it gives the lease back when it can.
-    async fn release(self, job: &Job) {
-        self.keeper.abort();
-        let held = std::mem::take(&mut *self.lock());
-        for held in held {
-            let given = held.release(Some(&job.cancel)).await;
-            // Where giving back fails otherwise the lease is taken over once it has been silent for long enough.
-            if given.is_err_and(|error| error.kind == ErrorKind::StoreBusy) && job.cancel.is_cancelled() {
-                let leaving = Leaving::enter(job.id);
-                tokio::spawn(async move {
-                    let _ = held.release(None).await;
-                    drop(leaving);
-                });
-            }
+    /// Gives the lease back, where there is one. One that was taken over meanwhile is not ours to give. A cancelled job
+    /// does not wait for a lock on the service's database: it gives the lease back when it can.
+    pub(super) async fn give_back(&self) {
+        let Some(held) = lock(&self.held).take() else { return };
+        let given = held.release(Some(&self.job.cancel)).await;
+        // Where giving back fails otherwise the lease is taken over once it has been silent for long enough.
+        if given.is_err_and(|error| error.kind == ErrorKind::StoreBusy) && self.job.cancel.is_cancelled() {
+            let leaving = Leaving::enter(self.job.id);
+            tokio::spawn(async move {
+                let _ = held.release(None).await;
+                drop(leaving);
+            });
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn keep(job: Arc<Job>, environment: Arc<Environment>, held: Arc<Mutex<Vec<Held>>>) {
+fn lock(held: &Holding) -> std::sync::MutexGuard<'_, Option<Held>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn keep(job: Arc<Job>, environment: Arc<Environment>, held: Holding) {
     let mut renewed = environment.clock.monotonic();
     loop {
         environment.clock.sleep(CANCEL_POLL).await;
@@ -142,20 +181,30 @@ async fn keep(job: Arc<Job>, environment: Arc<Environment>, held: Arc<Mutex<Vec<
             continue;
         }
         renewed = environment.clock.monotonic();
-        let leases = held.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for held in leases {
-            let renewal = held.with_store(None, |store, lease, until| store.renew(lease, until)).await;
-            if renewal.is_err_and(|error| error.kind == ErrorKind::Fenced) {
-                // The stores refuse this job from now on; it need not try.
-                job.cancel.cancel();
-            }
+        let Some(holding) = lock(&held).clone() else { continue };
+        let renewal = holding.with_store(None, |leases, lease, until| leases.renew(lease, until)).await;
+        // One that was given back meanwhile may be somebody else's by now.
+        let is_still_held = lock(&held).as_ref().is_some_and(|now| now.lease == holding.lease);
+        if is_still_held && renewal.is_err_and(|error| error.kind == ErrorKind::Fenced) {
+            // The stores refuse this job from now on; it need not try.
+            job.cancel.cancel();
         }
     }
 }
 
-/// How long another process's lock is waited for.
-fn patience_of(cancel: Option<&CancellationToken>) -> Until {
-    cancel.map_or_else(|| Until::within(PATIENCE), |cancel| Until::cancelled_by(cancel, PATIENCE))
+/// Works on leases on a thread where that is allowed, and waits for another process's lock, but not for long. A cancelled job
+/// does not wait for a place that hangs either.
+async fn within_patience<R: Send + 'static>(
+    cancel: Option<&CancellationToken>,
+    work: impl FnOnce(&Until) -> Result<R> + Send + 'static,
+) -> Result<R> {
+    match cancel {
+        Some(cancel) => {
+            let until = Until::cancelled_by(cancel, PATIENCE);
+            unless_stuck(cancel, blocking(move || work(&until))).await
+        }
+        None => blocking(move || work(&Until::within(PATIENCE))).await,
+    }
 }
 
 /// A pause that a cancelled job does not sit out.

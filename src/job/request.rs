@@ -101,6 +101,38 @@ pub struct SyncRequest {
     pub wait_for_lease_ms: u64,
 }
 
+/// The document of a job that takes the product out of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DisableRequest {
+    /// The pool whose stores, and their copies, everything of ours is removed from.
+    pub pool_fqdn: PoolFqdn,
+    /// Whether the topology comes from the local replica.
+    #[serde(default)]
+    pub local_store: bool,
+    /// Whether to plan only.
+    #[serde(default)]
+    pub what_if: bool,
+    /// How often a failed call is tried again.
+    #[serde(default = "default_retry_count")]
+    pub retry_count: u32,
+    /// How long to wait for another job of the same pool and direction.
+    #[serde(default)]
+    pub wait_for_lease_ms: u64,
+}
+
+/// The document that `csb_job_start` takes: the kind of job, and the fields of that kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "job", rename_all = "camelCase", deny_unknown_fields)]
+pub enum JobRequest {
+    /// Backs a pool up.
+    Backup(BackupRequest),
+    /// Synchronizes a pool with its backup pool.
+    Sync(SyncRequest),
+    /// Takes everything of ours out of a pool's stores and their copies.
+    Disable(DisableRequest),
+}
+
 fn default_retry_count() -> u32 {
     DEFAULT_RETRY_COUNT
 }
@@ -128,6 +160,39 @@ impl Awaited {
     }
 }
 
+/// What kind of job it is, with what only that kind is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The pool's modules are copied to its backup pool.
+    Backup {
+        /// What is waited for before.
+        awaited: Option<Awaited>,
+        /// Whether the pool must be failed over.
+        failed_over_pool_only: bool,
+    },
+    /// The same, and the partner gets back what it lost.
+    Sync,
+    /// Everything of ours is taken out of the pool's stores and their copies.
+    Disable,
+}
+
+/// What every step of a job is to keep to.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How often to try again.
+    pub retry_count: u32,
+    /// The pause between two looks at an awaited state.
+    pub wait_time: Duration,
+    /// How long to wait for a lease.
+    pub wait_for_lease: Duration,
+    /// Whether deletions beyond the safety share are allowed.
+    pub force: bool,
+    /// Whether everything is compared and what differs is repaired.
+    pub verify: bool,
+    /// Whether to plan only.
+    pub what_if: bool,
+}
+
 /// An understood request.
 #[derive(Clone, Debug)]
 pub struct Operation {
@@ -137,36 +202,32 @@ pub struct Operation {
     pub request: serde_json::Value,
     /// The pool.
     pub pool: PoolFqdn,
+    /// Which list of steps.
+    pub kind: Kind,
     /// The modules, in the order in which they run.
     pub modules: Vec<ModuleId>,
-    /// Whether the partner gets back what it lost.
-    pub carries_back: bool,
-    /// What to wait for.
-    pub awaited: Option<Awaited>,
-    /// Whether the pool must be failed over.
-    pub failed_over_pool_only: bool,
-    /// How often to try again.
-    pub retry_count: u32,
-    /// The pause between two looks at an awaited state.
-    pub wait_time: Duration,
     /// Whether the topology comes from the local replica.
     pub local_store: bool,
-    /// Whether deletions beyond the safety share are allowed.
-    pub force: bool,
-    /// Whether everything is compared and what differs is repaired.
-    pub verify: bool,
-    /// Whether to plan only.
-    pub what_if: bool,
-    /// How long to wait for a lease.
-    pub wait_for_lease: Duration,
+    /// What every step keeps to.
+    pub options: Options,
 }
 
-impl BackupRequest {
+impl JobRequest {
     /// The operation this asks for.
     ///
     /// # Errors
-    /// `OptionConflict` for options that exclude or need each other.
+    /// `OptionConflict` for options that exclude or need each other; `InvalidArgument` for an unknown module.
     pub fn operation(self) -> Result<Operation> {
+        match self {
+            JobRequest::Backup(request) => request.operation(),
+            JobRequest::Sync(request) => request.operation(),
+            JobRequest::Disable(request) => Ok(request.operation()),
+        }
+    }
+}
+
+impl BackupRequest {
+    fn operation(self) -> Result<Operation> {
         let conflict =
             |message: &str, advice: &str| Err(Error::new(ErrorKind::OptionConflict, message, advice));
         if self.full_backup && self.steady_state {
@@ -181,51 +242,69 @@ impl BackupRequest {
                 "Add FullBackup, or leave FailedOverPoolOnly out.",
             );
         }
+        let awaited = match (self.full_backup, self.steady_state) {
+            (true, _) => Some(Awaited::Final),
+            (_, true) => Some(Awaited::Steady),
+            _ => None,
+        };
         Ok(Operation {
             command: "Backup-CsPool",
             request: document(&self),
+            kind: Kind::Backup { awaited, failed_over_pool_only: self.failed_over_pool_only },
             modules: self.category.map_or(ModuleId::ALL.to_vec(), Category::modules),
-            pool: self.pool_fqdn,
-            carries_back: false,
-            awaited: match (self.full_backup, self.steady_state) {
-                (true, _) => Some(Awaited::Final),
-                (_, true) => Some(Awaited::Steady),
-                _ => None,
-            },
-            failed_over_pool_only: self.failed_over_pool_only,
-            retry_count: self.retry_count,
-            wait_time: Duration::from_millis(self.wait_time_ms),
             local_store: self.local_store,
-            force: self.force,
-            verify: self.verify,
-            what_if: self.what_if,
-            wait_for_lease: Duration::from_millis(self.wait_for_lease_ms),
+            options: Options {
+                retry_count: self.retry_count,
+                wait_time: Duration::from_millis(self.wait_time_ms),
+                wait_for_lease: Duration::from_millis(self.wait_for_lease_ms),
+                force: self.force,
+                verify: self.verify,
+                what_if: self.what_if,
+            },
+            pool: self.pool_fqdn,
         })
     }
 }
 
 impl SyncRequest {
-    /// The operation this asks for.
-    ///
-    /// # Errors
-    /// `InvalidArgument` for an unknown module.
-    pub fn operation(self) -> Result<Operation> {
+    fn operation(self) -> Result<Operation> {
         Ok(Operation {
             command: "Invoke-CsBackupServiceSync",
             request: document(&self),
+            kind: Kind::Sync,
             modules: module_list(&self.modules)?,
-            pool: self.pool_fqdn,
-            carries_back: true,
-            awaited: None,
-            failed_over_pool_only: false,
-            retry_count: self.retry_count,
-            wait_time: Duration::ZERO,
             local_store: self.local_store,
-            force: self.force,
-            verify: self.verify,
-            what_if: self.what_if,
-            wait_for_lease: Duration::from_millis(self.wait_for_lease_ms),
+            options: Options {
+                retry_count: self.retry_count,
+                wait_time: Duration::ZERO,
+                wait_for_lease: Duration::from_millis(self.wait_for_lease_ms),
+                force: self.force,
+                verify: self.verify,
+                what_if: self.what_if,
+            },
+            pool: self.pool_fqdn,
         })
+    }
+}
+
+impl DisableRequest {
+    fn operation(self) -> Operation {
+        Operation {
+            command: "Disable-CsPoolBackup",
+            request: document(&self),
+            kind: Kind::Disable,
+            modules: ModuleId::ALL.to_vec(),
+            local_store: self.local_store,
+            options: Options {
+                retry_count: self.retry_count,
+                wait_time: Duration::ZERO,
+                wait_for_lease: Duration::from_millis(self.wait_for_lease_ms),
+                force: false,
+                verify: false,
+                what_if: self.what_if,
+            },
+            pool: self.pool_fqdn,
+        }
     }
 }
 

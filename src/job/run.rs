@@ -1,365 +1,492 @@
-//! Running a job: look, plan, take the lease, do each step of the plan, look again, report.
+//! Running a job: its pool is looked up, its list of steps made, planned, noted, run and reported.
 
+use std::future::Future;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use super::Job;
+use super::environment::Environment;
 use super::events::EventKind;
-use super::lease::{Held, Leases, pause};
-use super::patience::StoreWork;
-use super::record::{JobRecord, Records, interrupted};
-use super::request::{Awaited, Operation};
-use super::target::{Target, Targets};
-use crate::clock::Clock;
+use super::handle::Job;
+use super::lease::{Held, Leases};
+use super::lists::{List, Targets};
+use super::record::{JobRecord, interrupted};
+use super::request::Operation;
+use super::step::{Done, Planned, Step, Work, outcome_of};
+use super::threads::{StoreWork, blocking, defect_of_ours};
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::state::PoolState;
-use crate::report::{HostInfo, Outcome, Plan, PlannedStep, Purpose, Report, SCHEMA_VERSION, StepReport};
-use crate::store::leases::{Lease, Owner};
+use crate::report::{HostInfo, Outcome, Plan, PlannedStep, Report, SCHEMA_VERSION, StepReport};
+use crate::store::Until;
+use crate::store::journal::NotedStep;
+use crate::store::leases::{self, Lease};
+use crate::topology::PoolFqdn;
 
-mod row;
-
-/// The step that waits for a state.
-const AWAIT_STEP: &str = "await:state";
-
-/// What every job of a service needs.
-pub struct Environment {
-    /// Where times come from.
-    pub clock: Arc<dyn Clock>,
-    /// This process.
-    pub owner: Owner,
-    /// Where jobs are kept on disk.
-    pub records: Records,
-}
-
-/// Runs a job to its end. It ends in exactly one report and one terminal event, whatever happens.
-pub async fn run(job: Arc<Job>, operation: Operation, targets: Targets, environment: Arc<Environment>) {
-    let run = Run::new(Arc::clone(&job), operation, targets, Arc::clone(&environment));
-    let unfinished = run.report_of_a_dead_process();
-    if let Err(defect) = tokio::spawn(run.run()).await {
-        let finished_at = environment.clock.now();
-        let report = Report { finished_at, errors: vec![defective(&defect)], ..unfinished };
-        let record = JobRecord { owner: environment.owner.clone(), ended: true, report: report.clone() };
-        // The job is over in any case; where its record cannot be written the report is kept in memory.
-        let _ = environment.records.write(&record);
-        job.finish(report);
-        job.events.push(finished_at, EventKind::Finished { outcome: Outcome::Failed, duration_ms: 0 });
-    }
-}
-
-/// Runs blocking work on a thread where that is allowed; a panic in it becomes an error.
-pub(super) async fn blocking<R: Send + 'static>(
-    work: impl FnOnce() -> Result<R> + Send + 'static,
-) -> Result<R> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(defect) => Err(defective(&defect)),
-    }
-}
-
-pub(super) fn defective(defect: &tokio::task::JoinError) -> Error {
-    Error::new(
-        ErrorKind::Panic,
-        "This library has a defect: a part of it stopped unexpectedly.",
-        "Report it to its maintainers with this message. What was committed before is safe.",
-    )
-    .caused_by(defect)
-}
-
-struct Run {
+/// Runs a job to its end; `find` looks up what it works on. It ends in exactly one report and one terminal event,
+/// whatever happens.
+pub async fn run(
     job: Arc<Job>,
     operation: Operation,
+    find: impl FnOnce() -> Result<Targets> + Send + 'static,
     environment: Arc<Environment>,
-    targets: Targets,
-    rows: Vec<Target>,
+) {
+    let threads = StoreWork::default();
+    let targets = threads.run(&job.cancel, find).await;
+    let mut run = Run::new(job, operation, threads, environment);
+    match targets {
+        Ok(targets) => run.knows(&targets),
+        Err(error) => run.work.errors.push(error),
+    }
+    run.work.tell(EventKind::Started {
+        command: run.work.job.command.to_owned(),
+        pool_fqdn: run.work.job.pool.to_string(),
+        plan: run.plan.clone(),
+    });
+    if run.partner.is_some()
+        && let Err(Stop::Because(error)) = run.execute().await
+    {
+        run.ended_by(error);
+    }
+    run.finish().await;
+}
+
+/// Why the rest of a list does not run.
+enum Stop {
+    /// A step says so, and has said why.
+    Told,
+    Because(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Because(error)
+    }
+}
+
+type Going<T = ()> = Result<T, Stop>;
+
+struct Run {
+    operation: Operation,
+    /// None as long as the pool is not known.
+    partner: Option<PoolFqdn>,
+    list: Vec<Arc<dyn Step>>,
     plan: Plan,
+    /// What became of each step of the plan.
     steps: Vec<StepReport>,
-    errors: Vec<Error>,
-    retries: u32,
+    /// The step that runs, and since when.
+    running: Option<(usize, Duration)>,
     began: Duration,
-    stores: StoreWork,
-    lease: Option<Held>,
-    partner_lease: Option<Held>,
+    work: Work,
 }
 
 impl Run {
-    fn new(job: Arc<Job>, operation: Operation, targets: Targets, environment: Arc<Environment>) -> Self {
-        let outward = targets.outward.iter().map(|module| {
-            Target::new(Arc::clone(module), Purpose::Copy, &job.pool, &targets.partner, targets.pool_state)
-        });
-        let inward = targets.inward.iter().map(|module| {
-            Target::new(
-                Arc::clone(module),
-                Purpose::CarryBack,
-                &job.pool,
-                &targets.partner,
-                targets.partner_state,
-            )
-        });
-        let rows: Vec<Target> = outward.chain(inward).collect();
-        let plan = Plan { steps: planned(&operation, &rows) };
+    fn new(job: Arc<Job>, operation: Operation, threads: StoreWork, environment: Arc<Environment>) -> Self {
         let began = environment.clock.monotonic();
-        Run {
+        let work = Work {
             job,
-            operation,
             environment,
-            targets,
-            rows,
-            plan,
-            steps: Vec::new(),
+            options: operation.options.clone(),
+            threads,
+            rows: Vec::new(),
+            removed: Vec::new(),
             errors: Vec::new(),
             retries: 0,
-            began,
-            stores: StoreWork::default(),
-            lease: None,
-            partner_lease: None,
-        }
+            held: None,
+        };
+        let (list, plan, steps) = (Vec::new(), Plan::default(), Vec::new());
+        Run { operation, partner: None, list, plan, steps, running: None, began, work }
     }
 
-    async fn run(mut self) {
-        self.tell(EventKind::Started {
-            command: self.job.command.to_owned(),
-            pool_fqdn: self.job.pool.to_string(),
-            plan: self.plan.clone(),
-        });
-        if let Err(error) = self.execute().await {
-            self.errors.push(error);
-        }
-        let report = self.report(self.outcome());
-        if !self.operation.what_if
-            && let Err(error) = self.write_record(true, report.clone())
-        {
-            self.tell(EventKind::Warning {
-                module: None,
-                message: format!("{error} The report is kept in memory only."),
-            });
-        }
-        let finished = EventKind::Finished { outcome: report.outcome, duration_ms: report.duration_ms };
-        self.job.finish(report);
-        self.tell(finished);
+    fn knows(&mut self, targets: &Targets) {
+        let list = List::of(&self.operation, targets);
+        self.partner = Some(targets.partner.clone());
+        self.plan = Plan { steps: list.steps.iter().map(|step| unplanned(step.as_ref())).collect() };
+        self.steps = list.steps.iter().map(|step| not_run(step.as_ref())).collect();
+        self.list = list.steps;
+        self.work.rows = list.rows;
     }
 
-    async fn execute(&mut self) -> Result<()> {
-        crate::failpoint::fail_point!("job.execute");
-        self.check_pool_state()?;
-        if self.operation.what_if {
-            return self.look_at_all().await;
+    async fn execute(&mut self) -> Going {
+        if self.work.options.what_if {
+            return caught(self.plan_all()).await;
         }
-        self.write_record(false, self.report_of_a_dead_process())?;
-        let leases = Leases::keep(Arc::clone(&self.job), Arc::clone(&self.environment));
-        let done = self.execute_leased(&leases).await;
-        leases.release_after(&self.job, &self.stores).await;
+        self.write_record(false, self.report_of_a_dead_process()).await?;
+        let leases = Leases::keep(&self.work.job, &self.work.environment);
+        let done = caught(self.run_all(&leases)).await;
+        if let (Err(Stop::Because(defect)), Some((index, _))) = (&done, self.running) {
+            self.broke_off(index, defect.clone());
+        }
+        self.end_list().await;
+        leases.release_after(&self.work.threads).await;
         done
     }
 
-    async fn execute_leased(&mut self, leases: &Leases) -> Result<()> {
-        let lease = leases
-            .take(
-                &self.targets.leases,
-                &self.job.pool,
-                &self.job,
-                &self.environment,
-                self.operation.wait_for_lease,
-            )
-            .await?;
-        self.mend_predecessor(&lease.lease);
-        self.lease = Some(lease);
-        self.look_at_all().await?;
-        if let Some(awaited) = self.operation.awaited {
-            self.await_state(awaited).await?;
-        }
-        for index in 0..self.rows.len() {
-            self.run_step(index, leases).await;
-            self.look_again(index).await;
+    /// Looks at everything that the run would look at.
+    async fn plan_all(&mut self) -> Going {
+        crate::failpoint::fail_point!("job.execute");
+        for index in 0..self.list.len() {
+            let Some(step) = self.list.get(index).cloned() else { break };
+            let refused = match self.plan_step(index, step.as_ref()).await {
+                Ok(planned) => {
+                    self.work.removed.extend(planned.removes);
+                    planned.refused
+                }
+                Err(error) => Some(error),
+            };
+            self.work.check()?;
+            let Some(error) = refused else { continue };
+            if let Some(planned) = self.plan.steps.get_mut(index) {
+                planned.refused = Some(error.message.clone());
+            }
+            self.work.failed(step.as_ref(), error);
+            if step.is_gate() {
+                return Err(Stop::Told);
+            }
         }
         Ok(())
+    }
+
+    async fn plan_step(&mut self, index: usize, step: &dyn Step) -> Result<Planned> {
+        let planned = step.plan(&mut self.work).await?;
+        if let Some(told) = self.plan.steps.get_mut(index) {
+            (told.items, told.bytes) = (planned.items, planned.bytes);
+        }
+        Ok(planned)
+    }
+
+    async fn run_all(&mut self, leases: &Leases) -> Going {
+        crate::failpoint::fail_point!("job.execute");
+        let mut from = 0;
+        while let Some(first) = self.list.get(from) {
+            let same = |step: &&Arc<dyn Step>| step.lease() == first.lease();
+            let to = from + self.list.iter().skip(from).take_while(same).count();
+            self.run_group(from..to, leases).await?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// Runs the steps of one lease.
+    async fn run_group(&mut self, group: Range<usize>, leases: &Leases) -> Going {
+        self.work.check()?;
+        let steps: Vec<(usize, Arc<dyn Step>)> =
+            group.filter_map(|index| Some((index, Arc::clone(self.list.get(index)?)))).collect();
+        let Some((_, first)) = steps.first() else { return Ok(()) };
+        let (place, gives_way) = (first.lease().cloned(), first.gives_way());
+        // Whoever gives way looks first, because it may need no lease at all. Everybody else looks at what the lease keeps
+        // as it is.
+        let mut idle = if gives_way { self.look(&steps).await? } else { Vec::new() };
+        let needs_lease = steps.iter().any(|(index, _)| !idle.iter().any(|(done, _)| done == index));
+        let mut done_before = Vec::new();
+        if let Some(place) = place.filter(|_| needs_lease) {
+            match leases.take(&place, self.work.options.wait_for_lease).await {
+                Ok(held) => {
+                    self.mend_predecessor(&held.lease);
+                    done_before = self.begin_list(&held, &steps).await?;
+                    self.work.held = Some(held);
+                }
+                Err(conflict) if gives_way && conflict.kind == ErrorKind::Conflict => {
+                    for (index, step) in &steps {
+                        match idle.iter().find(|(done, _)| done == index) {
+                            Some((_, why)) => self.has_nothing_to_do(*index, step.as_ref(), why),
+                            None => self.leave_out(*index, step.as_ref(), &conflict),
+                        }
+                    }
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !gives_way {
+            idle = self.look(&steps).await?;
+        }
+        for (index, step) in &steps {
+            self.work.check()?;
+            if done_before.contains(&step.id()) {
+                continue;
+            }
+            match idle.iter().find(|(done, _)| done == index) {
+                Some((_, why)) => self.has_nothing_to_do(*index, step.as_ref(), why),
+                None => self.run_step(*index, step.as_ref()).await?,
+            }
+        }
+        self.end_list().await;
+        leases.give_back().await;
+        Ok(())
+    }
+
+    /// What each step will do, for the plan; those that turn out to have nothing to do, and why.
+    async fn look(&mut self, steps: &[(usize, Arc<dyn Step>)]) -> Result<Vec<(usize, &'static str)>> {
+        let mut idle = Vec::new();
+        for (index, step) in steps.iter().filter(|(_, step)| !step.looks_itself()) {
+            match self.plan_step(*index, step.as_ref()).await {
+                Ok(planned) => idle.extend(planned.nothing_to_do.map(|why| (*index, why))),
+                // What cannot be seen now may be seen when the step runs: only then it is an error of the step. A look
+                // that panicked is a defect, which is told whatever the step does.
+                Err(defect) if defect.kind == ErrorKind::Panic => {
+                    let module = step.module().map_or("", |module| module.name());
+                    self.work.errors.push(defect.at("module", module).at("pool", &self.work.job.pool));
+                }
+                Err(_) => {}
+            }
+            self.work.check()?;
+        }
+        Ok(idle)
+    }
+
+    async fn run_step(&mut self, index: usize, step: &dyn Step) -> Going {
+        let noted = noted(index, step);
+        let (now, command) = (self.work.environment.clock.now(), self.work.job.command);
+        if let Some(held) = &self.work.held {
+            let begin = {
+                let noted = noted.clone();
+                move |leases: &dyn leases::Leases, lease: &Lease, until: &Until| {
+                    leases.begin_step(lease, command, &noted, now, until)
+                }
+            };
+            held.with_store(Some(&self.work.job.cancel), begin).await?;
+        }
+        self.step_started(index, step);
+        let done = step.run(&mut self.work).await;
+        crate::failpoint::fail_point!("job.step.note");
+        let outcome = done.outcome;
+        if let (Some(found), Some(told)) = (done.found, self.plan.steps.get_mut(index)) {
+            (told.items, told.bytes) = (Some(found.0), (found.1 > 0).then_some(found.1));
+        }
+        self.step_finished(index, done);
+        let now = self.work.environment.clock.now();
+        self.note(move |leases, lease, until| leases.end_step(lease, noted.number, outcome, now, until))
+            .await;
+        if step.is_gate() && outcome > Outcome::SucceededWithWarnings {
+            return Err(Stop::Told);
+        }
+        Ok(())
+    }
+
+    /// Notes that the steps of a lease begin; the ids of those that an earlier job has done, which was killed later.
+    async fn begin_list(&mut self, held: &Held, steps: &[(usize, Arc<dyn Step>)]) -> Result<Vec<String>> {
+        let resumable: Vec<NotedStep> = steps
+            .iter()
+            .filter(|(_, step)| step.resumes())
+            .map(|(index, step)| noted(*index, step.as_ref()))
+            .collect();
+        let (now, command) = (self.work.environment.clock.now(), self.work.job.command);
+        let begin = move |leases: &dyn leases::Leases, lease: &Lease, until: &Until| {
+            leases.begin_list(lease, command, &resumable, now, until)
+        };
+        let resumed = held.with_store(Some(&self.work.job.cancel), begin).await?;
+        let Some(resumed) = resumed else { return Ok(Vec::new()) };
+        let done = format!("Job {} has done it, before its process died.", resumed.job_id);
+        for step in self.steps.iter_mut().filter(|step| resumed.done.contains(&step.id)) {
+            step.details.push(done.clone());
+        }
+        Ok(resumed.done)
+    }
+
+    async fn end_list(&mut self) {
+        let (outcome, now) = (self.outcome(), self.work.environment.clock.now());
+        self.note(move |leases, lease, until| leases.end_list(lease, outcome, now, until)).await;
+        self.work.held = None;
+    }
+
+    /// Notes what has happened already. Where that fails it is done once more after a kill, which is no failure.
+    async fn note(
+        &self,
+        write: impl FnOnce(&dyn leases::Leases, &Lease, &Until) -> Result<()> + Send + 'static,
+    ) {
+        let Some(held) = &self.work.held else { return };
+        if let Err(error) = held.with_store(Some(&self.work.job.cancel), write).await
+            && !matches!(error.kind, ErrorKind::Fenced | ErrorKind::Cancelled)
+        {
+            let message = format!("The journal could not be written. {error}");
+            self.work.tell(EventKind::Warning { module: None, message });
+        }
     }
 
     /// A job whose process died never wrote its report: whoever takes its lease over does.
     fn mend_predecessor(&self, lease: &Lease) {
         if let Some(predecessor) = lease.taken_over_from {
+            let environment = &self.work.environment;
             // Its record may be in another deployment's folder; then it is mended there.
-            let _ = self.environment.records.read(predecessor, self.environment.clock.now());
+            let _ = environment.records.read(predecessor, environment.clock.now());
         }
     }
 
-    fn check_pool_state(&self) -> Result<()> {
-        if !self.operation.failed_over_pool_only || self.targets.pool_state == PoolState::FailedOver {
-            return Ok(());
+    fn has_nothing_to_do(&mut self, index: usize, step: &dyn Step, why: &str) {
+        self.step_started(index, step);
+        if let Some(row) = step.row().and_then(|row| self.work.rows.get_mut(row)) {
+            row.done = true;
         }
-        Err(Error::new(
-            ErrorKind::PoolStateMismatch,
-            format!("{} is {}, not FailedOver.", self.job.pool, self.targets.pool_state.name()),
-            "Leave FailedOverPoolOnly out to back up a pool that is not failed over.",
-        )
-        .at("pool", &self.job.pool))
+        self.step_finished(index, Done::of(Outcome::Succeeded, vec![why.to_owned()]));
     }
 
-    /// Compares all stores: the state before, and what each step will move.
-    async fn look_at_all(&mut self) -> Result<()> {
-        for index in 0..self.rows.len() {
-            self.look(index).await;
-            if self.job.cancel.is_cancelled() {
-                return Err(Error::cancelled());
-            }
+    fn leave_out(&mut self, index: usize, step: &dyn Step, conflict: &Error) {
+        let why = format!("{} was left out. {conflict}", step.title());
+        if let Some(row) = step.row().and_then(|row| self.work.rows.get_mut(row)) {
+            row.warn(why.clone());
         }
-        Ok(())
-    }
-
-    /// Runs cycles until the awaited state is reached, as the backup service would meanwhile.
-    async fn await_state(&mut self, awaited: Awaited) -> Result<()> {
-        let (step, started) = self.step_started(AWAIT_STEP, awaited.title(), None);
-        for attempt in 0..=self.operation.retry_count {
-            if attempt > 0 {
-                self.retries += 1;
-                let waited = pause(&self.job, &self.environment, self.operation.wait_time).await;
-                if let Err(error) = waited {
-                    self.step_finished(step, started, Outcome::Cancelled, Vec::new());
-                    return Err(error);
-                }
-            }
-            for index in 0..self.rows.len() {
-                if self.rows.get(index).is_some_and(|row| row.purpose == Purpose::Copy) {
-                    self.cycle(index, AWAIT_STEP).await;
-                    self.look_again(index).await;
-                }
-            }
-            if self.job.cancel.is_cancelled() {
-                self.step_finished(step, started, Outcome::Cancelled, Vec::new());
-                return Err(Error::cancelled());
-            }
-            let reached = |row: &Target| match awaited {
-                Awaited::Steady => row.is_steady(),
-                Awaited::Final => row.is_drained(),
-            };
-            if self.rows.iter().filter(|row| row.purpose == Purpose::Copy).all(reached) {
-                let detail = format!("Reached at look {}.", attempt + 1);
-                self.step_finished(step, started, Outcome::Succeeded, vec![detail]);
-                return Ok(());
-            }
+        if let Some(skipped) = self.steps.get_mut(index) {
+            skipped.details.push(why);
         }
-        self.step_finished(step, started, Outcome::Failed, Vec::new());
-        Err(self.state_not_reached())
     }
 
-    fn state_not_reached(&self) -> Error {
-        let states: Vec<String> = self
-            .rows
-            .iter()
-            .filter(|row| row.purpose == Purpose::Copy && row.not_applicable.is_none())
-            .map(|row| {
-                format!(
-                    "{} {} with {} pending",
-                    row.name(),
-                    row.state().export.name(),
-                    row.state().pending_items
-                )
-            })
-            .collect();
-        Error::new(
-            ErrorKind::StateNotReached,
-            format!("{} did not reach the awaited state: {}.", self.job.pool, states.join(", ")),
-            "Wait until the pool is quieter, raise RetryCount or WaitTime, or back up without FullBackup and SteadyState.",
-        )
-        .at("pool", &self.job.pool)
-    }
-
-    fn step_started(&self, id: &str, title: &str, module: Option<&str>) -> (StepReport, Duration) {
-        let now = self.environment.clock.now();
-        let module = module.map(str::to_owned);
-        self.tell(EventKind::StepStarted {
-            step: id.to_owned(),
-            title: title.to_owned(),
-            module: module.clone(),
+    fn step_started(&mut self, index: usize, step: &dyn Step) {
+        let clock = &self.work.environment.clock;
+        self.running = Some((index, clock.monotonic()));
+        if let Some(started) = self.steps.get_mut(index) {
+            started.started_at = Some(clock.now());
+        }
+        self.work.tell(EventKind::StepStarted {
+            step: step.id(),
+            title: step.title(),
+            module: step.module().map(|module| module.name().to_owned()),
         });
-        let step = StepReport {
-            id: id.to_owned(),
-            title: title.to_owned(),
-            module,
-            started_at: now,
-            duration_ms: 0,
-            outcome: Outcome::Skipped,
-            details: Vec::new(),
-        };
-        (step, self.environment.clock.monotonic())
     }
 
-    fn step_finished(
-        &mut self,
-        mut step: StepReport,
-        started: Duration,
-        outcome: Outcome,
-        details: Vec<String>,
-    ) {
-        let spent = self.environment.clock.monotonic().saturating_sub(started);
-        step.duration_ms = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX);
-        step.outcome = outcome;
-        step.details = details;
-        self.tell(EventKind::StepFinished { step: step.id.clone(), module: step.module.clone(), outcome });
-        self.steps.push(step);
+    fn step_finished(&mut self, index: usize, done: Done) {
+        let Some((_, since)) = self.running.take() else { return };
+        let spent = self.work.environment.clock.monotonic().saturating_sub(since);
+        let Some(step) = self.steps.get_mut(index) else { return };
+        step.duration_ms = milliseconds(spent);
+        step.outcome = done.outcome;
+        step.details.extend(done.details);
+        let (step, module, outcome) = (step.id.clone(), step.module.clone(), step.outcome);
+        self.work.tell(EventKind::StepFinished { step, module, outcome });
+    }
+
+    /// A defect ended the step that was running.
+    fn broke_off(&mut self, index: usize, defect: Error) {
+        if let Some(row) = self.list.get(index).and_then(|step| self.work.rows.get_mut(step.row()?)) {
+            row.failed(defect);
+        }
+        self.step_finished(index, Done::of(Outcome::Failed, Vec::new()));
+    }
+
+    /// A cancellation is told once, by the step that noticed it, or else by the job.
+    fn ended_by(&mut self, error: Error) {
+        let of_rows = self.work.rows.iter().flat_map(|row| &row.errors);
+        let is_told = of_rows.chain(&self.work.errors).any(|told| told.kind == ErrorKind::Cancelled);
+        if error.kind != ErrorKind::Cancelled || !is_told {
+            self.work.errors.push(error);
+        }
     }
 
     /// Failures beat a cancellation, which beats warnings.
     fn outcome(&self) -> Outcome {
-        let of_error = |error: &Error| match error.kind {
-            ErrorKind::Cancelled => Outcome::Cancelled,
-            _ => Outcome::Failed,
-        };
-        let rows = self.rows.iter().map(|row| row.outcome(self.operation.what_if));
-        let worst = rows.chain(self.errors.iter().map(of_error)).max().unwrap_or(Outcome::Succeeded);
-        worst.max(Outcome::Succeeded)
+        let of_rows = self.work.rows.iter().map(|row| match row.outcome() {
+            // What was left out is no failure, but somebody should know.
+            Outcome::Skipped if row.has_warnings() => Outcome::SucceededWithWarnings,
+            outcome => outcome,
+        });
+        let of_errors = self.work.errors.iter().map(outcome_of);
+        of_rows.chain(of_errors).max().unwrap_or(Outcome::Succeeded).max(Outcome::Succeeded)
+    }
+
+    async fn finish(self) {
+        let report = self.report(self.outcome());
+        // Of a job that never knew its pool there is nothing to be found later.
+        if self.partner.is_some()
+            && !self.work.options.what_if
+            && let Err(error) = self.write_record(true, report.clone()).await
+        {
+            let message = format!("{error} The report is kept in memory only.");
+            self.work.tell(EventKind::Warning { module: None, message });
+        }
+        let finished = EventKind::Finished { outcome: report.outcome, duration_ms: report.duration_ms };
+        self.work.job.finish(report);
+        self.work.tell(finished);
     }
 
     fn report(&self, outcome: Outcome) -> Report {
-        let spent = self.environment.clock.monotonic().saturating_sub(self.began);
+        let Work { job, environment, .. } = &self.work;
         Report {
             schema_version: SCHEMA_VERSION,
-            job_id: self.job.id,
-            command: self.job.command.to_owned(),
+            job_id: job.id,
+            command: job.command.to_owned(),
             request: self.operation.request.clone(),
-            pool_fqdn: self.job.pool.to_string(),
-            backup_pool_fqdn: self.targets.partner.to_string(),
+            pool_fqdn: job.pool.to_string(),
+            backup_pool_fqdn: self.partner.as_ref().map(PoolFqdn::to_string),
             outcome,
-            what_if: self.operation.what_if,
-            started_at: self.job.started_at,
-            finished_at: self.environment.clock.now(),
-            duration_ms: u64::try_from(spent.as_millis()).unwrap_or(u64::MAX),
-            retries: self.retries,
+            what_if: self.work.options.what_if,
+            started_at: job.started_at,
+            finished_at: environment.clock.now(),
+            duration_ms: milliseconds(environment.clock.monotonic().saturating_sub(self.began)),
+            retries: self.work.retries,
             host: HostInfo {
-                machine: self.environment.owner.machine.clone(),
-                process_id: self.environment.owner.process_id,
+                machine: environment.owner.machine.clone(),
+                process_id: environment.owner.process_id,
                 library_version: env!("CARGO_PKG_VERSION").to_owned(),
             },
             plan: self.plan.clone(),
-            steps: self.steps.clone(),
-            modules: self.rows.iter().map(|row| row.report(self.operation.what_if)).collect(),
+            steps: if self.work.options.what_if { Vec::new() } else { self.steps.clone() },
+            modules: self.work.rows.iter().map(|row| row.report()).collect(),
+            removed: self.work.removed.clone(),
             warnings: Vec::new(),
-            errors: self.errors.clone(),
+            errors: self.work.errors.clone(),
         }
     }
 
     /// What is to be said of this job should its process die before it can say anything itself.
     fn report_of_a_dead_process(&self) -> Report {
-        let owner = &self.environment.owner;
+        let owner = &self.work.environment.owner;
         Report { errors: vec![interrupted(&owner.machine, owner.process_id)], ..self.report(Outcome::Failed) }
     }
 
-    fn write_record(&self, ended: bool, report: Report) -> Result<()> {
-        self.environment.records.write(&JobRecord { owner: self.environment.owner.clone(), ended, report })
-    }
-
-    fn tell(&self, event: EventKind) {
-        self.job.events.push(self.environment.clock.now(), event);
+    async fn write_record(&self, ended: bool, report: Report) -> Result<()> {
+        let environment = Arc::clone(&self.work.environment);
+        let record = JobRecord { owner: environment.owner.clone(), ended, report };
+        blocking(move || environment.records.write(&record)).await
     }
 }
 
-fn planned(operation: &Operation, rows: &[Target]) -> Vec<PlannedStep> {
-    let waiting = operation.awaited.map(|awaited| PlannedStep {
-        id: AWAIT_STEP.to_owned(),
-        title: awaited.title().to_owned(),
-        module: None,
-        touches: Vec::new(),
+fn unplanned(step: &dyn Step) -> PlannedStep {
+    PlannedStep {
+        id: step.id(),
+        title: step.title(),
+        module: step.module().map(|module| module.name().to_owned()),
+        touches: step.touches(),
         items: None,
         bytes: None,
+        refused: None,
+    }
+}
+
+/// What is said of a step until it runs.
+fn not_run(step: &dyn Step) -> StepReport {
+    StepReport {
+        id: step.id(),
+        title: step.title(),
+        module: step.module().map(|module| module.name().to_owned()),
+        started_at: None,
+        duration_ms: 0,
+        outcome: Outcome::Skipped,
+        details: Vec::new(),
+    }
+}
+
+fn noted(index: usize, step: &dyn Step) -> NotedStep {
+    NotedStep { number: u32::try_from(index + 1).unwrap_or(u32::MAX), id: step.id() }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Makes an error of a panic, so that what the job has done until then is still reported.
+async fn caught(work: impl Future<Output = Going>) -> Going {
+    let mut work = std::pin::pin!(work);
+    let poll = std::future::poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic.as_ref()).into())))
     });
-    waiting.into_iter().chain(rows.iter().map(Target::planned)).collect()
+    poll.await
+}
+
+fn panicked(payload: &(dyn std::any::Any + Send)) -> Error {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
+    let mut error = defect_of_ours();
+    error.causes.push(text);
+    error
 }

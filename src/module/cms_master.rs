@@ -7,8 +7,8 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Moved, Verification};
+use crate::store::Trace;
 use crate::store::management::{Document, ManagementStore, foreign};
-use crate::store::{Generation, Trace};
 
 /// How many documents one batch carries.
 const BATCH_DOCUMENTS: usize = 100;
@@ -218,7 +218,11 @@ impl BackupModule for CmsMaster {
     }
 
     /// The copy holds documents and nothing else: there is no trace to remove.
-    fn disable(&self, _generation: Generation, _dry_run: bool) -> Result<Vec<Trace>> {
+    fn observe_disable(&self, _look: &Look) -> Result<Vec<Trace>> {
+        Ok(Vec::new())
+    }
+
+    fn disable(&self, _context: &Context) -> Result<Vec<Trace>> {
         Ok(Vec::new())
     }
 }

@@ -133,8 +133,13 @@ impl BackupModule for DataConf {
         Ok(GiveBack { items, bytes, refused: None })
     }
 
-    fn disable(&self, generation: Generation, dry_run: bool) -> Result<Vec<Trace>> {
-        disable(&self.session(), generation, dry_run)
+    fn observe_disable(&self, _look: &Look) -> Result<Vec<Trace>> {
+        disable(&self.session(), None)
+    }
+
+    fn disable(&self, context: &Context) -> Result<Vec<Trace>> {
+        context.check()?;
+        disable(&self.session(), Some(context.generation))
     }
 }
 
@@ -154,7 +159,9 @@ fn observe(module: &DataConf, cancel: &CancellationToken) -> Result<Observation>
     Ok(Observation { cursor: existing.as_ref().and_then(|(_, pair)| cursor(pair)), ..seen })
 }
 
-fn disable(module: &DataConf, generation: Generation, dry_run: bool) -> Result<Vec<Trace>> {
+/// Lists what there is of ours in both stores, and removes it where there is a generation that may.
+fn disable(module: &DataConf, generation: Option<Generation>) -> Result<Vec<Trace>> {
+    let dry_run = generation.is_none();
     let mut removed = Vec::new();
     if let Some((index, _)) = module.existing_index()? {
         removed.push(Trace {
@@ -163,7 +170,9 @@ fn disable(module: &DataConf, generation: Generation, dry_run: bool) -> Result<V
             name: format!("csb_content_object, csb_content_store ({} objects)", index.count()?),
         });
     }
-    if !dry_run && module.index.exists()? {
+    if let Some(generation) = generation
+        && module.index.exists()?
+    {
         // First, because it is what an older generation is refused at.
         module.index.open(&module.pool)?.clear(generation)?;
     }

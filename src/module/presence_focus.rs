@@ -2,8 +2,8 @@
 
 use super::{BackupModule, Context, CycleOutcome, CycleResult, GiveBack, Look, ModuleId, Observation};
 use crate::error::Result;
+use crate::store::Trace;
 use crate::store::user::{PairOutcome, UserStorePair, Work};
-use crate::store::{Generation, Trace};
 
 /// The user store of one pool and its copy.
 pub struct PresenceFocus {
@@ -85,7 +85,12 @@ impl BackupModule for PresenceFocus {
         Ok(GiveBack { items: self.pair.lost()?.unwrap_or(0), ..GiveBack::default() })
     }
 
-    fn disable(&self, _generation: Generation, dry_run: bool) -> Result<Vec<Trace>> {
-        self.pair.remove_traces(dry_run)
+    fn observe_disable(&self, _look: &Look) -> Result<Vec<Trace>> {
+        self.pair.remove_traces(true)
+    }
+
+    fn disable(&self, context: &Context) -> Result<Vec<Trace>> {
+        context.check()?;
+        self.pair.remove_traces(false)
     }
 }

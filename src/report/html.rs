@@ -54,7 +54,7 @@ pub fn render(report: &Report) -> Result<String> {
         quarantines: modules::quarantines(report),
         timeline: timeline::timeline(report),
         modules: modules::modules(report),
-        steps: report.steps.iter().map(step).collect(),
+        steps: view::ran(report).map(step).collect(),
         plan: view::plan(report),
         request: format!("{:#}", report.request),
     };

@@ -6,8 +6,8 @@ use super::deployment::Deployment;
 use crate::clock::Clock;
 use crate::config::BackupServiceConfiguration;
 use crate::error::Result;
-use crate::job::Targets;
 use crate::job::request::Operation;
+use crate::job::{LeasePlace, Targets};
 use crate::module::cms_master::CmsMaster;
 use crate::module::data_conf::{DataConf, DataConfConfig};
 use crate::module::presence_focus::PresenceFocus;
@@ -15,7 +15,7 @@ use crate::module::{BackupModule, ModuleId};
 use crate::store::content::index::IndexPlace;
 use crate::store::leases;
 use crate::store::user::sqlite::SqlitePair;
-use crate::topology::{PoolFqdn, Topology};
+use crate::topology::{PoolFqdn, Standby, Topology};
 
 /// What a job works on.
 ///
@@ -36,17 +36,18 @@ pub(super) fn targets(
             .map(|id| module(deployment, &topology, &configuration, fqdn, *id))
             .collect::<Result<Vec<_>>>()
     };
-    let given_back: Vec<ModuleId> = operation
-        .modules
-        .iter()
-        .copied()
-        .filter(|id| operation.carries_back && *id != ModuleId::CmsMaster)
-        .collect();
+    let lease = |fqdn: &PoolFqdn, standby: &Standby| {
+        Ok(LeasePlace {
+            pool: fqdn.clone(),
+            leases: leases::open(&standby.service_store, Arc::clone(clock))?,
+            url: standby.service_store.to_string(),
+        })
+    };
     Ok(Targets {
         outward: build(&pool.fqdn, &operation.modules)?,
-        inward: build(&backup.fqdn, &given_back)?,
-        leases: leases::open(&standby.service_store, Arc::clone(clock))?,
-        partner_leases: leases::open(&partner_standby.service_store, Arc::clone(clock))?,
+        inward: build(&backup.fqdn, &operation.modules)?,
+        lease: lease(&pool.fqdn, standby)?,
+        partner_lease: lease(&backup.fqdn, partner_standby)?,
         partner: backup.fqdn.clone(),
         pool_state: documents.pool_state(&pool.fqdn)?,
         partner_state: documents.pool_state(&backup.fqdn)?,

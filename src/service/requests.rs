@@ -109,14 +109,6 @@ pub enum Request {
         /// Its id.
         job_id: Uuid,
     },
-    /// Removes every trace of the product from a pool's stores and their copies.
-    DisablePoolBackup {
-        /// The pool.
-        pool_fqdn: PoolFqdn,
-        /// Whether to list only.
-        #[serde(default)]
-        what_if: bool,
-    },
 }
 
 /// How a report is wanted.
@@ -245,10 +237,6 @@ impl Service {
             Request::CancelJob { job_id } => {
                 let job = self.cancel_anywhere(job_id)?;
                 Ok(json!({ "jobId": job.job_id, "state": job.state }))
-            }
-            Request::DisablePoolBackup { pool_fqdn, what_if } => {
-                let removed = self.disable(&pool_fqdn, what_if)?;
-                Ok(json!({ "poolFqdn": pool_fqdn, "whatIf": what_if, "removed": document(&removed)? }))
             }
         }
     }

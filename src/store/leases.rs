@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::journal::Journal;
 use super::{Generation, Until};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::ModuleState;
@@ -29,11 +30,11 @@ pub const LEASE_DURATION: Duration = Duration::from_secs(30);
 /// How long another process may keep the leases locked.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The leases of one direction, and the states of modules beside them. They lie at the pool that receives the data.
+/// The leases of one direction, and beside them the states of modules and the journal of jobs. They lie at the pool that receives the data.
 ///
 /// What reads makes nothing: where there is no store yet, nobody holds anything and nothing is known. Every method waits
 /// for other processes as long as `until` says; then it fails with `StoreBusy`.
-pub trait Leases: Send + Sync {
+pub trait Leases: Journal {
     /// Takes the lease of a pool, with a generation that was never given out before; durable. Whoever finds it held is
     /// told by whom, and what he saw is remembered, for himself and for every other process of this machine: the first
     /// one that finds the same after [`LEASE_DURATION`] takes it over.

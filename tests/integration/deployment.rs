@@ -6,7 +6,9 @@ use cs_backup::error::{Error, ErrorKind};
 use cs_backup::report::{ExportState, Outcome};
 use serde_json::{Value, json};
 
-use super::support::{ATL, CHI, CMS_MASTER, DATA_CONF, Deployment, PRESENCE_FOCUS, tree};
+use super::support::{
+    ATL, CHI, CMS_MASTER, DATA_CONF, Deployment, PRESENCE_FOCUS, run_backup, tree, with_pool,
+};
 
 fn publish(deployment: &Deployment, text: &str, what_if: bool) -> Result<Value, Error> {
     let file = deployment.path("new.toml");
@@ -182,12 +184,11 @@ fn a_topology_without_a_pair_warns_and_its_pool_cannot_be_backed_up() {
     );
     let reply = publish(&deployment, &alone, false).unwrap();
     assert!(reply["warnings"][0].as_str().unwrap().contains("no backup pool"), "{reply}");
-    let start = |pool: &str| {
-        let request = serde_json::from_value(json!({ "poolFqdn": pool })).unwrap();
-        deployment.service.start_backup(request).unwrap_err()
-    };
-    assert_eq!(start(ATL).kind, ErrorKind::NotPaired);
-    let unknown = start(CHI);
+    let backup =
+        |pool: &str| run_backup(&deployment.service, with_pool(pool, json!({}))).expect(Outcome::Failed);
+    assert_eq!(backup(ATL).error().kind, ErrorKind::NotPaired);
+    let unknown = backup(CHI);
+    let unknown = unknown.error();
     assert_eq!(unknown.kind, ErrorKind::UnknownPool);
     assert!(unknown.advice.contains(ATL), "{unknown:#?}");
 }
@@ -236,9 +237,9 @@ fn the_local_store_works_while_the_central_management_store_does_not() {
             super::support::ask(&service, request.clone())
                 .unwrap_or_else(|error| panic!("{name}: {request}: {error:#?}"));
         }
-        let error =
-            service.start_backup(serde_json::from_value(json!({ "poolFqdn": ATL })).unwrap()).unwrap_err();
-        assert!(error.advice.contains("-LocalStore"), "{name}: {error:#?}");
+        let failed = run_backup(&service, with_pool(ATL, json!({}))).expect(Outcome::Failed);
+        assert_eq!(failed.error().kind, ErrorKind::StoreUnavailable, "{name}");
+        assert!(failed.error().advice.contains("-LocalStore"), "{name}: {failed:#?}");
 
         let ended = deployment.backup(json!({ "localStore": true, "retryCount": 0 })).expect(Outcome::Failed);
         assert_eq!(ended.outcome_of(PRESENCE_FOCUS), Outcome::Succeeded, "{name}");

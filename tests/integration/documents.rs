@@ -315,7 +315,6 @@ fn every_key_of_real_documents_is_described() {
         ("getJob", json!({ "jobId": id })),
         ("getReport", json!({ "jobId": id, "format": "html" })),
         ("cancelJob", json!({ "jobId": id })),
-        ("disablePoolBackup", json!({ "poolFqdn": CHI, "whatIf": true })),
     ];
     let asked: BTreeSet<String> = arguments.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(asked, expected::<Request>(json!({ "request": "?" })).into_iter().collect());

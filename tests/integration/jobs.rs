@@ -14,10 +14,13 @@ use serde_json::json;
 use super::support::*;
 
 mod awaiting;
+mod disable;
+mod endings;
 mod faults;
 mod hung;
 mod leases;
 mod records;
+mod starting;
 mod sync;
 mod verify;
 mod what_if;
@@ -203,8 +206,8 @@ fn a_closed_service_takes_no_jobs_and_has_ended_those_it_had() {
     wait_for(&deployment.service, handle, |event| matches!(event, EventKind::StepStarted { .. }));
     assert!(deployment.service.close(Duration::from_secs(10)));
     ended(&deployment.service, handle).expect(Outcome::Cancelled);
-    let request = serde_json::from_value(with_pool(ATL, json!({}))).unwrap();
-    assert_eq!(deployment.service.start_backup(request).unwrap_err().kind, ErrorKind::ShutDown);
+    let late = try_start(&deployment.service, "backup", with_pool(ATL, json!({})));
+    assert_eq!(late.unwrap_err().kind, ErrorKind::ShutDown);
 }
 
 #[test]

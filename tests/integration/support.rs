@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use cs_backup::clock::Clock;
 use cs_backup::error::{Error, Result};
 use cs_backup::job::events::{Event, EventKind};
-use cs_backup::report::{ModuleReport, Outcome, Report};
+use cs_backup::report::{ModuleReport, Outcome, Report, StepReport};
 use cs_backup::service::{OpenConfig, Request, Service};
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -200,9 +200,12 @@ impl Deployment {
 
     /// A synchronization of a pool with these options, to its end.
     pub fn sync(&self, pool: &str, options: Value) -> Ended {
-        let handle =
-            self.service.start_sync(serde_json::from_value(with_pool(pool, options)).unwrap()).unwrap();
-        ended(&self.service, handle)
+        self.run("sync", pool, options)
+    }
+
+    /// A job of this kind with these options, to its end.
+    pub fn run(&self, job: &str, pool: &str, options: Value) -> Ended {
+        ended(&self.service, start(&self.service, job, with_pool(pool, options)))
     }
 
     /// A connection to a pool's user store such as its server has.
@@ -241,8 +244,17 @@ pub fn with_pool(pool: &str, mut options: Value) -> Value {
     options
 }
 
+pub fn try_start(service: &Service, job: &str, mut request: Value) -> Result<u64> {
+    request["job"] = json!(job);
+    service.start(serde_json::from_value(request).unwrap())
+}
+
+pub fn start(service: &Service, job: &str, request: Value) -> u64 {
+    try_start(service, job, request).unwrap()
+}
+
 pub fn start_backup(service: &Service, request: Value) -> u64 {
-    service.start_backup(serde_json::from_value(request).unwrap()).unwrap()
+    start(service, "backup", request)
 }
 
 pub fn run_backup(service: &Service, request: Value) -> Ended {
@@ -276,6 +288,12 @@ impl Ended {
     pub fn retries_of(&self, name: &str) -> usize {
         let of_module = |event: &&Event| matches!(&event.kind, EventKind::Retrying { module: Some(module), .. } if module == name);
         self.events.iter().filter(of_module).count()
+    }
+
+    /// The ids of the steps that ran.
+    pub fn ran(&self) -> Vec<&str> {
+        let ran = self.report.steps.iter().filter(|step| step.started_at.is_some());
+        ran.map(|step| step.id.as_str()).collect()
     }
 
     /// The only error of the job itself.
@@ -337,9 +355,18 @@ pub fn ended(service: &Service, handle: u64) -> Ended {
         EventKind::StepFinished { step, .. } => Some(step),
         _ => None,
     });
-    let reported: Vec<&String> = report.steps.iter().map(|step| &step.id).collect();
     assert_eq!(started, finished);
+    let ran = |step: &&StepReport| step.started_at.is_some();
+    let reported: Vec<&String> = report.steps.iter().filter(ran).map(|step| &step.id).collect();
     assert_eq!(started, reported);
+    // A job that was to do its plan tells of every step what became of it.
+    if !report.what_if {
+        let planned: Vec<&String> = report.plan.steps.iter().map(|step| &step.id).collect();
+        assert_eq!(planned, report.steps.iter().map(|step| &step.id).collect::<Vec<_>>());
+    }
+    for step in report.steps.iter().filter(|step| step.started_at.is_none()) {
+        assert_eq!(step.outcome, Outcome::Skipped, "{step:#?}");
+    }
     let retries = told.events.iter().filter(|event| matches!(event.kind, EventKind::Retrying { .. })).count();
     assert!(report.retries as usize >= retries);
     // The same report is found by id; a plan that was only looked at leaves no record.

@@ -188,13 +188,15 @@ def next_sync_keeps_what_was_restored(scenario):
 
 def disabling_backup_leaves_no_trace(scenario):
     server = scenario.pools.atlanta
-    removed = scenario.service.request("disablePoolBackup", poolFqdn=ATLANTA)["removed"]
+    with scenario.service.start("disable", poolFqdn=ATLANTA) as job:
+        report = job.run(timeout=JOB_SECONDS)
+    expect_equal(report["outcome"], "Succeeded", _complaints(report))
     expect_equal(pools.traces(server.database, "trigger") + pools.traces(server.database, "table"), [])
     expect_equal(pools.schema(server.database), scenario.original_schema)
     expect_equal(pools.sql(server.database, "PRAGMA integrity_check"), ["ok"])
     asyncio.run(_save_and_find_a_contact(server))
     expect_equal(server.errors(), [])
-    print(f"     {len(removed)} traces removed")
+    print(f"     {len(report['removed'])} traces removed")
 
 
 STEPS = [

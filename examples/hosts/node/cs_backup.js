@@ -25,8 +25,7 @@ const SIGNATURES = {
   csb_service_request: "int32_t csb_service_request(uintptr_t service, const char *request, _Out_ void **reply, _Out_ void **error)",
   csb_service_shutdown: "int32_t csb_service_shutdown(uintptr_t service, uint32_t timeout_ms, _Out_ void **error)",
   csb_service_free: "void csb_service_free(uintptr_t service)",
-  csb_backup_start: "int32_t csb_backup_start(uintptr_t service, const char *request, _Out_ uint64_t *job, _Out_ void **error)",
-  csb_sync_start: "int32_t csb_sync_start(uintptr_t service, const char *request, _Out_ uint64_t *job, _Out_ void **error)",
+  csb_job_start: "int32_t csb_job_start(uintptr_t service, const char *request, _Out_ uint64_t *job, _Out_ void **error)",
   csb_job_poll:
     "int32_t csb_job_poll(uintptr_t service, uint64_t job, uint64_t after, uint32_t timeout_ms, _Out_ void **events, _Out_ void **error)",
   csb_job_cancel: "int32_t csb_job_cancel(uintptr_t service, uint64_t job, _Out_ void **error)",
@@ -132,18 +131,19 @@ class BackupService {
    * cancels: the job then ends as always, with a report that says Cancelled.
    */
   backup(request, options) {
-    return this.#run("csb_backup_start", request, options);
+    return this.run({ job: "backup", ...request }, options);
   }
 
   /** The same with Invoke-CsBackupServiceSync. */
   sync(request, options) {
-    return this.#run("csb_sync_start", request, options);
+    return this.run({ job: "sync", ...request }, options);
   }
 
-  async #run(start, request, { onEvent = () => {}, signal } = {}) {
+  /** The same with a job of any kind: an object with the field `job`. */
+  async run(request, { onEvent = () => {}, signal } = {}) {
     signal?.throwIfAborted();
     const number = [0];
-    await this.native.call(start, this.handle, JSON.stringify(request), number);
+    await this.native.call("csb_job_start", this.handle, JSON.stringify(request), number);
     const [job] = number;
     const cancel = () => this.native.call("csb_job_cancel", this.handle, job);
     signal?.addEventListener("abort", cancel);

@@ -31,8 +31,7 @@ SIGNATURES = {
     "csb_service_request": (c_int32, [c_void_p, c_char_p, OUT_STRING, OUT_STRING]),
     "csb_service_shutdown": (c_int32, [c_void_p, c_uint32, OUT_STRING]),
     "csb_service_free": (None, [c_void_p]),
-    "csb_backup_start": (c_int32, [c_void_p, c_char_p, POINTER(c_uint64), OUT_STRING]),
-    "csb_sync_start": (c_int32, [c_void_p, c_char_p, POINTER(c_uint64), OUT_STRING]),
+    "csb_job_start": (c_int32, [c_void_p, c_char_p, POINTER(c_uint64), OUT_STRING]),
     "csb_job_poll": (c_int32, [c_void_p, c_uint64, c_uint64, c_uint32, OUT_STRING, OUT_STRING]),
     "csb_job_cancel": (c_int32, [c_void_p, c_uint64, OUT_STRING]),
     "csb_job_report": (c_int32, [c_void_p, c_uint64, c_int32, OUT_STRING, OUT_STRING]),
@@ -95,11 +94,11 @@ class BackupService:
 
     def start_backup(self, **fields):
         """Starts Backup-CsPool. The fields are those of a backup request."""
-        return self._start("csb_backup_start", fields)
+        return self.start("backup", **fields)
 
     def start_sync(self, **fields):
         """Starts Invoke-CsBackupServiceSync. The fields are those of a sync request."""
-        return self._start("csb_sync_start", fields)
+        return self.start("sync", **fields)
 
     def backup(self, on_event=None, timeout=None, **fields):
         """Runs Backup-CsPool to its end, tells its events, and returns its report."""
@@ -111,9 +110,10 @@ class BackupService:
         with self.start_sync(**fields) as job:
             return job.run(on_event, timeout)
 
-    def _start(self, function, fields):
+    def start(self, job, **fields):
+        """Starts a job of this kind. The fields are those of its request."""
         number = c_uint64()
-        self._call(function, self._handle, _json(fields), byref(number))
+        self._call("csb_job_start", self._handle, _json({"job": job, **fields}), byref(number))
         return Job(self, number)
 
     def _document(self, function, *arguments):

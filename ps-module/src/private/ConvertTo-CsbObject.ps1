@@ -70,6 +70,7 @@ $script:NestedTypes = @{
     Plan          = 'CsBackup.Plan'
     Pools         = 'CsBackup.TopologyPool'
     Quarantined   = 'CsBackup.QuarantinedItem'
+    Removed       = 'CsBackup.RemovedItem'
     Request       = 'CsBackup.Request'
     Standby       = 'CsBackup.StandbyPlaces'
     Steps         = 'CsBackup.Step'
@@ -91,7 +92,7 @@ $script:LeadingProperties = @{
     'CsBackup.QuarantinedItem'   = 'Item', 'Reason', 'Advice'
     'CsBackup.Relationship'      = 'PoolFqdn', 'BackupPoolFqdn', 'PoolState', 'BackupPoolState'
     'CsBackup.Report'            = 'Command', 'PoolFqdn', 'BackupPoolFqdn', 'Outcome', 'StartedAt', 'FinishedAt', 'Duration', 'Retries',
-        'JobId', 'WhatIf', 'Modules', 'Warnings', 'Errors'
+        'JobId', 'WhatIf', 'Modules', 'Removed', 'Warnings', 'Errors'
     'CsBackup.ReportModule'      = 'Module', 'Direction', 'Outcome', 'Duration', 'Before', 'After', 'Moved', 'Verification', 'Cursor',
         'Quarantined', 'Warnings', 'Errors'
     'CsBackup.SampleDeployment'  = 'DeploymentFile', 'TopologyFile', 'Pools', 'Users', 'Contacts', 'Files'

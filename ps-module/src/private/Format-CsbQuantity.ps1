@@ -19,5 +19,7 @@ function Format-CsbStep {
     $bytes = Get-CsbField $Step 'bytes'
     if ($null -ne $items) { $text += ', ' + (Get-CsbText 'StepItems' $items) }
     if ($null -ne $bytes) { $text += ', ' + (Format-CsbSize $bytes) }
+    $refused = [string] (Get-CsbField $Step 'refused' '')
+    if ($refused) { $text += '; ' + (Get-CsbText 'StepRefused' $refused) }
     $text
 }

@@ -1,7 +1,7 @@
 # Runs one job to its end, with progress. Returns @{ Value = report; Failure; ReportFile }.
 # Ctrl+C ends the loop in finally, which cancels the job and still writes what it did.
 function Invoke-CsbJob {
-    param($Connection, [string] $Function, [System.Collections.IDictionary] $Request, [string] $Command, [string] $ReportPath)
+    param($Connection, [System.Collections.IDictionary] $Request, [string] $Command, [string] $ReportPath)
     $silent = [bool] $Request['whatIf']
     $progress = New-CsbProgress (Get-CsbText 'ProgressActivity' $Command, $Request['poolFqdn'])
     $result = @{ Value = $null; Failure = $null; ReportFile = '' }
@@ -10,9 +10,11 @@ function Invoke-CsbJob {
     $answer = $null
     $ended = $false
     $interrupted = $true
+    # A job that knows no pool has no plan; its report says only why, and is kept nowhere.
+    $isKnown = $false
     try {
         # One statement: Ctrl+C comes before the job is started, or after its number is known.
-        $answer = $Connection.Start($Function, $Request)
+        $answer = $Connection.Start($Request)
         if ($answer.Failure) {
             $interrupted = $false
             return Get-CsbResult $answer
@@ -29,6 +31,7 @@ function Invoke-CsbJob {
             $after = [uint64] $poll.Value.lastSeq
             foreach ($entry in @($poll.Value.events)) {
                 if ($entry.event -eq 'finished') { $ended = $true }
+                if ($entry.event -eq 'started') { $isKnown = [bool] @(Get-CsbField (Get-CsbField $entry 'plan') 'steps' @()).Count }
                 if (-not $silent) { Write-CsbEvent $progress $entry }
             }
             if (-not $ended -and -not $silent) { Initialize-CsbInterruption $Connection }
@@ -48,7 +51,7 @@ function Invoke-CsbJob {
                 foreach ($entry in @($poll.Value.events)) { if ($entry.event -eq 'finished') { $ended = $true } }
             }
         }
-        if ($ended -and -not $silent) {
+        if ($ended -and $isKnown -and -not $silent) {
             $page = Get-CsbNativeReport $Connection $job -Html
             if (-not $ReportPath) { $ReportPath = Get-CsbReportPath $Command $Request['poolFqdn'] $jobId }
             $unwritten = $page.Failure

@@ -1,11 +1,13 @@
 # What Backup-CsPool and its family have in common: plan with -WhatIf, ask, run here or in the background, tell how it ended.
-# $Command is @{ Cmdlet; Name; Function; Request; Report; PassThru; Force; AsJob; Question; Parameters }.
+# $Command is @{ Cmdlet; Name; Job; Request; Report; PassThru; Force; AsJob; Question; Parameters; Removes }. A command that removes
+# says beforehand how much, and lists what it removed.
 function Invoke-CsbPoolCommand {
     [Diagnostics.CodeAnalysis.SuppressMessageAttribute('PSShouldProcess', '', Justification = 'Asks in the name of the public cmdlet.')]
     param([hashtable] $Command)
     $cmdlet = $Command.Cmdlet
     $pool = [string] $Command.Request['poolFqdn']
     $connection = Resolve-CsbConnection $cmdlet
+    $Command.Request['job'] = $Command.Job
     $reportPath = Resolve-CsbReportPath $cmdlet $Command.Report
     if ($reportPath.Failure) { Write-CsbFailure $cmdlet $reportPath.Failure $pool -Terminating }
 
@@ -14,6 +16,20 @@ function Invoke-CsbPoolCommand {
         return
     }
     $question = Get-CsbText $Command.Question $pool
+    if ($Command.Removes) {
+        $plan = Read-CsbPlan $Command $connection
+        if ($plan.Failure) {
+            Write-CsbFailure $cmdlet $plan.Failure $pool
+            return
+        }
+        $planned = @(Get-CsbField $plan.Value 'removed' @())
+        if (-not $planned.Count) {
+            Write-CsbJobOutcome $cmdlet $plan.Value $pool -Force:$Command.Force
+            if ([string] $plan.Value.outcome -eq 'Succeeded') { Write-Verbose (Get-CsbText 'NothingToDisable' $plan.Value.poolFqdn) }
+            return
+        }
+        $question = Get-CsbText $Command.Question $plan.Value.poolFqdn, $planned.Count
+    }
     if (-not $cmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))) { return }
     if ($Command.AsJob) {
         if ($reportPath.Value) { $Command.Parameters['Report'] = $reportPath.Value }
@@ -21,10 +37,20 @@ function Invoke-CsbPoolCommand {
         return
     }
 
-    $run = Invoke-CsbJob $connection $Command.Function $Command.Request $Command.Name $reportPath.Value
+    $run = Invoke-CsbJob $connection $Command.Request $Command.Name $reportPath.Value
     if ($run.Value) {
         if ($run.ReportFile) { Write-Verbose (Get-CsbText 'ReportWritten' $run.ReportFile) }
-        if ($Command.PassThru) {
+        # Of a job that never knew its pool there is nothing to tell but why.
+        $isKnown = [bool] (Get-CsbField $run.Value 'backupPoolFqdn' '')
+        if ($Command.Removes -and -not $Command.PassThru) {
+            foreach ($item in @(Get-CsbField $run.Value 'removed' @())) {
+                $cmdlet.WriteObject([pscustomobject] @{
+                        PSTypeName = 'CsBackup.RemovedItem'; PoolFqdn = $run.Value.poolFqdn; Store = $item.store; Kind = $item.kind
+                        Name = $item.name
+                    })
+            }
+        }
+        if ($Command.PassThru -and $isKnown) {
             $report = ConvertTo-CsbObject $run.Value 'CsBackup.Report'
             $report | Add-Member -NotePropertyName ReportFile -NotePropertyValue $run.ReportFile
             $cmdlet.WriteObject($report)
@@ -40,18 +66,33 @@ function Write-CsbPlan {
     param([hashtable] $Command, $Connection)
     $cmdlet = $Command.Cmdlet
     $pool = [string] $Command.Request['poolFqdn']
-    $Command.Request['whatIf'] = $true
-    $run = Invoke-CsbJob $Connection $Command.Function $Command.Request $Command.Name ''
+    $run = Read-CsbPlan $Command $Connection
     if ($run.Failure) {
         Write-CsbFailure $cmdlet $run.Failure $pool
         return
     }
-    [void] $cmdlet.ShouldProcess((Get-CsbText $Command.Question $pool), '', '')
+    $steps = @(Get-CsbField (Get-CsbField $run.Value 'plan') 'steps' @())
+    $removed = @(Get-CsbField $run.Value 'removed' @())
+    if ($Command.Removes -and $steps.Count -and -not $removed.Count -and [string] $run.Value.outcome -eq 'Succeeded') {
+        [void] $cmdlet.ShouldProcess((Get-CsbText 'NothingToDisable' $run.Value.poolFqdn), '', '')
+        $steps = @()
+    } elseif ($steps.Count) {
+        [void] $cmdlet.ShouldProcess((Get-CsbText $Command.Question $run.Value.poolFqdn, $removed.Count), '', '')
+    }
     $number = 0
-    foreach ($step in @(Get-CsbField (Get-CsbField $run.Value 'plan') 'steps' @())) {
+    foreach ($step in $steps) {
         $number++
         [void] $cmdlet.ShouldProcess("  $number. " + (Format-CsbStep $step), '', '')
     }
+    foreach ($item in $removed) {
+        [void] $cmdlet.ShouldProcess((Get-CsbText 'RemovedItem' $item.kind, $item.name, $item.store), '', '')
+    }
     Write-CsbJobOutcome $cmdlet $run.Value $pool -Force:$Command.Force
-    if ($Command.PassThru) { $cmdlet.WriteObject((ConvertTo-CsbObject $run.Value 'CsBackup.Report')) }
+    if ($Command.PassThru -and $steps.Count) { $cmdlet.WriteObject((ConvertTo-CsbObject $run.Value 'CsBackup.Report')) }
+}
+
+# What the command would do, as the report of a job that only plans. Returns @{ Value; Failure }.
+function Read-CsbPlan {
+    param([hashtable] $Command, $Connection)
+    Invoke-CsbJob $Connection ($Command.Request + @{ whatIf = $true }) $Command.Name ''
 }

@@ -54,7 +54,7 @@ function Backup-CsPool {
         if ($PSBoundParameters.ContainsKey('RetryCount')) { $request['retryCount'] = $RetryCount }
         if ($PSBoundParameters.ContainsKey('WaitTime')) { $request['waitTimeMs'] = [long] $WaitTime.TotalMilliseconds }
         Invoke-CsbPoolCommand @{
-            Cmdlet = $PSCmdlet; Name = 'Backup-CsPool'; Function = 'csb_backup_start'; Request = $request; Report = $Report
+            Cmdlet = $PSCmdlet; Name = 'Backup-CsPool'; Job = 'backup'; Request = $request; Report = $Report
             PassThru = $PassThru; Force = $Force; AsJob = $AsJob; Question = 'QuestionBackup'; Parameters = @{} + $PSBoundParameters
         }
     }

@@ -34,7 +34,7 @@ function Invoke-CsBackupServiceSync {
             force = $Force.IsPresent; verify = $Verify.IsPresent
         }
         Invoke-CsbPoolCommand @{
-            Cmdlet = $PSCmdlet; Name = 'Invoke-CsBackupServiceSync'; Function = 'csb_sync_start'; Request = $request
+            Cmdlet = $PSCmdlet; Name = 'Invoke-CsBackupServiceSync'; Job = 'sync'; Request = $request
             Report = $Report; PassThru = $PassThru; Force = $Force; AsJob = $AsJob; Question = 'QuestionSync'
             Parameters = @{} + $PSBoundParameters
         }

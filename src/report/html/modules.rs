@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::report::{ModuleReport, ModuleState, Purpose, QuarantinedItem, Report, Verification};
+use crate::report::{ModuleReport, ModuleState, QuarantinedItem, Report, Verification};
 
 use super::format::{bytes, count, duration};
 use super::look::{Look, export_class, import_class, look};
@@ -58,15 +58,20 @@ pub struct Group<'a> {
 /// The modules in the report's order. What would be given back is said in the plan: of a job that only planned there is
 /// nothing more to show.
 pub fn modules(report: &Report) -> Vec<ModuleView<'_>> {
-    let is_shown = |module: &&ModuleReport| !(report.what_if && module.purpose == Purpose::CarryBack);
+    let is_shown = |module: &&ModuleReport| !(report.what_if && gives_back(module));
     report.modules.iter().filter(is_shown).map(view).collect()
+}
+
+/// Whether a row is one of what a pool was given back, which is shown otherwise than what was copied.
+pub fn gives_back(report: &ModuleReport) -> bool {
+    report.purpose == "carryBack"
 }
 
 fn view(report: &ModuleReport) -> ModuleView<'_> {
     let moved = &report.moved;
     ModuleView {
         report,
-        gives_back: report.purpose == Purpose::CarryBack,
+        gives_back: gives_back(report),
         look: look(report.outcome),
         states: states(&report.before, &report.after),
         facts: vec![

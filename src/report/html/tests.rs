@@ -3,7 +3,7 @@
 use scraper::{ElementRef, Html, Selector};
 
 use super::{render, samples};
-use crate::report::{Outcome, Purpose, QuarantinedItem, Report};
+use crate::report::{Outcome, QuarantinedItem, Report};
 
 fn page(report: &Report) -> Html {
     Html::parse_document(&render(report).unwrap())
@@ -42,7 +42,7 @@ fn the_outcome_stands_at_the_top_as_icon_word_and_sentence() {
             samples::cancelled(),
             "stop",
             "Cancelled",
-            "It was stopped on request; what was already copied stays, and 2 planned steps did not run.",
+            "It was stopped on request; what was already done stays, and 2 planned steps did not run.",
         ),
         (
             samples::what_if(),
@@ -330,7 +330,7 @@ fn what_a_clock_or_a_counter_can_get_wrong_does_not_stop_the_page() {
 fn what_the_partner_has_pending_is_not_counted_where_it_was_only_given_back() {
     let mut report = samples::warnings();
     let mut back = report.modules[1].clone();
-    back.purpose = Purpose::CarryBack;
+    back.purpose = "carryBack".to_owned();
     back.quarantined.clear();
     back.moved.items_written = 11;
     let counted = text(all(&page(&report), ".figures div")[2]);

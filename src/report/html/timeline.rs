@@ -7,6 +7,7 @@ use crate::report::{Outcome, Report, StepReport};
 
 use super::format;
 use super::look::{Look, look};
+use super::view::ran;
 
 /// Steps beyond these are only listed; a chart of hundreds of bars tells nobody anything.
 const MAX_ROWS: usize = 60;
@@ -100,18 +101,18 @@ pub struct Mark {
 
 /// The chart of a report; none where nothing ran.
 pub fn timeline(report: &Report) -> Option<Timeline> {
-    if report.steps.is_empty() {
+    let steps: Vec<&StepReport> = ran(report).collect();
+    if steps.is_empty() {
         return None;
     }
-    let ends = report.steps.iter().map(|step| offset_ms(report, step).saturating_add(step.duration_ms));
+    let ends = steps.iter().map(|step| offset_ms(report, step).saturating_add(step.duration_ms));
     let span = ends.chain([report.duration_ms]).max().unwrap_or(0);
     let mut y = 0;
-    let rows: Vec<Row> =
-        report.steps.iter().take(MAX_ROWS).map(|step| row(report, step, span, &mut y)).collect();
-    let more = report.steps.len().saturating_sub(MAX_ROWS) as u64;
+    let rows: Vec<Row> = steps.iter().take(MAX_ROWS).map(|step| row(report, step, span, &mut y)).collect();
+    let more = steps.len().saturating_sub(MAX_ROWS) as u64;
     let summary = format!(
         "{} over {}",
-        format::counted(report.steps.len() as u64, "step", "steps"),
+        format::counted(steps.len() as u64, "step", "steps"),
         format::duration_words(span)
     );
     Some(Timeline {
@@ -148,8 +149,8 @@ fn row(report: &Report, step: &StepReport, span: u64, y: &mut u32) -> Row {
 
 /// A clock that was set back during the job must not move a bar out of the chart.
 fn offset_ms(report: &Report, step: &StepReport) -> u64 {
-    u64::try_from(step.started_at.as_millisecond().saturating_sub(report.started_at.as_millisecond()))
-        .unwrap_or(0)
+    let began = step.started_at.unwrap_or(report.started_at).as_millisecond();
+    u64::try_from(began.saturating_sub(report.started_at.as_millisecond())).unwrap_or(0)
 }
 
 fn marks(span: u64) -> Vec<Mark> {
@@ -244,7 +245,7 @@ mod tests {
         report.finished_at = report.started_at;
         for step in &mut report.steps {
             step.duration_ms = 0;
-            step.started_at = report.started_at;
+            step.started_at = Some(report.started_at);
         }
         let chart = timeline(&report).unwrap();
         assert!(chart.rows.iter().all(|row| row.x == "0.00%" && row.width == "0.60%"));
@@ -254,7 +255,7 @@ mod tests {
     #[test]
     fn bars_stay_inside_the_chart_whatever_the_clock_did() {
         let mut report = samples::succeeded();
-        report.steps[0].started_at = "1970-01-01T00:00:00Z".parse().unwrap();
+        report.steps[0].started_at = Some("1970-01-01T00:00:00Z".parse().unwrap());
         report.steps[1].duration_ms = u64::MAX;
         let chart = timeline(&report).unwrap();
         for row in &chart.rows {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::report::{ModuleReport, Outcome, PlannedStep, Purpose, Report};
+use crate::report::{ModuleReport, Outcome, PlannedStep, Report, StepReport};
 
 use super::format::{bytes, count, counted, duration};
 use super::look::{Look, NOT_RUN, PLAN, look};
+use super::modules::gives_back;
 
 /// How the job ended, in a word and a sentence.
 pub struct Headline<'a> {
@@ -87,6 +88,11 @@ fn done_sentence(report: &Report) -> String {
     let quarantined = totals.quarantined;
     match report.outcome {
         Outcome::Skipped => "There was nothing to do.".to_owned(),
+        Outcome::Succeeded if !report.removed.is_empty() => {
+            let removed = counted(report.removed.len() as u64, "item", "items");
+            format!("Everything was done; {removed} of the backup service were removed.")
+        }
+        Outcome::Succeeded if report.modules.is_empty() => "There was nothing left to do.".to_owned(),
         Outcome::Succeeded if totals.written == 0 && totals.deleted == 0 && totals.pending == 0 => {
             "Everything was already in place; nothing had to be copied.".to_owned()
         }
@@ -106,9 +112,9 @@ fn done_sentence(report: &Report) -> String {
             format!("Everything was done, with {warnings}.")
         }
         Outcome::Cancelled => match not_run(report) {
-            0 => "It was stopped on request; what was already copied stays.".to_owned(),
+            0 => "It was stopped on request; what was already done stays.".to_owned(),
             steps => format!(
-                "It was stopped on request; what was already copied stays, and {} did not run.",
+                "It was stopped on request; what was already done stays, and {} did not run.",
                 counted(steps, "planned step", "planned steps")
             ),
         },
@@ -138,9 +144,9 @@ struct Totals {
 /// The sums saturate: a figure that cannot be true must not keep the page from being written. What is pending of the
 /// partner's own data is another job's affair: this one only gave back.
 fn totals(report: &Report) -> Totals {
-    let pending = |module: &ModuleReport| match module.purpose {
-        Purpose::Copy => (module.after.pending_items, module.after.lag_ms),
-        Purpose::CarryBack => (0, None),
+    let pending = |module: &ModuleReport| match gives_back(module) {
+        false => (module.after.pending_items, module.after.lag_ms),
+        true => (0, None),
     };
     report.modules.iter().fold(Totals::default(), |sum, module| Totals {
         written: sum.written.saturating_add(module.moved.items_written),
@@ -168,6 +174,9 @@ fn done_figures(report: &Report) -> Vec<Figure> {
         }
     };
     let oldest = totals.oldest_ms.filter(|_| totals.pending > 0);
+    if !report.removed.is_empty() {
+        return vec![removed_figure("Removed", report), retries_figure(report), errors_figure(report)];
+    }
     vec![
         Figure {
             label: "Items written",
@@ -187,7 +196,7 @@ fn done_figures(report: &Report) -> Vec<Figure> {
             class: "",
         },
         attention("Quarantined", totals.quarantined, "warn", String::new()),
-        Figure { label: "Retries", value: count(report.retries.into()), note: String::new(), class: "" },
+        retries_figure(report),
         errors_figure(report),
     ]
 }
@@ -196,12 +205,25 @@ fn planned_figures(report: &Report) -> Vec<Figure> {
     let steps = &report.plan.steps;
     let items = known_sum(steps.iter().map(|step| step.items), count);
     let size = known_sum(steps.iter().map(|step| step.bytes), bytes);
+    let planned =
+        Figure { label: "Planned steps", value: count(steps.len() as u64), note: String::new(), class: "" };
+    if !report.removed.is_empty() {
+        return vec![planned, removed_figure("To be removed", report), errors_figure(report)];
+    }
     vec![
-        Figure { label: "Planned steps", value: count(steps.len() as u64), note: String::new(), class: "" },
+        planned,
         Figure { label: "Items to move", value: items.0, note: items.1.to_owned(), class: "" },
         Figure { label: "Data to move", value: size.0, note: size.1.to_owned(), class: "" },
         errors_figure(report),
     ]
+}
+
+fn removed_figure(label: &'static str, report: &Report) -> Figure {
+    Figure { label, value: count(report.removed.len() as u64), note: String::new(), class: "" }
+}
+
+fn retries_figure(report: &Report) -> Figure {
+    Figure { label: "Retries", value: count(report.retries.into()), note: String::new(), class: "" }
 }
 
 fn errors_figure(report: &Report) -> Figure {
@@ -226,10 +248,15 @@ fn known_sum(parts: impl Iterator<Item = Option<u64>>, write: fn(u64) -> String)
     }
 }
 
+/// The steps that ran.
+pub fn ran(report: &Report) -> impl Iterator<Item = &StepReport> {
+    report.steps.iter().filter(|step| step.started_at.is_some())
+}
+
 /// The plan, with the outcome of each step where the job was to carry it out.
 pub fn plan(report: &Report) -> Vec<PlanRow<'_>> {
     let outcomes: BTreeMap<&str, Outcome> =
-        report.steps.iter().map(|step| (step.id.as_str(), step.outcome)).collect();
+        ran(report).map(|step| (step.id.as_str(), step.outcome)).collect();
     let result =
         |step: &PlannedStep| outcomes.get(step.id.as_str()).map_or(NOT_RUN, |outcome| look(*outcome));
     let known = |number: Option<u64>, write: fn(u64) -> String| number.map_or_else(|| "–".to_owned(), write);

@@ -19,6 +19,7 @@ use crate::store::sqlite::{OpenedFile, open_own_within, sqlite_error};
 use crate::store::{Generation, Until, fenced};
 use crate::topology::PoolFqdn;
 
+mod journal;
 mod lease;
 mod schema;
 mod states;

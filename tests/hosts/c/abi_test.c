@@ -97,10 +97,13 @@ static void missing_pointers(void)
     check(csb_service_request(service, "{", &out, NULL) != CSB_STATUS_OK && out == NULL, "request: out_error may be NULL");
     check(start_fails(csb_backup_start, service, NULL, "InvalidArgument"), "backup: request_json is NULL");
     check(start_fails(csb_sync_start, service, NULL, "InvalidArgument"), "sync: request_json is NULL");
+    check(start_fails(csb_job_start, service, NULL, "InvalidArgument"), "start: request_json is NULL");
     status = csb_backup_start(service, ATL, NULL, &error);
     check(explains(status, "InvalidArgument", error), "backup: out_job is NULL");
     status = csb_sync_start(service, ATL, NULL, &error);
     check(explains(status, "InvalidArgument", error), "sync: out_job is NULL");
+    status = csb_job_start(service, DISABLE, NULL, &error);
+    check(explains(status, "InvalidArgument", error), "start: out_job is NULL");
     check(csb_backup_start(service, "{", &job, NULL) != CSB_STATUS_OK && job == 0, "backup: out_error may be NULL");
     status = csb_job_poll(service, 1, 0, 0, NULL, &error);
     check(explains(status, "InvalidArgument", error), "poll: out_events is NULL");
@@ -139,6 +142,7 @@ static void unconnected(void)
     check(request_fails(service, "{\"request\": \"getPools\"}", "NotConnected"), "unconnected: a request");
     check(start_fails(csb_backup_start, service, ATL, "NotConnected"), "unconnected: a backup");
     check(start_fails(csb_sync_start, service, ATL, "NotConnected"), "unconnected: a sync");
+    check(start_fails(csb_job_start, service, DISABLE, "NotConnected"), "unconnected: a job");
     check(poll_fails(service, 1, "UnknownJob"), "unconnected: no job");
     check(request_fails(service, "{\"request\": \"makeCoffee\"}", "InvalidRequest"), "an unknown request");
     check(request_fails(service, "{}", "InvalidRequest"), "a request without its name");
@@ -189,10 +193,14 @@ static void bad_jobs(const csb_service *service)
          "backup: an enormous count"},
         {csb_backup_start, "{\"poolFqdn\": \"atl-cs-001.litwareinc.com\", \"modules\": []}", "InvalidRequest",
          "backup: a field that only a sync has"},
-        {csb_backup_start, "{\"poolFqdn\": \"nowhere.litwareinc.com\"}", "UnknownPool", "backup: an unknown pool"},
+        {csb_job_start, "{\"poolFqdn\": \"atl-cs-001.litwareinc.com\"}", "InvalidRequest", "start: no job"},
+        {csb_job_start, "{\"job\": \"coffee\", \"poolFqdn\": \"atl-cs-001.litwareinc.com\"}", "InvalidRequest", "start: an unknown job"},
+        {csb_job_start, "{\"job\": \"disable\", \"poolFqdn\": \"atl-cs-001.litwareinc.com\", \"force\": true}", "InvalidRequest",
+         "start: a field that this job does not have"},
         {csb_backup_start, "{\"poolFqdn\": \"atl-cs-001.litwareinc.com\", \"fullBackup\": true, \"steadyState\": true}",
          "OptionConflict", "backup: options that exclude each other"},
-        {csb_sync_start, "{\"poolFqdn\": \"nowhere.litwareinc.com\"}", "UnknownPool", "sync: an unknown pool"},
+        {csb_job_start, "{\"job\": \"backup\", \"poolFqdn\": \"atl-cs-001.litwareinc.com\", \"fullBackup\": true, \"steadyState\": true}",
+         "OptionConflict", "start: options that exclude each other"},
         {csb_sync_start, "{\"poolFqdn\": \"atl-cs-001.litwareinc.com\", \"modules\": [\"Coffee\"]}", "InvalidArgument",
          "sync: an unknown module"},
         {csb_sync_start, "\xff", "InvalidUtf8", "sync: not UTF-8"},
@@ -350,6 +358,15 @@ static void other_jobs(const csb_service *service, const char *folder, bool full
     check(ends_as(service, job, "Succeeded"), "a sync succeeds");
     job = started(csb_sync_start, service, "{\"poolFqdn\": \"ATL-CS-001.litwareinc.com\", \"whatIf\": true}");
     check(ends_as(service, job, "Succeeded"), "a plan succeeds, whatever the case of the pool's name");
+
+    job = started(csb_job_start, service, DISABLE);
+    check(ends_as(service, job, "Succeeded"), "a job that takes the product out succeeds");
+    job = started(csb_job_start, service, NOWHERE);
+    check(follow(service, job, NULL).ended, "a job of an unknown pool ends");
+    char *failure = reported(service, job, CSB_REPORT_JSON);
+    check(json_is(json_field(json_first(json_field(failure, "errors")), "kind"), "UnknownPool"), "its report says UnknownPool");
+    csb_string_free(failure);
+    released(service, job);
 
     char *reply = reply_to(service, "{\"request\": \"listJobs\"}");
     unsigned jobs = 0;

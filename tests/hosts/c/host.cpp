@@ -124,7 +124,7 @@ int main(int count, char **arguments)
     const holder held = hold((folder + "/chi/users.sqlite").c_str());
     check(has(service.backup(chi, true), "\"outcome\":\"Cancelled\""), "a backup that is cancelled says so");
     let_go(held);
-    check(has(refusal([&] { service.backup("nowhere.litwareinc.com", false); }), "UnknownPool"), "an unknown pool");
+    check(has(service.backup("nowhere.litwareinc.com", false), "\"kind\":\"UnknownPool\""), "an unknown pool");
     check(has(refusal([&] { service.request("\xff"); }), "InvalidUtf8"), "bytes that are not UTF-8");
     check(has(refusal([&] { service.request(std::string(1000000, '[')); }), "InvalidRequest"), "a million brackets");
 

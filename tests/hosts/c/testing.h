@@ -13,6 +13,8 @@
 
 #define ATL "{\"poolFqdn\": \"atl-cs-001.litwareinc.com\"}"
 #define CHI "{\"poolFqdn\": \"chi-cs-001.litwareinc.com\"}"
+#define DISABLE "{\"job\": \"disable\", \"poolFqdn\": \"atl-cs-001.litwareinc.com\"}"
+#define NOWHERE "{\"job\": \"sync\", \"poolFqdn\": \"nowhere.litwareinc.com\"}"
 
 enum { PATIENCE_MS = 60000 };
 
@@ -167,6 +169,7 @@ static inline void every_call_fails(const csb_service *service, const char *kind
         {"csb_service_request", request_fails(service, "{\"request\": \"getPools\"}", kind)},
         {"csb_backup_start", start_fails(csb_backup_start, service, ATL, kind)},
         {"csb_sync_start", start_fails(csb_sync_start, service, ATL, kind)},
+        {"csb_job_start", start_fails(csb_job_start, service, DISABLE, kind)},
         {"csb_job_poll", poll_fails(service, 1, kind)},
         {"csb_job_cancel", cancel_fails(service, 1, kind)},
         {"csb_job_report", report_fails(service, 1, CSB_REPORT_JSON, kind)},

@@ -80,7 +80,7 @@ backs_up() {
     grep -q '^Succeeded in' "$work/said" && grep -q 'UserServices.PresenceFocus: Succeeded' "$work/said"
 }
 explains() {
-    ! fresh "$work/sample/deployment.toml" nowhere.litwareinc.com 2>"$work/said" || return 1
+    ! fresh "$work/sample/deployment.toml" nowhere.litwareinc.com >"$work/said" 2>&1 || return 1
     cat "$work/said"
     grep -q '^UnknownPool: ' "$work/said"
 }

@@ -58,7 +58,7 @@ Describe 'A service' {
         $service.Request(@{ request = 'getPools' }).Document | Should -Match 'atl-cs-001'
         $service.Close(1000)
         $service.Close(1000)
-        $answers = $service.Request(@{ request = 'getPools' }), $service.Start('csb_backup_start', @{ poolFqdn = $Atl }), $service.Poll(1, 0, 10),
+        $answers = $service.Request(@{ request = 'getPools' }), $service.Start(@{ job = 'backup'; poolFqdn = $Atl }), $service.Poll(1, 0, 10),
             $service.Cancel(1), $service.Report(1, $true), $service.Release(1)
         foreach ($answer in $answers) {
             $answer.Failure | Should -Not -BeNullOrEmpty

@@ -138,7 +138,7 @@ fn a_place_where_nothing_can_be_written_at_all() {
     std::fs::write(deployment.path("chi/standby"), "in the way").unwrap();
     let ended = deployment.backup(json!({ "retryCount": 0 })).expect(Outcome::Failed);
     assert!(!ended.error().advice.is_empty());
-    assert_eq!(ended.report.steps, []);
+    assert_eq!(ended.ran(), Vec::<&str>::new());
     std::fs::remove_file(deployment.path("chi/standby")).unwrap();
     heals(&deployment);
 }

@@ -5,6 +5,8 @@ use cs_backup::job::events::EventKind;
 use cs_backup::report::{Outcome, Report};
 use rusqlite::Connection;
 use serde_json::json;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::*;
@@ -40,12 +42,12 @@ fn a_second_job_is_told_who_holds_the_lease() {
         "{error:#?}"
     );
     assert!(error.advice.contains("Stop-CsBackupJob") && error.advice.contains("30 seconds"), "{error:#?}");
-    assert_eq!(refused.report.steps, []);
+    assert_eq!(refused.ran(), Vec::<&str>::new());
     // The same for a sync, and for taking the product out; the other direction is free.
-    let sync = other.start_sync(serde_json::from_value(with_pool(ATL, json!({}))).unwrap()).unwrap();
-    assert_eq!(ended(&other, sync).expect(Outcome::Failed).error().kind, ErrorKind::Conflict);
-    let disable = ask(&other, json!({ "request": "disablePoolBackup", "poolFqdn": ATL }));
-    assert_eq!(disable.unwrap_err().kind, ErrorKind::Conflict);
+    for job in ["sync", "disable"] {
+        let refused = ended(&other, start(&other, job, with_pool(ATL, json!({})))).expect(Outcome::Failed);
+        assert_eq!(refused.error().kind, ErrorKind::Conflict);
+    }
     run_backup(&other, with_pool(CHI, json!({}))).expect(Outcome::Succeeded);
 
     server.execute_batch("COMMIT").unwrap();
@@ -95,11 +97,11 @@ fn a_sync_leaves_a_partner_alone_whose_own_job_is_running() {
     std::fs::remove_dir_all(&lost).unwrap();
     // It carries back to Atlanta what Atlanta lost, for which it needs Atlanta's lease.
     let other = deployment.another();
-    let request = serde_json::from_value(with_pool(CHI, json!({ "retryCount": 0 }))).unwrap();
-    let sync = other.start_sync(request).unwrap();
+    let sync = start(&other, "sync", with_pool(CHI, json!({ "retryCount": 0 })));
     let sync = ended(&other, sync).expect(Outcome::SucceededWithWarnings);
     let row = sync.given_back(DATA_CONF);
     assert!(row.warnings[0].contains("already running"), "{row:#?}");
+    assert_eq!(row.outcome, Outcome::Skipped);
     assert!(!lost.exists());
     server.execute_batch("COMMIT").unwrap();
     ended(&deployment.service, handle).expect(Outcome::Succeeded);
@@ -110,8 +112,7 @@ fn a_sync_needs_no_lease_of_a_partner_that_lost_nothing() {
     let deployment = Deployment::new();
     let (handle, server) = held_again(&deployment);
     let other = deployment.another();
-    let request = serde_json::from_value(with_pool(CHI, json!({ "retryCount": 0 }))).unwrap();
-    let sync = other.start_sync(request).unwrap();
+    let sync = start(&other, "sync", with_pool(CHI, json!({ "retryCount": 0 })));
     ended(&other, sync).expect(Outcome::Succeeded);
     server.execute_batch("COMMIT").unwrap();
     ended(&deployment.service, handle).expect(Outcome::Succeeded);
@@ -253,4 +254,60 @@ fn a_lost_service_database_is_made_anew_and_no_store_takes_its_jobs_for_those_of
     change(3);
     deployment.backup(json!({})).expect(Outcome::Succeeded);
     deployment.assert_copies_equal("atl", "chi");
+}
+
+/// A server that makes and removes files all the time: what it removes between its pool's own job and the look of the
+/// partner's is what that one finds lost.
+fn toggle_files(share: &Path, stop: &AtomicBool) {
+    let mut round: usize = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for number in 0..10 {
+            let file = share.join(format!("live-{number}"));
+            if (round / 4 + number).is_multiple_of(2) {
+                std::fs::write(file, format!("{round}")).unwrap();
+            } else {
+                let _ = std::fs::remove_file(file);
+            }
+        }
+        round += 1;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn both_directions_of_a_pair_are_synchronized_at_once_a_hundred_times() {
+    let deployment = Deployment::in_memory(SMALL);
+    let other = deployment.another();
+    let patient = json!({ "waitForLeaseMs": 60_000, "modules": ["DataConf"] });
+    let stop = AtomicBool::new(false);
+    let (mut longest, mut given_back) = (Duration::ZERO, 0);
+    std::thread::scope(|scope| {
+        let stop_at_end = StopOnDrop(&stop);
+        for pool in ["atl", "chi"] {
+            let (share, stop) = (deployment.path(&format!("{pool}/share")), &stop);
+            scope.spawn(move || toggle_files(&share, stop));
+        }
+        for round in 0..100 {
+            let began = Instant::now();
+            let jobs = [(&deployment.service, ATL), (&other, CHI)]
+                .map(|(service, pool)| (service, start(service, "sync", with_pool(pool, patient.clone()))));
+            for (service, handle) in jobs {
+                let ended = ended(service, handle);
+                assert!(ended.report.outcome < Outcome::Cancelled, "round {round}: {:#?}", ended.report);
+                let warnings = ended.report.modules.iter().flat_map(|row| &row.warnings);
+                let conflict = warnings.clone().find(|warning| warning.contains("already running"));
+                assert_eq!(conflict, None, "round {round}: it waited in vain");
+                given_back += ended.given_back(DATA_CONF).moved.items_written;
+            }
+            longest = longest.max(began.elapsed());
+        }
+        drop(stop_at_end);
+    });
+    eprintln!("{given_back} files were given back; the longest of a hundred pairs took {longest:?}");
+    assert!(given_back > 0, "nobody needed the other's lease");
+    for pool in [ATL, CHI] {
+        deployment.sync(pool, json!({})).expect(Outcome::Succeeded);
+    }
+    deployment.assert_copies_equal("atl", "chi");
+    deployment.assert_copies_equal("chi", "atl");
 }

@@ -87,13 +87,12 @@ fn a_sync_of_some_modules_is_only_those() {
         let ended = deployment.sync(ATL, json!({ "modules": [name] })).expect(Outcome::Succeeded);
         let rows = ended.report.modules.iter().map(|row| (row.module.as_str(), row.direction.to.as_str()));
         assert_eq!(rows.collect::<Vec<_>>(), [(DATA_CONF, CHI), (DATA_CONF, CHI)]);
-        let steps: Vec<&str> = ended.report.steps.iter().map(|step| step.id.as_str()).collect();
-        assert_eq!(steps, [format!("copy:{DATA_CONF}"), format!("carryBack:{DATA_CONF}")]);
+        assert_eq!(ended.ran(), [format!("copy:{DATA_CONF}"), format!("carryBack:{DATA_CONF}")]);
         assert_eq!(ended.report.request["modules"], json!([name]));
     }
     assert!(!deployment.path("chi/standby/atl.sqlite").exists());
-    let request = serde_json::from_value(with_pool(ATL, json!({ "modules": ["Conf"] }))).unwrap();
-    let error = deployment.service.start_sync(request).unwrap_err();
+    let request = with_pool(ATL, json!({ "modules": ["Conf"] }));
+    let error = try_start(&deployment.service, "sync", request).unwrap_err();
     assert_eq!(error.kind, ErrorKind::InvalidArgument);
     assert!(error.advice.contains(DATA_CONF), "{error:#?}");
 }

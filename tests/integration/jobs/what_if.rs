@@ -10,7 +10,9 @@ use crate::support::*;
 
 /// Every file of the deployment. Left out are `-shm` and `-wal` files: SQLite makes them for whoever reads a database in
 /// WAL mode, and removes them when the last reader closes it.
-fn everything(deployment: &Deployment) -> BTreeMap<PathBuf, impl PartialEq + std::fmt::Debug + use<>> {
+pub(super) fn everything(
+    deployment: &Deployment,
+) -> BTreeMap<PathBuf, impl PartialEq + std::fmt::Debug + use<>> {
     let mut files = tree(&deployment.root());
     files.retain(|path, _| {
         let name = path.to_string_lossy();
@@ -20,7 +22,7 @@ fn everything(deployment: &Deployment) -> BTreeMap<PathBuf, impl PartialEq + std
 }
 
 #[track_caller]
-fn changes_nothing(deployment: &Deployment, run: impl FnOnce() -> Ended) -> Ended {
+pub(super) fn changes_nothing(deployment: &Deployment, run: impl FnOnce() -> Ended) -> Ended {
     let before = everything(deployment);
     let ended = run();
     let after = everything(deployment);
@@ -87,31 +89,4 @@ fn a_dry_run_counts_what_the_next_run_moves() {
     assert_eq!(ended.module(PRESENCE_FOCUS).moved.items_written, 3);
     assert_eq!(ended.module(DATA_CONF).moved.items_written, 1);
     assert_eq!(ended.given_back(DATA_CONF).moved.items_written, 1);
-}
-
-#[test]
-fn a_dry_run_of_taking_the_product_out_changes_nothing_and_lists_what_the_real_one_removes() {
-    let deployment = Deployment::new();
-    deployment.backup(json!({})).expect(Outcome::Succeeded);
-    let disable = |what_if: bool| {
-        let reply = deployment
-            .ask(json!({ "request": "disablePoolBackup", "poolFqdn": ATL, "whatIf": what_if }))
-            .unwrap();
-        assert_eq!(reply["whatIf"], json!(what_if));
-        reply["removed"].as_array().unwrap().clone()
-    };
-    let before = everything(&deployment);
-    let listed = disable(true);
-    assert!(before == everything(&deployment), "a dry run changed files");
-    assert!(listed.iter().any(|trace| trace["kind"] == "trigger"), "{listed:#?}");
-    let removed = disable(false);
-    assert_eq!(listed, removed);
-    assert!(!deployment.path("atl/share/.csb").exists());
-    let ours: i64 = deployment
-        .server("atl")
-        .query_row("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'csb%'", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(ours, 0);
-    assert!(disable(false).is_empty());
-    deployment.backup(json!({})).expect(Outcome::Succeeded);
 }

@@ -153,8 +153,8 @@ fn what_is_kept_outlives_the_backup() {
     fs::remove_file(pair.source().join("goes")).unwrap();
     pair.cycle();
     let module = pair.module();
-    let would = module.disable(pair.generation, true).unwrap();
-    assert_eq!(module.disable(pair.generation, false).unwrap(), would);
+    let would = module.observe_disable(&Look::default()).unwrap();
+    assert_eq!(module.disable(&pair.context()).unwrap(), would);
     assert_eq!(kept(&pair), [("goes".to_owned(), "theirs".to_owned())]);
     pair.cycle();
     pair.assert_settled();

@@ -300,7 +300,7 @@ fn an_older_generation_changes_nothing() {
     let module = pair.module();
     assert_eq!(module.run_cycle(&old).unwrap_err().error.kind, ErrorKind::Fenced);
     assert_eq!(module.carry_back(&old).unwrap_err().error.kind, ErrorKind::Fenced);
-    assert_eq!(module.disable(old.generation, false).unwrap_err().kind, ErrorKind::Fenced);
+    assert_eq!(module.disable(&old).unwrap_err().kind, ErrorKind::Fenced);
     assert_eq!(tree(&pair.standby()), before);
     assert!(!pair.source().join("f000").exists());
     assert_eq!(pair.index().count().unwrap(), 2);
@@ -355,10 +355,10 @@ fn disabling_lists_and_removes_every_trace() {
     let pair = filled(2);
     fs::write(pair.standby().join(".csb/tmp/left"), "half").unwrap();
     let module = pair.module();
-    let would = module.disable(pair.generation, true).unwrap();
+    let would = module.observe_disable(&Look::default()).unwrap();
     assert!(pair.source().join(".csb/store.json").exists());
     assert_eq!(pair.index().count().unwrap(), 2);
-    let removed = module.disable(pair.generation, false).unwrap();
+    let removed = module.disable(&pair.context()).unwrap();
     assert_eq!(removed, would);
     let kinds = |kind: &str| removed.iter().filter(|one| one.kind == kind).count();
     assert_eq!((kinds("row"), kinds("marker"), kinds("temporaryFile")), (1, 4, 1));
@@ -368,7 +368,7 @@ fn disabling_lists_and_removes_every_trace() {
     assert!(note.contains("formerStandby"), "{note}");
     assert_eq!(tree(&pair.source()), tree(&pair.standby()), "content stays");
     assert_eq!(pair.index().count().unwrap(), 0);
-    assert!(module.disable(pair.generation, false).unwrap().is_empty());
+    assert!(module.disable(&pair.context()).unwrap().is_empty());
     let outcome = pair.cycle();
     assert_eq!(outcome.moved.items_written, 0, "a former copy is taken over with its content");
     pair.assert_settled();
@@ -378,7 +378,7 @@ fn disabling_lists_and_removes_every_trace() {
 fn a_former_copy_without_content_is_taken_over_by_a_source_without_any() {
     let pair = Pair::new();
     pair.cycle();
-    pair.module().disable(pair.generation, false).unwrap();
+    pair.module().disable(&pair.context()).unwrap();
     pair.cycle();
     pair.write("f", "1");
     pair.cycle();
@@ -388,7 +388,7 @@ fn a_former_copy_without_content_is_taken_over_by_a_source_without_any() {
 #[test]
 fn an_emptied_source_deletes_nothing_of_a_former_copy() {
     let pair = filled(3);
-    pair.module().disable(pair.generation, false).unwrap();
+    pair.module().disable(&pair.context()).unwrap();
     clear(&pair.source());
     for context in [pair.context(), Context { force: true, ..pair.context() }] {
         let error = pair.module().run_cycle(&context).unwrap_err().error;
@@ -403,7 +403,7 @@ fn disabling_leaves_the_store_of_another_pair_alone() {
     let marker = pair.source().join(".csb/store.json");
     let text = fs::read_to_string(&marker).unwrap().replace("atl.example.com", "chi.example.com");
     fs::write(&marker, &text).unwrap();
-    pair.module().disable(pair.generation, false).unwrap();
+    pair.module().disable(&pair.context()).unwrap();
     assert_eq!(fs::read_to_string(&marker).unwrap(), text);
     let observed = pair.module().observe(&Look::default());
     assert_eq!(observed.unwrap_err().kind, ErrorKind::ForeignContent);

@@ -136,13 +136,31 @@ public sealed class BackupServiceTests : IDisposable
     [Fact]
     public async Task An_error_says_what_to_do()
     {
-        var failure = await Assert.ThrowsAsync<CsBackupException>(
-            () => _service.RunAsync(new BackupRequest { PoolFqdn = "nowhere.litwareinc.com" }));
+        var report = await _service.RunAsync(new BackupRequest { PoolFqdn = "nowhere.litwareinc.com" });
+        Assert.Equal(Outcome.Failed, report.Outcome);
+        Assert.Null(report.BackupPoolFqdn);
+        var failure = Assert.Single(report.Errors);
         Assert.Equal("UnknownPool", failure.Kind);
         Assert.Contains("nowhere.litwareinc.com", failure.Message, StringComparison.Ordinal);
         Assert.Contains(_sample.Pools[0], failure.Advice, StringComparison.Ordinal);
-        Assert.NotEqual(0, failure.Error.Status);
-        Assert.False(failure.Error.Retryable);
+        Assert.NotEqual(0, failure.Status);
+        Assert.False(failure.Retryable);
+        var refused = await Assert.ThrowsAsync<CsBackupException>(
+            () => _service.RunAsync(new SyncRequest { PoolFqdn = _sample.Pools[0], Modules = ["Coffee"] }));
+        Assert.Equal("InvalidArgument", refused.Kind);
+    }
+
+    [Fact]
+    public async Task Disabling_is_a_job_that_says_what_it_removed()
+    {
+        await _service.RunAsync(new BackupRequest { PoolFqdn = _sample.Pools[0] });
+        var planned = await _service.RunAsync(new DisableRequest { PoolFqdn = _sample.Pools[0], WhatIf = true });
+        Assert.NotEmpty(planned.Removed);
+        Assert.Empty(planned.Steps);
+        var done = await _service.RunAsync(new DisableRequest { PoolFqdn = _sample.Pools[0] });
+        Assert.Equal(Outcome.Succeeded, done.Outcome);
+        Assert.Equal(planned.Removed, done.Removed);
+        Assert.All(done.Steps, step => Assert.NotNull(step.StartedAt));
     }
 
     [Fact]

@@ -3,42 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, ErrorKind};
+use jiff::Timestamp;
+
+use crate::error::{Error, ErrorKind, Side};
 use crate::module::state::PoolState;
 use crate::module::{BackupModule, CycleOutcome, Observation, state};
 use crate::report::{
-    Direction, ExportState, ImportState, ModuleReport, ModuleState, Moved, Outcome, PlannedStep, Purpose,
-    QuarantinedItem, Verification,
+    Direction, ExportState, ImportState, ModuleReport, ModuleState, Moved, Outcome, QuarantinedItem,
+    Verification,
 };
-use crate::store::leases::Leases;
 use crate::topology::PoolFqdn;
-use jiff::Timestamp;
-
-/// What a job works on: a pool's modules towards its backup pool, and those of the partner, to give back what it lost.
-pub struct Targets {
-    /// The pool's own modules.
-    pub outward: Vec<Arc<dyn BackupModule>>,
-    /// The partner's modules.
-    pub inward: Vec<Arc<dyn BackupModule>>,
-    /// The leases of the pool's own data, at the backup pool.
-    pub leases: Arc<dyn Leases>,
-    /// The leases of the partner's data, at the pool.
-    pub partner_leases: Arc<dyn Leases>,
-    /// The backup pool.
-    pub partner: PoolFqdn,
-    /// What the pool is doing.
-    pub pool_state: PoolState,
-    /// What the partner is doing.
-    pub partner_state: PoolState,
-}
 
 /// One module in one direction.
-pub(super) struct Target {
+pub(super) struct Row {
     pub(super) module: Arc<dyn BackupModule>,
-    pub(super) purpose: Purpose,
+    /// What the report says that the module did.
+    purpose: &'static str,
     direction: Direction,
     pool_state: PoolState,
     before: Option<ModuleState>,
+    found: Option<(u64, u64)>,
     after: ModuleState,
     pub(super) not_applicable: Option<String>,
     cursor: Option<String>,
@@ -47,29 +31,29 @@ pub(super) struct Target {
     quarantined: Vec<QuarantinedItem>,
     warnings: Vec<String>,
     pub(super) errors: Vec<Error>,
-    skipped: bool,
-    /// Whether the look at a partner's stores found all there: then its lease, which its own job may hold, is not
-    /// needed, and nothing is written.
-    pub(super) nothing_lost: bool,
+    /// Whether its step ran to its end. What did not run is skipped, whatever was seen of it.
+    pub(super) done: bool,
     pub(super) spent: Duration,
     /// What the last cycle says is left; then the stores need not be compared again.
     pub(super) left: Option<Observation>,
 }
 
-impl Target {
+impl Row {
+    /// A row of which nothing is known; `pool_state` is what the pool does whose data it is about.
     pub(super) fn new(
-        module: Arc<dyn BackupModule>,
-        purpose: Purpose,
+        module: &Arc<dyn BackupModule>,
+        purpose: &'static str,
         from: &PoolFqdn,
         to: &PoolFqdn,
         pool_state: PoolState,
     ) -> Self {
-        Target {
-            module,
+        Row {
+            module: Arc::clone(module),
             purpose,
             direction: Direction { from: from.to_string(), to: to.to_string() },
             pool_state,
             before: None,
+            found: None,
             after: ModuleState::default(),
             not_applicable: None,
             cursor: None,
@@ -78,8 +62,7 @@ impl Target {
             quarantined: Vec::new(),
             warnings: Vec::new(),
             errors: Vec::new(),
-            skipped: false,
-            nothing_lost: false,
+            done: false,
             spent: Duration::ZERO,
             left: None,
         }
@@ -87,40 +70,6 @@ impl Target {
 
     pub(super) fn name(&self) -> &'static str {
         self.module.id().name()
-    }
-
-    pub(super) fn step_id(&self) -> String {
-        match self.purpose {
-            Purpose::Copy => format!("copy:{}", self.name()),
-            Purpose::CarryBack => format!("carryBack:{}", self.name()),
-        }
-    }
-
-    pub(super) fn step_title(&self) -> String {
-        let store = self.module.id().store_name();
-        match self.purpose {
-            Purpose::Copy => format!("Copy the {store} to {}", self.direction.to),
-            Purpose::CarryBack => format!("Give {} back what its {store} lost", self.direction.to),
-        }
-    }
-
-    /// The stores that this way writes to.
-    fn touches(&self) -> Vec<String> {
-        match self.purpose {
-            Purpose::Copy => self.module.touches(),
-            Purpose::CarryBack => self.module.touches_back(),
-        }
-    }
-
-    pub(super) fn planned(&self) -> PlannedStep {
-        PlannedStep {
-            id: self.step_id(),
-            title: self.step_title(),
-            module: Some(self.name().to_owned()),
-            touches: self.touches(),
-            items: None,
-            bytes: None,
-        }
     }
 
     /// Takes up what was seen in the stores; the first time, it is the state before the job.
@@ -131,17 +80,14 @@ impl Target {
         if self.before.is_none() {
             self.before = Some(self.after.clone());
         }
+        self.found.get_or_insert((seen.pending_items, seen.pending_bytes));
     }
 
     /// Takes up that the stores could not be compared or copied.
     pub(super) fn failed(&mut self, error: Error) {
         if error.kind != ErrorKind::Cancelled {
             self.after.export = ExportState::ErrorState;
-            // A failed import is told from a failed export by where the failure lies.
-            let written = self.touches();
-            let written = written.iter().filter_map(|store| store.split_once(':'));
-            let path = error.context.get("path").map_or("", String::as_str);
-            if written.map(|(_, store)| store).any(|store| path.starts_with(store)) {
+            if error.side == Some(Side::Import) {
                 self.after.import = ImportState::ErrorState;
             }
         }
@@ -161,9 +107,17 @@ impl Target {
         }
     }
 
-    pub(super) fn skip(&mut self, warning: String) {
-        self.skipped = true;
+    pub(super) fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
+    }
+
+    pub(super) fn has_warnings(&self) -> bool {
+        !self.quarantined.is_empty() || !self.warnings.is_empty()
+    }
+
+    /// The items and bytes that were pending when it was first looked at.
+    pub(super) fn found(&self) -> Option<(u64, u64)> {
+        self.found
     }
 
     pub(super) fn state(&self) -> &ModuleState {
@@ -187,26 +141,28 @@ impl Target {
             || matches!(self.after.export, ExportState::SteadyState | ExportState::FinalState)
     }
 
-    pub(super) fn outcome(&self, what_if: bool) -> Outcome {
+    pub(super) fn outcome(&self) -> Outcome {
         if self.errors.iter().any(|error| error.kind != ErrorKind::Cancelled) {
             Outcome::Failed
         } else if !self.errors.is_empty() {
             Outcome::Cancelled
-        } else if !self.quarantined.is_empty() || !self.warnings.is_empty() {
+        } else if !self.done {
+            Outcome::Skipped
+        } else if self.has_warnings() {
             Outcome::SucceededWithWarnings
-        } else if what_if || self.skipped || self.not_applicable.is_some() {
+        } else if self.not_applicable.is_some() {
             Outcome::Skipped
         } else {
             Outcome::Succeeded
         }
     }
 
-    pub(super) fn report(&self, what_if: bool) -> ModuleReport {
+    pub(super) fn report(&self) -> ModuleReport {
         ModuleReport {
             module: self.name().to_owned(),
-            purpose: self.purpose,
+            purpose: self.purpose.to_owned(),
             direction: self.direction.clone(),
-            outcome: self.outcome(what_if),
+            outcome: self.outcome(),
             before: self.before.clone().unwrap_or_default(),
             after: self.after.clone(),
             moved: self.moved.clone(),

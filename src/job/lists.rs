@@ -1,0 +1,97 @@
+//! Which steps each kind of job consists of. Nothing else tells one kind from another.
+
+use std::sync::Arc;
+
+use super::lease::LeasePlace;
+use super::request::{Kind, Operation};
+use super::row::Row;
+use super::step::Step;
+use super::steps::{AwaitState, Copy, Disable, ForgetStates, GiveBack, RequireFailedOver};
+use crate::module::BackupModule;
+use crate::module::state::PoolState;
+use crate::topology::PoolFqdn;
+
+/// What a job works on: a pool's modules towards its backup pool, and those of the partner, to give back what it lost.
+pub struct Targets {
+    /// The pool's own modules.
+    pub outward: Vec<Arc<dyn BackupModule>>,
+    /// The partner's modules.
+    pub inward: Vec<Arc<dyn BackupModule>>,
+    /// The lease of the pool's own direction.
+    pub lease: LeasePlace,
+    /// The lease of the partner's direction.
+    pub partner_lease: LeasePlace,
+    /// The backup pool.
+    pub partner: PoolFqdn,
+    /// What the pool is doing.
+    pub pool_state: PoolState,
+    /// What the partner is doing.
+    pub partner_state: PoolState,
+}
+
+/// A job's steps in their order, and the rows of its report that they fill.
+#[derive(Default)]
+pub(super) struct List {
+    pub(super) steps: Vec<Arc<dyn Step>>,
+    pub(super) rows: Vec<Row>,
+}
+
+impl List {
+    /// The list of an operation.
+    pub(super) fn of(operation: &Operation, targets: &Targets) -> Self {
+        let mut list = List::default();
+        match operation.kind {
+            Kind::Backup { awaited, failed_over_pool_only } => {
+                if failed_over_pool_only {
+                    list.push(RequireFailedOver::new(&operation.pool, targets.pool_state));
+                }
+                let copies = list.copies(operation, targets);
+                if let Some(awaited) = awaited {
+                    list.push(AwaitState::new(awaited, &list.rows, &targets.lease));
+                }
+                list.steps.extend(copies);
+            }
+            Kind::Sync => {
+                let copies = list.copies(operation, targets);
+                list.steps.extend(copies);
+                list.give_back(operation, targets);
+            }
+            Kind::Disable => {
+                for module in &targets.outward {
+                    list.push(Disable::new(module, &targets.lease));
+                }
+                list.push(ForgetStates::new(&targets.lease));
+            }
+        }
+        list
+    }
+
+    fn push(&mut self, step: impl Step + 'static) {
+        self.steps.push(Arc::new(step));
+    }
+
+    fn row(&mut self, row: Row) -> usize {
+        self.rows.push(row);
+        self.rows.len() - 1
+    }
+
+    /// A row for each of the pool's modules, and the step that copies it.
+    fn copies(&mut self, operation: &Operation, targets: &Targets) -> Vec<Arc<dyn Step>> {
+        let mut steps: Vec<Arc<dyn Step>> = Vec::new();
+        for module in &targets.outward {
+            let (from, to) = (&operation.pool, &targets.partner);
+            let row = self.row(Row::new(module, Copy::PURPOSE, from, to, targets.pool_state));
+            steps.push(Arc::new(Copy::new(row, module, to, &targets.lease)));
+        }
+        steps
+    }
+
+    /// The same for those of the partner's modules of which anything is ever given back.
+    fn give_back(&mut self, operation: &Operation, targets: &Targets) {
+        for module in targets.inward.iter().filter(|module| !module.touches_back().is_empty()) {
+            let (from, to) = (&operation.pool, &targets.partner);
+            let row = self.row(Row::new(module, GiveBack::PURPOSE, from, to, targets.partner_state));
+            self.push(GiveBack::new(row, module, to, &targets.partner_lease));
+        }
+    }
+}
