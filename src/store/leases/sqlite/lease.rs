@@ -50,10 +50,10 @@ pub(super) fn acquire(
 }
 
 /// A generation that was never given out. It is also later than those of a database that was lost, or set back to an
-/// older state: the stores would take its jobs for those of an older owner.
+/// older state, as far as the clock was right: the stores would take its jobs for those of an older owner.
 fn next(last: i64, now: Timestamp) -> rusqlite::Result<i64> {
     let grown = last.checked_add(1).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, last))?;
-    Ok(grown.max(now.as_second()))
+    Ok(grown.max(now.as_millisecond()))
 }
 
 /// For how long this machine is known to have seen the counter stand still. What it sees now is noted for whoever comes

@@ -17,8 +17,8 @@ const FORMER: &str = "
     PRAGMA user_version = 3;
     CREATE TABLE csb_lease (pool TEXT PRIMARY KEY NOT NULL, generation INTEGER NOT NULL, owner TEXT NOT NULL,
         job_id TEXT NOT NULL, acquired_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-    INSERT INTO csb_lease VALUES ('given-back.example.com', 4000000000, '{}', '', 7, 0),
-        ('held.example.com', 4000000017, '{}', '00000000-0000-0000-0000-000000000007', 7, 99999999999999);
+    INSERT INTO csb_lease VALUES ('given-back.example.com', 4000000000000, '{}', '', 7, 0),
+        ('held.example.com', 4000000000017, '{}', '00000000-0000-0000-0000-000000000007', 7, 99999999999999);
     CREATE TABLE csb_module_state (pool TEXT NOT NULL, module TEXT NOT NULL, state TEXT NOT NULL, cursor TEXT,
         reason TEXT, observed_ms INTEGER NOT NULL, last_success_ms INTEGER, PRIMARY KEY (pool, module)) STRICT,
         WITHOUT ROWID;
@@ -62,15 +62,15 @@ fn a_database_of_a_former_build_keeps_its_generations_and_believes_none_of_its_t
         let leases = at(&path, &machine);
         let (given_back, held) = (claim("given-back.example.com"), claim("held.example.com"));
         let lease = leases.acquire(&given_back, &soon()).unwrap().held().unwrap();
-        assert_eq!((lease.generation, lease.taken_over_from), (Generation(4_000_000_001), None));
+        assert_eq!((lease.generation, lease.taken_over_from), (Generation(4_000_000_000_001), None));
         let Acquired::Busy(holder) = leases.acquire(&held, &soon()).unwrap() else { panic!("it was robbed") };
-        assert_eq!((holder.generation, holder.job_id), (Generation(4_000_000_017), Uuid::from_u128(7)));
+        assert_eq!((holder.generation, holder.job_id), (Generation(4_000_000_000_017), Uuid::from_u128(7)));
         let state = leases.state(&held.pool, "m", &soon()).unwrap().unwrap();
         assert_eq!(state.cursor.as_deref(), Some("there"));
         // It was to run out in the year 5138.
         machine.pass(LEASE_DURATION);
         let lease = leases.acquire(&held, &soon()).unwrap().held().unwrap();
-        assert_eq!(lease.generation, Generation(4_000_000_018));
+        assert_eq!(lease.generation, Generation(4_000_000_000_018));
         assert_eq!(lease.taken_over_from, Some(Uuid::from_u128(7)));
         drop(leases);
         let connection = Connection::open(&path).unwrap();
@@ -117,7 +117,7 @@ fn a_lost_database_begins_above_what_it_gave_out() {
             assert!(lease.generation > last, "{lease:?} after {last:?}");
             last = lease.generation;
             leases.release(&lease, &soon()).unwrap();
-            machine.pass(Duration::from_secs(1));
+            machine.pass(Duration::from_millis(1));
         }
     }
 }
