@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::ModuleState;
 use crate::topology::PoolFqdn;
 
+mod given_back;
 mod open;
 mod owner;
 mod sqlite;
@@ -49,10 +50,11 @@ pub trait Leases: Journal {
     /// `Fenced` if somebody else has taken it over meanwhile.
     fn renew(&self, lease: &Lease, until: &Until) -> Result<()>;
 
-    /// Gives a lease back. Its generation is remembered, so that it keeps growing.
+    /// Gives a lease back. Its generation is remembered, so that it keeps growing. Where that cannot be written, this
+    /// process knows it all the same; others see that nobody renews it.
     ///
     /// # Errors
-    /// `Fenced` if somebody else has taken it over meanwhile.
+    /// `Fenced` if somebody else has taken it over meanwhile; when the store cannot be written.
     fn release(&self, lease: &Lease, until: &Until) -> Result<()>;
 
     /// Who holds the lease of a pool, or held it last.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
-use super::{Acquired, Claim, Holder, Lease, Leases, StoredState};
+use super::{Acquired, Claim, Holder, Lease, Leases, StoredState, given_back};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::sqlite::{OpenedFile, open_own_within, sqlite_error};
@@ -154,9 +154,13 @@ impl Leases for SqliteLeases {
     }
 
     fn release(&self, lease: &Lease, until: &Until) -> Result<()> {
-        self.write_held(lease, until, "give a lease back in", |transaction| {
+        let given = self.write_held(lease, until, "give a lease back in", |transaction| {
             lease::release(transaction, lease)
-        })
+        });
+        if given.as_ref().is_err_and(|error| error.kind != ErrorKind::Fenced) {
+            given_back::remember(lease);
+        }
+        given
     }
 
     fn holder(&self, pool: &PoolFqdn, until: &Until) -> Result<Option<Holder>> {

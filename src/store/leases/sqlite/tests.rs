@@ -170,3 +170,20 @@ fn a_lock_is_waited_for_as_long_as_was_asked_for() {
     other.execute_batch("COMMIT").unwrap();
     leases.release(&lease, &Until::cancelled_by(&cancelled, Duration::ZERO)).unwrap();
 }
+
+#[test]
+fn a_lease_that_could_not_be_given_back_is_free_for_the_same_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("service.sqlite");
+    let leases = at(&path, &machine());
+    let claim = claim("atl.example.com");
+    let lease = leases.acquire(&claim, &soon()).unwrap().held().unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let refused = leases.release(&lease, &Until::within(Duration::ZERO)).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::StoreBusy);
+    other.execute_batch("COMMIT").unwrap();
+    let next = at(&path, &machine()).acquire(&claim, &soon()).unwrap().held().unwrap();
+    assert!(next.generation > lease.generation);
+    assert!(matches!(leases.acquire(&claim, &soon()).unwrap(), Acquired::Busy(_)), "the next one is held");
+}
