@@ -151,7 +151,7 @@ WRAPPER
     lives_long() {
         local folder
         folder=$(mktemp -d -p /dev/shm 2>/dev/null) || folder=$(fresh long)
-        timeout 1800 "$work/long_lived" "$folder"
+        timeout 3600 "$work/long_lived" "$folder"
         local ended=$?
         rm -rf "$folder"
         return "$ended"
@@ -166,10 +166,10 @@ WRAPPER
         triple=$(rustc -vV | sed -n 's/^host: //p')
         build_sanitized() {
             (cd "$root" && RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CFLAGS='-fsanitize=address -fno-omit-frame-pointer' \
-                CARGO_TARGET_DIR="$target" timeout 1500 cargo build --quiet --lib --features failpoints --target "$triple")
+                CARGO_TARGET_DIR="$target/asan" timeout 1500 cargo build --quiet --lib --features failpoints --target "$triple")
         }
         check "the library builds with the address sanitizer and failpoints" build_sanitized
-        link_with "$target/$triple/debug/libcs_backup.so"
+        link_with "$target/asan/$triple/debug/libcs_backup.so"
         check "abi_test compiles against it" compile_c "$work/abi_test.asan" "$hosts/abi_test.c" "${sanitizers[@]}"
         check "abi_test passes with the library sanitized too" misuse "$work/abi_test.asan"
         check "panic_test.c compiles as C11 without a warning" \
