@@ -27,7 +27,7 @@ fi
 open_page() { # open_page LOG ARGUMENT...
     local log=$1
     shift
-    timeout 90 "$browser" --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-extensions \
+    timeout 300 "$browser" --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-extensions \
         --disable-background-networking --disable-component-update --disable-sync --hide-scrollbars \
         --host-resolver-rules='MAP * ~NOTFOUND' --allow-file-access-from-files --enable-logging=stderr \
         --user-data-dir="$work/profile" "$@" 2>"$log"

@@ -73,7 +73,7 @@ cancels() { # cancels PROGRAM DEPLOYMENT: a job that cannot end before it is can
     local ended=0
     coproc held { "$CSB_HOLD" "$(dirname "$2")/chi/users.sqlite"; }
     read -r _ <&"${held[0]}"
-    says 4 '^Cancelled in' timeout 120 "$1" "$2" chi-cs-001.litwareinc.com --cancel-after-ms 10 || ended=1
+    says 4 '^Cancelled in' timeout 300 "$1" "$2" chi-cs-001.litwareinc.com --cancel-after-ms 10 || ended=1
     kill "$held_PID"
     wait "$held_PID"
     return "$ended"
@@ -81,14 +81,14 @@ cancels() { # cancels PROGRAM DEPLOYMENT: a job that cannot end before it is can
 
 example() { # example PROGRAM: the example host, as its users would
     local program=$1 deployment
-    deployment=$(timeout 60 "$program" --sample "$(fresh sample)") || return 1
-    says 0 '^Succeeded in' timeout 120 "$program" "$deployment" "$pool" --report "$work/report.html" || return 1
+    deployment=$(timeout 300 "$program" --sample "$(fresh sample)") || return 1
+    says 0 '^Succeeded in' timeout 300 "$program" "$deployment" "$pool" --report "$work/report.html" || return 1
     grep -qi '^<!doctype html>' "$work/report.html" || return 1
-    says 0 '^Succeeded in' timeout 120 "$program" "$deployment" "$pool" --sync || return 1
+    says 0 '^Succeeded in' timeout 300 "$program" "$deployment" "$pool" --sync || return 1
     cancels "$program" "$deployment" || return 1
-    says 1 'UnknownPool: ' timeout 60 "$program" "$deployment" nowhere.litwareinc.com || return 1
-    says 1 'FileMissing: ' timeout 60 "$program" "$work/nowhere.toml" "$pool" || return 1
-    says 2 '^usage: ' timeout 60 "$program" "$deployment" || return 1
+    says 1 'UnknownPool: ' timeout 300 "$program" "$deployment" nowhere.litwareinc.com || return 1
+    says 1 'FileMissing: ' timeout 300 "$program" "$work/nowhere.toml" "$pool" || return 1
+    says 2 '^usage: ' timeout 300 "$program" "$deployment" || return 1
 }
 
 # ---- what is compiled and run -------------------------------------------------------------------------------------------
@@ -106,13 +106,13 @@ else
     done
     check "host.cpp compiles as C++17 without a warning, the header twice in it" \
         compile_cpp "$work/host_cpp" "$hosts/host.cpp" "${sanitizers[@]}"
-    check "host.cpp backs up, cancels and is refused (same sanitizers as below)" timeout 60 "$work/host_cpp" "$(fresh cpp)"
+    check "host.cpp backs up, cancels and is refused (same sanitizers as below)" timeout 300 "$work/host_cpp" "$(fresh cpp)"
     check "host.cpp compiles with the thread sanitizer" compile_cpp "$work/host_cpp.threads" "$hosts/host.cpp" -fsanitize=thread
     check "abi_test passes (address and undefined-behaviour sanitizers)" misuse "$work/abi_test" full
     tail -n 1 "$work/out" | sed 's/^/        abi_test: /'
     check "backup_host backs up, syncs, cancels and explains (same sanitizers)" example "$work/backup_host"
     check "the C example of docs/abi.md backs the sample up (same sanitizers)" \
-        says 0 Succeeded timeout 60 "$work/guide" "$work/sample/deployment.toml" "$pool"
+        says 0 Succeeded timeout 300 "$work/guide" "$work/sample/deployment.toml" "$pool"
 
     if has valgrind; then
         # Nothing is suppressed. One thread at a time: fair scheduling, so that pollers do not starve the job.
@@ -136,7 +136,7 @@ WRAPPER
         compile_c "$work/abi_test.threads" "$hosts/abi_test.c" -fsanitize=thread
     export TSAN_OPTIONS=ignore_noninstrumented_modules=1
     check "abi_test passes under the thread sanitizer (the host's side)" timeout 300 "$work/abi_test.threads" "$(fresh misuse)"
-    check "host.cpp runs under the thread sanitizer (the host's side)" timeout 60 "$work/host_cpp.threads" "$(fresh cpp)"
+    check "host.cpp runs under the thread sanitizer (the host's side)" timeout 300 "$work/host_cpp.threads" "$(fresh cpp)"
 
     # A program that was built with the last released header, with the library of today.
     released=$(find "$root/include/released" -name cs_backup.h | sort -V | tail -n 1)
@@ -145,13 +145,13 @@ WRAPPER
     check "what was built with it works" example "$work/built_before"
 
     check "fork_test.c compiles as C11 without a warning" compile_c "$work/fork_test" "$hosts/fork_test.c" "${sanitizers[@]}"
-    check "a forked child is refused, and the parent's job goes on" timeout 120 "$work/fork_test" "$(fresh forked)"
+    check "a forked child is refused, and the parent's job goes on" timeout 300 "$work/fork_test" "$(fresh forked)"
 
     # Without waiting for a disk, where there is memory to be had for files; by the library that hosts get.
     lives_long() {
         local folder
         folder=$(mktemp -d -p /dev/shm 2>/dev/null) || folder=$(fresh long)
-        timeout 1800 "$work/long_lived" "$folder"
+        timeout 3600 "$work/long_lived" "$folder"
         local ended=$?
         rm -rf "$folder"
         return "$ended"
@@ -166,18 +166,18 @@ WRAPPER
         triple=$(rustc -vV | sed -n 's/^host: //p')
         build_sanitized() {
             (cd "$root" && RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CFLAGS='-fsanitize=address -fno-omit-frame-pointer' \
-                CARGO_TARGET_DIR="$target" timeout 1500 cargo build --quiet --lib --features failpoints --target "$triple")
+                CARGO_TARGET_DIR="$target/asan" timeout 1500 cargo build --quiet --lib --features failpoints --target "$triple")
         }
         check "the library builds with the address sanitizer and failpoints" build_sanitized
-        link_with "$target/$triple/debug/libcs_backup.so"
+        link_with "$target/asan/$triple/debug/libcs_backup.so"
         check "abi_test compiles against it" compile_c "$work/abi_test.asan" "$hosts/abi_test.c" "${sanitizers[@]}"
         check "abi_test passes with the library sanitized too" misuse "$work/abi_test.asan"
         check "panic_test.c compiles as C11 without a warning" \
             compile_c "$work/panic_test" "$hosts/panic_test.c" "${sanitizers[@]}"
         panic_at() { # panic_at POINT
             local deployment
-            deployment=$(timeout 60 "$work/backup_host" --sample "$(fresh panic)") || return 1
-            FAILPOINTS="$1=1*panic->off" RUST_BACKTRACE=0 timeout 120 "$work/panic_test" "$deployment"
+            deployment=$(timeout 300 "$work/backup_host" --sample "$(fresh panic)") || return 1
+            FAILPOINTS="$1=1*panic->off" RUST_BACKTRACE=0 timeout 300 "$work/panic_test" "$deployment"
         }
         # Every place that src marks, so that a new one is tried without being listed here.
         for point in $(grep -rhoE 'fail_point!\("[a-z_.]+"\)' "$root/src" | cut -d'"' -f2 | grep -v '^job\.execute=' | sort -u); do

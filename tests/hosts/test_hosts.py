@@ -27,8 +27,8 @@ MODULES = ["UserServices.PresenceFocus", "ConfServices.DataConf", "CentralMgmt.C
 CANCELLED, FAILED, WRONG_USAGE = 4, 1, 2
 # What two runs of the same work need not have in common.
 VARYING = {"jobId", "startedAt", "finishedAt", "durationMs", "lagMs", "cursor", "processId"}
-SECONDS = 60
-BUILD_SECONDS = 240
+SECONDS = 300
+BUILD_SECONDS = 600
 # Nothing that a busy machine would miss; a job that does not stop waits for its store for a minute.
 STOPPED_WITHIN_SECONDS = 20
 

@@ -8,8 +8,8 @@ import subprocess
 import threading
 from pathlib import Path
 
-READY_WITHIN_SECONDS = 20
-STOPPED_WITHIN_SECONDS = 10
+READY_WITHIN_SECONDS = 120
+STOPPED_WITHIN_SECONDS = 60
 
 CONFIGURATION = """\
 run_as_root = true

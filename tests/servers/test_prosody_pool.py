@@ -28,10 +28,10 @@ DATA_CONF = "ConfServices.DataConf"
 # Enough for the change log to be filled, exported and pruned again and again while people write.
 PROMISES_WANTED = 800
 JOBS_WANTED = 20
-JOB_SECONDS = 60
-WORK_WITHIN_SECONDS = 60
+JOB_SECONDS = 300
+WORK_WITHIN_SECONDS = 300
 
-RESTORED_WITHIN_SECONDS = 30
+RESTORED_WITHIN_SECONDS = 120
 STATUS_INTERVAL_SECONDS = 0.2
 
 

@@ -27,7 +27,7 @@ fi
 # Servers that a build would leave running keep the pipe of this script open.
 quiet=(--nologo -nodeReuse:false -p:UseSharedCompilation=false)
 tests() {
-    timeout 300 dotnet test "$here/CsBackup.Net.Tests" "${quiet[@]}" --blame-hang-timeout 120s \
+    timeout 900 dotnet test "$here/CsBackup.Net.Tests" "${quiet[@]}" --blame-hang-timeout 300s \
         --logger 'console;verbosity=normal' --results-directory "$work/results"
 }
 count() { sed -n "s/^ *$1: *\([0-9]*\)$/\1/p" "$work/tests" | tail -n 1; }
@@ -69,10 +69,10 @@ CONFIG
   <ItemGroup><PackageReference Include="CsBackup.Net" Version="$version" /></ItemGroup>
 </Project>
 PROJECT
-    NUGET_PACKAGES=$work/restored timeout 200 dotnet build "$work/fresh" "${quiet[@]}" -o "$work/fresh/out"
+    NUGET_PACKAGES=$work/restored timeout 600 dotnet build "$work/fresh" "${quiet[@]}" -o "$work/fresh/out"
 }
 # Nothing but the package says where the native library is.
-fresh() { env -u CSBACKUP_LIBRARY timeout 60 dotnet "$work/fresh/out/Fresh.dll" "$@"; }
+fresh() { env -u CSBACKUP_LIBRARY timeout 300 dotnet "$work/fresh/out/Fresh.dll" "$@"; }
 backs_up() {
     local deployment
     deployment=$("$root/tests/hosts/sample.py" "$work/sample") || return 1
@@ -85,7 +85,7 @@ explains() {
     grep -q '^UnknownPool: ' "$work/said"
 }
 
-check "the package is made" timeout 200 "$root/dotnet/package.sh" "$work/packages" "$runtime=$CSBACKUP_LIBRARY"
+check "the package is made" timeout 600 "$root/dotnet/package.sh" "$work/packages" "$runtime=$CSBACKUP_LIBRARY"
 check "it holds the assembly and the native library in its place" \
     holds lib/net10.0/CsBackup.Net.dll lib/net10.0/CsBackup.Net.xml "runtimes/$runtime/native/$(library_name "$runtime")" README.md icon.png
 check "a fresh project restores it from a folder and builds the program of docs/abi.md" fresh_project

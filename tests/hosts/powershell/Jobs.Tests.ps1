@@ -82,9 +82,9 @@ Describe 'Backup jobs' {
     It 'of another process are stopped, and say so' {
         $null = New-TestDeployment 'held'
         $server = Start-TestServer 'held'
-        $background = Backup-CsPool -PoolFqdn $Atl -AsJob
+        $background = Backup-CsPool -PoolFqdn $Atl -AsJob -RetryCount 20
         $job = $null
-        $limit = [datetime]::Now.AddSeconds(60)
+        $limit = [datetime]::Now.AddSeconds(180)
         while (-not $job -and [datetime]::Now -lt $limit) { $job = Get-CsBackupJob -PoolFqdn $Atl | Where-Object State -EQ 'Running' }
         $job | Should -Not -BeNullOrEmpty
         # It has the lease when it is at a step; until then another one may take it.
@@ -112,9 +112,9 @@ Describe 'Backup jobs' {
         if ($_ -eq 'process') { Mock -ModuleName CsBackup Get-Command { } -ParameterFilter { $Name -eq 'Start-ThreadJob' } }
         Connect-CsDeployment (Join-Path $Deployments 'held')
         $server = Start-TestServer 'held'
-        $background = Backup-CsPool -PoolFqdn $Atl -AsJob
+        $background = Backup-CsPool -PoolFqdn $Atl -AsJob -RetryCount 20
         $background | Should -BeOfType System.Management.Automation.Job
-        $limit = [datetime]::Now.AddSeconds(60)
+        $limit = [datetime]::Now.AddSeconds(180)
         $job = $null
         while (-not $job -and [datetime]::Now -lt $limit) {
             $job = Get-CsBackupJob -PoolFqdn $Atl | Where-Object State -EQ 'Running'
