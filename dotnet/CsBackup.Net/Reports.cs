@@ -4,7 +4,7 @@ using System.Text.Json.Serialization;
 namespace CsBackup;
 
 /// <summary>What a job did.</summary>
-public sealed record Report
+public sealed record Report : Document
 {
     /// <summary>Grows when a field changes its meaning, not when one is added.</summary>
     public int SchemaVersion { get; init; }
@@ -65,17 +65,17 @@ public sealed record Report
 /// <param name="Machine">The machine.</param>
 /// <param name="ProcessId">The process.</param>
 /// <param name="LibraryVersion">The version of the native library.</param>
-public sealed record HostInfo(string Machine, int ProcessId, string LibraryVersion);
+public sealed record HostInfo(string Machine, int ProcessId, string LibraryVersion) : Document;
 
 /// <summary>What a job is going to do.</summary>
-public sealed record Plan
+public sealed record Plan : Document
 {
     /// <summary>In this order.</summary>
     public IReadOnlyList<PlannedStep> Steps { get; init; } = [];
 }
 
 /// <summary>One step of a plan.</summary>
-public sealed record PlannedStep
+public sealed record PlannedStep : Document
 {
     /// <summary><c>copy:</c> or <c>carryBack:</c> and the module, or <c>await:state</c>.</summary>
     public string Id { get; init; } = "";
@@ -97,7 +97,7 @@ public sealed record PlannedStep
 }
 
 /// <summary>A step that was done.</summary>
-public sealed record StepReport
+public sealed record StepReport : Document
 {
     /// <summary>The planned step's.</summary>
     public string Id { get; init; } = "";
@@ -131,6 +131,9 @@ public enum Purpose
     /// <summary>It gave a pool back what it had lost and its backup pool still held.</summary>
     [JsonStringEnumMemberName("carryBack")]
     CarryBack,
+
+    /// <summary>Something that this version does not know.</summary>
+    Unknown,
 }
 
 /// <summary>How far the export of a module has come.</summary>
@@ -150,6 +153,9 @@ public enum ExportState
 
     /// <summary>The last export failed.</summary>
     ErrorState,
+
+    /// <summary>A state that this version does not know.</summary>
+    Unknown,
 }
 
 /// <summary>Whether imports of a module work at the backup pool.</summary>
@@ -160,10 +166,13 @@ public enum ImportState
 
     /// <summary>The last one failed.</summary>
     ErrorState,
+
+    /// <summary>A state that this version does not know.</summary>
+    Unknown,
 }
 
 /// <summary>What a job did for one module.</summary>
-public sealed record ModuleReport
+public sealed record ModuleReport : Document
 {
     /// <summary>Its name.</summary>
     public string Module { get; init; } = "";
@@ -208,10 +217,10 @@ public sealed record ModuleReport
 /// <summary>From where to where data went.</summary>
 /// <param name="From">The pool that was read.</param>
 /// <param name="To">The pool that was written.</param>
-public sealed record Direction(string From, string To);
+public sealed record Direction(string From, string To) : Document;
 
 /// <summary>Both halves of a module's state, and how much is pending.</summary>
-public sealed record ModuleState
+public sealed record ModuleState : Document
 {
     /// <summary>The exporting half.</summary>
     public ExportState Export { get; init; }
@@ -230,7 +239,7 @@ public sealed record ModuleState
 }
 
 /// <summary>What was written to and removed from the destination.</summary>
-public sealed record Moved
+public sealed record Moved : Document
 {
     /// <summary>Items written.</summary>
     public long ItemsWritten { get; init; }
@@ -246,7 +255,7 @@ public sealed record Moved
 }
 
 /// <summary>What a comparison of a store and its copy found.</summary>
-public sealed record Verification
+public sealed record Verification : Document
 {
     /// <summary>Why everything was compared.</summary>
     public IReadOnlyList<string> Reasons { get; init; } = [];
@@ -267,10 +276,10 @@ public sealed record Verification
 /// <summary>How much differed in one place.</summary>
 /// <param name="Name">The table, folder or kind of document.</param>
 /// <param name="Items">How many items.</param>
-public sealed record Differing(string Name, long Items);
+public sealed record Differing(string Name, long Items) : Document;
 
 /// <summary>An item that could not be copied.</summary>
 /// <param name="Item">Which.</param>
 /// <param name="Reason">Why.</param>
 /// <param name="Advice">What to do.</param>
-public sealed record QuarantinedItem(string Item, string Reason, string Advice);
+public sealed record QuarantinedItem(string Item, string Reason, string Advice) : Document;
