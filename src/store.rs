@@ -8,9 +8,9 @@ use crate::error::{Error, ErrorKind};
 use crate::topology::PoolFqdn;
 
 pub mod content;
+pub mod documents;
 pub mod files;
 pub mod leases;
-pub mod management;
 pub mod sqlite;
 mod until;
 pub mod user;

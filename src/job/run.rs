@@ -12,7 +12,7 @@ use super::request::{Awaited, Operation};
 use super::target::{Target, Targets};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::state::PoolState;
+use crate::pool::PoolState;
 use crate::report::{HostInfo, Outcome, Plan, PlannedStep, Purpose, Report, SCHEMA_VERSION, StepReport};
 use crate::store::leases::{Lease, Owner};
 

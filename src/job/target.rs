@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
-use crate::module::state::PoolState;
 use crate::module::{BackupModule, CycleOutcome, Observation, state};
+use crate::pool::PoolState;
 use crate::report::{
     Direction, ExportState, ImportState, ModuleReport, ModuleState, Moved, Outcome, PlannedStep, Purpose,
     QuarantinedItem, Verification,
@@ -92,7 +92,7 @@ impl Target {
     pub(super) fn step_id(&self) -> String {
         match self.purpose {
             Purpose::Copy => format!("copy:{}", self.name()),
-            Purpose::CarryBack => format!("carryBack:{}", self.name()),
+            Purpose::CarryBack | Purpose::Unknown => format!("carryBack:{}", self.name()),
         }
     }
 
@@ -100,7 +100,9 @@ impl Target {
         let store = self.module.id().store_name();
         match self.purpose {
             Purpose::Copy => format!("Copy the {store} to {}", self.direction.to),
-            Purpose::CarryBack => format!("Give {} back what its {store} lost", self.direction.to),
+            Purpose::CarryBack | Purpose::Unknown => {
+                format!("Give {} back what its {store} lost", self.direction.to)
+            }
         }
     }
 
@@ -108,7 +110,7 @@ impl Target {
     fn touches(&self) -> Vec<String> {
         match self.purpose {
             Purpose::Copy => self.module.touches(),
-            Purpose::CarryBack => self.module.touches_back(),
+            Purpose::CarryBack | Purpose::Unknown => self.module.touches_back(),
         }
     }
 

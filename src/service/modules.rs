@@ -48,8 +48,8 @@ pub(super) fn targets(
         leases: leases::open(&standby.service_store, Arc::clone(clock))?,
         partner_leases: leases::open(&partner_standby.service_store, Arc::clone(clock))?,
         partner: backup.fqdn.clone(),
-        pool_state: documents.pool_state(&pool.fqdn)?,
-        partner_state: documents.pool_state(&backup.fqdn)?,
+        pool_state: documents.pool_state(&pool.fqdn)?.state,
+        partner_state: documents.pool_state(&backup.fqdn)?.state,
     })
 }
 
@@ -94,8 +94,8 @@ pub(super) fn module(
         ModuleId::CmsMaster => Arc::new(match &standby.management_store {
             _ if topology.central_management_pool != pool.fqdn => CmsMaster::elsewhere(),
             Some(copy) => CmsMaster::master(
-                &deployment.config.central_management_store,
-                copy.path(),
+                deployment.store_url(),
+                copy.clone(),
                 configuration.max_batches_per_cms_sync,
             ),
             None => CmsMaster::without_standby(),

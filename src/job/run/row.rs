@@ -26,9 +26,9 @@ impl Run {
             crate::failpoint::fail_point!("job.look");
             let seen = module.observe(&look);
             match purpose {
-                Purpose::Copy => seen.map(|seen| (seen.pending_items, seen.pending_bytes, Some(seen))),
+                Purpose::Copy => seen.map(|seen| (seen.planned().items, seen.planned().bytes, Some(seen))),
                 // A store that is lost cannot be observed, but what would be given back can be counted.
-                Purpose::CarryBack => {
+                Purpose::CarryBack | Purpose::Unknown => {
                     module.observe_carry_back(&look).map(|lost| (lost.items, lost.bytes, seen.ok()))
                 }
             }
@@ -63,7 +63,7 @@ impl Run {
 
     fn seen_by_cycle(&mut self, index: usize, seen: Option<&Observation>) {
         if let Some(seen) = seen {
-            self.seen(index, seen.pending_items, seen.pending_bytes, Some(seen));
+            self.seen(index, seen.planned().items, seen.planned().bytes, Some(seen));
         }
     }
 
@@ -148,7 +148,7 @@ impl Run {
                 context.check()?;
                 match purpose {
                     Purpose::Copy => module.run_cycle(&context),
-                    Purpose::CarryBack => module.carry_back(&context),
+                    Purpose::CarryBack | Purpose::Unknown => module.carry_back(&context),
                 }
             });
             let failure = match cycling.await {
@@ -199,7 +199,7 @@ impl Run {
     fn context(&self, step: &str, module: &'static str, purpose: Purpose) -> Context {
         let lease = match purpose {
             Purpose::Copy => &self.lease,
-            Purpose::CarryBack => &self.partner_lease,
+            Purpose::CarryBack | Purpose::Unknown => &self.partner_lease,
         };
         Context {
             generation: lease.as_ref().map_or(Generation(0), |held| held.lease.generation),
@@ -267,7 +267,7 @@ impl Run {
         let Some(row) = self.rows.get(index) else { return };
         let held = match row.purpose {
             Purpose::Copy => &self.lease,
-            Purpose::CarryBack => &self.partner_lease,
+            Purpose::CarryBack | Purpose::Unknown => &self.partner_lease,
         };
         let Some(held) = held else { return };
         let now = self.environment.clock.now();

@@ -87,6 +87,9 @@ fn done_sentence(report: &Report) -> String {
     let quarantined = totals.quarantined;
     match report.outcome {
         Outcome::Skipped => "There was nothing to do.".to_owned(),
+        Outcome::Unknown => {
+            "A newer version wrote this report, and ended in a way that this one does not know.".to_owned()
+        }
         Outcome::Succeeded if totals.written == 0 && totals.deleted == 0 && totals.pending == 0 => {
             "Everything was already in place; nothing had to be copied.".to_owned()
         }
@@ -140,7 +143,7 @@ struct Totals {
 fn totals(report: &Report) -> Totals {
     let pending = |module: &ModuleReport| match module.purpose {
         Purpose::Copy => (module.after.pending_items, module.after.lag_ms),
-        Purpose::CarryBack => (0, None),
+        Purpose::CarryBack | Purpose::Unknown => (0, None),
     };
     report.modules.iter().fold(Totals::default(), |sum, module| Totals {
         written: sum.written.saturating_add(module.moved.items_written),
