@@ -50,7 +50,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
                 }
                 EventKind::Warning { message, .. } => println!("warning {message}"),
                 EventKind::Retrying { error, .. } => println!("retrying {error}"),
-                EventKind::Progress { .. } => {}
+                EventKind::Progress { .. } | EventKind::Unknown => {}
                 EventKind::Finished { outcome, .. } => {
                     let report = service.report(job)?;
                     for error in report.errors.iter().chain(report.modules.iter().flat_map(|m| &m.errors)) {

@@ -173,7 +173,7 @@ typedef int32_t csb_status;
 #define CSB_STATUS_STANDBY_INSIDE_SOURCE 23
 
 /*
- A store's URL names an engine that this version does not have, or a service database is of a newer build.
+ A store's URL names an engine that this version does not have, or a store or document is of a newer build.
  */
 #define CSB_STATUS_UNSUPPORTED_STORE 24
 
@@ -276,6 +276,16 @@ typedef int32_t csb_status;
  A database file was replaced by another one while a job had it open.
  */
 #define CSB_STATUS_STORE_REPLACED 44
+
+/*
+ A copy of the Central Management store takes no publications.
+ */
+#define CSB_STATUS_NOT_MASTER 47
+
+/*
+ Two stores of one Central Management store hold different documents at the same revision.
+ */
+#define CSB_STATUS_SPLIT_TIMELINE 48
 
 #ifdef __cplusplus
 extern "C" {

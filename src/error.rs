@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The result of everything in this library that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -16,21 +16,33 @@ macro_rules! error_kinds {
         /// Why an operation failed. The name is the error id that hosts show.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[non_exhaustive]
-        pub enum ErrorKind { $( $(#[$doc])* $name, )* }
+        pub enum ErrorKind {
+            $( $(#[$doc])* $name, )*
+            /// A kind of a newer build, in a document that it wrote.
+            #[serde(other)]
+            Unknown,
+        }
 
         impl ErrorKind {
-            /// Every kind, in the order of its number.
+            /// Every kind that this build knows, in the order of its number.
             pub const ALL: &'static [ErrorKind] = &[ $( ErrorKind::$name, )* ];
 
-            /// The number that crosses the C ABI.
-            pub const fn status(self) -> i32 { match self { $( ErrorKind::$name => $status, )* } }
+            /// The number that crosses the C ABI; that of an unknown kind stands in its document.
+            pub const fn status(self) -> i32 {
+                match self { $( ErrorKind::$name => $status, )* ErrorKind::Unknown => -1 }
+            }
 
             /// The stable id, for instance `StoreBusy`.
-            pub const fn name(self) -> &'static str { match self { $( ErrorKind::$name => stringify!($name), )* } }
+            pub const fn name(self) -> &'static str {
+                match self { $( ErrorKind::$name => stringify!($name), )* ErrorKind::Unknown => "Unknown" }
+            }
 
             /// Whether the same call may succeed later without anybody changing anything.
             pub const fn retryable(self) -> bool {
-                match self { $( ErrorKind::$name => false $( || { stringify!($retryable); true } )?, )* }
+                match self {
+                    $( ErrorKind::$name => false $( || { stringify!($retryable); true } )?, )*
+                    ErrorKind::Unknown => false,
+                }
             }
         }
     };
@@ -83,7 +95,7 @@ error_kinds! {
     SharedStore = 22;
     /// A standby copy lies inside the store it is a copy of, or the other way round.
     StandbyInsideSource = 23;
-    /// A store's URL names an engine that this version does not have, or a service database is of a newer build.
+    /// A store's URL names an engine that this version does not have, or a store or document is of a newer build.
     UnsupportedStore = 24;
     /// The pool has no backup pool.
     NotPaired = 25;
@@ -125,6 +137,10 @@ error_kinds! {
     Forked = 43;
     /// A database file was replaced by another one while a job had it open.
     StoreReplaced = 44, retryable;
+    /// A copy of the Central Management store takes no publications.
+    NotMaster = 47;
+    /// Two stores of one Central Management store hold different documents at the same revision.
+    SplitTimeline = 48;
 }
 
 impl fmt::Display for ErrorKind {
@@ -160,7 +176,7 @@ pub struct Error {
     /// Whether a retry may help.
     pub retryable: bool,
     /// Which half of copying failed; none where it was neither, or nobody could tell.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_side")]
     pub side: Option<Side>,
     /// Where: pool, module, file, line, table, path. For people: nothing is decided by it.
     #[serde(default)]
@@ -168,6 +184,20 @@ pub struct Error {
     /// The failures underneath, the nearest first.
     #[serde(default)]
     pub causes: Vec<String>,
+}
+
+/// A side that only a newer build knows is none.
+fn known_side<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Side>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Read {
+        Known(Side),
+        Other(serde::de::IgnoredAny),
+    }
+    Ok(match Read::deserialize(from)? {
+        Read::Known(side) => Some(side),
+        Read::Other(_) => None,
+    })
 }
 
 impl Error {

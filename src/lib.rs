@@ -1,8 +1,8 @@
 //! The backup service for paired server pools.
 //!
 //! `ARCHITECTURE.md` begins with a glossary and shows how a change flows from a server's write to the report.
-//! The layers, each of which knows only those below it: `ffi`, `service`, `job`, `module`, `store`, and at the bottom
-//! `topology`, `report`, `clock`, `error` and `platform`.
+//! The layers, each of which knows only those below it: `ffi`, `service`, `job`, `module`, `store`, `pool`, and at the
+//! bottom `topology`, `report`, `stored`, `clock`, `error` and `platform`.
 
 pub mod clock;
 pub mod config;
@@ -12,7 +12,9 @@ pub mod ffi;
 pub mod job;
 pub mod module;
 pub mod platform;
+pub mod pool;
 pub mod report;
 pub mod service;
 pub mod store;
+mod stored;
 pub mod topology;

@@ -142,8 +142,26 @@ pub struct Observation {
     /// Why the next cycle compares everything, where it will do so without being asked to: until then nobody knows what
     /// the destination lacks.
     pub to_compare: Option<String>,
+    /// What the next cycle will copy, where its limits do not let it copy all that is pending.
+    pub planned: Option<Planned>,
     /// What the next cycle would refuse with, where what was seen already tells.
     pub refused: Option<Error>,
+}
+
+/// How much a cycle will copy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Planned {
+    /// Items that it will write or remove.
+    pub items: u64,
+    /// Their size, where the module knows it.
+    pub bytes: u64,
+}
+
+impl Observation {
+    /// What the next cycle will copy: all that is pending, or as much as its limits allow.
+    pub fn planned(&self) -> Planned {
+        self.planned.unwrap_or(Planned { items: self.pending_items, bytes: self.pending_bytes })
+    }
 }
 
 /// What giving back would return, before anything is written.

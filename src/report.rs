@@ -7,86 +7,59 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::stored::{StoredDocument, words};
 
 pub mod html;
 
 /// The version of the report's fields. It grows when a field changes its meaning, not when one is added.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// How a job, a module or a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Outcome {
-    /// There was nothing to do, or it was not its turn.
-    Skipped,
-    /// Everything was done.
-    Succeeded,
-    /// Everything was done but for the items that are named.
-    SucceededWithWarnings,
-    /// It was stopped on request; what was committed stays.
-    Cancelled,
-    /// It failed; the errors say why.
-    Failed,
-}
-
-impl Outcome {
-    /// The spelling in documents.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Outcome::Skipped => "Skipped",
-            Outcome::Succeeded => "Succeeded",
-            Outcome::SucceededWithWarnings => "SucceededWithWarnings",
-            Outcome::Cancelled => "Cancelled",
-            Outcome::Failed => "Failed",
-        }
+words! {
+    /// How a job, a module or a step ended.
+    pub enum Outcome {
+        /// There was nothing to do, or it was not its turn.
+        Skipped = "Skipped",
+        /// Everything was done.
+        Succeeded = "Succeeded",
+        /// Everything was done but for the items that are named.
+        SucceededWithWarnings = "SucceededWithWarnings",
+        ;
+        /// It was stopped on request; what was committed stays.
+        Cancelled = "Cancelled",
+        /// It failed; the errors say why.
+        Failed = "Failed",
     }
 }
 
-/// How far the export of one module has come; see the table of states in `docs/operations.md`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum ExportState {
-    /// Nothing is left to export, the backup pool has imported everything, and the pool makes no changes.
-    FinalState,
-    /// Every pending change fits into one batch.
-    SteadyState,
-    /// More changes are pending than one batch can carry.
-    NonSteadyState,
-    /// Nothing was exported yet.
-    #[default]
-    NotInitialized,
-    /// The last export failed.
-    ErrorState,
-}
-
-impl ExportState {
-    /// The spelling in documents.
-    pub const fn name(self) -> &'static str {
-        match self {
-            ExportState::FinalState => "FinalState",
-            ExportState::SteadyState => "SteadyState",
-            ExportState::NonSteadyState => "NonSteadyState",
-            ExportState::NotInitialized => "NotInitialized",
-            ExportState::ErrorState => "ErrorState",
-        }
+words! {
+    /// How far the export of one module has come; see the table of states in `docs/operations.md`.
+    #[derive(Default)]
+    pub enum ExportState {
+        /// Nothing is left to export, the backup pool has imported everything, and the pool makes no changes.
+        FinalState = "FinalState",
+        /// Every pending change fits into one batch.
+        SteadyState = "SteadyState",
+        /// More changes are pending than one batch can carry.
+        NonSteadyState = "NonSteadyState",
+        /// Nothing was exported yet.
+        #[default]
+        NotInitialized = "NotInitialized",
+        ;
+        /// The last export failed.
+        ErrorState = "ErrorState",
     }
 }
 
-/// Whether imports of one module work at the backup pool.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum ImportState {
-    /// Imports work.
-    #[default]
-    NormalState,
-    /// The last import failed.
-    ErrorState,
-}
-
-impl ImportState {
-    /// The spelling in documents.
-    pub const fn name(self) -> &'static str {
-        match self {
-            ImportState::NormalState => "NormalState",
-            ImportState::ErrorState => "ErrorState",
-        }
+words! {
+    /// Whether imports of one module work at the backup pool.
+    #[derive(Default)]
+    pub enum ImportState {
+        /// Imports work.
+        #[default]
+        NormalState = "NormalState",
+        ;
+        /// The last import failed.
+        ErrorState = "ErrorState",
     }
 }
 
@@ -104,6 +77,10 @@ pub struct ModuleState {
     pub pending_bytes: u64,
     /// Age of the oldest pending change, in milliseconds; none where nothing is pending.
     pub lag_ms: Option<u64>,
+}
+
+impl StoredDocument for ModuleState {
+    const NAME: &'static str = "state of a module";
 }
 
 /// An item that could not be copied, while the rest went on. It is tried again in every cycle.

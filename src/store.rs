@@ -9,10 +9,10 @@ pub use crate::report::Trace;
 use crate::topology::PoolFqdn;
 
 pub mod content;
+pub mod documents;
 pub mod files;
 pub mod journal;
 pub mod leases;
-pub mod management;
 pub mod sqlite;
 mod until;
 pub mod user;

@@ -3,15 +3,23 @@ using System.Text.Json.Serialization;
 
 namespace CsBackup;
 
-/// <summary>How documents are read and written: camelCase, nulls left out, unknown fields ignored.</summary>
+/// <summary>How documents are read and written: camelCase, nulls left out, unknown fields kept, unknown words as <c>Unknown</c>.</summary>
 public static class Documents
 {
     /// <summary>The options for all of them.</summary>
     public static JsonSerializerOptions Json { get; } = new(JsonSerializerDefaults.Web)
     {
         DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
-        Converters = { new JsonStringEnumConverter() },
+        Converters = { new WordConverterFactory(), new JsonStringEnumConverter() },
     };
+}
+
+/// <summary>A document, or a part of one, that may have more fields than this version knows.</summary>
+public abstract record Document
+{
+    /// <summary>The fields that this version does not know; null where there are none.</summary>
+    [JsonExtensionData]
+    public IDictionary<string, JsonElement>? Rest { get; init; }
 }
 
 /// <summary>How a job, a step or a module ended.</summary>
@@ -31,10 +39,13 @@ public enum Outcome
 
     /// <summary>Not done.</summary>
     Failed,
+
+    /// <summary>In a way that this version does not know.</summary>
+    Unknown,
 }
 
 /// <summary>One failure, as calls and reports tell it.</summary>
-public sealed record ErrorDocument
+public sealed record ErrorDocument : Document
 {
     /// <summary>The number of <see cref="Kind"/>.</summary>
     public int Status { get; init; }

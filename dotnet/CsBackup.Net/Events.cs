@@ -3,7 +3,7 @@ using System.Text.Json;
 namespace CsBackup;
 
 /// <summary>One thing that happened in a job. Kinds that this version does not know are plain events.</summary>
-public record Event
+public record Event : Document
 {
     /// <summary>Its place in the job's list, from 1.</summary>
     public long Seq { get; init; }

@@ -4,7 +4,7 @@ using System.Text.Json.Serialization;
 namespace CsBackup;
 
 /// <summary>What a job did.</summary>
-public sealed record Report
+public sealed record Report : Document
 {
     /// <summary>Grows when a field changes its meaning, not when one is added.</summary>
     public int SchemaVersion { get; init; }
@@ -68,17 +68,17 @@ public sealed record Report
 /// <param name="Machine">The machine.</param>
 /// <param name="ProcessId">The process.</param>
 /// <param name="LibraryVersion">The version of the native library.</param>
-public sealed record HostInfo(string Machine, int ProcessId, string LibraryVersion);
+public sealed record HostInfo(string Machine, int ProcessId, string LibraryVersion) : Document;
 
 /// <summary>What a job is going to do.</summary>
-public sealed record Plan
+public sealed record Plan : Document
 {
     /// <summary>In this order.</summary>
     public IReadOnlyList<PlannedStep> Steps { get; init; } = [];
 }
 
 /// <summary>One step of a plan.</summary>
-public sealed record PlannedStep
+public sealed record PlannedStep : Document
 {
     /// <summary><c>copy:</c>, <c>carryBack:</c> or <c>disable:</c> and the module, or another step's name.</summary>
     public string Id { get; init; } = "";
@@ -103,7 +103,7 @@ public sealed record PlannedStep
 }
 
 /// <summary>What became of a step.</summary>
-public sealed record StepReport
+public sealed record StepReport : Document
 {
     /// <summary>The planned step's.</summary>
     public string Id { get; init; } = "";
@@ -137,6 +137,9 @@ public enum Purpose
     /// <summary>It gave a pool back what it had lost and its backup pool still held.</summary>
     [JsonStringEnumMemberName("carryBack")]
     CarryBack,
+
+    /// <summary>Something that this version does not know.</summary>
+    Unknown,
 }
 
 /// <summary>How far the export of a module has come.</summary>
@@ -156,6 +159,9 @@ public enum ExportState
 
     /// <summary>The last export failed.</summary>
     ErrorState,
+
+    /// <summary>A state that this version does not know.</summary>
+    Unknown,
 }
 
 /// <summary>Whether imports of a module work at the backup pool.</summary>
@@ -166,10 +172,13 @@ public enum ImportState
 
     /// <summary>The last one failed.</summary>
     ErrorState,
+
+    /// <summary>A state that this version does not know.</summary>
+    Unknown,
 }
 
 /// <summary>What a job did for one module.</summary>
-public sealed record ModuleReport
+public sealed record ModuleReport : Document
 {
     /// <summary>Its name.</summary>
     public string Module { get; init; } = "";
@@ -214,10 +223,10 @@ public sealed record ModuleReport
 /// <summary>From where to where data went.</summary>
 /// <param name="From">The pool that was read.</param>
 /// <param name="To">The pool that was written.</param>
-public sealed record Direction(string From, string To);
+public sealed record Direction(string From, string To) : Document;
 
 /// <summary>Both halves of a module's state, and how much is pending.</summary>
-public sealed record ModuleState
+public sealed record ModuleState : Document
 {
     /// <summary>The exporting half.</summary>
     public ExportState Export { get; init; }
@@ -236,7 +245,7 @@ public sealed record ModuleState
 }
 
 /// <summary>What was written to and removed from the destination.</summary>
-public sealed record Moved
+public sealed record Moved : Document
 {
     /// <summary>Items written.</summary>
     public long ItemsWritten { get; init; }
@@ -252,7 +261,7 @@ public sealed record Moved
 }
 
 /// <summary>What a comparison of a store and its copy found.</summary>
-public sealed record Verification
+public sealed record Verification : Document
 {
     /// <summary>Why everything was compared.</summary>
     public IReadOnlyList<string> Reasons { get; init; } = [];
@@ -273,16 +282,16 @@ public sealed record Verification
 /// <summary>How much differed in one place.</summary>
 /// <param name="Name">The table, folder or kind of document.</param>
 /// <param name="Items">How many items.</param>
-public sealed record Differing(string Name, long Items);
+public sealed record Differing(string Name, long Items) : Document;
 
 /// <summary>Something of the backup service's in a store.</summary>
 /// <param name="Store">The store's URL.</param>
 /// <param name="Kind">Trigger, table, index, marker, temporaryFile or row.</param>
 /// <param name="Name">Its name there.</param>
-public sealed record RemovedItem(string Store, string Kind, string Name);
+public sealed record RemovedItem(string Store, string Kind, string Name) : Document;
 
 /// <summary>An item that could not be copied.</summary>
 /// <param name="Item">Which.</param>
 /// <param name="Reason">Why.</param>
 /// <param name="Advice">What to do.</param>
-public sealed record QuarantinedItem(string Item, string Reason, string Advice);
+public sealed record QuarantinedItem(string Item, string Reason, string Advice) : Document;

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::stored::StoredDocument;
 
 /// From five seconds to three hours.
 const SYNC_INTERVAL_MS: RangeInclusive<u64> = 5_000..=10_800_000;
@@ -13,8 +14,8 @@ const BATCHES: RangeInclusive<u64> = 1..=1_000_000;
 /// From one KiB to one TiB.
 const PACKAGE_KB: RangeInclusive<u64> = 1..=1_073_741_824;
 
-/// The settings of the backup service, with the product's defaults. A newer version's settings are ignored, so that
-/// machines of both versions can work on one store.
+/// The settings of the backup service, with the product's defaults. Those of a newer version are not seen, and stay
+/// where they are, so that machines of both versions can work on one store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BackupServiceConfiguration {
@@ -32,6 +33,10 @@ pub struct BackupServiceConfiguration {
     pub authorized_local_accounts: Vec<String>,
     /// Directory groups whose members may call the service.
     pub authorized_universal_groups: Vec<String>,
+}
+
+impl StoredDocument for BackupServiceConfiguration {
+    const NAME: &'static str = "configuration of the backup service";
 }
 
 impl Default for BackupServiceConfiguration {

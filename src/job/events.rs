@@ -115,6 +115,9 @@ pub enum EventKind {
         /// How long it took.
         duration_ms: u64,
     },
+    /// Something that only a newer build tells.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A job's events. Only progress is ever dropped.

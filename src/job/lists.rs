@@ -8,7 +8,7 @@ use super::row::Row;
 use super::step::Step;
 use super::steps::{AwaitState, Copy, Disable, ForgetStates, GiveBack, RequireFailedOver};
 use crate::module::BackupModule;
-use crate::module::state::PoolState;
+use crate::pool::PoolState;
 use crate::topology::PoolFqdn;
 
 /// What a job works on: a pool's modules towards its backup pool, and those of the partner, to give back what it lost.

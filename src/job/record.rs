@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Outcome, Report};
 use crate::store::files;
 use crate::store::leases::Owner;
+use crate::stored::{Stored, StoredDocument};
 
 /// How many ended jobs are kept; older ones are forgotten.
 const KEPT: usize = 200;
@@ -24,6 +25,10 @@ pub struct JobRecord {
     pub ended: bool,
     /// The report.
     pub report: Report,
+}
+
+impl StoredDocument for JobRecord {
+    const NAME: &'static str = "job record";
 }
 
 /// The folder of a deployment's job records.
@@ -52,12 +57,16 @@ impl Records {
     /// # Errors
     /// When the folder cannot be written.
     pub fn write(&self, record: &JobRecord) -> Result<()> {
-        let text = serde_json::to_vec(record).map_err(|cause| damaged(&self.folder).caused_by(&cause))?;
+        self.keep(&Stored::new(record.clone()))
+    }
+
+    fn keep(&self, stored: &Stored<JobRecord>) -> Result<()> {
+        let (record, text) = (stored.known(), stored.to_json()?);
         let path = self.path(record.report.job_id);
         if !record.ended {
-            return files::replace_for_now(&path, &text);
+            return files::replace_for_now(&path, text.as_bytes());
         }
-        files::replace(&path, &text)?;
+        files::replace(&path, text.as_bytes())?;
         // A leftover request to cancel means nothing once the job has ended.
         let _ = std::fs::remove_file(self.cancel_path(record.report.job_id));
         Ok(())
@@ -66,20 +75,26 @@ impl Records {
     /// Reads one record; a job whose process is dead is ended first.
     ///
     /// # Errors
-    /// `UnknownJob`.
+    /// `UnknownJob`; `UnsupportedStore` for the record of a newer build.
     pub fn read(&self, id: Uuid, now: Timestamp) -> Result<JobRecord> {
         let path = self.path(id);
-        let text = std::fs::read(&path).map_err(|cause| match cause.kind() {
+        let text = std::fs::read_to_string(&path).map_err(|cause| match cause.kind() {
             std::io::ErrorKind::NotFound => unknown(id),
             _ => Error::io("read", &path, &cause),
         })?;
-        let mut record: JobRecord =
-            serde_json::from_slice(&text).map_err(|cause| damaged(&path).caused_by(&cause))?;
-        if !record.ended && record.owner.is_dead() {
-            interrupt(&mut record, now);
-            self.write(&record)?;
+        let stored = Stored::<JobRecord>::read(&text).map_err(|cause| match cause.kind {
+            ErrorKind::Corrupt => damaged(&path).caused_by(&cause),
+            _ => cause.at("path", path.display()),
+        })?;
+        let record = stored.known();
+        if record.ended || !record.owner.is_dead() {
+            return Ok(stored.into_known());
         }
-        Ok(record)
+        let mut ended = record.clone();
+        interrupt(&mut ended, now);
+        let stored = stored.replace(ended)?;
+        self.keep(&stored)?;
+        Ok(stored.into_known())
     }
 
     /// All records, the newest first. Those that cannot be read are left out.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::error::{Error, ErrorKind, Side};
-use crate::module::state::PoolState;
 use crate::module::{BackupModule, CycleOutcome, Observation, state};
+use crate::pool::PoolState;
 use crate::report::{
     Direction, ExportState, ImportState, ModuleReport, ModuleState, Moved, Outcome, QuarantinedItem,
     Verification,

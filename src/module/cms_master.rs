@@ -1,30 +1,37 @@
 //! `CentralMgmt.CMSMaster`: the documents of the Central Management store.
 
-use std::path::{Path, PathBuf};
-
 use super::{
     BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, GiveBack, Look, ModuleId, Observation,
+    Planned,
 };
-use crate::error::{Error, ErrorKind, Result};
-use crate::report::{Moved, Verification};
+use crate::error::{Result, Side};
+use crate::report::Moved;
 use crate::store::Trace;
-use crate::store::management::{Document, ManagementStore, foreign};
+use crate::store::documents::{self, Document, History, Import};
+use crate::topology::StoreUrl;
+
+mod compare;
+mod split;
+#[cfg(test)]
+mod tests;
+
+use compare::{Comparison, PAGE};
 
 /// How many documents one batch carries.
-const BATCH_DOCUMENTS: usize = 100;
+const BATCH_DOCUMENTS: usize = PAGE;
 
 /// The active master at one pool and its copy; or, at any other pool, nothing.
 pub struct CmsMaster {
     /// The master and its copy, or why there is nothing to copy.
-    stores: std::result::Result<(PathBuf, PathBuf), &'static str>,
+    stores: std::result::Result<(StoreUrl, StoreUrl), &'static str>,
     /// How many batches one cycle copies at most.
     max_batches: u64,
 }
 
 impl CmsMaster {
     /// The module of the pool that hosts the active master.
-    pub fn master(master: &Path, standby: &Path, max_batches: u64) -> Self {
-        CmsMaster { stores: Ok((master.to_owned(), standby.to_owned())), max_batches }
+    pub fn master(master: StoreUrl, copy: StoreUrl, max_batches: u64) -> Self {
+        CmsMaster { stores: Ok((master, copy)), max_batches }
     }
 
     /// The module of any other pool, which has nothing to export and is healthy.
@@ -43,84 +50,38 @@ impl CmsMaster {
         }
     }
 
-    /// How many documents one cycle copies at most.
-    fn limit(&self) -> usize {
-        usize::try_from(self.max_batches).unwrap_or(usize::MAX).saturating_mul(BATCH_DOCUMENTS)
+    /// How many new documents one cycle copies at most.
+    fn limit(&self) -> u64 {
+        self.max_batches.saturating_mul(BATCH_DOCUMENTS as u64)
     }
 
-    /// The documents that the standby lacks, the master's id, and where both stand.
-    fn compare(master: &Path, standby: &Path) -> Result<Comparison> {
-        let master = ManagementStore::open(master)?;
-        let (master_id, last) = master.position()?;
-        let held = ManagementStore::open_existing(standby)?.map(|copy| copy.position()).transpose()?;
-        let position = match &held {
-            Some((_, 0)) | None => 0,
-            Some((id, _)) if *id != master_id => return Err(foreign(standby)),
-            Some((_, position)) => *position,
-        };
-        if position > last {
-            return Err(Error::new(
-                ErrorKind::MasterOutdated,
-                format!("The standby copy {} is newer than the active master.", standby.display()),
-                "The master was restored to an earlier state. Compare both before anything is published; the copy is left as it is.",
-            ));
+    /// What a cycle will copy of what is missing, in documents and bytes.
+    fn share(&self, compared: &Comparison, base: History) -> Result<(u64, u64)> {
+        let missing = compared.whole.documents.saturating_sub(base.documents);
+        if missing <= self.limit() {
+            return Ok((missing, compared.whole.bytes.saturating_sub(base.bytes)));
         }
-        Ok(Comparison {
-            missing: master.after(position)?,
-            master_id,
-            initialized: held.is_some_and(|(_, held)| held > 0),
-            position,
-        })
+        let (mut left, mut bytes, mut last) = (self.limit(), 0, base.revision);
+        while left > 0 {
+            let batch =
+                compared.master.after(last, BATCH_DOCUMENTS).map_err(|error| error.on(Side::Export))?;
+            let Some(end) = batch.last() else { break };
+            last = end.revision;
+            left = left.saturating_sub(batch.len() as u64);
+            bytes += size(&batch);
+        }
+        Ok((self.limit(), bytes))
     }
+}
+
+fn size(documents: &[Document]) -> u64 {
+    documents.iter().map(|document| document.body.len() as u64).sum()
 }
 
 fn add(moved: &mut Moved, batch: &[Document]) {
     moved.items_written += batch.len() as u64;
-    moved.bytes += batch.iter().map(|document| document.body.len() as u64).sum::<u64>();
+    moved.bytes += size(batch);
     moved.batches += 1;
-}
-
-struct Comparison {
-    missing: Vec<Document>,
-    master_id: String,
-    initialized: bool,
-    position: i64,
-}
-
-/// What a copy holds wrongly of what it should hold already.
-struct Difference {
-    compared: u64,
-    /// What the copy has and the master has not, or has otherwise.
-    wrong: Vec<Document>,
-    /// What the master has and the copy has not, or has otherwise.
-    right: Vec<Document>,
-}
-
-impl Difference {
-    /// Compares every version up to a revision.
-    fn find(master: &Path, standby: &Path, position: i64) -> Result<Self> {
-        let held = ManagementStore::open_existing(standby)?.map(|copy| copy.after(0)).transpose()?;
-        let (held, mut wanted) = (held.unwrap_or_default(), ManagementStore::open(master)?.after(0)?);
-        wanted.retain(|document| document.revision <= position);
-        Ok(Difference {
-            compared: wanted.len() as u64,
-            wrong: held.iter().filter(|document| !wanted.contains(document)).cloned().collect(),
-            right: wanted.iter().filter(|document| !held.contains(document)).cloned().collect(),
-        })
-    }
-
-    /// By kind of document; one that is wrong in both lists differs once.
-    fn report(&self) -> Verification {
-        let mut found = Verification { compared_items: self.compared, ..Verification::requested() };
-        let is_replaced =
-            |document: &Document| self.right.iter().any(|other| other.revision == document.revision);
-        let superfluous = self.wrong.iter().filter(|document| !is_replaced(document));
-        for document in self.right.iter().chain(superfluous) {
-            found.differ(&document.kind, 1);
-        }
-        found.repaired_items = found.differing_items;
-        found
-    }
 }
 
 impl BackupModule for CmsMaster {
@@ -129,15 +90,15 @@ impl BackupModule for CmsMaster {
     }
 
     fn touches(&self) -> Vec<String> {
-        self.stores.iter().map(|(_, standby)| format!("sqlite:{}", standby.display())).collect()
+        self.stores.iter().map(|(_, copy)| copy.to_string()).collect()
     }
 
     fn touches_back(&self) -> Vec<String> {
         Vec::new()
     }
 
-    fn observe(&self, _look: &Look) -> Result<Observation> {
-        let (master, standby) = match &self.stores {
+    fn observe(&self, look: &Look) -> Result<Observation> {
+        let (master, copy) = match &self.stores {
             Ok(stores) => stores,
             Err(reason) => {
                 return Ok(Observation {
@@ -146,64 +107,62 @@ impl BackupModule for CmsMaster {
                 });
             }
         };
-        let compared = Self::compare(master, standby)?;
-        let pending = compared.missing.len() as u64;
+        let compared = Comparison::of(master, copy, look.verify)?;
+        let base = compared.base()?;
+        let missing = compared.whole.documents.saturating_sub(base.documents);
+        let (wrong, right) = match &compared.repair {
+            Some(found) => (found.count(), size(&found.right)),
+            None => (0, 0),
+        };
+        let planned = match compared.refused {
+            Some(_) => (0, 0),
+            None => self.share(&compared, base)?,
+        };
+        let oldest = compared.master.after(base.revision, 1).map_err(|error| error.on(Side::Export))?;
         Ok(Observation {
             initialized: compared.initialized,
             not_applicable: None,
-            pending_items: pending,
-            pending_bytes: compared.missing.iter().map(|document| document.body.len() as u64).sum(),
-            fits_one_batch: pending <= BATCH_DOCUMENTS as u64,
-            oldest_pending: compared
-                .missing
+            pending_items: missing + wrong,
+            pending_bytes: compared.whole.bytes.saturating_sub(base.bytes) + right,
+            fits_one_batch: missing + wrong <= BATCH_DOCUMENTS as u64,
+            oldest_pending: oldest
                 .first()
                 .and_then(|document| jiff::Timestamp::from_millisecond(document.published_ms).ok()),
+            planned: (planned.0 < missing)
+                .then_some(Planned { items: planned.0 + wrong, bytes: planned.1 + right }),
             to_compare: None,
-            refused: None,
-            cursor: (compared.position > 0).then(|| format!("revision {}", compared.position)),
+            refused: compared.refused,
+            cursor: (base.revision > 0).then(|| format!("revision {}", base.revision)),
         })
     }
 
     fn run_cycle(&self, context: &Context) -> CycleResult {
         crate::failpoint::fail_point!("module.cms_master");
-        let Ok((master, standby)) = &self.stores else { return Ok(CycleOutcome::default()) };
+        let Ok((master, copy)) = &self.stores else { return Ok(CycleOutcome::default()) };
         context.check()?;
-        let compared = Self::compare(master, standby)?;
-        let difference =
-            if context.verify { Some(Difference::find(master, standby, compared.position)?) } else { None };
-        let (wrong, right) =
-            difference.as_ref().map_or((&[][..], &[][..]), |found| (&found.wrong, &found.right));
+        let compared = Comparison::of(master, copy, context.verify)?;
+        if let Some(refused) = compared.refused {
+            return Err(refused.into());
+        }
         let mut outcome = CycleOutcome {
-            verification: difference.as_ref().map(Difference::report),
+            verification: compared.repair.as_ref().map(split::Differences::report),
             ..CycleOutcome::default()
         };
-        if compared.missing.is_empty() && right.is_empty() && wrong.is_empty() {
-            return Ok(outcome);
+        let importer = Importer { compared: &compared, master, copy, context };
+        importer
+            .run(self.limit(), &mut outcome)
+            .map_err(|error| CycleFailure { error, done: Box::new(outcome.clone()) })?;
+        if outcome.moved.items_written > 0 {
+            outcome.details.push(format!("Copied {} document versions.", outcome.moved.items_written));
         }
-        let mut copy = ManagementStore::create(standby)?;
-        // Revisions are copied in their order, so after every batch the copy is the master as it was once.
-        let (now, later) = compared.missing.split_at(compared.missing.len().min(self.limit()));
-        let mut batches = now.chunks(BATCH_DOCUMENTS);
-        let first = [right, batches.next().unwrap_or_default()].concat();
-        copy.replace(&compared.master_id, wrong, &first, context.generation)?;
-        outcome.moved.items_deleted = wrong.len().saturating_sub(right.len()) as u64;
-        add(&mut outcome.moved, &first);
-        for batch in batches {
-            let imported =
-                context.check().and_then(|()| copy.import(&compared.master_id, batch, context.generation));
-            if let Err(error) = imported {
-                return Err(CycleFailure { error, done: Box::new(outcome) });
-            }
-            add(&mut outcome.moved, batch);
-        }
-        outcome.details.push(format!("Copied {} document versions.", outcome.moved.items_written));
         if let Some(found) = outcome.verification.as_ref().filter(|found| found.differing_items > 0) {
             outcome.warnings.push(found.warning("documents"));
         }
-        if !later.is_empty() {
+        let left = (compared.whole.documents.saturating_sub(compared.base()?.documents))
+            .saturating_sub(self.limit());
+        if left > 0 {
             outcome.warnings.push(format!(
-                "{} document versions are left for the next cycle: MaxBatchesPerCmsSync was reached.",
-                later.len()
+                "{left} document versions are left for the next cycle: MaxBatchesPerCmsSync was reached."
             ));
         }
         Ok(outcome)
@@ -224,5 +183,65 @@ impl BackupModule for CmsMaster {
 
     fn disable(&self, _context: &Context) -> Result<Vec<Trace>> {
         Ok(Vec::new())
+    }
+}
+
+/// Brings a copy up to its master.
+struct Importer<'c> {
+    compared: &'c Comparison,
+    master: &'c StoreUrl,
+    copy: &'c StoreUrl,
+    context: &'c Context,
+}
+
+impl Importer<'_> {
+    /// Repairs what differs, then copies what is missing, in batches. Revisions are copied in their order, so after
+    /// every batch the copy is the master as it was once.
+    fn run(&self, limit: u64, outcome: &mut CycleOutcome) -> Result<()> {
+        let on_import = |error: crate::error::Error| error.on(Side::Import);
+        let mut base = self.compared.base()?;
+        let repair = self.compared.repair.as_ref().filter(|found| found.count() > 0);
+        let has_nothing = repair.is_none() && base.digest == self.compared.whole.digest;
+        if has_nothing && !self.compared.is_outdated_record {
+            return Ok(());
+        }
+        let copy = documents::create(self.copy).map_err(on_import)?;
+        if has_nothing {
+            return copy.import(self.import(base, Vec::new(), Vec::new())).map_err(on_import);
+        }
+        if let Some(found) = repair {
+            let removed = found.wrong.iter().map(|document| document.revision).collect();
+            copy.import(self.import(self.compared.held, removed, found.right.clone())).map_err(on_import)?;
+            outcome.moved.items_deleted = found.count() - found.right.len() as u64;
+            add(&mut outcome.moved, &found.right);
+        }
+        let mut left = limit;
+        while left > 0 {
+            self.context.check()?;
+            let most = usize::try_from(left).unwrap_or(BATCH_DOCUMENTS).min(BATCH_DOCUMENTS);
+            let batch =
+                self.compared.master.after(base.revision, most).map_err(|error| error.on(Side::Export))?;
+            if batch.is_empty() {
+                break;
+            }
+            copy.import(self.import(base, Vec::new(), batch.clone())).map_err(on_import)?;
+            base = batch.iter().fold(base, |sum, document| sum.with(document));
+            left -= batch.len() as u64;
+            add(&mut outcome.moved, &batch);
+        }
+        Ok(())
+    }
+
+    fn import(&self, base: History, removed: Vec<i64>, documents: Vec<Document>) -> Import {
+        Import {
+            generation: self.context.generation,
+            identity: self.compared.position.identity.clone(),
+            reign: self.compared.position.reign.clone(),
+            master: self.master.to_string(),
+            base,
+            removed,
+            documents,
+            now: self.context.clock.now(),
+        }
     }
 }

@@ -68,6 +68,7 @@ impl BackupModule for PresenceFocus {
             oldest_pending: seen.oldest,
             cursor: seen.position.map(|position| format!("position {position}")),
             to_compare: seen.to_compare,
+            planned: None,
             refused: None,
         })
     }

@@ -1,44 +1,10 @@
 //! From what was seen in the stores to the states that administrators know.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::Observation;
+use crate::pool::PoolState;
 use crate::report::{ExportState, ImportState, ModuleState};
-
-/// What a pool is doing, as the Central Management store has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PoolState {
-    /// Its servers serve its users.
-    #[default]
-    Active,
-    /// Its users are being moved to the backup pool.
-    FailingOver,
-    /// Its users are served by the backup pool.
-    FailedOver,
-    /// Its users are being moved back.
-    FailingBack,
-    /// Its servers may read, not write.
-    ReadOnly,
-}
-
-impl PoolState {
-    /// The spelling in documents.
-    pub const fn name(self) -> &'static str {
-        match self {
-            PoolState::Active => "Active",
-            PoolState::FailingOver => "FailingOver",
-            PoolState::FailedOver => "FailedOver",
-            PoolState::FailingBack => "FailingBack",
-            PoolState::ReadOnly => "ReadOnly",
-        }
-    }
-
-    /// Whether the pool's servers may write the next moment, so that nothing seen of it is final.
-    pub const fn makes_changes(self) -> bool {
-        matches!(self, PoolState::Active)
-    }
-}
 
 /// The exporting half of a module's state.
 ///

@@ -2,6 +2,52 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::stored::StoredDocument;
+
+/// Grows whenever the standard roles change: an older build leaves those of a newer one alone.
+const EDITION: u64 = 1;
+
+/// The roles of a deployment. A document of a former build is their list alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Form")]
+pub(super) struct Roles {
+    /// Of which build the standard roles are; 0 in documents of former builds.
+    pub(super) edition: u64,
+    pub(super) roles: Vec<Role>,
+}
+
+impl StoredDocument for Roles {
+    const NAME: &'static str = "document of roles";
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Form {
+    Object { edition: u64, roles: Vec<Role> },
+    List(Vec<Role>),
+}
+
+impl From<Form> for Roles {
+    fn from(form: Form) -> Self {
+        match form {
+            Form::Object { edition, roles } => Roles { edition, roles },
+            Form::List(roles) => Roles { edition: 0, roles },
+        }
+    }
+}
+
+impl Roles {
+    /// The standard roles of this build, unless a newer one has put its own in their place, and those that
+    /// administrators have added.
+    pub(super) fn refreshed(&self) -> Self {
+        if self.edition > EDITION {
+            return self.clone();
+        }
+        let own = self.roles.iter().filter(|role| !role.is_standard_role).cloned();
+        Roles { edition: EDITION, roles: standard_roles().into_iter().chain(own).collect() }
+    }
+}
+
 /// A role and the cmdlets it may run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -34,7 +80,7 @@ const WRITING: [&str; 7] = [
 ];
 
 /// The roles that every deployment begins with, named as the product's administrators know them.
-pub(super) fn standard_roles() -> Vec<Role> {
+fn standard_roles() -> Vec<Role> {
     let role = |identity: &str, lists: &[&[&str]]| {
         let mut cmdlets: Vec<String> =
             lists.iter().flat_map(|list| list.iter().map(|name| (*name).to_owned())).collect();

@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use jiff::Timestamp;
-use serde::de::DeserializeOwned;
-
-use super::admin::{Role, standard_roles};
+use super::admin::Roles;
 use crate::config::{BackupServiceConfiguration, DeploymentConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::state::PoolState;
-use crate::store::management::replica::Replica;
-use crate::store::management::{Document, DocumentKind, ManagementStore};
-use crate::topology::{PoolFqdn, Topology};
+use crate::pool::{PoolState, PoolStateDetails, PoolStateRecord};
+use crate::store::documents::replica::Replica;
+use crate::store::documents::{self, Document, DocumentKind, Documents, DocumentsRole, Draft, Published};
+use crate::stored::{Stored, StoredDocument};
+use crate::topology::{PoolFqdn, StoreUrl, Topology};
+use jiff::Timestamp;
 
 /// The name of documents of which there is one.
 const GLOBAL: &str = "global";
@@ -21,8 +20,11 @@ pub(super) struct Deployment {
     pub(super) config: DeploymentConfig,
 }
 
+/// How often settings are read and changed again because somebody else published others meanwhile.
+const ATTEMPTS: usize = 20;
+
 /// What publishing a topology did.
-pub(super) struct Published {
+pub(super) struct PublishedTopology {
     pub(super) topology: Topology,
     pub(super) version: i64,
     pub(super) unchanged: bool,
@@ -30,8 +32,8 @@ pub(super) struct Published {
 }
 
 /// Documents as they are now, from one of the two places.
-pub(super) enum Documents {
-    Store(ManagementStore),
+pub(super) enum Source {
+    Store(Box<dyn Documents>),
     Replica(Replica),
 }
 
@@ -41,36 +43,44 @@ impl Deployment {
     }
 
     /// The documents, from the local replica where that is asked for.
-    pub(super) fn documents(&self, local_store: bool) -> Result<Documents> {
+    pub(super) fn documents(&self, local_store: bool) -> Result<Source> {
         if local_store {
-            return Replica::read(&self.config.local_replica).map(Documents::Replica);
+            return Replica::read(&self.config.local_replica).map(Source::Replica);
         }
         let path = &self.config.central_management_store;
         if !path.exists() && !self.config.local_replica.exists() {
             return Err(nothing_there(path));
         }
-        ManagementStore::open(path).map(Documents::Store)
+        documents::open(&self.store_url()).map(Source::Store)
+    }
+
+    /// Where the Central Management store lies.
+    pub(super) fn store_url(&self) -> StoreUrl {
+        StoreUrl::Sqlite(self.config.central_management_store.clone())
     }
 
     /// Validates a topology document and publishes it as a new version, with everything else that a new store needs;
     /// then refreshes the local replica. A dry run only validates.
-    pub(super) fn publish(&self, file: &Path, what_if: bool, now: Timestamp) -> Result<Published> {
+    pub(super) fn publish(&self, file: &Path, what_if: bool, now: Timestamp) -> Result<PublishedTopology> {
         let topology = Topology::read(file)?;
-        let path = &self.config.central_management_store;
-        let body = to_json(&topology)?;
-        let current = match ManagementStore::open_existing(path)? {
-            Some(store) => store.current(DocumentKind::Topology, GLOBAL)?,
+        Replica::check(&self.config.local_replica)?;
+        let current = match documents::open_existing(&self.store_url())? {
+            Some(store) => {
+                require_master(store.as_ref())?;
+                store.current(DocumentKind::Topology, GLOBAL)?
+            }
             None if self.config.local_replica.exists() => return Err(self.lost()),
             None if !self.config.file.exists() => return Err(self.moved()),
             None => None,
         };
+        let body = changed(current.clone(), topology.clone())?;
         let unchanged = current.as_ref().is_some_and(|document| document.body == body);
         let version = current.as_ref().map_or(0, |document| document.version) + i64::from(!unchanged);
         if !what_if {
             self.write(&topology, body, now)?;
         }
         let warnings = warnings(&topology);
-        Ok(Published { topology, version, unchanged, warnings })
+        Ok(PublishedTopology { topology, version, unchanged, warnings })
     }
 
     /// There was a store once: a new one in its place would forget every version and the states of all pools.
@@ -100,60 +110,83 @@ impl Deployment {
     }
 
     fn write(&self, topology: &Topology, body: String, now: Timestamp) -> Result<()> {
-        let mut store = ManagementStore::create(&self.config.central_management_store)?;
-        let mut documents = vec![(DocumentKind::Topology, GLOBAL, body)];
+        let store = documents::create(&self.store_url())?;
+        self.lead(store.as_ref())?;
+        let mut drafts = vec![draft(DocumentKind::Topology, GLOBAL, body)];
         if store.current(DocumentKind::Configuration, GLOBAL)?.is_none() {
-            documents.push((
-                DocumentKind::Configuration,
-                GLOBAL,
-                to_json(&BackupServiceConfiguration::default())?,
-            ));
+            let settings = changed(None, BackupServiceConfiguration::default())?;
+            drafts.push(draft(DocumentKind::Configuration, GLOBAL, settings));
         }
-        documents.push((DocumentKind::Roles, GLOBAL, to_json(&roles(&store)?)?));
+        let roles = store.current(DocumentKind::Roles, GLOBAL)?;
+        let refreshed = roles.clone().map(parse::<Roles>).transpose()?.unwrap_or_default().refreshed();
+        drafts.push(draft(DocumentKind::Roles, GLOBAL, changed(roles, refreshed)?));
         for pool in &topology.pools {
             if store.current(DocumentKind::PoolState, pool.fqdn.as_str())?.is_none() {
-                documents.push((
-                    DocumentKind::PoolState,
-                    pool.fqdn.as_str(),
-                    to_json(&PoolState::default())?,
-                ));
+                let details = PoolStateDetails { since: Some(now), ..PoolStateDetails::default() };
+                let state = PoolStateRecord { state: PoolState::default(), details };
+                drafts.push(draft(DocumentKind::PoolState, pool.fqdn.as_str(), changed(None, state)?));
             }
         }
-        store.publish(&documents, now)?;
+        store.publish(drafts, now)?;
         Replica::write(&self.config.local_replica, store.all_current()?, now)
+    }
+
+    /// A copy that was put in its master's place becomes the master: at that place there is no other one any more.
+    fn lead(&self, store: &dyn Documents) -> Result<()> {
+        let position = store.position()?;
+        if position.role == DocumentsRole::Standby && position.leads(&store.url()) {
+            store.promote(position.reign.epoch)?;
+        }
+        Ok(())
     }
 
     /// Publishes other settings of the backup service, and refreshes the local replica. A dry run changes nothing.
     pub(super) fn configure(
         &self,
-        change: impl FnOnce(BackupServiceConfiguration) -> Result<BackupServiceConfiguration>,
+        change: impl Fn(BackupServiceConfiguration) -> Result<BackupServiceConfiguration>,
         what_if: bool,
         now: Timestamp,
     ) -> Result<BackupServiceConfiguration> {
-        let documents = self.documents(false)?;
-        if what_if {
-            return change(documents.configuration()?);
+        let source = self.documents(false)?;
+        Replica::check(&self.config.local_replica)?;
+        if let Source::Store(store) = &source {
+            require_master(store.as_ref())?;
         }
-        let Documents::Store(mut store) = documents else { return Err(self.lost()) };
-        let mut changed = BackupServiceConfiguration::default();
-        store.revise(DocumentKind::Configuration, GLOBAL, now, |current| {
-            changed = change(current.map(parse).transpose()?.unwrap_or_default())?;
-            to_json(&changed)
-        })?;
-        Replica::write(&self.config.local_replica, store.all_current()?, now)?;
-        Ok(changed)
+        if what_if {
+            return change(source.configuration()?);
+        }
+        let Source::Store(store) = source else { return Err(self.lost()) };
+        self.lead(store.as_ref())?;
+        for _ in 0..ATTEMPTS {
+            let current = store.current(DocumentKind::Configuration, GLOBAL)?;
+            let version = current.as_ref().map_or(0, |document| document.version);
+            let settings = change(current.clone().map(parse).transpose()?.unwrap_or_default())?;
+            let body = changed(current, settings.clone())?;
+            let draft = Draft { replaces: Some(version), ..draft(DocumentKind::Configuration, GLOBAL, body) };
+            if store.publish(vec![draft], now)? != Published::Overtaken {
+                Replica::write(&self.config.local_replica, store.all_current()?, now)?;
+                return Ok(settings);
+            }
+        }
+        Err(Error::new(
+            ErrorKind::StoreBusy,
+            "The settings of the backup service were changed by others again and again.",
+            "Run the command again when nobody else changes them.",
+        ))
     }
 }
 
-/// The roles of this version of the product, and those that administrators have added.
-fn roles(store: &ManagementStore) -> Result<Vec<Role>> {
-    let published: Vec<Role> =
-        store.current(DocumentKind::Roles, GLOBAL)?.map(parse).transpose()?.unwrap_or_default();
-    let own = published.into_iter().filter(|role| !role.is_standard_role);
-    Ok(standard_roles().into_iter().chain(own).collect())
+/// Refuses to plan a publication that the store would refuse.
+fn require_master(store: &dyn Documents) -> Result<()> {
+    let position = store.position()?;
+    if position.leads(&store.url()) { Ok(()) } else { Err(documents::not_master(&store.url(), &position)) }
 }
 
-impl Documents {
+fn draft(kind: DocumentKind, name: &str, body: String) -> Draft {
+    Draft { kind, name: name.to_owned(), body, replaces: None }
+}
+
+impl Source {
     /// The topology.
     pub(super) fn topology(&self) -> Result<Topology> {
         self.read(DocumentKind::Topology, GLOBAL)?.ok_or_else(not_published)
@@ -165,27 +198,31 @@ impl Documents {
     }
 
     /// The roles.
-    pub(super) fn roles(&self) -> Result<serde_json::Value> {
+    pub(super) fn roles(&self) -> Result<Roles> {
         Ok(self.read(DocumentKind::Roles, GLOBAL)?.unwrap_or_default())
     }
 
     /// What a pool is doing.
-    pub(super) fn pool_state(&self, pool: &PoolFqdn) -> Result<PoolState> {
+    pub(super) fn pool_state(&self, pool: &PoolFqdn) -> Result<PoolStateRecord> {
         Ok(self.read(DocumentKind::PoolState, pool.as_str())?.unwrap_or_default())
     }
 
-    fn read<T: DeserializeOwned>(&self, kind: DocumentKind, name: &str) -> Result<Option<T>> {
+    fn read<T: StoredDocument>(&self, kind: DocumentKind, name: &str) -> Result<Option<T>> {
         let document: Option<Document> = match self {
-            Documents::Store(store) => store.current(kind, name)?,
-            Documents::Replica(replica) => replica.current(kind, name).cloned(),
+            Source::Store(store) => store.current(kind, name)?,
+            Source::Replica(replica) => replica.current(kind, name).cloned(),
         };
         document.map(parse).transpose()
     }
 }
 
-fn parse<T: DeserializeOwned>(document: Document) -> Result<T> {
-    serde_json::from_str(&document.body).map_err(|cause| {
-        Error::new(
+fn parse<T: StoredDocument>(document: Document) -> Result<T> {
+    stored(document).map(Stored::into_known)
+}
+
+fn stored<T: StoredDocument>(document: Document) -> Result<Stored<T>> {
+    Stored::read(&document.body).map_err(|cause| match cause.kind {
+        ErrorKind::Corrupt => Error::new(
             ErrorKind::Corrupt,
             format!(
                 "The document {} {} of the Central Management store cannot be read.",
@@ -193,8 +230,17 @@ fn parse<T: DeserializeOwned>(document: Document) -> Result<T> {
             ),
             "Publish it again with this version of the product.",
         )
-        .caused_by(&cause)
+        .caused_by(&cause),
+        _ => cause,
     })
+}
+
+/// The text of a document with this content, and with everything in its current version that only a newer build knows.
+fn changed<T: StoredDocument>(current: Option<Document>, known: T) -> Result<String> {
+    match current {
+        Some(document) => stored::<T>(document)?.replace(known)?.to_json(),
+        None => Stored::new(known).to_json(),
+    }
 }
 
 fn not_published() -> Error {
@@ -214,13 +260,6 @@ fn nothing_there(store: &Path) -> Error {
          where the deployment is now, or mount its file system.",
     )
     .at("path", store.display())
-}
-
-fn to_json(document: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string(document).map_err(|cause| {
-        Error::new(ErrorKind::Io, "A document cannot be written.", "Report it to the maintainers.")
-            .caused_by(&cause)
-    })
 }
 
 /// What is allowed in a topology, but hardly meant.

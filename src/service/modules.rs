@@ -49,8 +49,8 @@ pub(super) fn targets(
         lease: lease(&pool.fqdn, standby)?,
         partner_lease: lease(&backup.fqdn, partner_standby)?,
         partner: backup.fqdn.clone(),
-        pool_state: documents.pool_state(&pool.fqdn)?,
-        partner_state: documents.pool_state(&backup.fqdn)?,
+        pool_state: documents.pool_state(&pool.fqdn)?.state,
+        partner_state: documents.pool_state(&backup.fqdn)?.state,
     })
 }
 
@@ -95,8 +95,8 @@ pub(super) fn module(
         ModuleId::CmsMaster => Arc::new(match &standby.management_store {
             _ if topology.central_management_pool != pool.fqdn => CmsMaster::elsewhere(),
             Some(copy) => CmsMaster::master(
-                &deployment.config.central_management_store,
-                copy.path(),
+                deployment.store_url(),
+                copy.clone(),
                 configuration.max_batches_per_cms_sync,
             ),
             None => CmsMaster::without_standby(),

@@ -1,9 +1,13 @@
 //! The requests that are answered at once, and the documents that answer them.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -13,7 +17,7 @@ use super::{Service, text};
 use crate::config::{BackupServiceConfiguration, ConfigurationChange};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::events::Event;
-use crate::module::state::PoolState;
+use crate::pool::{PoolState, PoolStateDetails, PoolStateRecord};
 use crate::report::html;
 use crate::topology::{Pool, PoolFqdn, Topology};
 
@@ -68,6 +72,7 @@ pub enum Request {
     /// Changes settings of the backup service.
     SetBackupServiceConfiguration {
         /// What is to be different.
+        #[serde(deserialize_with = "object")]
         settings: ConfigurationChange,
         /// Whether to check only.
         #[serde(default)]
@@ -109,6 +114,25 @@ pub enum Request {
         /// Its id.
         job_id: Uuid,
     },
+}
+
+/// Reads a document within a request. Without this an array would be taken for its fields in their order.
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    struct Fields<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+        type Value = T;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(fields))
+        }
+    }
+
+    from.deserialize_map(Fields(PhantomData))
 }
 
 /// How a report is wanted.
@@ -184,6 +208,8 @@ pub struct PoolDocument {
     pub backup_pool_fqdn: Option<PoolFqdn>,
     /// What it is doing.
     pub state: PoolState,
+    /// What belongs to that.
+    pub state_details: PoolStateDetails,
 }
 
 impl Service {
@@ -211,7 +237,7 @@ impl Service {
             Request::SetBackupServiceConfiguration { settings, what_if } => {
                 let deployment = &self.connected()?.deployment;
                 document(&deployment.configure(
-                    |current| settings.apply(current),
+                    |current| settings.clone().apply(current),
                     what_if,
                     self.clock.now(),
                 )?)
@@ -220,9 +246,9 @@ impl Service {
                 let reset = |_| Ok(BackupServiceConfiguration::default());
                 document(&self.connected()?.deployment.configure(reset, what_if, self.clock.now())?)
             }
-            Request::GetAdminRoles { local_store } => {
-                Ok(json!({ "roles": self.connected()?.deployment.documents(local_store)?.roles()? }))
-            }
+            Request::GetAdminRoles { local_store } => Ok(
+                json!({ "roles": document(&self.connected()?.deployment.documents(local_store)?.roles()?.roles)? }),
+            ),
             Request::ListJobs { pool_fqdn } => {
                 Ok(json!({ "jobs": document(&self.list_jobs(pool_fqdn.as_ref())?)? }))
             }
@@ -272,16 +298,19 @@ impl Service {
         let documents = self.connected()?.deployment.documents(local_store)?;
         let topology = documents.topology()?;
         let (pool, backup, _) = topology.pair(fqdn)?;
+        let (of_pool, of_backup) = (documents.pool_state(&pool.fqdn)?, documents.pool_state(&backup.fqdn)?);
         Ok(json!({
             "poolFqdn": pool.fqdn,
             "backupPoolFqdn": backup.fqdn,
-            "poolState": documents.pool_state(&pool.fqdn)?,
-            "backupPoolState": documents.pool_state(&backup.fqdn)?,
+            "poolState": of_pool.state,
+            "poolStateDetails": of_pool.details,
+            "backupPoolState": of_backup.state,
+            "backupPoolStateDetails": of_backup.details,
         }))
     }
 }
 
-fn pool_document(pool: &Pool, topology: &Topology, state: PoolState) -> PoolDocument {
+fn pool_document(pool: &Pool, topology: &Topology, what: PoolStateRecord) -> PoolDocument {
     let mut services = vec![format!("Registrar:{}", pool.fqdn)];
     if topology.central_management_pool == pool.fqdn {
         services.push(format!("CentralManagement:{}", pool.fqdn));
@@ -293,7 +322,8 @@ fn pool_document(pool: &Pool, topology: &Topology, state: PoolState) -> PoolDocu
         services,
         computers: pool.computers.clone(),
         backup_pool_fqdn: pool.backup_pool.clone(),
-        state,
+        state: what.state,
+        state_details: what.details,
     }
 }
 

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{Connected, Service, modules};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::request::{Category, module_list};
-use crate::module::state::{PoolState, module_state};
+use crate::module::state::module_state;
 use crate::module::{BackupModule, Look, ModuleId};
+use crate::pool::{PoolState, PoolStateDetails};
 use crate::report::{ExportState, ImportState, ModuleState};
 use crate::store::Until;
 use crate::store::leases::{self, PATIENCE, StoredState};
@@ -27,6 +28,8 @@ pub struct Status {
     pub active_machine_fqdn: Option<String>,
     /// What the pool is doing.
     pub pool_state: PoolState,
+    /// What belongs to that.
+    pub pool_state_details: PoolStateDetails,
     /// The worst of the modules, those that do not apply to this pool left out.
     pub overall_export_status: ExportState,
     /// The worst of the modules.
@@ -105,7 +108,7 @@ impl Service {
         for id in wanted {
             let module = modules::module(&connected.deployment, &topology, &configuration, &pool.fqdn, id)?;
             let stored = leases.state(&pool.fqdn, id.name(), &soon())?;
-            let (row, applies) = self.module_status(module.as_ref(), stored, pool_state);
+            let (row, applies) = self.module_status(module.as_ref(), stored, pool_state.state);
             if applies {
                 export = export.max(row.export_status);
                 import = import.max(row.import_status);
@@ -120,7 +123,8 @@ impl Service {
             pool_fqdn: pool.fqdn.clone(),
             backup_pool_fqdn: backup.fqdn.clone(),
             active_machine_fqdn: holder.and_then(|holder| holder.owner).map(|owner| owner.machine),
-            pool_state,
+            pool_state: pool_state.state,
+            pool_state_details: pool_state.details,
             overall_export_status: export,
             overall_import_status: import,
             backup_modules: rows,

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::error::Result;
+use crate::stored::{StoredDocument, words};
 use crate::topology::PoolFqdn;
 
 pub mod folder;
@@ -25,16 +26,17 @@ pub use object::{
 };
 pub use path::ContentPath;
 
-/// Which half of a pair a store is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum StoreRole {
-    /// The pool's own content.
-    Source,
-    /// The copy that the backup pool holds.
-    Standby,
-    /// What was a copy until the pool's backup was disabled: a later backup of the pool may take it over.
-    FormerStandby,
+words! {
+    /// Which half of a pair a store is.
+    pub enum StoreRole {
+        /// The pool's own content.
+        Source = "source",
+        /// The copy that the backup pool holds.
+        Standby = "standby",
+        /// What was a copy until the pool's backup was disabled: a later backup of the pool may take it over.
+        FormerStandby = "formerStandby",
+        ;
+    }
 }
 
 /// The identity that a store carries.
@@ -47,6 +49,10 @@ pub struct Marker {
     pub pool: PoolFqdn,
     /// Original or copy.
     pub role: StoreRole,
+}
+
+impl StoredDocument for Marker {
+    const NAME: &'static str = "marker of a content store";
 }
 
 /// What stands where a store should be.

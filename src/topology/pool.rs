@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{PoolFqdn, StoreUrl};
 use crate::error::{Error, ErrorKind, Result};
+use crate::stored::StoredDocument;
 
 /// A validated topology; all paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Topology {
     /// The pool that hosts the active master of the Central Management store.
     pub central_management_pool: PoolFqdn,
@@ -18,9 +19,13 @@ pub struct Topology {
     pub pools: Vec<Pool>,
 }
 
+impl StoredDocument for Topology {
+    const NAME: &'static str = "topology";
+}
+
 /// One pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Pool {
     /// Its name.
     pub fqdn: PoolFqdn,
@@ -41,7 +46,7 @@ pub struct Pool {
 
 /// A pool's user store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct UserStoreConfig {
     /// Where it lies.
     pub url: StoreUrl,
@@ -55,7 +60,7 @@ pub struct UserStoreConfig {
 
 /// A pool's content store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ContentStoreConfig {
     /// Where it lies.
     pub url: StoreUrl,
@@ -63,7 +68,7 @@ pub struct ContentStoreConfig {
 
 /// What a pool holds for its partner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Standby {
     /// The copy of the partner's user store.
     pub user_store: StoreUrl,

@@ -5,28 +5,32 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Each layer and how high it lies. A layer imports from lower ones only, never from another one of its height.
-const LAYERS: [(&str, u32); 12] = [
+const LAYERS: [(&str, u32); 14] = [
     // What the operating system is asked for, what time it is, and where tests make things fail.
     ("platform", 0),
     ("clock", 0),
     ("failpoint", 0),
     // What everybody may say: that something failed.
     ("error", 1),
+    // How documents that are kept grow.
+    ("stored", 2),
     // Plain documents: where things lie, and what was found. They read and write nothing but themselves.
-    ("topology", 2),
-    ("report", 2),
+    ("topology", 3),
+    ("report", 3),
+    // What pools do. Pure logic.
+    ("pool", 4),
     // Files that name stores, so it knows what a topology is.
-    ("config", 3),
+    ("config", 4),
     // One kind of data at one place. Stores know no modules.
-    ("store", 4),
+    ("store", 5),
     // Two stores and how the second is brought up to the first. Modules know no jobs.
-    ("module", 5),
+    ("module", 6),
     // One operation over modules, from its plan to its report.
-    ("job", 6),
+    ("job", 7),
     // One deployment: its documents, its jobs, an answer to every request.
-    ("service", 7),
+    ("service", 8),
     // C. Nobody knows it.
-    ("ffi", 8),
+    ("ffi", 9),
 ];
 
 /// The engines of stores that ask the operating system themselves, because that is what they are made of.

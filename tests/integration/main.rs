@@ -13,6 +13,7 @@ mod configuration;
 mod deployment;
 mod documents;
 mod faults;
+mod growth;
 mod header;
 mod injection;
 #[path = "../support/isolation.rs"]
@@ -20,6 +21,7 @@ mod isolation;
 mod jobs;
 mod kill;
 mod layers;
+mod management;
 mod sample;
 mod support;
 mod user_store;

@@ -189,6 +189,11 @@ impl Deployment {
         open(&self.deployment_file(), clock, &self.runtime)
     }
 
+    /// A service on another deployment file.
+    pub fn another_on(&self, file: &Path) -> Service {
+        open(file, self.clock.clone(), &self.runtime)
+    }
+
     pub fn ask(&self, request: Value) -> Result<Value> {
         ask(&self.service, request)
     }

@@ -47,7 +47,7 @@ function Get-CsbProperty {
         $kind = 'Duration'
     } elseif ($name -clike '*Kb') {
         $name = $name.Substring(0, $name.Length - 2) + 'KB'
-    } elseif ($name -clike '?*At' -or $name -ceq 'LastSuccess') {
+    } elseif ($name -clike '?*At' -or $name -ceq 'LastSuccess' -or $name -ceq 'Since') {
         $kind = 'Date'
     }
     @{ Name = $name; Kind = $kind }
@@ -60,6 +60,7 @@ $script:PropertyOfField = [System.Collections.Specialized.OrderedDictionary]::ne
 $script:NestedTypes = @{
     After         = 'CsBackup.ModuleState'
     BackupModules = 'CsBackup.ModuleStatus'
+    BackupPoolStateDetails = 'CsBackup.PoolStateDetails'
     Before        = 'CsBackup.ModuleState'
     ContentStore  = 'CsBackup.Store'
     Direction     = 'CsBackup.Direction'
@@ -68,11 +69,13 @@ $script:NestedTypes = @{
     Modules       = 'CsBackup.ReportModule'
     Moved         = 'CsBackup.Moved'
     Plan          = 'CsBackup.Plan'
+    PoolStateDetails = 'CsBackup.PoolStateDetails'
     Pools         = 'CsBackup.TopologyPool'
     Quarantined   = 'CsBackup.QuarantinedItem'
     Removed       = 'CsBackup.RemovedItem'
     Request       = 'CsBackup.Request'
     Standby       = 'CsBackup.StandbyPlaces'
+    StateDetails  = 'CsBackup.PoolStateDetails'
     Steps         = 'CsBackup.Step'
     UserStore     = 'CsBackup.Store'
     Verification  = 'CsBackup.Verification'
@@ -87,17 +90,19 @@ $script:LeadingProperties = @{
     'CsBackup.Job'               = 'JobId', 'Command', 'PoolFqdn', 'State', 'Reason', 'StartedAt', 'FinishedAt', 'Duration', 'Machine', 'ProcessId'
     'CsBackup.ModuleStatus'      = 'Identity', 'ExportStatus', 'ImportStatus', 'Lag', 'PendingItems', 'PendingBytes', 'LastSuccess',
         'ObservedAt', 'Reason'
-    'CsBackup.Pool'              = 'Identity', 'Fqdn', 'Site', 'Services', 'Computers', 'BackupPoolFqdn', 'State'
+    'CsBackup.Pool'              = 'Identity', 'Fqdn', 'Site', 'Services', 'Computers', 'BackupPoolFqdn', 'State', 'StateDetails'
+    'CsBackup.PoolStateDetails'  = 'Epoch', 'Since', 'JobId'
     'CsBackup.PublishedTopology' = 'Version', 'Unchanged', 'Pools', 'Warnings'
     'CsBackup.QuarantinedItem'   = 'Item', 'Reason', 'Advice'
-    'CsBackup.Relationship'      = 'PoolFqdn', 'BackupPoolFqdn', 'PoolState', 'BackupPoolState'
+    'CsBackup.Relationship'      = 'PoolFqdn', 'BackupPoolFqdn', 'PoolState', 'PoolStateDetails', 'BackupPoolState',
+        'BackupPoolStateDetails'
     'CsBackup.Report'            = 'Command', 'PoolFqdn', 'BackupPoolFqdn', 'Outcome', 'StartedAt', 'FinishedAt', 'Duration', 'Retries',
         'JobId', 'WhatIf', 'Modules', 'Removed', 'Warnings', 'Errors'
     'CsBackup.ReportModule'      = 'Module', 'Direction', 'Outcome', 'Duration', 'Before', 'After', 'Moved', 'Verification', 'Cursor',
         'Quarantined', 'Warnings', 'Errors'
     'CsBackup.SampleDeployment'  = 'DeploymentFile', 'TopologyFile', 'Pools', 'Users', 'Contacts', 'Files'
-    'CsBackup.ServiceStatus'     = 'PoolFqdn', 'BackupPoolFqdn', 'ActiveMachineFqdn', 'PoolState', 'OverallExportStatus',
-        'OverallImportStatus', 'BackupModules'
+    'CsBackup.ServiceStatus'     = 'PoolFqdn', 'BackupPoolFqdn', 'ActiveMachineFqdn', 'PoolState', 'PoolStateDetails',
+        'OverallExportStatus', 'OverallImportStatus', 'BackupModules'
     'CsBackup.StandbyPlaces'     = 'UserStore', 'ContentStore', 'ManagementStore', 'ServiceStore'
     'CsBackup.Store'             = @('Url')
     'CsBackup.Topology'          = 'CentralManagementPool', 'Pools'

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::step::{Done, Pending, Planned, Step, Work};
-use crate::module::state::PoolState;
+use crate::pool::PoolState;
 use crate::report::Outcome;
 use crate::topology::PoolFqdn;
 

@@ -127,7 +127,7 @@ impl DataConf {
     pub(super) fn mark(&self, role: StoreRole, store_id: Uuid) -> Result<Uuid> {
         let store = match role {
             StoreRole::Source => &self.source,
-            StoreRole::Standby | StoreRole::FormerStandby => &self.standby,
+            StoreRole::Standby | StoreRole::FormerStandby | StoreRole::Unknown => &self.standby,
         };
         store.mark(&Marker { store_id, pool: self.pool.clone(), role })?;
         Ok(store_id)
@@ -222,6 +222,7 @@ impl DataConf {
             StoreRole::Source => "the content store",
             StoreRole::Standby => "the standby copy",
             StoreRole::FormerStandby => "a former standby copy",
+            StoreRole::Unknown => "something that only a newer build knows",
         };
         Err(Error::new(
             ErrorKind::ForeignContent,

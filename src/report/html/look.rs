@@ -27,6 +27,7 @@ pub const fn look(outcome: Outcome) -> Look {
             Look { class: "warn", word: "Succeeded with warnings", brief: "Warnings" }
         }
         Outcome::Cancelled => Look { class: "stop", word: "Cancelled", brief: "Cancelled" },
+        Outcome::Unknown => Look { class: "", word: "Unknown to this version", brief: "Unknown" },
         Outcome::Failed => Look { class: "bad", word: "Failed", brief: "Failed" },
     }
 }
@@ -43,6 +44,6 @@ pub const fn export_class(state: ExportState) -> &'static str {
 pub const fn import_class(state: ImportState) -> &'static str {
     match state {
         ImportState::ErrorState => "bad",
-        ImportState::NormalState => "",
+        ImportState::NormalState | ImportState::Unknown => "",
     }
 }

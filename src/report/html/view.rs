@@ -93,6 +93,9 @@ fn done_sentence(report: &Report) -> String {
             format!("Everything was done; {removed} of the backup service were removed.")
         }
         Outcome::Succeeded if report.modules.is_empty() => "There was nothing left to do.".to_owned(),
+        Outcome::Unknown => {
+            "A newer version wrote this report, and ended in a way that this one does not know.".to_owned()
+        }
         Outcome::Succeeded if totals.written == 0 && totals.deleted == 0 && totals.pending == 0 => {
             "Everything was already in place; nothing had to be copied.".to_owned()
         }

@@ -168,13 +168,13 @@ impl Leases for SqliteLeases {
     }
 
     fn state(&self, pool: &PoolFqdn, module: &str, until: &Until) -> Result<Option<StoredState>> {
-        Ok(self.read(until, |connection| states::state(connection, pool, module))?.flatten())
+        self.read(until, |connection| states::state(connection, pool, module))?.flatten().transpose()
     }
 
     fn set_state(&self, lease: &Lease, module: &str, state: &StoredState, until: &Until) -> Result<()> {
         self.write_held(lease, until, "write a state to", |transaction| {
             states::set(transaction, &lease.pool, module, state)
-        })
+        })?
     }
 
     fn has_states(&self, pool: &PoolFqdn, until: &Until) -> Result<bool> {

@@ -10,6 +10,7 @@ use super::aside::ASIDE_FOLDER;
 use super::staged::STAGING_FOLDER;
 use super::{FolderStore, Marker, OWN_FOLDER, Trace, handles};
 use crate::error::{Error, ErrorKind, Result};
+use crate::stored::Stored;
 
 const MARKER: &[u8] = b"store.json";
 const MARKER_NAME: &str = ".csb/store.json";
@@ -20,6 +21,10 @@ const LONGEST_MARKER: u64 = 64 << 10;
 impl FolderStore {
     /// The marker, if there is one.
     pub(super) fn read_marker(&self) -> Result<Option<Marker>> {
+        Ok(self.stored_marker()?.map(Stored::into_known))
+    }
+
+    fn stored_marker(&self) -> Result<Option<Stored<Marker>>> {
         let open = || {
             let own = handles::below(&*self.handles.root()?, OWN_FOLDER)?;
             handles::open_beneath(&own, MARKER, handles::READING).map(File::from)
@@ -28,25 +33,33 @@ impl FolderStore {
             Err(Errno::NOENT) => return Ok(None),
             found => found.map_err(|cause| self.own_error("read", cause))?,
         };
+        let path = self.root.join(MARKER_NAME);
         let mut text = String::new();
         file.take(LONGEST_MARKER)
             .read_to_string(&mut text)
-            .map_err(|cause| Error::io("read", &self.root.join(MARKER_NAME), &cause))?;
-        serde_json::from_str(&text).map(Some).map_err(|cause| {
-            let path = self.root.join(MARKER_NAME);
-            Error::new(
+            .map_err(|cause| Error::io("read", &path, &cause))?;
+        Stored::read(&text).map(Some).map_err(|cause| match cause.kind {
+            ErrorKind::Corrupt => Error::new(
                 ErrorKind::Corrupt,
                 format!("The marker {} cannot be read.", path.display()),
                 "Restore it from a backup of the content store; without it nobody knows which store this is.",
             )
             .at("path", path.display())
-            .caused_by(&cause)
+            .caused_by(&cause),
+            _ => cause.at("path", path.display()),
         })
     }
 
-    /// Writes the marker by way of a temporary file.
+    /// Writes the marker by way of a temporary file. What a newer build wrote into the marker of this store stays in it.
     pub(super) fn write_marker(&self, marker: &Marker) -> Result<()> {
-        let text = serde_json::to_string_pretty(marker).unwrap_or_default();
+        let stored = match self.stored_marker() {
+            Ok(Some(present)) if present.known().store_id == marker.store_id => {
+                present.replace(marker.clone())?
+            }
+            Err(error) if error.kind == ErrorKind::UnsupportedStore => return Err(error),
+            _ => Stored::new(marker.clone()),
+        };
+        let text = stored.to_json()?;
         let write = || -> Result<(), Errno> {
             let (folder, name, mut file) = self.create_staged()?;
             let own = handles::below(&*self.handles.root()?, OWN_FOLDER)?;

@@ -40,6 +40,69 @@ public sealed class DocumentsTests
         Assert.Equal(Comparable(document), Comparable(Written(document.Deserialize(type, Documents.Json))));
     }
 
+    [Fact]
+    public void A_report_of_a_newer_build_is_read_and_keeps_what_is_new()
+    {
+        var newer = Example("report");
+        Grow(newer);
+        newer["outcome"] = "Paused";
+        newer["steps"]![0]!["outcome"] = "Paused";
+        newer["modules"]![0]!["purpose"] = "restore";
+        newer["modules"]![0]!["before"]!["export"] = "HibernatingState";
+        newer["modules"]![0]!["after"]!["import"] = "HibernatingState";
+        var report = newer.Deserialize<Report>(Documents.Json)!;
+        Assert.Equal(Outcome.Unknown, report.Outcome);
+        Assert.Equal(Purpose.Unknown, report.Modules[0].Purpose);
+        Assert.Equal(ExportState.Unknown, report.Modules[0].Before.Export);
+        Assert.Equal(ImportState.Unknown, report.Modules[0].After.Import);
+        newer["outcome"] = "Unknown";
+        newer["steps"]![0]!["outcome"] = "Unknown";
+        newer["modules"]![0]!["purpose"] = "Unknown";
+        newer["modules"]![0]!["before"]!["export"] = "Unknown";
+        newer["modules"]![0]!["after"]!["import"] = "Unknown";
+        Assert.Equal(Comparable(newer), Comparable(Written(report)));
+    }
+
+    [Fact]
+    public void Events_and_errors_of_a_newer_build_are_read_and_keep_what_is_new()
+    {
+        foreach (var told in Example("events")["events"]!.AsArray())
+        {
+            Grow(told!);
+            Assert.Equal(Comparable(told), Comparable(Written(Event.Read(told.Deserialize<JsonElement>()))));
+        }
+
+        var unknown = JsonNode.Parse("""{ "seq": 7, "at": "2026-11-01T10:00:00Z", "event": "fenced", "store": "x" }""")!;
+        Assert.Equal(Comparable(unknown), Comparable(Written(Event.Read(unknown.Deserialize<JsonElement>()))));
+        var finished = JsonNode.Parse("""{ "seq": 8, "at": "2026-11-01T10:00:00Z", "event": "finished", "outcome": "Paused" }""")!;
+        Assert.Equal(Outcome.Unknown, Assert.IsType<FinishedEvent>(Event.Read(finished.Deserialize<JsonElement>())).Outcome);
+        var error = Example("error");
+        Grow(error);
+        error["kind"] = "OfANewerBuild";
+        Assert.Equal(Comparable(error), Comparable(Written(error.Deserialize<ErrorDocument>(Documents.Json))));
+    }
+
+    /// <summary>Adds a field to a document and to every document in it, but not to maps.</summary>
+    private static void Grow(JsonNode document)
+    {
+        if (document is JsonArray items)
+        {
+            foreach (var item in items)
+            {
+                Grow(item!);
+            }
+        }
+        else if (document is JsonObject fields)
+        {
+            foreach (var field in fields.Where(field => field.Key is not ("context" or "request") && field.Value is not null))
+            {
+                Grow(field.Value!);
+            }
+
+            fields["fieldOfANewerBuild"] = new JsonObject { ["a"] = 1 };
+        }
+    }
+
     private static JsonNode Example(string name)
     {
         var lines = File.ReadLines(Path.Combine(AppContext.BaseDirectory, "documents.md"));

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{Document, DocumentKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::files;
+use crate::stored::{Stored, StoredDocument};
 
+/// What former builds look for.
 const FORMAT: u32 = 1;
 
 /// A machine's read-only copy of the current documents.
@@ -23,16 +25,39 @@ pub struct Replica {
     pub documents: Vec<Document>,
 }
 
+impl StoredDocument for Replica {
+    const NAME: &'static str = "local replica";
+}
+
 impl Replica {
+    /// Refuses a replica that only a newer build understands: nothing is published that it could not take up.
+    ///
+    /// # Errors
+    /// `UnsupportedStore`.
+    pub fn check(path: &Path) -> Result<()> {
+        Self::present(path).map(|_| ())
+    }
+
+    /// The replica as it lies there; none where there is none, or one that is damaged.
+    fn present(path: &Path) -> Result<Option<Stored<Replica>>> {
+        let Ok(text) = std::fs::read_to_string(path) else { return Ok(None) };
+        match Stored::read(&text) {
+            Err(error) if error.kind == ErrorKind::UnsupportedStore => Err(error.at("path", path.display())),
+            read => Ok(read.ok()),
+        }
+    }
+
     /// Writes these documents beside the replica and puts them in its place.
     ///
     /// # Errors
-    /// When the file cannot be written; the old replica then stays.
+    /// When the file cannot be written, `UnsupportedStore` where a newer build's lies there; the old replica then stays.
     pub fn write(path: &Path, documents: Vec<Document>, now: Timestamp) -> Result<()> {
         let replica = Replica { format: FORMAT, written_at: now, checksum: checksum(&documents), documents };
-        let text = serde_json::to_vec_pretty(&replica)
-            .map_err(|cause| invalid(path, "cannot be written").caused_by(&cause))?;
-        files::replace(path, &text)?;
+        let stored = match Self::present(path)? {
+            Some(present) => present.replace(replica)?,
+            None => Stored::new(replica),
+        };
+        files::replace(path, stored.to_json()?.as_bytes())?;
         files::sweep(path.parent().unwrap_or(Path::new(".")));
         Ok(())
     }
@@ -40,7 +65,8 @@ impl Replica {
     /// Reads the replica.
     ///
     /// # Errors
-    /// `NotPublished` where there is none yet, `ReplicaInvalid` where it is damaged or of another version.
+    /// `NotPublished` where there is none yet, `ReplicaInvalid` where it is damaged, `UnsupportedStore` where it is a newer
+    /// build's.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read(path).map_err(|cause| match cause.kind() {
             std::io::ErrorKind::NotFound => Error::new(
@@ -51,11 +77,12 @@ impl Replica {
             .at("path", path.display()),
             _ => Error::io("read", path, &cause),
         })?;
-        let replica: Replica =
-            serde_json::from_slice(&text).map_err(|cause| invalid(path, "is damaged").caused_by(&cause))?;
-        if replica.format != FORMAT {
-            return Err(invalid(path, "was written by another version"));
-        }
+        let text = String::from_utf8_lossy(&text);
+        let replica =
+            Stored::<Replica>::read(&text).map(Stored::into_known).map_err(|cause| match cause.kind {
+                ErrorKind::Corrupt => invalid(path, "is damaged").caused_by(&cause),
+                _ => cause.at("path", path.display()),
+            })?;
         if replica.checksum != checksum(&replica.documents) {
             return Err(invalid(path, "is damaged"));
         }
