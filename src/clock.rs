@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::time::{ClockId, clock_gettime};
 use uuid::Uuid;
+
+use crate::platform::{time_awake, time_space};
 
 /// Where times and pauses come from. Tests inject their own; intervals are measured monotonically, so that a
 /// jump of the wall clock costs at most a cycle.
@@ -27,9 +28,10 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// The clock of the machine.
+    /// The clock of the machine. Where the system does not say of which boot it is, no other process may compare its times.
     pub fn new() -> Self {
-        SystemClock { boot: boot().unwrap_or_else(|| Uuid::new_v4().to_string()) }
+        let boot = time_space().map_or_else(|_| Uuid::new_v4().to_string(), str::to_owned);
+        SystemClock { boot }
     }
 }
 
@@ -46,8 +48,7 @@ impl Clock for SystemClock {
 
     /// Since the boot, without the time that the machine slept: while it does, nobody on it can show that he is alive.
     fn monotonic(&self) -> Duration {
-        let time = clock_gettime(ClockId::Monotonic);
-        Duration::try_from(time).unwrap_or_default()
+        time_awake()
     }
 
     fn boot(&self) -> String {
@@ -57,13 +58,4 @@ impl Clock for SystemClock {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(tokio::time::sleep(duration))
     }
-}
-
-/// The boot, and the space of times: a container may have one in which the clock is another. None where the system does
-/// not say; then the times of one process mean nothing to another.
-fn boot() -> Option<String> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    // Older systems have one space only.
-    let times = std::fs::read_link("/proc/self/ns/time").unwrap_or_default();
-    Some(format!("{} {}", boot.trim(), times.display()))
 }

@@ -15,3 +15,4 @@ pub use system::files::{
 pub use system::locks::{lock_holders, process_name};
 pub use system::process::{boot_id, host_name, process_space, process_start};
 pub use system::rights::{Rights, create_file, create_folder, tighten};
+pub use system::time::{time_awake, time_space};

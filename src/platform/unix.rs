@@ -5,3 +5,4 @@ pub(super) mod files;
 pub(super) mod locks;
 pub(super) mod process;
 pub(super) mod rights;
+pub(super) mod time;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 /// Each layer and how high it lies. A layer imports from lower ones only, never from another one of its height.
 const LAYERS: [(&str, u32); 14] = [
-    // What the operating system is asked for, what time it is, and where tests make things fail.
+    // What the operating system is asked for, and where tests make things fail.
     ("platform", 0),
-    ("clock", 0),
     ("failpoint", 0),
-    // What everybody may say: that something failed.
+    // What everybody may say: what time it is, and that something failed.
+    ("clock", 1),
     ("error", 1),
     // How documents that are kept grow.
     ("stored", 2),
