@@ -79,7 +79,7 @@ error_kinds! {
     OneSidedPairing = 20;
     /// A pool names a backup pool that the topology does not have.
     UnknownBackupPool = 21;
-    /// Two stores of the topology are the same place.
+    /// Two stores, or files of the deployment, are the same place.
     SharedStore = 22;
     /// A standby copy lies inside the store it is a copy of, or the other way round.
     StandbyInsideSource = 23;
@@ -125,6 +125,8 @@ error_kinds! {
     Forked = 43;
     /// A database file was replaced by another one while a job had it open.
     StoreReplaced = 44, retryable;
+    /// A store or a file of the deployment lies in a folder whose content is copied, replaced or removed.
+    PlaceInsideStore = 51;
 }
 
 impl fmt::Display for ErrorKind {

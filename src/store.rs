@@ -9,10 +9,13 @@ pub use crate::report::Trace;
 use crate::topology::PoolFqdn;
 
 pub mod content;
+pub mod factory;
 pub mod files;
 pub mod journal;
 pub mod leases;
 pub mod management;
+pub mod places;
+pub mod sample;
 pub mod sqlite;
 mod until;
 pub mod user;

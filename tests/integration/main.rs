@@ -20,6 +20,7 @@ mod isolation;
 mod jobs;
 mod kill;
 mod layers;
+mod places;
 mod sample;
 mod support;
 mod user_store;
