@@ -163,7 +163,7 @@ typedef int32_t csb_status;
 #define CSB_STATUS_UNKNOWN_BACKUP_POOL 21
 
 /*
- Two stores of the topology are the same place.
+ Two stores, or files of the deployment, are the same place.
  */
 #define CSB_STATUS_SHARED_STORE 22
 
@@ -286,6 +286,11 @@ typedef int32_t csb_status;
  Two stores of one Central Management store hold different documents at the same revision.
  */
 #define CSB_STATUS_SPLIT_TIMELINE 48
+
+/*
+ A store or a file of the deployment lies in a folder whose content is copied, replaced or removed.
+ */
+#define CSB_STATUS_PLACE_INSIDE_STORE 51
 
 #ifdef __cplusplus
 extern "C" {

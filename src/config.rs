@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::platform::host_name;
 use crate::topology::{StoreUrl, line_of, located, read_text, toml_error};
 
@@ -21,8 +21,8 @@ pub const DEPLOYMENT_FILE: &str = "deployment.toml";
 pub struct DeploymentConfig {
     /// The deployment file.
     pub file: PathBuf,
-    /// The database of the Central Management store.
-    pub central_management_store: PathBuf,
+    /// The Central Management store.
+    pub central_management_store: StoreUrl,
     /// This machine's read-only copy of its documents.
     pub local_replica: PathBuf,
     /// Where job records and reports are kept.
@@ -59,18 +59,9 @@ impl DeploymentConfig {
         let toml: DeploymentToml = toml::from_str(&text).map_err(|cause| toml_error(&cause, &text, &file))?;
         let base = file.parent().unwrap_or(Path::new("/"));
         let line = line_of(&text, toml.central_management_store.span().start);
-        let url = StoreUrl::parse(toml.central_management_store.get_ref(), base);
-        let central_management_store = match url.map_err(|error| located(error, &file, line))? {
-            StoreUrl::Sqlite(path) => path,
-            other => {
-                let error = Error::new(
-                    ErrorKind::InvalidValue,
-                    format!("{other} cannot be a Central Management store."),
-                    "Write a sqlite: URL here.",
-                );
-                return Err(located(error, &file, line));
-            }
-        };
+        let central_management_store = StoreUrl::parse(toml.central_management_store.get_ref(), base)
+            .and_then(|url| url.require(true).map(|()| url))
+            .map_err(|error| located(error, &file, line))?;
         let (local_replica, jobs) = (base.join(toml.local_replica), base.join(toml.jobs));
         let machine = toml.machine.unwrap_or_else(host_name);
         Ok(DeploymentConfig { file, central_management_store, local_replica, jobs, machine })

@@ -91,7 +91,7 @@ error_kinds! {
     OneSidedPairing = 20;
     /// A pool names a backup pool that the topology does not have.
     UnknownBackupPool = 21;
-    /// Two stores of the topology are the same place.
+    /// Two stores, or files of the deployment, are the same place.
     SharedStore = 22;
     /// A standby copy lies inside the store it is a copy of, or the other way round.
     StandbyInsideSource = 23;
@@ -141,6 +141,8 @@ error_kinds! {
     NotMaster = 47;
     /// Two stores of one Central Management store hold different documents at the same revision.
     SplitTimeline = 48;
+    /// A store or a file of the deployment lies in a folder whose content is copied, replaced or removed.
+    PlaceInsideStore = 51;
 }
 
 impl fmt::Display for ErrorKind {

@@ -13,6 +13,7 @@ pub use system::files::{
     FileId, Look, Right, drop_from_cache, may, open_regular, read_at, set_modified, sync_folder,
 };
 pub use system::locks::{lock_holders, process_name};
+pub use system::paths::{Found, Mounts, folds_case};
 pub use system::process::{boot_id, host_name, process_space, process_start};
 pub use system::rights::{Rights, create_file, create_folder, tighten};
 pub use system::time::{time_awake, time_space};

@@ -14,8 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::record::Records;
 use crate::job::request::JobRequest;
 use crate::job::{Environment, Job};
+use crate::store::factory;
 use crate::store::leases::Owner;
-use crate::store::sqlite::assert_safe_version;
 
 mod admin;
 mod deployment;
@@ -73,7 +73,7 @@ impl Service {
     /// # Errors
     /// What reading `deployment.toml` reports; `UnsafeSqlite`.
     pub fn open(config: &OpenConfig, clock: Arc<dyn Clock>, runtime: Handle) -> Result<Self> {
-        assert_safe_version()?;
+        factory::require_safe_engines()?;
         let connect = |file: &PathBuf| {
             let deployment = Arc::new(Deployment::open(file)?);
             let records = Records::new(&deployment.config.jobs);

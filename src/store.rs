@@ -10,9 +10,12 @@ use crate::topology::PoolFqdn;
 
 pub mod content;
 pub mod documents;
+pub mod factory;
 pub mod files;
 pub mod journal;
 pub mod leases;
+pub mod places;
+pub mod sample;
 pub mod sqlite;
 mod until;
 pub mod user;

@@ -2,6 +2,7 @@
 
 mod fqdn;
 mod parse;
+mod place;
 mod pool;
 mod render;
 mod url;
@@ -9,6 +10,7 @@ mod validate;
 
 pub use fqdn::PoolFqdn;
 pub(crate) use parse::read_text;
-pub use parse::{line_of, located, toml_error};
+pub use parse::{TopologyDocument, line_of, located, toml_error};
+pub use place::Place;
 pub use pool::{ContentStoreConfig, Pool, Standby, Topology, UserStoreConfig};
-pub use url::StoreUrl;
+pub use url::{Engine, StoreUrl};

@@ -83,8 +83,8 @@ fn contents(path: &Path) -> Vec<String> {
 fuzz_target!(|text: &str| -> Corpus {
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let (source, standby) = (folder.path().join("users.sqlite"), folder.path().join("standby.sqlite"));
-    let config = UserStoreConfig { url: StoreUrl::Sqlite(source.clone()), keys: Default::default(), exclude: vec![] };
-    let pair = SqlitePair::new(config, &standby, 500);
+    let config = UserStoreConfig { url: StoreUrl::try_from(format!("sqlite:{}", source.display())).unwrap(), keys: Default::default(), exclude: vec![] };
+    let pair = SqlitePair::new(config, &standby, 500).unwrap();
     for sql in text.split(THEN).take(3) {
         serve(&source, sql);
         let cancel = CancellationToken::new();

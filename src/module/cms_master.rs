@@ -7,7 +7,8 @@ use super::{
 use crate::error::{Result, Side};
 use crate::report::Moved;
 use crate::store::Trace;
-use crate::store::documents::{self, Document, History, Import};
+use crate::store::documents::{Document, History, Import};
+use crate::store::factory;
 use crate::topology::StoreUrl;
 
 mod compare;
@@ -205,7 +206,7 @@ impl Importer<'_> {
         if has_nothing && !self.compared.is_outdated_record {
             return Ok(());
         }
-        let copy = documents::create(self.copy).map_err(on_import)?;
+        let copy = factory::new_management_store(self.copy).map_err(on_import)?;
         if has_nothing {
             return copy.import(self.import(base, Vec::new(), Vec::new())).map_err(on_import);
         }

@@ -6,13 +6,10 @@
 //! exactly like one from which everything was deleted. Then it looks at what an earlier cycle that was interrupted may
 //! have left (`interrupted`).
 
-use std::path::PathBuf;
-
 use tokio_util::sync::CancellationToken;
 
 use super::{BackupModule, Context, CycleResult, GiveBack, Look, ModuleId, Observation};
 use crate::error::Result;
-use crate::store::content::folder::FolderStore;
 use crate::store::content::index::{ContentIndex, IndexPlace, IndexedPair};
 use crate::store::content::{ContentStore, Marker, Presence, StoreRole};
 use crate::store::{Generation, Trace};
@@ -35,23 +32,6 @@ mod walk;
 use tally::Tally;
 use walk::Lacking;
 
-/// Where one pool's content and its copy are, and what to keep to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DataConfConfig {
-    /// The pool whose content it is.
-    pub pool: PoolFqdn,
-    /// The folder that the pool's servers write to.
-    pub source: PathBuf,
-    /// The folder that the backup pool holds for it; made by the first cycle.
-    pub standby: PathBuf,
-    /// The index of what the standby holds.
-    pub index: IndexPlace,
-    /// Databases that must never be opened as files, wherever in the content store they are.
-    pub database_files: Vec<PathBuf>,
-    /// How many bytes one batch carries; a larger file is a batch of its own.
-    pub batch_bytes: u64,
-}
-
 /// The content store of one pool and its copy at the backup pool.
 pub struct DataConf {
     pool: PoolFqdn,
@@ -62,16 +42,9 @@ pub struct DataConf {
 }
 
 impl DataConf {
-    /// The module for two folders. Nothing is opened yet.
-    pub fn new(config: DataConfConfig) -> Self {
-        let source = FolderStore::new(config.source, config.database_files.clone());
-        let standby = FolderStore::new(config.standby, config.database_files);
-        let (source, standby) = (Box::new(source), Box::new(standby));
-        DataConf::between(config.pool, source, standby, config.index, config.batch_bytes)
-    }
-
-    /// The module for any two stores.
-    pub fn between(
+    /// The module for a pool's content store and its copy; one batch carries that many bytes, and a larger file is a batch
+    /// of its own. Nothing is opened yet.
+    pub fn new(
         pool: PoolFqdn,
         source: Box<dyn ContentStore>,
         standby: Box<dyn ContentStore>,

@@ -3,6 +3,7 @@
 pub(super) mod accounts;
 pub(super) mod files;
 pub(super) mod locks;
+pub(super) mod paths;
 pub(super) mod process;
 pub(super) mod rights;
 pub(super) mod time;

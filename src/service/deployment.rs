@@ -8,8 +8,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pool::{PoolState, PoolStateDetails, PoolStateRecord};
 use crate::store::documents::replica::Replica;
 use crate::store::documents::{self, Document, DocumentKind, Documents, DocumentsRole, Draft, Published};
+use crate::store::factory;
+use crate::store::places::Places;
 use crate::stored::{Stored, StoredDocument};
-use crate::topology::{PoolFqdn, StoreUrl, Topology};
+use crate::topology::{PoolFqdn, StoreUrl, Topology, TopologyDocument};
 use jiff::Timestamp;
 
 /// The name of documents of which there is one.
@@ -47,24 +49,21 @@ impl Deployment {
         if local_store {
             return Replica::read(&self.config.local_replica).map(Source::Replica);
         }
-        let path = &self.config.central_management_store;
-        if !path.exists() && !self.config.local_replica.exists() {
-            return Err(nothing_there(path));
+        let url = &self.config.central_management_store;
+        if !factory::exists(url)? && !self.config.local_replica.exists() {
+            return Err(nothing_there(url));
         }
-        documents::open(&self.store_url()).map(Source::Store)
-    }
-
-    /// Where the Central Management store lies.
-    pub(super) fn store_url(&self) -> StoreUrl {
-        StoreUrl::Sqlite(self.config.central_management_store.clone())
+        factory::management_store(url).map(Source::Store)
     }
 
     /// Validates a topology document and publishes it as a new version, with everything else that a new store needs;
     /// then refreshes the local replica. A dry run only validates.
     pub(super) fn publish(&self, file: &Path, what_if: bool, now: Timestamp) -> Result<PublishedTopology> {
-        let topology = Topology::read(file)?;
+        let document = TopologyDocument::read(file)?;
+        let unanswered = self.compare_places(&document)?;
+        let topology = document.topology;
         Replica::check(&self.config.local_replica)?;
-        let current = match documents::open_existing(&self.store_url())? {
+        let current = match factory::existing_management_store(&self.config.central_management_store)? {
             Some(store) => {
                 require_master(store.as_ref())?;
                 store.current(DocumentKind::Topology, GLOBAL)?
@@ -79,23 +78,37 @@ impl Deployment {
         if !what_if {
             self.write(&topology, body, now)?;
         }
-        let warnings = warnings(&topology);
+        let mut warnings = warnings(&topology);
+        warnings.extend(unanswered.into_iter().map(|place| {
+            format!("{place} does not answer: whether another place is the same one could not be seen.")
+        }));
         Ok(PublishedTopology { topology, version, unchanged, warnings })
+    }
+
+    /// Refuses a topology whose places are not what they are meant to be; returns the names of those that do not answer.
+    fn compare_places(&self, document: &TopologyDocument) -> Result<Vec<String>> {
+        let topology = &document.topology;
+        let all: Vec<&PoolFqdn> = topology.pools.iter().map(|pool| &pool.fqdn).collect();
+        let places = Places::of(&self.config, topology).with_topology_file(&document.file);
+        places.check(&all).map_err(|conflict| match &conflict.pool {
+            Some(pool) => document.at_pool(pool, conflict.error),
+            None => conflict.error,
+        })
     }
 
     /// There was a store once: a new one in its place would forget every version and the states of all pools.
     fn lost(&self) -> Error {
-        let path = &self.config.central_management_store;
+        let url = &self.config.central_management_store;
         Error::new(
             ErrorKind::StoreUnavailable,
-            format!("The Central Management store {} is gone, but there is a local replica of it.", path.display()),
+            format!("The Central Management store {url} is gone, but there is a local replica of it."),
             format!(
                 "Mount its file system, or put its standby copy from the backup pool in its place. To begin anew without \
                  its documents, move the replica {} away.",
                 self.config.local_replica.display()
             ),
         )
-        .at("path", path.display())
+        .at("store", url)
     }
 
     /// It was moved away while a service was connected: a store in its former place would be another deployment.
@@ -110,7 +123,7 @@ impl Deployment {
     }
 
     fn write(&self, topology: &Topology, body: String, now: Timestamp) -> Result<()> {
-        let store = documents::create(&self.store_url())?;
+        let store = factory::new_management_store(&self.config.central_management_store)?;
         self.lead(store.as_ref())?;
         let mut drafts = vec![draft(DocumentKind::Topology, GLOBAL, body)];
         if store.current(DocumentKind::Configuration, GLOBAL)?.is_none() {
@@ -252,14 +265,14 @@ fn not_published() -> Error {
 }
 
 /// What a deployment looks like of which nothing was published, and one that was moved away while a service was connected.
-fn nothing_there(store: &Path) -> Error {
+fn nothing_there(store: &StoreUrl) -> Error {
     Error::new(
         ErrorKind::NotPublished,
-        format!("There is no Central Management store at {}, and no local replica.", store.display()),
+        format!("There is no Central Management store at {store}, and no local replica."),
         "Publish a topology with Publish-CsTopology -FileName topology.toml, if none was published yet; else connect to \
          where the deployment is now, or mount its file system.",
     )
-    .at("path", store.display())
+    .at("store", store)
 }
 
 /// What is allowed in a topology, but hardly meant.

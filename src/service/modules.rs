@@ -9,18 +9,17 @@ use crate::error::Result;
 use crate::job::request::Operation;
 use crate::job::{LeasePlace, Targets};
 use crate::module::cms_master::CmsMaster;
-use crate::module::data_conf::{DataConf, DataConfConfig};
+use crate::module::data_conf::DataConf;
 use crate::module::presence_focus::PresenceFocus;
 use crate::module::{BackupModule, ModuleId};
-use crate::store::content::index::IndexPlace;
-use crate::store::leases;
-use crate::store::user::sqlite::SqlitePair;
+use crate::store::factory;
+use crate::store::places::Places;
 use crate::topology::{PoolFqdn, Standby, Topology};
 
 /// What a job works on.
 ///
 /// # Errors
-/// `UnknownPool`, `NotPaired`, and failures to read the documents.
+/// `UnknownPool`, `NotPaired`, what [`require_places`] finds, and failures to read the documents.
 pub(super) fn targets(
     deployment: &Deployment,
     operation: &Operation,
@@ -31,15 +30,16 @@ pub(super) fn targets(
     let configuration = documents.configuration()?;
     let (pool, backup, standby) = topology.pair(&operation.pool)?;
     let (_, _, partner_standby) = topology.pair(&backup.fqdn)?;
+    require_places(deployment, &topology, &pool.fqdn)?;
     let build = |fqdn: &PoolFqdn, ids: &[ModuleId]| {
         ids.iter()
-            .map(|id| module(deployment, &topology, &configuration, fqdn, *id))
+            .map(|id| unchecked(deployment, &topology, &configuration, fqdn, *id))
             .collect::<Result<Vec<_>>>()
     };
     let lease = |fqdn: &PoolFqdn, standby: &Standby| {
         Ok(LeasePlace {
             pool: fqdn.clone(),
-            leases: leases::open(&standby.service_store, Arc::clone(clock))?,
+            leases: factory::leases(&standby.service_store, Arc::clone(clock))?,
             url: standby.service_store.to_string(),
         })
     };
@@ -54,11 +54,36 @@ pub(super) fn targets(
     })
 }
 
+/// Refuses to open the stores of a pool and its backup pool where they, or what belongs to the deployment, are not places of
+/// their own: links may have been made since the topology was published.
+///
+/// # Errors
+/// `UnknownPool`, `NotPaired`; `SharedStore`, `StandbyInsideSource`, `PlaceInsideStore`; `UnsupportedStore` for a pool on
+/// another machine.
+pub(super) fn require_places(deployment: &Deployment, topology: &Topology, fqdn: &PoolFqdn) -> Result<()> {
+    let (pool, backup, _) = topology.pair(fqdn)?;
+    for place in pool.place.iter().chain(&backup.place) {
+        place.folder()?;
+    }
+    Places::of(&deployment.config, topology).check_for(&[&pool.fqdn, &backup.fqdn])
+}
+
 /// One module of one pool, towards its backup pool.
 ///
 /// # Errors
-/// `UnknownPool`, `NotPaired`.
+/// As for [`require_places`].
 pub(super) fn module(
+    deployment: &Deployment,
+    topology: &Topology,
+    configuration: &BackupServiceConfiguration,
+    fqdn: &PoolFqdn,
+    id: ModuleId,
+) -> Result<Arc<dyn BackupModule>> {
+    require_places(deployment, topology, fqdn)?;
+    unchecked(deployment, topology, configuration, fqdn, id)
+}
+
+fn unchecked(
     deployment: &Deployment,
     topology: &Topology,
     configuration: &BackupServiceConfiguration,
@@ -68,34 +93,33 @@ pub(super) fn module(
     let (pool, _, standby) = topology.pair(fqdn)?;
     Ok(match id {
         ModuleId::PresenceFocus => {
-            let pair = SqlitePair::new(
-                pool.user_store.clone(),
-                standby.user_store.path(),
+            let pair = factory::user_stores(
+                &pool.user_store,
+                &standby.user_store,
                 configuration.max_batches_per_user_store_sync,
-            );
+            )?;
             Arc::new(PresenceFocus::new(
-                Box::new(pair),
+                pair,
                 pool.user_store.url.to_string(),
                 standby.user_store.to_string(),
-                SqlitePair::batch_changes(),
+                factory::batch_changes(),
             ))
         }
         ModuleId::DataConf => {
-            let mut database_files = topology.database_files();
-            database_files.push(deployment.config.central_management_store.clone());
-            Arc::new(DataConf::new(DataConfConfig {
-                pool: pool.fqdn.clone(),
-                source: pool.content_store.url.path().to_owned(),
-                standby: standby.content_store.path().to_owned(),
-                index: IndexPlace::new(&standby.content_index())?,
-                database_files,
-                batch_bytes: configuration.max_data_conf_package_size_kb.saturating_mul(1024),
-            }))
+            let mut databases = topology.databases();
+            databases.push(deployment.config.central_management_store.clone());
+            Arc::new(DataConf::new(
+                pool.fqdn.clone(),
+                factory::content_store(&pool.content_store.url, &databases)?,
+                factory::content_store(&standby.content_store, &databases)?,
+                factory::content_index(&standby.content_index())?,
+                configuration.max_data_conf_package_size_kb.saturating_mul(1024),
+            ))
         }
         ModuleId::CmsMaster => Arc::new(match &standby.management_store {
             _ if topology.central_management_pool != pool.fqdn => CmsMaster::elsewhere(),
             Some(copy) => CmsMaster::master(
-                deployment.store_url(),
+                deployment.config.central_management_store.clone(),
                 copy.clone(),
                 configuration.max_batches_per_cms_sync,
             ),

@@ -17,10 +17,17 @@ use crate::clock::Clock;
 use crate::config::DEPLOYMENT_FILE;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Right, may};
+use crate::store::sample::{SamplePool, SampleSize};
+use crate::topology::Topology;
 
-mod content;
+/// The document that describes both pools.
+const TOPOLOGY: &str = include_str!("../../templates/sample/topology.toml");
 
-use content::PoolData;
+/// The deployment file.
+const DEPLOYMENT: &str = include_str!("../../templates/sample/deployment.toml");
+
+/// The folders of a deployment, each in its own.
+const FOLDERS: [&str; 4] = ["atl", "chi", "cms", "jobs"];
 
 /// How long a piece of the work lasts; a service that is shut down waits for no more.
 const PIECE: Duration = Duration::from_millis(50);
@@ -48,6 +55,10 @@ pub struct SampleRequest {
 impl SampleRequest {
     fn absolute_folder(&self) -> Result<PathBuf> {
         std::path::absolute(&self.folder).map_err(|cause| Error::io("find", &self.folder, &cause))
+    }
+
+    fn size(&self) -> SampleSize {
+        SampleSize { users: self.users, contacts_per_user: self.contacts_per_user, files: self.files }
     }
 }
 
@@ -80,14 +91,14 @@ pub(super) struct Sample {
 
 impl Sample {
     /// One of which nothing is made yet.
-    fn new(request: &SampleRequest, folder: &Path) -> Self {
+    fn new(request: &SampleRequest, folder: &Path, topology: &Topology) -> Self {
         Sample {
             finished: false,
             items_done: 0,
-            items_total: content::POOLS.len() as u64 * (u64::from(request.users) + u64::from(request.files)),
+            items_total: topology.pools.len() as u64 * (u64::from(request.users) + u64::from(request.files)),
             deployment_file: text(&deployment_file(folder)),
             topology_file: text(&topology_file(folder)),
-            pools: content::POOLS.map(str::to_owned).to_vec(),
+            pools: topology.pools.iter().map(|pool| pool.fqdn.to_string()).collect(),
             users: request.users,
             contacts: u64::from(request.users) * u64::from(request.contacts_per_user),
             files: request.files,
@@ -103,6 +114,10 @@ fn topology_file(folder: &Path) -> PathBuf {
     folder.join("topology.toml")
 }
 
+fn topology(folder: &Path) -> Result<Topology> {
+    Topology::from_toml(TOPOLOGY, &topology_file(folder))
+}
+
 impl Service {
     /// Makes a sample deployment: files, stores with data, and a Central Management store with the topology published. Where
     /// the request limits the call, it may return before all is there.
@@ -110,7 +125,7 @@ impl Service {
         if request.what_if {
             let folder = request.absolute_folder()?;
             require_free(&folder)?;
-            return Ok(Sample::new(request, &folder));
+            return Ok(Sample::new(request, &folder, &topology(&folder)?));
         }
         let Some(at_most) = request.at_most_ms else {
             let mut making = Making::begin(request)?;
@@ -169,7 +184,8 @@ pub(super) struct Making {
     request: SampleRequest,
     folder: PathBuf,
     is_our_folder: bool,
-    pools: Vec<PoolData>,
+    topology: Topology,
+    pools: Vec<SamplePool>,
     finished: bool,
 }
 
@@ -177,12 +193,14 @@ impl Making {
     fn begin(request: &SampleRequest) -> Result<Self> {
         let folder = request.absolute_folder()?;
         require_free(&folder)?;
+        let topology = topology(&folder)?;
         let is_our_folder = !folder.exists();
         fs::create_dir_all(&folder).map_err(|cause| Error::io("create", &folder, &cause))?;
+        let pools = Vec::new();
         let mut making =
-            Making { request: request.clone(), folder, is_our_folder, pools: Vec::new(), finished: false };
-        for (pool, site) in [("atl", "Atlanta"), ("chi", "Chicago")] {
-            making.pools.push(PoolData::begin(&making.folder.join(pool), site)?);
+            Making { request: request.clone(), folder, is_our_folder, topology, pools, finished: false };
+        for pool in &making.topology.pools {
+            making.pools.push(SamplePool::begin(pool)?);
         }
         Ok(making)
     }
@@ -191,7 +209,7 @@ impl Making {
     fn go_on(&mut self, at_most: Duration) -> Result<bool> {
         let started = Instant::now();
         for pool in &mut self.pools {
-            pool.go_on(&self.request, &|| started.elapsed() >= at_most)?;
+            pool.go_on(&self.request.size(), &|| started.elapsed() >= at_most)?;
         }
         let described = self.describe();
         Ok(described.items_done == described.items_total)
@@ -203,16 +221,20 @@ impl Making {
             fs::write(path, content).map_err(|cause| Error::io("write", path, &cause))
         };
         let (deployment, topology) = (deployment_file(&self.folder), topology_file(&self.folder));
-        write(&topology, content::TOPOLOGY)?;
-        write(&deployment, content::DEPLOYMENT)?;
+        write(&topology, TOPOLOGY)?;
+        write(&deployment, DEPLOYMENT)?;
         Deployment::open(&deployment)?.publish(&topology, false, clock.now())?;
         self.finished = true;
         Ok(self.describe())
     }
 
     fn describe(&self) -> Sample {
-        let items_done = self.pools.iter().map(PoolData::items).sum();
-        Sample { finished: self.finished, items_done, ..Sample::new(&self.request, &self.folder) }
+        let items_done = self.pools.iter().map(SamplePool::items).sum();
+        Sample {
+            finished: self.finished,
+            items_done,
+            ..Sample::new(&self.request, &self.folder, &self.topology)
+        }
     }
 }
 
@@ -227,7 +249,7 @@ impl Drop for Making {
         for file in [deployment_file(&self.folder), topology_file(&self.folder)] {
             let _ = fs::remove_file(file);
         }
-        for folder in content::FOLDERS {
+        for folder in FOLDERS {
             let _ = fs::remove_dir_all(self.folder.join(folder));
         }
         if self.is_our_folder {

@@ -12,8 +12,8 @@ use crate::module::state::module_state;
 use crate::module::{BackupModule, Look, ModuleId};
 use crate::pool::{PoolState, PoolStateDetails};
 use crate::report::{ExportState, ImportState, ModuleState};
-use crate::store::Until;
-use crate::store::leases::{self, PATIENCE, StoredState};
+use crate::store::leases::{PATIENCE, StoredState};
+use crate::store::{Until, factory};
 use crate::topology::PoolFqdn;
 
 /// A pool's status.
@@ -89,7 +89,7 @@ impl Service {
         let configuration = documents.configuration()?;
         let (pool, backup, standby) = topology.pair(&request.pool_fqdn)?;
         let pool_state = documents.pool_state(&pool.fqdn)?;
-        let leases = leases::open(&standby.service_store, Arc::clone(&self.clock))?;
+        let leases = factory::leases(&standby.service_store, Arc::clone(&self.clock))?;
         let soon = || Until::within(PATIENCE);
         let mut wanted = module_list(&request.modules)?;
         if let Some(category) = request.category {

@@ -7,18 +7,17 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::store::Generation;
 use crate::topology::StoreUrl;
 
 mod history;
 mod refusal;
 pub mod replica;
-mod sqlite;
+pub(super) mod sqlite;
 
 pub use history::{Digest, History};
 pub use refusal::{foreign, not_master, older_master, two_masters};
-use sqlite::SqliteDocuments;
 
 /// What a document is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -218,41 +217,4 @@ pub trait Documents: Send + Sync {
     /// # Errors
     /// `Fenced` if that master's epoch is not newer; when the store cannot be written.
     fn demote(&self, reign: Reign, master: StoreUrl) -> Result<Position>;
-}
-
-/// Opens a store that must exist.
-///
-/// # Errors
-/// `StoreUnavailable`, with the advice to use the local replica; `UnsupportedStore`.
-pub fn open(url: &StoreUrl) -> Result<Box<dyn Documents>> {
-    Ok(Box::new(SqliteDocuments::open(sqlite_path(url)?)?))
-}
-
-/// Opens a store if there is one. A database without a single table is none: a process was killed that had only begun
-/// to create it.
-///
-/// # Errors
-/// As for [`open`].
-pub fn open_existing(url: &StoreUrl) -> Result<Option<Box<dyn Documents>>> {
-    let store = SqliteDocuments::open_existing(sqlite_path(url)?)?;
-    Ok(store.map(|store| Box::new(store) as Box<dyn Documents>))
-}
-
-/// Opens a store, creating it where it does not exist. A new one has no role yet: it becomes what it is used as.
-///
-/// # Errors
-/// When it cannot be opened or written; `UnsupportedStore`.
-pub fn create(url: &StoreUrl) -> Result<Box<dyn Documents>> {
-    Ok(Box::new(SqliteDocuments::create(sqlite_path(url)?)?))
-}
-
-fn sqlite_path(url: &StoreUrl) -> Result<&std::path::Path> {
-    match url {
-        StoreUrl::Sqlite(path) => Ok(path),
-        StoreUrl::Folder(_) => Err(Error::new(
-            ErrorKind::UnsupportedStore,
-            format!("{url} cannot be a Central Management store."),
-            "Use a sqlite: URL.",
-        )),
-    }
 }

@@ -19,10 +19,8 @@ use crate::report::ModuleState;
 use crate::topology::PoolFqdn;
 
 mod given_back;
-mod open;
 mod owner;
-mod sqlite;
-pub use open::open;
+pub(super) mod sqlite;
 pub use owner::Owner;
 
 /// How long a counter stands still before the lease may be taken over. Its holder moves it three times in that time.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::validate::Lines;
-use super::{ContentStoreConfig, Pool, PoolFqdn, Standby, StoreUrl, Topology, UserStoreConfig};
+use super::{ContentStoreConfig, Place, Pool, PoolFqdn, Standby, StoreUrl, Topology, UserStoreConfig};
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Deserialize)]
@@ -26,6 +26,7 @@ struct PoolToml {
     #[serde(default)]
     computers: Vec<String>,
     backup_pool: Option<Spanned<String>>,
+    place: Option<Spanned<String>>,
     user_store: UserStoreToml,
     content_store: ContentStoreToml,
     standby: Option<StandbyToml>,
@@ -56,23 +57,30 @@ struct StandbyToml {
     service_store: Option<Spanned<String>>,
 }
 
-impl Topology {
-    /// Reads and validates a topology document. Paths in it are relative to the folder it lies in.
+/// A topology, and where in a file its pools stand.
+#[derive(Debug)]
+pub struct TopologyDocument {
+    /// The topology, valid in itself.
+    pub topology: Topology,
+    /// The file, with its absolute path.
+    pub file: PathBuf,
+    lines: Lines,
+}
+
+impl TopologyDocument {
+    /// Reads and validates a topology document. Paths in it are relative to the folder it lies in, those of a pool with a
+    /// place to that.
     ///
     /// # Errors
-    /// `FileMissing`, `SyntaxError`, `UnknownField`, `InvalidValue` and everything that validation finds; each names the
-    /// file and the line.
+    /// `FileMissing`, `SyntaxError`, `UnknownField`, `InvalidValue`, `UnsupportedStore` and everything that validation
+    /// finds; each names the file and the line.
     pub fn read(file: &Path) -> Result<Self> {
         let file = std::path::absolute(file).map_err(|cause| Error::io("find", file, &cause))?;
         let text = read_text(&file, "topology document")?;
         Self::from_toml(&text, &file)
     }
 
-    /// As [`Topology::read`], from the text of the file.
-    ///
-    /// # Errors
-    /// As for [`Topology::read`].
-    pub fn from_toml(text: &str, file: &Path) -> Result<Self> {
+    fn from_toml(text: &str, file: &Path) -> Result<Self> {
         let document: TopologyToml = toml::from_str(text).map_err(|cause| toml_error(&cause, text, file))?;
         let reader = Reader { text, file };
         let mut lines = Lines::default();
@@ -85,7 +93,23 @@ impl Topology {
         }
         let topology = Topology { central_management_pool, pools };
         topology.validate(file, &lines)?;
-        Ok(topology)
+        Ok(TopologyDocument { topology, file: file.to_owned(), lines })
+    }
+
+    /// The same error, naming the file and the line of the pool that it is about.
+    pub fn at_pool(&self, pool: &PoolFqdn, error: Error) -> Error {
+        let line = self.topology.pools.iter().zip(&self.lines.pools).find(|(found, _)| found.fqdn == *pool);
+        located(error, &self.file, line.map_or(1, |(_, line)| *line))
+    }
+}
+
+impl Topology {
+    /// The topology of a document whose text is given.
+    ///
+    /// # Errors
+    /// As for [`TopologyDocument::read`].
+    pub fn from_toml(text: &str, file: &Path) -> Result<Self> {
+        TopologyDocument::from_toml(text, file).map(|document| document.topology)
     }
 }
 
@@ -107,53 +131,61 @@ impl Reader<'_> {
         PoolFqdn::parse(name.get_ref()).map_err(|error| self.at(name, error))
     }
 
-    fn url(&self, url: &Spanned<String>, wanted: &str) -> Result<StoreUrl> {
+    fn place(&self, place: &Spanned<String>) -> Result<Place> {
         let base = self.file.parent().unwrap_or(Path::new("/"));
-        let parsed = StoreUrl::parse(url.get_ref(), base).map_err(|error| self.at(url, error))?;
-        let fits = match parsed {
-            StoreUrl::Sqlite(_) => wanted == "sqlite",
-            StoreUrl::Folder(_) => wanted == "file",
-        };
-        if fits {
-            return Ok(parsed);
-        }
-        let error = Error::new(
-            ErrorKind::InvalidValue,
-            format!("\"{}\" is the wrong kind of store for this field.", url.get_ref()),
-            format!("Write a {wanted}: URL here."),
-        );
-        Err(self.at(url, error))
+        let parsed = Place::parse(place.get_ref(), base);
+        parsed
+            .and_then(|parsed| parsed.folder().map(|_| ()).map(|()| parsed))
+            .map_err(|error| self.at(place, error))
+    }
+
+    /// A URL of a database, or of a store of files, that this version can open.
+    fn url(&self, url: &Spanned<String>, base: &Path, is_database: bool) -> Result<StoreUrl> {
+        let parsed = StoreUrl::parse(url.get_ref(), base);
+        parsed
+            .and_then(|parsed| parsed.require(is_database).map(|()| parsed))
+            .map_err(|error| self.at(url, error))
     }
 
     fn pool(&self, pool: &PoolToml) -> Result<Pool> {
+        let place = pool.place.as_ref().map(|place| self.place(place)).transpose()?;
+        let base = match &place {
+            Some(place) => place.folder()?,
+            None => self.file.parent().unwrap_or(Path::new("/")),
+        };
         Ok(Pool {
             fqdn: self.fqdn(&pool.fqdn)?,
             site: pool.site.clone(),
             computers: pool.computers.clone(),
             backup_pool: pool.backup_pool.as_ref().map(|name| self.fqdn(name)).transpose()?,
             user_store: UserStoreConfig {
-                url: self.url(&pool.user_store.url, "sqlite")?,
+                url: self.url(&pool.user_store.url, base, true)?,
                 keys: pool.user_store.keys.clone(),
                 exclude: pool.user_store.exclude.clone(),
             },
-            content_store: ContentStoreConfig { url: self.url(&pool.content_store.url, "file")? },
-            standby: pool.standby.as_ref().map(|standby| self.standby(standby)).transpose()?,
+            content_store: ContentStoreConfig { url: self.url(&pool.content_store.url, base, false)? },
+            standby: pool.standby.as_ref().map(|standby| self.standby(standby, base)).transpose()?,
+            place,
         })
     }
 
-    fn standby(&self, standby: &StandbyToml) -> Result<Standby> {
-        let user_store = self.url(&standby.user_store, "sqlite")?;
+    fn standby(&self, standby: &StandbyToml, base: &Path) -> Result<Standby> {
+        let database = |url: &Spanned<String>| self.url(url, base, true);
+        let user_store = database(&standby.user_store)?;
         let service_store = match &standby.service_store {
-            Some(url) => self.url(url, "sqlite")?,
-            None => StoreUrl::Sqlite(user_store.path().with_extension("service.sqlite")),
+            Some(url) => database(url)?,
+            None => user_store.beside(|path| path.with_extension("service.sqlite")).ok_or_else(|| {
+                let error = Error::new(
+                    ErrorKind::InvalidValue,
+                    "A standby.user_store that is no file has no place beside it for the service_store.",
+                    "Add standby.service_store.",
+                );
+                self.at(&standby.user_store, error)
+            })?,
         };
         Ok(Standby {
-            content_store: self.url(&standby.content_store, "file")?,
-            management_store: standby
-                .management_store
-                .as_ref()
-                .map(|url| self.url(url, "sqlite"))
-                .transpose()?,
+            content_store: self.url(&standby.content_store, base, false)?,
+            management_store: standby.management_store.as_ref().map(database).transpose()?,
             user_store,
             service_store,
         })
@@ -187,8 +219,16 @@ pub fn toml_error(cause: &toml::de::Error, text: &str, file: &Path) -> Error {
         (ErrorKind::SyntaxError, "Correct the TOML at this place.")
     };
     let Range { start, .. } = cause.span().unwrap_or_default();
-    let message = message.replace('`', "\"");
+    let message = without_value(message).replace('`', "\"");
     located(Error::new(kind, message, advice), file, line_of(text, start))
+}
+
+/// What the parser says without the text that it quotes of a value of the wrong type: that may be a URL with a password.
+fn without_value(message: &str) -> String {
+    match (message.split_once(": string \""), message.rsplit_once("\", expected ")) {
+        (Some((what, _)), Some((_, expected))) => format!("{what}: a string, expected {expected}"),
+        _ => message.to_owned(),
+    }
 }
 
 /// The same error, with file and line in its sentence and its context.

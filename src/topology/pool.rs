@@ -1,11 +1,10 @@
 //! Pools and what belongs to them, as they are stored in the Central Management store.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PoolFqdn, StoreUrl};
+use super::{Place, PoolFqdn, StoreUrl};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stored::StoredDocument;
 
@@ -36,6 +35,9 @@ pub struct Pool {
     pub computers: Vec<String>,
     /// Its partner.
     pub backup_pool: Option<PoolFqdn>,
+    /// What the URLs of its stores were relative to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// The database that the server software writes to.
     pub user_store: UserStoreConfig,
     /// Conference files.
@@ -84,14 +86,17 @@ impl Standby {
     /// The index of the content copy, beside the backup service's database: of `atl.service.sqlite` it is
     /// `atl.service-content.sqlite`.
     pub fn content_index(&self) -> StoreUrl {
-        let path = self.service_store.path();
-        let mut name = path.file_stem().unwrap_or_default().to_owned();
-        name.push("-content");
-        if let Some(extension) = path.extension() {
-            name.push(".");
-            name.push(extension);
-        }
-        StoreUrl::Sqlite(path.with_file_name(name))
+        let beside = self.service_store.beside(|path| {
+            let mut name = path.file_stem().unwrap_or_default().to_owned();
+            name.push("-content");
+            if let Some(extension) = path.extension() {
+                name.push(".");
+                name.push(extension);
+            }
+            path.with_file_name(name)
+        });
+        // A server's database has room for both.
+        beside.unwrap_or_else(|| self.service_store.clone())
     }
 }
 
@@ -131,18 +136,17 @@ impl Topology {
         Ok((pool, backup, standby))
     }
 
-    /// Every database file that the topology names: the content walker must not touch them.
-    pub fn database_files(&self) -> Vec<PathBuf> {
-        let mut files = Vec::new();
+    /// Every database that the topology names.
+    pub fn databases(&self) -> Vec<StoreUrl> {
+        let mut found = Vec::new();
         for pool in &self.pools {
-            files.push(pool.user_store.url.path().to_owned());
+            found.push(pool.user_store.url.clone());
             if let Some(standby) = &pool.standby {
-                files.push(standby.user_store.path().to_owned());
-                files.push(standby.service_store.path().to_owned());
-                files.push(standby.content_index().path().to_owned());
-                files.extend(standby.management_store.as_ref().map(|url| url.path().to_owned()));
+                found.extend([standby.user_store.clone(), standby.service_store.clone()]);
+                found.push(standby.content_index());
+                found.extend(standby.management_store.clone());
             }
         }
-        files
+        found
     }
 }

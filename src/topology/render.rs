@@ -26,6 +26,7 @@ fn pool(pool: &Pool) -> Table {
         out.insert("computers".to_owned(), list(&pool.computers));
     }
     out.extend(pool.backup_pool.iter().map(|backup| ("backup_pool".to_owned(), text(backup))));
+    out.extend(pool.place.iter().map(|place| ("place".to_owned(), text(place))));
     let mut user_store = store(&pool.user_store.url);
     if !pool.user_store.keys.is_empty() {
         let keys = pool.user_store.keys.iter().map(|(table, columns)| (table.clone(), list(columns)));
@@ -75,6 +76,7 @@ mod tests {
             fqdn = "atl.example.com"
             site = "Atlanta \"North\""
             computers = ["fe1", "fe2"]
+            place = "atlanta"
             backup_pool = "chi.example.com"
             user_store = { url = "sqlite:a.sqlite", keys = { "odd table" = ["a", "b"] }, exclude = ["s_*"] }
             content_store = { url = "file:a" }

@@ -1,7 +1,6 @@
 //! What makes a topology wrong although every field of it is right.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Pool, Topology, located};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,23 +31,6 @@ impl Topology {
                 "Name one of the pools of this document.",
             );
             return Err(located(error, file, lines.central_management_pool));
-        }
-        let mut seen: BTreeMap<PathBuf, String> = BTreeMap::new();
-        for (pool, line) in numbered() {
-            for (field, path) in stores(pool) {
-                let owner = format!("{} of {}", field, pool.fqdn);
-                if let Some(other) = seen.insert(path.clone(), owner.clone()) {
-                    let error = Error::new(
-                        ErrorKind::SharedStore,
-                        format!("{owner} and {other} are the same place, {}.", path.display()),
-                        "Give each store a place of its own.",
-                    );
-                    return Err(located(error, file, *line));
-                }
-            }
-        }
-        for (pool, line) in numbered() {
-            check_nesting(pool, &self.pools).map_err(|e| located(e, file, *line))?;
         }
         Ok(())
     }
@@ -98,50 +80,9 @@ impl Topology {
     }
 }
 
-/// The stores of a pool, as the fields that name them and their paths.
-fn stores(pool: &Pool) -> Vec<(&'static str, PathBuf)> {
-    let mut stores = vec![
-        ("user_store", pool.user_store.url.path().to_owned()),
-        ("content_store", pool.content_store.url.path().to_owned()),
-    ];
-    if let Some(standby) = &pool.standby {
-        stores.push(("standby.user_store", standby.user_store.path().to_owned()));
-        stores.push(("standby.content_store", standby.content_store.path().to_owned()));
-        stores.push(("standby.service_store", standby.service_store.path().to_owned()));
-        stores
-            .push(("the content index of standby.service_store", standby.content_index().path().to_owned()));
-        stores.extend(
-            standby.management_store.iter().map(|url| ("standby.management_store", url.path().to_owned())),
-        );
-    }
-    stores
-}
-
-/// A standby inside a content store would be copied into itself, and the other way round be deleted.
-fn check_nesting(pool: &Pool, pools: &[Pool]) -> Result<()> {
-    let Some(standby) = &pool.standby else { return Ok(()) };
-    let standby = standby.content_store.path();
-    for other in pools {
-        let source = other.content_store.url.path();
-        if standby.starts_with(source) || source.starts_with(standby) {
-            return Err(Error::new(
-                ErrorKind::StandbyInsideSource,
-                format!(
-                    "standby.content_store of {} ({}) and content_store of {} ({}) lie one inside the other.",
-                    pool.fqdn,
-                    standby.display(),
-                    other.fqdn,
-                    source.display()
-                ),
-                "Put the standby copy beside the content store, not into it.",
-            ));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::TopologyDocument;
     use super::*;
 
     const GOOD: &str = r#"central_management_pool = "atl.example.com"
@@ -178,16 +119,12 @@ standby = { user_store = "sqlite:chi/standby/atl.sqlite", content_store = "file:
     fn a_good_document_resolves_its_paths() {
         let topology = Topology::from_toml(GOOD, Path::new("/srv/topology.toml")).unwrap();
         let (pool, backup, standby) = topology.pair(&topology.central_management_pool).unwrap();
-        assert_eq!(pool.user_store.url.path(), Path::new("/srv/atl/users.sqlite"));
+        assert_eq!(pool.user_store.url.to_string(), "sqlite:/srv/atl/users.sqlite");
         assert_eq!(backup.fqdn.as_str(), "chi.example.com");
-        let service = Path::new("/srv/chi/standby/atl.service.sqlite");
-        let index = Path::new("/srv/chi/standby/atl.service-content.sqlite");
-        assert_eq!((standby.service_store.path(), standby.content_index().path()), (service, index));
-        let files = topology.database_files();
-        assert!(
-            [service, index].into_iter().all(|file| files.iter().any(|known| known == file)),
-            "{files:?}"
-        );
+        assert_eq!(standby.service_store.to_string(), "sqlite:/srv/chi/standby/atl.service.sqlite");
+        assert_eq!(standby.content_index().to_string(), "sqlite:/srv/chi/standby/atl.service-content.sqlite");
+        let databases = topology.databases();
+        assert!([&standby.service_store, &standby.content_index()].iter().all(|url| databases.contains(url)));
     }
 
     #[test]
@@ -215,16 +152,21 @@ standby = { user_store = "sqlite:chi/standby/atl.sqlite", content_store = "file:
                 "4",
             ),
             ("one-sided", "backup_pool = \"atl.example.com\"\n", "", ErrorKind::OneSidedPairing, "4"),
-            ("shared", "sqlite:chi/users.sqlite", "sqlite:./atl/users.sqlite", ErrorKind::SharedStore, "11"),
-            (
-                "index",
-                "sqlite:chi/users.sqlite",
-                "sqlite:chi/standby/atl.service-content.sqlite",
-                ErrorKind::SharedStore,
-                "11",
-            ),
-            ("nested", "file:chi/standby/atl", "file:atl/share/copy", ErrorKind::StandbyInsideSource, "11"),
             ("engine", "file:chi/share", "s3://bucket", ErrorKind::UnsupportedStore, "14"),
+            (
+                "database engine",
+                "sqlite:chi/users.sqlite",
+                "postgres://chi@db/users",
+                ErrorKind::UnsupportedStore,
+                "13",
+            ),
+            (
+                "place",
+                "fqdn = \"chi.example.com\"\n",
+                "fqdn = \"chi.example.com\"\nplace = \"ssh://backup@chi/srv\"\n",
+                ErrorKind::UnsupportedStore,
+                "12",
+            ),
             ("kind", "file:chi/share", "sqlite:chi/share", ErrorKind::InvalidValue, "14"),
             ("name", "fqdn = \"chi.example.com\"", "fqdn = \"chi\"", ErrorKind::InvalidValue, "11"),
             ("syntax", "[[pools]]", "[[pools]", ErrorKind::SyntaxError, "3"),
@@ -247,8 +189,40 @@ standby = { user_store = "sqlite:chi/standby/atl.sqlite", content_store = "file:
     }
 
     #[test]
+    fn urls_of_a_pool_with_a_place_are_relative_to_it() {
+        let placed =
+            |place: &str| GOOD.replace("fqdn = \"atl", &format!("place = \"{place}\"\nfqdn = \"atl"));
+        for (place, root) in [("east", "/srv/east"), ("/data", "/data"), (".", "/srv")] {
+            let topology = Topology::from_toml(&placed(place), Path::new("/srv/topology.toml")).unwrap();
+            let pool = topology.pool(&topology.central_management_pool).unwrap();
+            let standby = pool.standby.as_ref().unwrap();
+            assert_eq!(pool.user_store.url.to_string(), format!("sqlite:{root}/atl/users.sqlite"));
+            assert_eq!(
+                standby.service_store.to_string(),
+                format!("sqlite:{root}/atl/standby/chi.service.sqlite")
+            );
+            assert_eq!(topology.pools[1].content_store.url.to_string(), "file:/srv/chi/share");
+        }
+    }
+
+    #[test]
+    fn no_error_repeats_a_password() {
+        let wrong = [
+            ("\"sqlite:chi/users.sqlite\"", "\"postgres://chi:pl4nted@db/users\""),
+            ("{ url = \"sqlite:chi/users.sqlite\" }", "\"postgres://chi:pl4nted@db/users\""),
+            ("{ url = \"sqlite:chi/users.sqlite\" }", "[\"postgres://chi:pl4nted@db/users\", \"x\"]"),
+            ("backup_pool = \"CHI", "place = \"ssh://chi:pl4nted@host/root\"\nbackup_pool = \"CHI"),
+            ("\"file:chi/share\"", "\"s3://bucket/x?secret=pl4nted"),
+        ];
+        for (from, to) in wrong {
+            let error = refused(from, to);
+            assert!(!format!("{error:?}").contains("pl4nted"), "{error:?}");
+        }
+    }
+
+    #[test]
     fn a_missing_file_is_named() {
-        let error = Topology::read(Path::new("/nowhere/topology.toml")).unwrap_err();
+        let error = TopologyDocument::read(Path::new("/nowhere/topology.toml")).unwrap_err();
         assert_eq!(error.kind, ErrorKind::FileMissing);
         assert!(error.message.contains("/nowhere/topology.toml"));
     }

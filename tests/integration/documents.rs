@@ -162,6 +162,7 @@ fn the_toml_examples_are_read() {
         "site",
         "computers",
         "backup_pool",
+        "place",
         "user_store",
         "content_store",
         "standby",

@@ -43,6 +43,32 @@ const SYSTEM_WORDS: [&str; 7] =
 /// How many lines a file may have, its tests not counted.
 const LONGEST: usize = 600;
 
+/// The layers above the stores, and what names stores for them: they know a store by its URL.
+const ABOVE_STORES: [&str; 5] = ["config", "module", "job", "service", "ffi"];
+
+/// What only the stores and the parser of URLs may name: engines, and where in a file system a store lies.
+const OF_ENGINES: [&str; 6] = ["rusqlite", "sqlite", "folderstore", "postgres", "\"file:", ".local_path("];
+
+/// Stands for `Path` and `PathBuf` where they are types.
+const A_PATH: &str = "Path";
+
+/// Which file names which of these all the same, and why.
+const ALL_THE_SAME: [(&str, &str, &str); 11] = [
+    // Plain files by nature.
+    ("config.rs", A_PATH, "the deployment file, the local replica and the jobs folder"),
+    ("job/record.rs", A_PATH, "job records are files"),
+    ("module/data_conf/plan.rs", A_PATH, "lists that are too long for memory go to a file without a name"),
+    ("module/data_conf/spool.rs", A_PATH, "lists that are too long for memory go to a file without a name"),
+    ("service.rs", A_PATH, "the deployment file that a host names"),
+    ("service/deployment.rs", A_PATH, "the deployment file and the topology document"),
+    ("service/requests.rs", A_PATH, "the topology document that a host names"),
+    ("service/sample.rs", A_PATH, "the folder of a sample deployment, and its files"),
+    // To go as soon as documents are opened by URL.
+    ("module/cms_master.rs", A_PATH, "both stores of documents are opened by their paths"),
+    ("module/cms_master.rs", "sqlite", "the URL of the copy is made of its path"),
+    ("service/modules.rs", ".local_path(", "for documents"),
+];
+
 struct Source {
     /// Relative to `src`.
     path: PathBuf,
@@ -63,6 +89,11 @@ impl Source {
     /// Whether this is nothing but tests and what they need.
     fn is_test(&self) -> bool {
         self.path.iter().any(|part| part == "tests" || part == "tests.rs")
+    }
+
+    /// Neither comments nor the tests at the end.
+    fn code_without_tests(&self) -> String {
+        Source { path: self.path.clone(), text: self.without_tests().to_owned() }.code()
     }
 
     /// The code without the tests at its end.
@@ -183,6 +214,61 @@ fn system_words(path: &Path, code: &str) -> Vec<&'static str> {
         code.to_owned()
     };
     SYSTEM_WORDS.into_iter().filter(|word| code.contains(word)).collect()
+}
+
+/// Which words of [`OF_ENGINES`] a text has, and whether it has paths.
+fn engines_named(code: &str) -> Vec<&'static str> {
+    let mut identifiers = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let has_paths = identifiers.any(|word| word == "Path" || word == "PathBuf");
+    let code = code.to_lowercase();
+    let words = OF_ENGINES.into_iter().filter(|word| code.contains(word));
+    words.chain(has_paths.then_some(A_PATH)).collect()
+}
+
+#[test]
+fn above_the_stores_nothing_names_an_engine_or_the_path_of_a_store() {
+    let mut found = Vec::new();
+    for source in sources() {
+        if ABOVE_STORES.contains(&source.layer()) && !source.is_test() {
+            let path = source.path.to_str().unwrap().to_owned();
+            found.extend(
+                engines_named(&source.code_without_tests()).into_iter().map(|word| (path.clone(), word)),
+            );
+        }
+    }
+    for (path, word) in &found {
+        let known = ALL_THE_SAME.iter().any(|(file, named, _)| file == path && named == word);
+        assert!(known, "{path} names {word}: let src/store/factory.rs open the store by its URL");
+    }
+    for (file, word, reason) in ALL_THE_SAME {
+        let is_found = found.iter().any(|(path, named)| path == file && *named == word);
+        assert!(
+            is_found && !reason.is_empty(),
+            "{file} does not name {word} any more: take it from the list"
+        );
+    }
+}
+
+#[test]
+fn the_name_of_an_engine_is_noticed_however_it_is_written() {
+    for (code, word) in [
+        ("use rusqlite::Connection;", "rusqlite"),
+        ("let pair = SqlitePair::new(config)", "sqlite"),
+        ("format!(\"sqlite:{}\", path)", "sqlite"),
+        ("use crate::store::content::folder::FolderStore;", "folderstore"),
+        ("StoreUrl::parse(\"file:x\", base)", "\"file:"),
+        ("standby.service_store.local_path()?", ".local_path("),
+        ("pub service_store: PathBuf,", A_PATH),
+        ("fn open(store: &Path)", A_PATH),
+    ] {
+        assert!(engines_named(code).contains(&word), "{code}");
+    }
+    assert_eq!(engines_named("factory::service_store(&standby.service_store)?"), Vec::<&str>::new());
+    let source = |text: &str| Source { path: "service/x.rs".into(), text: text.to_owned() };
+    let commented =
+        source("// SQLite\nfn f() {}\n#[cfg(test)]\nmod tests {\n    use rusqlite::Connection;\n}\n");
+    assert_eq!(engines_named(&commented.code_without_tests()), Vec::<&str>::new());
+    assert_eq!(engines_named(&source("mod sqlite;").code_without_tests()), ["sqlite"]);
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod jobs;
 mod kill;
 mod layers;
 mod management;
+mod places;
 mod sample;
 mod support;
 mod user_store;

@@ -16,6 +16,7 @@ use cs_backup::error::{Error, Result};
 use cs_backup::job::events::{Event, EventKind};
 use cs_backup::report::{ModuleReport, Outcome, Report, StepReport};
 use cs_backup::service::{OpenConfig, Request, Service};
+use cs_backup::topology::StoreUrl;
 use jiff::Timestamp;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -230,6 +231,11 @@ impl Deployment {
 fn open(file: &Path, clock: Arc<dyn Clock>, runtime: &tokio::runtime::Runtime) -> Service {
     let config = serde_json::from_value(json!({ "deploymentFile": file })).unwrap();
     Service::open(&config, clock, runtime.handle().clone()).unwrap()
+}
+
+/// The URL of a database file.
+pub fn database_url(path: &Path) -> StoreUrl {
+    StoreUrl::try_from(format!("sqlite:{}", path.display())).unwrap()
 }
 
 pub fn server(path: &Path) -> Connection {

@@ -16,11 +16,12 @@ mod virtual_tables;
 
 use std::path::{Path, PathBuf};
 
+use crate::support::database_url;
 use cs_backup::error::Result;
 use cs_backup::store::Generation;
 use cs_backup::store::user::sqlite::SqlitePair;
 use cs_backup::store::user::{PairOutcome, UserStorePair, Work};
-use cs_backup::topology::{StoreUrl, UserStoreConfig};
+use cs_backup::topology::UserStoreConfig;
 use jiff::Timestamp;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -45,9 +46,9 @@ impl Pair {
         server.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
         server.execute_batch(schema).unwrap();
         let mut config =
-            UserStoreConfig { url: StoreUrl::Sqlite(source), keys: Default::default(), exclude: vec![] };
+            UserStoreConfig { url: database_url(&source), keys: Default::default(), exclude: vec![] };
         configure(&mut config);
-        let pair = SqlitePair::new(config, &folder.path().join("standby.sqlite"), 500);
+        let pair = SqlitePair::new(config, &folder.path().join("standby.sqlite"), 500).unwrap();
         Pair { folder, server, pair }
     }
 

@@ -53,7 +53,7 @@ $script:ErrorCategories = @{
     InvalidValue = 'InvalidData'; Io = 'DeviceError'; KeyMissing = 'InvalidData'; LibraryMissing = 'NotInstalled'
     LibraryUnusable = 'NotInstalled'; MasterOutdated = 'InvalidOperation'; ModuleIncomplete = 'NotInstalled'; NotConnected = 'ConnectionError'
     NotMaster = 'InvalidOperation'; NotPaired = 'InvalidOperation'; NotPublished = 'ObjectNotFound'; OneSidedPairing = 'InvalidData'
-    OptionConflict = 'InvalidArgument'; PathInvalid = 'InvalidArgument'; PoolStateMismatch = 'InvalidOperation'
+    OptionConflict = 'InvalidArgument'; PathInvalid = 'InvalidArgument'; PlaceInsideStore = 'InvalidData'; PoolStateMismatch = 'InvalidOperation'
     ReplicaInvalid = 'InvalidData'; ReportNotWritten = 'WriteError'; SafetyShareExceeded = 'LimitsExceeded'
     SelfPaired = 'InvalidData'; SharedStore = 'InvalidData'; ShutDown = 'InvalidOperation'; SourceTooBusy = 'ResourceBusy'; SplitTimeline = 'InvalidData'
     StandbyInsideSource = 'InvalidData'; StateNotReached = 'OperationTimeout'; StoreBusy = 'ResourceBusy'

@@ -4,8 +4,9 @@ use super::Side;
 use super::split::{self, Differences};
 use crate::error::{Error, Result};
 use crate::store::documents::{
-    self, Documents, DocumentsRole, History, Position, foreign, not_master, older_master, two_masters,
+    Documents, DocumentsRole, History, Position, foreign, not_master, older_master, two_masters,
 };
+use crate::store::factory;
 use crate::topology::StoreUrl;
 
 /// How many versions are read at once.
@@ -34,7 +35,7 @@ impl Comparison {
     pub(super) fn of(master: &StoreUrl, copy: &StoreUrl, verify: bool) -> Result<Self> {
         let on_export = |error: Error| error.on(Side::Export);
         let on_import = |error: Error| error.on(Side::Import);
-        let source = documents::open(master).map_err(on_export)?;
+        let source = factory::management_store(master).map_err(on_export)?;
         let position = source.position().map_err(on_export)?;
         let whole = source.history(i64::MAX).map_err(on_export)?;
         let mut compared = Comparison {
@@ -51,7 +52,9 @@ impl Comparison {
             compared.refused = Some(not_master(master, &compared.position).on(Side::Export));
             return Ok(compared);
         }
-        let Some(copy) = documents::open_existing(copy).map_err(on_import)? else { return Ok(compared) };
+        let Some(copy) = factory::existing_management_store(copy).map_err(on_import)? else {
+            return Ok(compared);
+        };
         let standing = copy.position().map_err(on_import)?;
         compared.held = copy.history(i64::MAX).map_err(on_import)?;
         compared.initialized = compared.held.documents > 0;

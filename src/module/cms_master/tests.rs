@@ -12,7 +12,9 @@ use crate::clock::SystemClock;
 use crate::error::{Error, ErrorKind};
 use crate::module::{Observer, Progress};
 use crate::store::Generation;
+use crate::store::documents;
 use crate::store::documents::{DocumentKind, Draft, Position};
+use crate::store::factory;
 
 struct Silent;
 
@@ -48,7 +50,7 @@ impl Pair {
     }
 
     fn url(&self, name: &str) -> StoreUrl {
-        StoreUrl::Sqlite(self.path(name))
+        StoreUrl::try_from(format!("sqlite:{}", self.path(name).display())).unwrap()
     }
 
     fn module(&self, max_batches: u64) -> CmsMaster {
@@ -57,7 +59,7 @@ impl Pair {
 
     /// Publishes so many new versions of the settings.
     fn publish(&mut self, count: usize) {
-        let store = documents::create(&self.url("master")).unwrap();
+        let store = factory::new_management_store(&self.url("master")).unwrap();
         for _ in 0..count {
             self.published += 1;
             let draft = Draft {
@@ -81,16 +83,16 @@ impl Pair {
             replaces: None,
         };
         let at = Timestamp::from_second(1_700_000_000 + self.published).unwrap();
-        let store = documents::create(&self.url("master")).unwrap();
+        let store = factory::new_management_store(&self.url("master")).unwrap();
         store.publish((0..count).map(draft).collect(), at).unwrap();
     }
 
     fn position(&self, name: &str) -> Position {
-        documents::open(&self.url(name)).unwrap().position().unwrap()
+        factory::management_store(&self.url(name)).unwrap().position().unwrap()
     }
 
     fn content(&self, name: &str) -> History {
-        documents::open(&self.url(name)).unwrap().history(i64::MAX).unwrap()
+        factory::management_store(&self.url(name)).unwrap().history(i64::MAX).unwrap()
     }
 
     /// Somebody writes to a store past this product.
@@ -209,7 +211,7 @@ fn an_older_master_is_refused_after_its_copy_was_promoted() {
     let mut pair = Pair::new();
     pair.publish(1);
     pair.run().unwrap();
-    let copy = documents::open(&pair.url("copy")).unwrap();
+    let copy = factory::management_store(&pair.url("copy")).unwrap();
     let promoted = copy.promote(1).unwrap();
     assert_eq!(promoted.reign.epoch, 2);
     assert_ne!(promoted.reign.timeline, pair.position("master").reign.timeline);
@@ -226,8 +228,8 @@ fn the_former_master_follows_the_promoted_copy() {
     let mut pair = Pair::new();
     pair.publish(2);
     pair.run().unwrap();
-    let promoted = documents::open(&pair.url("copy")).unwrap().promote(1).unwrap();
-    let former = documents::open(&pair.url("master")).unwrap();
+    let promoted = factory::management_store(&pair.url("copy")).unwrap().promote(1).unwrap();
+    let former = factory::management_store(&pair.url("master")).unwrap();
     let demoted = former.demote(promoted.reign.clone(), pair.url("copy")).unwrap();
     assert_eq!((demoted.role, demoted.reign), (documents::DocumentsRole::Standby, promoted.reign));
     assert_eq!(pair.refusal().kind, ErrorKind::NotMaster, "it is no master to copy from any more");
@@ -243,7 +245,7 @@ fn two_copies_that_were_both_promoted_do_not_follow_each_other() {
     pair.run().unwrap();
     pair.save("copy", "third");
     for store in ["copy", "third"] {
-        documents::open(&pair.url(store)).unwrap().promote(1).unwrap();
+        factory::management_store(&pair.url(store)).unwrap().promote(1).unwrap();
     }
     let module = CmsMaster::master(pair.url("copy"), pair.url("third"), 500);
     assert_eq!(module.run_cycle(&context(false)).unwrap_err().error.kind, ErrorKind::SplitTimeline);
@@ -353,11 +355,11 @@ impl Pair {
                 }
             }
             Event::PromoteCopy if has_copy => {
-                let store = documents::open(&self.url("copy")).unwrap();
+                let store = factory::management_store(&self.url("copy")).unwrap();
                 store.promote(store.position().unwrap().reign.epoch).unwrap();
             }
             Event::Begin => {
-                let store = documents::open(&self.url("master")).unwrap();
+                let store = factory::management_store(&self.url("master")).unwrap();
                 store.promote(store.position().unwrap().reign.epoch).unwrap();
             }
             _ => {}

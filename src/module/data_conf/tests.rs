@@ -14,16 +14,16 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{DataConf, DataConfConfig};
+use super::DataConf;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
 use crate::module::{
     BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, Look, Observer, Progress,
 };
-use crate::store::Generation;
 use crate::store::content::ContentPath;
 use crate::store::content::folder::{FolderStore, isolation};
 use crate::store::content::index::{ContentIndex, HeldName, IndexPlace};
+use crate::store::{Generation, factory};
 use crate::topology::{PoolFqdn, StoreUrl};
 
 mod attributes;
@@ -87,22 +87,26 @@ impl Pair {
     }
 
     fn module(&self) -> DataConf {
-        DataConf::new(DataConfConfig {
-            pool: pool(),
-            source: self.source(),
-            standby: self.standby(),
-            index: place(&self.index_file()),
-            database_files: self.database_files.clone(),
-            batch_bytes: self.batch_bytes,
-        })
+        let (source, standby) = (self.source_store(), self.standby_store());
+        DataConf::new(
+            pool(),
+            Box::new(source),
+            Box::new(standby),
+            place(&self.index_file()),
+            self.batch_bytes,
+        )
     }
 
     fn source_store(&self) -> FolderStore {
-        FolderStore::new(self.source(), self.database_files.clone())
+        FolderStore::new(self.source(), self.all_database_files())
     }
 
     fn standby_store(&self) -> FolderStore {
-        FolderStore::new(self.standby(), Vec::new())
+        FolderStore::new(self.standby(), self.all_database_files())
+    }
+
+    fn all_database_files(&self) -> Vec<PathBuf> {
+        [self.database_files.clone(), vec![self.index_file()]].concat()
     }
 
     fn context(&self) -> Context {
@@ -181,7 +185,7 @@ fn take_lease(index: &Path) -> Generation {
 }
 
 fn place(index: &Path) -> IndexPlace {
-    IndexPlace::new(&StoreUrl::Sqlite(index.to_owned())).unwrap()
+    factory::content_index(&StoreUrl::try_from(format!("sqlite:{}", index.display())).unwrap()).unwrap()
 }
 
 fn pool() -> PoolFqdn {

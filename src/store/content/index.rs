@@ -565,10 +565,9 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
-    use crate::topology::StoreUrl;
 
     pub(super) fn place(path: &Path) -> IndexPlace {
-        IndexPlace::new(&StoreUrl::Sqlite(path.to_owned())).unwrap()
+        IndexPlace::new(path.to_owned(), String::new())
     }
 
     /// A new index, and who may write to it.

@@ -76,7 +76,7 @@ pub fn foreign(copy: &StoreUrl) -> Error {
         "Set that file aside, or name another place as standby.management_store in the topology.",
     )
     .at("copy", copy)
-    .at("path", copy.path().display())
+    .at("store", copy)
 }
 
 /// The error of a master whose role another store has taken since.

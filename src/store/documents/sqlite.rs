@@ -24,13 +24,16 @@ mod tests;
 const COLUMNS: &str = "revision, kind, name, version, body, published_ms";
 
 /// A Central Management store in a SQLite database.
-pub(super) struct SqliteDocuments {
+pub(in crate::store) struct SqliteDocuments {
+    url: StoreUrl,
     path: PathBuf,
     connection: Mutex<Connection>,
 }
 
 impl SqliteDocuments {
-    pub(super) fn create(path: &Path) -> Result<Self> {
+    /// Opens a store, creating it where it does not exist. A new one has no role yet: it becomes what it is used as.
+    pub(in crate::store) fn create(url: &StoreUrl) -> Result<Self> {
+        let path = url.local_path()?;
         let failed = |cause| sqlite_error("prepare", path, &cause);
         let mut connection = open_own(path)?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
@@ -38,10 +41,13 @@ impl SqliteDocuments {
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         schema::prepare(&transaction, path)?;
         transaction.commit().map_err(failed)?;
-        Ok(Self::new(path, connection))
+        Ok(Self::new(url, path, connection))
     }
 
-    pub(super) fn open_existing(path: &Path) -> Result<Option<Self>> {
+    /// Opens a store if there is one. A database without a single table is none: a process was killed that had only
+    /// begun to create it.
+    pub(in crate::store) fn open_existing(url: &StoreUrl) -> Result<Option<Self>> {
+        let path = url.local_path()?;
         if !path.exists() {
             return Ok(None);
         }
@@ -50,14 +56,16 @@ impl SqliteDocuments {
             let count = "SELECT count(*) FROM sqlite_schema";
             connection.query_row(count, [], |row| row.get::<_, i64>(0)).is_ok_and(|count| count == 0)
         });
-        if is_blank { Ok(None) } else { Self::checked(path, connection).map(Some) }
+        if is_blank { Ok(None) } else { Self::checked(url, path, connection).map(Some) }
     }
 
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        Self::checked(path, open(path, Access::Write))
+    /// Opens a store that must exist.
+    pub(in crate::store) fn open(url: &StoreUrl) -> Result<Self> {
+        let path = url.local_path()?;
+        Self::checked(url, path, open(path, Access::Write))
     }
 
-    fn checked(path: &Path, connection: Result<Connection>) -> Result<Self> {
+    fn checked(url: &StoreUrl, path: &Path, connection: Result<Connection>) -> Result<Self> {
         crate::failpoint::fail_point!("store.management.open");
         let store = connection.and_then(|connection| {
             connection
@@ -75,11 +83,11 @@ impl SqliteDocuments {
             .caused_by(&cause)
         })?;
         schema::is_former(&connection, path)?;
-        Ok(Self::new(path, connection))
+        Ok(Self::new(url, path, connection))
     }
 
-    fn new(path: &Path, connection: Connection) -> Self {
-        SqliteDocuments { path: path.to_owned(), connection: Mutex::new(connection) }
+    fn new(url: &StoreUrl, path: &Path, connection: Connection) -> Self {
+        SqliteDocuments { url: url.clone(), path: path.to_owned(), connection: Mutex::new(connection) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -106,7 +114,7 @@ impl SqliteDocuments {
 
 impl Documents for SqliteDocuments {
     fn url(&self) -> StoreUrl {
-        StoreUrl::Sqlite(self.path.clone())
+        self.url.clone()
     }
 
     fn position(&self) -> Result<Position> {

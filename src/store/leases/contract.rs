@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use super::*;
 use crate::clock::Clock;
 use crate::report::ExportState;
+use crate::store::factory;
 use crate::topology::StoreUrl;
 
 /// Runs each of the contract's tests for one engine. The maker gives a place where there are no leases yet, and what
@@ -47,7 +48,7 @@ contract!(
 
 fn database() -> (tempfile::TempDir, StoreUrl) {
     let folder = tempfile::tempdir().unwrap();
-    let url = StoreUrl::Sqlite(folder.path().join("service.sqlite"));
+    let url = StoreUrl::try_from(format!("sqlite:{}/service.sqlite", folder.path().display())).unwrap();
     (folder, url)
 }
 
@@ -112,7 +113,7 @@ struct Process {
 
 impl Process {
     fn of(machine: &Arc<Machine>, url: &StoreUrl) -> Self {
-        let leases = open(url, Arc::clone(machine) as Arc<dyn Clock>).unwrap();
+        let leases = factory::leases(url, Arc::clone(machine) as Arc<dyn Clock>).unwrap();
         // Nobody knows from outside whether it is alive.
         let owner =
             Owner { machine: machine.boot.clone(), space: None, ..Owner::current("of this very machine") };
@@ -173,13 +174,13 @@ fn where_nothing_is_nobody_holds_anything(url: &StoreUrl) {
     let lease = Lease { pool: pool(), generation: Generation(1), job_id: Uuid::nil(), taken_over_from: None };
     assert_eq!(leases.renew(&lease, &soon()).unwrap_err().kind, ErrorKind::Fenced);
     assert_eq!(leases.forget_states(&lease, &soon()).unwrap_err().kind, ErrorKind::Fenced);
-    assert!(!url.path().exists(), "what reads has made something");
+    assert!(!url.local_path().unwrap().exists(), "what reads has made something");
 }
 
 fn of_many_that_come_first_at_once_one_gets_the_lease(url: &StoreUrl) {
     let machine = Machine::ahead("a", 0);
     for round in 0..30 {
-        let url = StoreUrl::Sqlite(url.path().with_extension(round.to_string()));
+        let url = StoreUrl::try_from(format!("{url}.{round}")).unwrap();
         let start = std::sync::Barrier::new(4);
         let take = |job| {
             let process = Process::of(&machine, &url);

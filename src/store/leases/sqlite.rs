@@ -32,7 +32,7 @@ const LOG_PAGES: u32 = 200;
 const ATTEMPT: Duration = Duration::from_millis(20);
 
 /// A service database.
-pub(super) struct SqliteLeases {
+pub(in crate::store) struct SqliteLeases {
     path: PathBuf,
     clock: Arc<dyn Clock>,
     open: Mutex<Option<Database>>,
@@ -46,7 +46,7 @@ struct Database {
 
 impl SqliteLeases {
     /// The database at this path. Nothing is opened yet.
-    pub(super) fn new(path: PathBuf, clock: Arc<dyn Clock>) -> Self {
+    pub(in crate::store) fn new(path: PathBuf, clock: Arc<dyn Clock>) -> Self {
         SqliteLeases { path, clock, open: Mutex::new(None) }
     }
 

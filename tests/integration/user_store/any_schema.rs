@@ -7,10 +7,11 @@ mod tables;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::support::database_url;
 use cs_backup::store::Generation;
 use cs_backup::store::user::sqlite::SqlitePair;
 use cs_backup::store::user::{PairOutcome, UserStorePair, Work};
-use cs_backup::topology::{StoreUrl, UserStoreConfig};
+use cs_backup::topology::UserStoreConfig;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -46,9 +47,8 @@ fn live(choices: Choices) {
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let (source, standby) = (folder.path().join("users.sqlite"), folder.path().join("standby.sqlite"));
     let mut server = Server::start(&source, choices);
-    let config =
-        UserStoreConfig { url: StoreUrl::Sqlite(source.clone()), keys: server.keys(), exclude: vec![] };
-    let pair = SqlitePair::new(config, &standby, 500);
+    let config = UserStoreConfig { url: database_url(&source), keys: server.keys(), exclude: vec![] };
+    let pair = SqlitePair::new(config, &standby, 500).unwrap();
     for cycle in 0..CYCLES {
         server.write();
         let verify = cycle + 1 == CYCLES && server.choices.one_in(3);

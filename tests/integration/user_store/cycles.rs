@@ -1,10 +1,11 @@
 //! What a cycle moves, and what it leaves.
 
+use crate::support::database_url;
 use cs_backup::error::ErrorKind;
 use cs_backup::store::Progress;
 use cs_backup::store::user::sqlite::SqlitePair;
 use cs_backup::store::user::{UserStorePair, Work};
-use cs_backup::topology::{StoreUrl, UserStoreConfig};
+use cs_backup::topology::UserStoreConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::{Pair, USERS, dump, work};
@@ -125,8 +126,8 @@ fn rows_whose_keys_are_equal_but_not_alike_are_told_apart_where_they_are_updated
 fn a_backlog_of_any_length_is_caught_up_with_but_not_a_source_that_outruns_the_copy() {
     let pair = Pair::new("CREATE TABLE users (id INTEGER PRIMARY KEY, rank INTEGER)");
     let config =
-        UserStoreConfig { url: StoreUrl::Sqlite(pair.source()), keys: Default::default(), exclude: vec![] };
-    let hurried = SqlitePair::new(config, &pair.standby(), 1);
+        UserStoreConfig { url: database_url(&pair.source()), keys: Default::default(), exclude: vec![] };
+    let hurried = SqlitePair::new(config, &pair.standby(), 1).unwrap();
     let cancel = CancellationToken::new();
     hurried.synchronize(&work(&cancel, 1)).unwrap();
     let rows = SqlitePair::batch_changes() * 3 / 2;

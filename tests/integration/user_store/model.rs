@@ -11,12 +11,13 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
+use crate::support::database_url;
 use cs_backup::error::{ErrorKind, Result};
 use cs_backup::module::Progress;
 use cs_backup::store::Generation;
 use cs_backup::store::user::sqlite::SqlitePair;
 use cs_backup::store::user::{PairOutcome, UserStorePair, Work};
-use cs_backup::topology::{StoreUrl, UserStoreConfig};
+use cs_backup::topology::UserStoreConfig;
 use jiff::Timestamp;
 use proptest::test_runner::Config;
 use proptest_state_machine::{StateMachineTest, prop_state_machine};
@@ -70,8 +71,8 @@ impl<const WAL: bool> World<WAL> {
             .unwrap();
         server.execute_batch(SCHEMA).unwrap();
         let keys = [("loose".to_owned(), vec!["k".to_owned()])].into();
-        let config = UserStoreConfig { url: StoreUrl::Sqlite(source), keys, exclude: vec![] };
-        let pair = SqlitePair::new(config, &folder.path().join("standby.sqlite"), 500);
+        let config = UserStoreConfig { url: database_url(&source), keys, exclude: vec![] };
+        let pair = SqlitePair::new(config, &folder.path().join("standby.sqlite"), 500).unwrap();
         let copy = Copy::at(&folder.path().join("standby.sqlite"));
         World {
             folder,

@@ -1,9 +1,10 @@
 //! What lies at the standby's place, and who may write there.
 
+use crate::support::database_url;
 use cs_backup::error::ErrorKind;
 use cs_backup::store::user::UserStorePair;
 use cs_backup::store::user::sqlite::SqlitePair;
-use cs_backup::topology::{StoreUrl, UserStoreConfig};
+use cs_backup::topology::UserStoreConfig;
 use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
@@ -130,14 +131,14 @@ fn a_damaged_standby_matters_to_a_store_that_is_lost_alone() {
 }
 
 fn config(pair: &Pair) -> UserStoreConfig {
-    UserStoreConfig { url: StoreUrl::Sqlite(pair.source()), keys: Default::default(), exclude: vec![] }
+    UserStoreConfig { url: database_url(&pair.source()), keys: Default::default(), exclude: vec![] }
 }
 
 #[test]
 fn a_standby_whose_folder_is_missing_is_made_with_it_and_one_that_cannot_be_listed_is_an_error() {
     let pair = Pair::new(USERS);
     let cancel = CancellationToken::new();
-    let at = |place: &str| SqlitePair::new(config(&pair), &pair.folder.path().join(place), 500);
+    let at = |place: &str| SqlitePair::new(config(&pair), &pair.folder.path().join(place), 500).unwrap();
     at("new/folder/standby.sqlite").synchronize(&work(&cancel, 1)).unwrap();
     assert_eq!(dump(&pair.folder.path().join("new/folder/standby.sqlite")), dump(&pair.source()));
     std::fs::write(pair.folder.path().join("file"), "").unwrap();

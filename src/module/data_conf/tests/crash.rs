@@ -254,14 +254,9 @@ const CHILD_GENERATION: &str = "CSB_TEST_KILLED_CYCLE_GENERATION";
 #[test]
 fn cycle_that_is_killed() {
     let Some(root) = std::env::var_os(CHILD_ROOT).map(PathBuf::from) else { return };
-    let module = DataConf::new(DataConfConfig {
-        pool: pool(),
-        source: root.join("source"),
-        standby: root.join("standby"),
-        index: place(&root.join("index.sqlite")),
-        database_files: Vec::new(),
-        batch_bytes: 20_000,
-    });
+    let store = |name: &str| Box::new(FolderStore::new(root.join(name), Vec::new()));
+    let index = place(&root.join("index.sqlite"));
+    let module = DataConf::new(pool(), store("source"), store("standby"), index, 20_000);
     let context = Context {
         generation: Generation(std::env::var(CHILD_GENERATION).unwrap().parse().unwrap()),
         cancel: CancellationToken::new(),

@@ -314,7 +314,7 @@ pub(super) fn module(pair: &Pair, source: Faults, standby: Faults) -> (DataConf,
     let standby = Arc::new(standby);
     let source = Faulty { inner: Box::new(pair.source_store()), faults: Arc::new(source) };
     let faulty = Faulty { inner: Box::new(pair.standby_store()), faults: standby.clone() };
-    let module = DataConf::between(
+    let module = DataConf::new(
         pool(),
         Box::new(source),
         Box::new(faulty),

@@ -3,29 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use super::ContentIndex;
-use crate::error::{Error, ErrorKind, Result};
-use crate::topology::{PoolFqdn, StoreUrl};
+use crate::error::{Error, Result};
+use crate::topology::PoolFqdn;
 
 /// Where the index of a content copy lies, for whoever opens it and need not know how it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexPlace {
     path: PathBuf,
+    url: String,
 }
 
 impl IndexPlace {
-    /// The index at this place. Nothing is opened yet.
-    ///
-    /// # Errors
-    /// `UnsupportedStore` for a place that can keep none.
-    pub fn new(url: &StoreUrl) -> Result<Self> {
-        match url {
-            StoreUrl::Sqlite(path) => Ok(IndexPlace { path: path.clone() }),
-            StoreUrl::Folder(_) => Err(Error::new(
-                ErrorKind::UnsupportedStore,
-                format!("{url} cannot keep the index of a content copy."),
-                "Use sqlite: for service_store.",
-            )),
-        }
+    /// The index in this database, which documents name by a URL. Nothing is opened yet.
+    pub(in crate::store) fn new(path: PathBuf, url: String) -> Self {
+        IndexPlace { path, url }
     }
 
     /// Opens the index of a pool's content for writing, creating it where it is missing.
@@ -62,7 +53,7 @@ impl IndexPlace {
 
     /// The index as it is named in documents.
     pub fn url(&self) -> String {
-        StoreUrl::Sqlite(self.path.clone()).to_string()
+        self.url.clone()
     }
 }
 
@@ -75,10 +66,8 @@ mod tests {
         for (path, folder) in
             [("/srv/index.sqlite", "/srv"), ("state/index.sqlite", "state"), ("index.sqlite", ".")]
         {
-            let place = IndexPlace::new(&StoreUrl::Sqlite(path.into())).unwrap();
+            let place = IndexPlace::new(path.into(), String::new());
             assert_eq!(place.folder(), Path::new(folder));
         }
-        let folder = IndexPlace::new(&StoreUrl::Folder("/srv".into()));
-        assert_eq!(folder.unwrap_err().kind, ErrorKind::UnsupportedStore);
     }
 }

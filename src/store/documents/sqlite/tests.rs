@@ -13,8 +13,12 @@ fn draft(body: &str, replaces: Option<i64>) -> Draft {
     Draft { kind: DocumentKind::Topology, name: "global".into(), body: body.into(), replaces }
 }
 
+fn url(path: &Path) -> StoreUrl {
+    StoreUrl::try_from(format!("sqlite:{}", path.display())).unwrap()
+}
+
 fn store(folder: &tempfile::TempDir, name: &str) -> SqliteDocuments {
-    SqliteDocuments::create(&folder.path().join(name)).unwrap()
+    SqliteDocuments::create(&url(&folder.path().join(name))).unwrap()
 }
 
 /// All that the master holds, for a copy that holds nothing.
@@ -107,27 +111,27 @@ fn only_a_master_is_published_to_and_only_a_copy_imported_into() {
 fn a_store_of_a_newer_build_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cms.sqlite");
-    drop(SqliteDocuments::create(&path).unwrap());
+    drop(SqliteDocuments::create(&url(&path)).unwrap());
     let newer = Connection::open(&path).unwrap();
     newer.pragma_update(None, "user_version", 2).unwrap();
     for error in [
-        SqliteDocuments::create(&path).err().unwrap(),
-        SqliteDocuments::open(&path).err().unwrap(),
-        SqliteDocuments::open_existing(&path).err().unwrap(),
+        SqliteDocuments::create(&url(&path)).err().unwrap(),
+        SqliteDocuments::open(&url(&path)).err().unwrap(),
+        SqliteDocuments::open_existing(&url(&path)).err().unwrap(),
     ] {
         assert_eq!(error.kind, ErrorKind::UnsupportedStore);
         assert!(error.message.contains("newer build"), "{error}");
     }
     newer.pragma_update(None, "user_version", 1).unwrap();
     newer.execute("UPDATE csb_management SET role = 'witness', epoch = 9", []).unwrap();
-    let store = SqliteDocuments::open(&path).unwrap();
+    let store = SqliteDocuments::open(&url(&path)).unwrap();
     assert_eq!(store.publish(vec![draft("1", None)], now()).unwrap_err().kind, ErrorKind::UnsupportedStore);
     assert_eq!(store.position().unwrap().role, DocumentsRole::Unknown);
 }
 
 #[test]
 fn a_missing_store_advises_the_replica() {
-    let error = SqliteDocuments::open(Path::new("/nowhere/cms.sqlite")).err().unwrap();
+    let error = SqliteDocuments::open(&url(Path::new("/nowhere/cms.sqlite"))).err().unwrap();
     assert_eq!(error.kind, ErrorKind::StoreUnavailable);
     assert!(error.advice.contains("-LocalStore"));
 }

@@ -321,7 +321,7 @@ mod tests {
     /// Installs the log again, with a key that the topology names.
     fn install_again(path: &Path, key: &str) -> Capture {
         let config = UserStoreConfig {
-            url: StoreUrl::Sqlite(path.to_owned()),
+            url: StoreUrl::try_from(format!("sqlite:{}", path.display())).unwrap(),
             keys: [("t".to_owned(), vec![key.to_owned()])].into(),
             exclude: Vec::new(),
         };

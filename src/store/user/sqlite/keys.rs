@@ -84,7 +84,7 @@ mod tests {
         let columns =
             [column("maybe", false, false), column("always", true, false), column("made", true, true)];
         let config = UserStoreConfig {
-            url: StoreUrl::Sqlite("users.sqlite".into()),
+            url: StoreUrl::try_from("sqlite:users.sqlite".to_owned()).unwrap(),
             keys: Default::default(),
             exclude: Vec::new(),
         };

@@ -49,8 +49,12 @@ pub struct SqlitePair {
 
 impl SqlitePair {
     /// The pair of a pool's user store and the copy of it at this place.
-    pub fn new(config: UserStoreConfig, standby: &Path, max_batches: u64) -> Self {
-        SqlitePair { source: config.url.path().to_owned(), standby: standby.to_owned(), config, max_batches }
+    ///
+    /// # Errors
+    /// `UnsupportedStore` for the URL of another engine.
+    pub fn new(config: UserStoreConfig, standby: &Path, max_batches: u64) -> Result<Self> {
+        let source = config.url.local_path()?.to_owned();
+        Ok(SqlitePair { source, standby: standby.to_owned(), config, max_batches })
     }
 
     /// How many changes one batch carries: what fits into it is a steady state.
@@ -458,9 +462,9 @@ mod tests {
     #[test]
     fn a_user_store_that_is_gone_is_an_error_that_says_how_to_get_it_back() {
         let folder = tempfile::tempdir().unwrap();
-        let url = StoreUrl::Sqlite(folder.path().join("users.sqlite"));
+        let url = StoreUrl::try_from(format!("sqlite:{}/users.sqlite", folder.path().display())).unwrap();
         let config = UserStoreConfig { url, keys: Default::default(), exclude: Vec::new() };
-        let pair = SqlitePair::new(config, &folder.path().join("standby.sqlite"), 10);
+        let pair = SqlitePair::new(config, &folder.path().join("standby.sqlite"), 10).unwrap();
         with_work(|work| {
             let error = pair.synchronize(work).unwrap_err();
             assert!(error.advice.contains("Invoke-CsBackupServiceSync"), "{error:?}");

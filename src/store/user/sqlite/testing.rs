@@ -25,7 +25,7 @@ pub(super) fn with_source(schema: &str, test: impl FnOnce(&Source<'_>, &Work<'_>
     let path = folder.path().join("users.sqlite");
     let mut connection = Connection::open(&path).unwrap();
     connection.execute_batch(schema).unwrap();
-    let url = StoreUrl::Sqlite(path.clone());
+    let url = StoreUrl::try_from(format!("sqlite:{}", path.display())).unwrap();
     let config = UserStoreConfig { url, keys: Default::default(), exclude: Vec::new() };
     let capture = capture::install(&mut connection, &path, &config, Timestamp::now()).unwrap();
     let source =
@@ -57,11 +57,11 @@ pub(super) fn numbers(connection: &Connection, sql: &str) -> Vec<i64> {
 /// A pair whose standby holds everything, and the connection of its server.
 pub(super) fn with_pair(schema: &str, test: impl FnOnce(&SqlitePair, &Connection)) {
     let folder = tempfile::tempdir().unwrap();
-    let url = StoreUrl::Sqlite(folder.path().join("users.sqlite"));
-    let server = Connection::open(url.path()).unwrap();
+    let url = StoreUrl::try_from(format!("sqlite:{}/users.sqlite", folder.path().display())).unwrap();
+    let server = Connection::open(url.local_path().unwrap()).unwrap();
     server.execute_batch(schema).unwrap();
     let config = UserStoreConfig { url, keys: Default::default(), exclude: Vec::new() };
-    let pair = SqlitePair::new(config, &folder.path().join("standby.sqlite"), 10);
+    let pair = SqlitePair::new(config, &folder.path().join("standby.sqlite"), 10).unwrap();
     with_work(|work| {
         pair.synchronize(work).unwrap();
     });

@@ -1,48 +1,13 @@
-//! What a sample deployment consists of, and the data of one of its pools.
+//! Data for trying everything: the stores of a pool, filled as a small registrar would fill them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
 
-use super::SampleRequest;
+use super::sqlite::sqlite_error;
 use crate::error::{Error, Result};
-use crate::store::sqlite::sqlite_error;
-
-/// The pools' names.
-pub(super) const POOLS: [&str; 2] = ["atl-cs-001.litwareinc.com", "chi-cs-001.litwareinc.com"];
-
-/// The folders of a deployment, each in its own.
-pub(super) const FOLDERS: [&str; 4] = ["atl", "chi", "cms", "jobs"];
-
-pub(super) const DEPLOYMENT: &str =
-    "# A sample deployment of CsBackup; see docs/documents.md for every field.
-central_management_store = \"sqlite:cms/cms.sqlite\"
-local_replica = \"cms/replica.json\"
-jobs = \"jobs\"
-";
-
-pub(super) const TOPOLOGY: &str = "# Two pools, each the other's backup pool.
-central_management_pool = \"atl-cs-001.litwareinc.com\"
-
-[[pools]]
-fqdn = \"atl-cs-001.litwareinc.com\"
-site = \"Atlanta\"
-computers = [\"atl-fe-001.litwareinc.com\"]
-backup_pool = \"chi-cs-001.litwareinc.com\"
-user_store = { url = \"sqlite:atl/users.sqlite\", exclude = [\"session_*\"] }
-content_store = { url = \"file:atl/share\" }
-standby = { user_store = \"sqlite:atl/standby/chi.sqlite\", content_store = \"file:atl/standby/chi\", management_store = \"sqlite:atl/standby/cms.sqlite\" }
-
-[[pools]]
-fqdn = \"chi-cs-001.litwareinc.com\"
-site = \"Chicago\"
-computers = [\"chi-fe-001.litwareinc.com\"]
-backup_pool = \"atl-cs-001.litwareinc.com\"
-user_store = { url = \"sqlite:chi/users.sqlite\", exclude = [\"session_*\"] }
-content_store = { url = \"file:chi/share\" }
-standby = { user_store = \"sqlite:chi/standby/atl.sqlite\", content_store = \"file:chi/standby/atl\", management_store = \"sqlite:chi/standby/cms.sqlite\" }
-";
+use crate::topology::Pool;
 
 /// What a small registrar keeps, in the manner of a real one: WAL, a run-time table, a table without rowids. Nothing waits for
 /// the disk: a sample that a power cut takes is made again.
@@ -56,9 +21,20 @@ CREATE TABLE presence (owner INTEGER PRIMARY KEY REFERENCES users (id) ON DELETE
 CREATE TABLE session_cache (token TEXT PRIMARY KEY, owner INTEGER);
 ";
 
+/// How much data a sample pool has.
+#[derive(Clone, Copy, Debug)]
+pub struct SampleSize {
+    /// Users.
+    pub users: u32,
+    /// Contacts of each of them.
+    pub contacts_per_user: u32,
+    /// Conference files.
+    pub files: u32,
+}
+
 /// A pool whose data is being made.
-pub(super) struct PoolData {
-    site: &'static str,
+pub struct SamplePool {
+    site: String,
     share: PathBuf,
     store: PathBuf,
     connection: Connection,
@@ -66,42 +42,52 @@ pub(super) struct PoolData {
     files: u32,
 }
 
-impl PoolData {
-    /// Makes the pool's folder, and its user store without a user.
-    pub(super) fn begin(folder: &Path, site: &'static str) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
-        let store = folder.join("users.sqlite");
+impl SamplePool {
+    /// Makes the pool's user store, without a user, and the folder it lies in.
+    ///
+    /// # Errors
+    /// When they cannot be made; `UnsupportedStore`.
+    pub fn begin(pool: &Pool) -> Result<Self> {
+        let (store, share) =
+            (pool.user_store.url.local_path()?.to_owned(), pool.content_store.url.local_path()?);
+        if let Some(folder) = store.parent() {
+            fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
+        }
         let connection = Connection::open(&store).map_err(|cause| sqlite_error("create", &store, &cause))?;
         connection.execute_batch(USERS).map_err(|cause| sqlite_error("fill", &store, &cause))?;
-        Ok(PoolData { site, share: folder.join("share"), store, connection, users: 0, files: 0 })
+        let site = pool.site.clone().unwrap_or_default();
+        Ok(SamplePool { site, share: share.to_owned(), store, connection, users: 0, files: 0 })
     }
 
     /// How many users and files there are.
-    pub(super) fn items(&self) -> u64 {
+    pub fn items(&self) -> u64 {
         u64::from(self.users) + u64::from(self.files)
     }
 
     /// Makes users and files until all are there, or it is time to stop.
-    pub(super) fn go_on(&mut self, request: &SampleRequest, is_time: &dyn Fn() -> bool) -> Result<()> {
-        self.add_users(request, is_time).map_err(|cause| sqlite_error("fill", &self.store, &cause))?;
-        while self.files < request.files && !is_time() {
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn go_on(&mut self, size: &SampleSize, is_time: &dyn Fn() -> bool) -> Result<()> {
+        self.add_users(size, is_time).map_err(|cause| sqlite_error("fill", &self.store, &cause))?;
+        while self.files < size.files && !is_time() {
             create_file(&self.share, self.files + 1)?;
             self.files += 1;
         }
         Ok(())
     }
 
-    fn add_users(&mut self, request: &SampleRequest, is_time: &dyn Fn() -> bool) -> rusqlite::Result<()> {
+    fn add_users(&mut self, size: &SampleSize, is_time: &dyn Fn() -> bool) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
-        while self.users < request.users && !is_time() {
-            add_user(&transaction, self.site, self.users + 1, request)?;
+        while self.users < size.users && !is_time() {
+            add_user(&transaction, &self.site, self.users + 1, size)?;
             self.users += 1;
         }
         transaction.commit()
     }
 }
 
-fn add_user(connection: &Connection, site: &str, id: u32, request: &SampleRequest) -> rusqlite::Result<()> {
+fn add_user(connection: &Connection, site: &str, id: u32, size: &SampleSize) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT INTO users (id, sip_uri, display_name) VALUES (?1, ?2, ?3)")?
         .execute(params![id, uri(site, id), format!("{site} User {id}")])?;
@@ -110,8 +96,8 @@ fn add_user(connection: &Connection, site: &str, id: u32, request: &SampleReques
         .execute(params![id, format!("At my desk in {site}"), id.to_le_bytes()])?;
     let mut contact = connection
         .prepare_cached("INSERT INTO contacts (owner, sip_uri, groups, added_ms) VALUES (?1, ?2, ?3, ?4)")?;
-    for number in 1..=request.contacts_per_user {
-        let other = (id + number * 7) % request.users + 1;
+    for number in 1..=size.contacts_per_user {
+        let other = (id + number * 7) % size.users + 1;
         let group = if number % 3 == 0 { "Favourites" } else { "Other Contacts" };
         let contact_uri = format!("{number:03}-{}", uri(site, other));
         contact.execute(params![id, contact_uri, group, 1_700_000_000_000_i64 + i64::from(number)])?;

@@ -1,0 +1,119 @@
+//! Where the URL of a store becomes the store: the only place that knows which engine keeps what.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::content::ContentStore;
+use super::content::folder::FolderStore;
+use super::content::index::IndexPlace;
+use super::documents::Documents;
+use super::documents::sqlite::SqliteDocuments;
+use super::leases::Leases;
+use super::leases::sqlite::SqliteLeases;
+use super::sqlite;
+use super::user::UserStorePair;
+use super::user::sqlite::SqlitePair;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::topology::{Engine, StoreUrl, UserStoreConfig};
+
+/// Refuses to run on engines that may lose what was committed.
+///
+/// # Errors
+/// `UnsafeSqlite`.
+pub fn require_safe_engines() -> Result<()> {
+    sqlite::assert_safe_version()
+}
+
+/// The pair of a pool's user store and its standby copy, which follows a source that goes on changing for so many batches.
+///
+/// # Errors
+/// `UnsupportedStore`.
+pub fn user_stores(
+    config: &UserStoreConfig,
+    standby: &StoreUrl,
+    max_batches: u64,
+) -> Result<Box<dyn UserStorePair>> {
+    path_of(&config.url, Engine::Sqlite)?;
+    Ok(Box::new(SqlitePair::new(config.clone(), path_of(standby, Engine::Sqlite)?, max_batches)?))
+}
+
+/// How many changes of a user store one batch carries: what fits into it is a steady state.
+pub const fn batch_changes() -> u64 {
+    SqlitePair::batch_changes()
+}
+
+/// A content store in which these databases, wherever in it they are, are never opened as files.
+///
+/// # Errors
+/// `UnsupportedStore`.
+pub fn content_store(url: &StoreUrl, databases: &[StoreUrl]) -> Result<Box<dyn ContentStore>> {
+    let files = databases.iter().flat_map(StoreUrl::local_path).map(Path::to_owned).collect();
+    Ok(Box::new(FolderStore::new(path_of(url, Engine::Folder)?.to_owned(), files)))
+}
+
+/// The leases at a place, watched by this clock. Nothing is opened yet.
+///
+/// # Errors
+/// `UnsupportedStore`.
+pub fn leases(url: &StoreUrl, clock: Arc<dyn Clock>) -> Result<Arc<dyn Leases>> {
+    Ok(Arc::new(SqliteLeases::new(path_of(url, Engine::Sqlite)?.to_owned(), clock)))
+}
+
+/// The index of a content copy. Nothing is opened yet.
+///
+/// # Errors
+/// `UnsupportedStore`.
+pub fn content_index(url: &StoreUrl) -> Result<IndexPlace> {
+    Ok(IndexPlace::new(path_of(url, Engine::Sqlite)?.to_owned(), url.to_string()))
+}
+
+/// A Central Management store that must exist.
+///
+/// # Errors
+/// `StoreUnavailable`, with the advice to use the local replica; `UnsupportedStore`.
+pub fn management_store(url: &StoreUrl) -> Result<Box<dyn Documents>> {
+    path_of(url, Engine::Sqlite)?;
+    Ok(Box::new(SqliteDocuments::open(url)?))
+}
+
+/// As [`management_store`], if there is one.
+///
+/// # Errors
+/// As for [`management_store`].
+pub fn existing_management_store(url: &StoreUrl) -> Result<Option<Box<dyn Documents>>> {
+    path_of(url, Engine::Sqlite)?;
+    let store = SqliteDocuments::open_existing(url)?;
+    Ok(store.map(|store| Box::new(store) as Box<dyn Documents>))
+}
+
+/// As [`management_store`], made where there is none. A new one has no role yet: it becomes what it is used as.
+///
+/// # Errors
+/// When it cannot be opened or written; `UnsupportedStore`.
+pub fn new_management_store(url: &StoreUrl) -> Result<Box<dyn Documents>> {
+    path_of(url, Engine::Sqlite)?;
+    Ok(Box::new(SqliteDocuments::create(url)?))
+}
+
+/// Whether anything lies where a store should be.
+///
+/// # Errors
+/// `UnsupportedStore`.
+pub fn exists(url: &StoreUrl) -> Result<bool> {
+    Ok(url.local_path()?.exists())
+}
+
+/// Where a store of this engine lies.
+fn path_of(url: &StoreUrl, engine: Engine) -> Result<&Path> {
+    let path = url.local_path()?;
+    if url.engine() == engine {
+        return Ok(path);
+    }
+    Err(Error::new(
+        ErrorKind::InvalidValue,
+        format!("{url} is the wrong kind of store for what it is used for."),
+        format!("Publish a topology with a {}: URL there.", engine.scheme()),
+    )
+    .at("store", url))
+}

@@ -1,0 +1,200 @@
+//! Which places a deployment has, and that none is another one under a second name, or lies where it would be copied or
+//! overwritten.
+//!
+//! Places are compared by what they are, not by how they are written: a link, a second mount or another case of a name
+//! leads to the same place. As links can be made at any time, they are compared when a topology is published and again
+//! when a job opens its stores.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::DeploymentConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::topology::{Pool, PoolFqdn, StoreUrl, Topology};
+
+mod identity;
+mod patience;
+mod role;
+mod system;
+
+use patience::{Answer, Asked, identify};
+use role::Role;
+
+/// What SQLite appends to a database's name for the files beside it.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// All places of a deployment.
+pub struct Places {
+    places: Vec<Place>,
+}
+
+/// One place: what it is for, and where it is.
+struct Place {
+    role: Role,
+    /// The pool whose it is; none for what belongs to the deployment.
+    pool: Option<PoolFqdn>,
+    path: PathBuf,
+}
+
+/// Two places that cannot be what they are meant to be.
+#[derive(Debug)]
+pub struct Conflict {
+    /// The pool that it is about, if one of the places is a pool's.
+    pub pool: Option<PoolFqdn>,
+    /// What is wrong: `SharedStore`, `StandbyInsideSource` or `PlaceInsideStore`.
+    pub error: Error,
+}
+
+impl Place {
+    fn name(&self) -> String {
+        match &self.pool {
+            Some(pool) => format!("{} of {pool}", self.role.name()),
+            None => self.role.name().to_owned(),
+        }
+    }
+
+    /// Name and path, for people.
+    fn described(&self) -> String {
+        format!("{} ({})", self.name(), self.path.display())
+    }
+
+    fn is_of(&self, pools: &[&PoolFqdn]) -> bool {
+        self.pool.as_ref().is_none_or(|pool| pools.contains(&pool))
+    }
+}
+
+impl Places {
+    /// The places of a deployment with this topology. Stores that are no files or folders of this machine have none.
+    pub fn of(config: &DeploymentConfig, topology: &Topology) -> Self {
+        let mut places = Places { places: Vec::new() };
+        places.add(Role::DeploymentFile, None, &config.file);
+        places.add(Role::LocalReplica, None, &config.local_replica);
+        places.add(Role::Jobs, None, &config.jobs);
+        places.add_store(Role::ManagementStore, None, &config.central_management_store);
+        for pool in &topology.pools {
+            places.add_pool(pool);
+        }
+        places
+    }
+
+    /// The same places, and the file that the topology is read from.
+    #[must_use]
+    pub fn with_topology_file(mut self, file: &Path) -> Self {
+        self.add(Role::TopologyFile, None, file);
+        self
+    }
+
+    fn add(&mut self, role: Role, pool: Option<&PoolFqdn>, path: &Path) {
+        self.places.push(Place { role, pool: pool.cloned(), path: path.to_owned() });
+    }
+
+    fn add_store(&mut self, role: Role, pool: Option<&PoolFqdn>, url: &StoreUrl) {
+        if let Ok(path) = url.local_path() {
+            self.add(role, pool, path);
+        }
+    }
+
+    fn add_pool(&mut self, pool: &Pool) {
+        if pool.place.as_ref().is_some_and(|place| place.folder().is_err()) {
+            return;
+        }
+        let name = Some(&pool.fqdn);
+        self.add_store(Role::UserStore, name, &pool.user_store.url);
+        self.add_store(Role::ContentStore, name, &pool.content_store.url);
+        let Some(standby) = &pool.standby else { return };
+        self.add_store(Role::StandbyUserStore, name, &standby.user_store);
+        self.add_store(Role::StandbyContentStore, name, &standby.content_store);
+        self.add_store(Role::ServiceStore, name, &standby.service_store);
+        self.add_store(Role::ContentIndex, name, &standby.content_index());
+        if let Some(url) = &standby.management_store {
+            self.add_store(Role::StandbyManagementStore, name, url);
+        }
+    }
+
+    /// Compares every two places of which one belongs to these pools or to the deployment itself. Returns the names of those
+    /// that could not be compared because they did not answer within two seconds.
+    ///
+    /// # Errors
+    /// The first conflict there is.
+    pub fn check(&self, pools: &[&PoolFqdn]) -> std::result::Result<Vec<String>, Box<Conflict>> {
+        let asked = |place: &Place| Asked { path: place.path.clone(), is_database: place.role.is_database() };
+        let identified = identify(&self.places.iter().map(asked).collect::<Vec<_>>());
+        let (mut known, mut unanswered) = (Vec::new(), Vec::new());
+        for (place, found) in self.places.iter().zip(identified) {
+            match found {
+                Some(found) => known.push((place, found)),
+                None => unanswered.push(place.name()),
+            }
+        }
+        let pairs = || {
+            let later = known.iter().enumerate();
+            let pairs = later
+                .flat_map(|(index, later)| known.iter().take(index).map(move |earlier| (later, earlier)));
+            pairs.filter(|((a, _), (b, _))| a.is_of(pools) || b.is_of(pools))
+        };
+        for ((one, one_is), (other, other_is)) in pairs() {
+            if is_same(one_is, other_is) || is_same(other_is, one_is) {
+                return Err(conflict(one, other, shared(one, other)));
+            }
+        }
+        for ((one, one_is), (other, other_is)) in pairs() {
+            for ((inner, inner_is), (outer, outer_is)) in
+                [((one, one_is), (other, other_is)), ((other, other_is), (one, one_is))]
+            {
+                if !inner.role.may_lie_in(outer.role) && inner_is.is.is_inside(&outer_is.is) {
+                    return Err(conflict(inner, outer, nested(inner, outer)));
+                }
+            }
+        }
+        Ok(unanswered)
+    }
+
+    /// As [`Places::check`] for what a job on these pools opens, or a look at them.
+    ///
+    /// # Errors
+    /// `SharedStore`, `StandbyInsideSource`, `PlaceInsideStore`.
+    pub fn check_for(&self, pools: &[&PoolFqdn]) -> Result<()> {
+        self.check(pools).map(|_| ()).map_err(|conflict| conflict.error)
+    }
+}
+
+/// Whether another place is this one, or one of the files that belong to it.
+fn is_same(this: &Answer, other: &Answer) -> bool {
+    std::iter::once(&this.is).chain(&this.beside).any(|this| this.identity == other.is.identity)
+}
+
+fn conflict(one: &Place, other: &Place, error: Error) -> Box<Conflict> {
+    let pool = one.pool.clone().or_else(|| other.pool.clone());
+    let error = match &pool {
+        Some(pool) => error.at("pool", pool),
+        None => error,
+    };
+    Box::new(Conflict { pool, error: error.at("path", one.path.display()) })
+}
+
+fn shared(one: &Place, other: &Place) -> Error {
+    Error::new(
+        ErrorKind::SharedStore,
+        format!("{} and {} are the same place.", one.described(), other.described()),
+        "Give each store and each file a place of its own; look for links and mounts where the paths differ.",
+    )
+}
+
+fn nested(inner: &Place, outer: &Place) -> Error {
+    let message = format!("{} lies in {}.", inner.described(), outer.described());
+    if role::is_copy_in_source(inner.role, outer.role) {
+        return Error::new(
+            ErrorKind::StandbyInsideSource,
+            message,
+            "Put the standby copy beside the content store, not into it; look for links and mounts where the paths differ.",
+        );
+    }
+    Error::new(
+        ErrorKind::PlaceInsideStore,
+        message,
+        format!(
+            "Move {} out of there: {}. Look for links and mounts where the paths differ.",
+            inner.name(),
+            outer.role.why_nothing_may_lie_in()
+        ),
+    )
+}
