@@ -16,7 +16,7 @@ use super::{Service, shut_down, text};
 use crate::clock::Clock;
 use crate::config::DEPLOYMENT_FILE;
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::{Right, may};
+use crate::platform::{Right, create_folder, may};
 
 mod content;
 
@@ -178,7 +178,7 @@ impl Making {
         let folder = request.absolute_folder()?;
         require_free(&folder)?;
         let is_our_folder = !folder.exists();
-        fs::create_dir_all(&folder).map_err(|cause| Error::io("create", &folder, &cause))?;
+        create_folder(&folder).map_err(|cause| Error::io("create", &folder, &cause))?;
         let mut making =
             Making { request: request.clone(), folder, is_our_folder, pools: Vec::new(), finished: false };
         for (pool, site) in [("atl", "Atlanta"), ("chi", "Chicago")] {
@@ -199,12 +199,9 @@ impl Making {
 
     /// Writes the deployment's own files last: what was interrupted is no deployment that could be connected to.
     fn finish(mut self, clock: &dyn Clock) -> Result<Sample> {
-        let write = |path: &Path, content: &str| {
-            fs::write(path, content).map_err(|cause| Error::io("write", path, &cause))
-        };
         let (deployment, topology) = (deployment_file(&self.folder), topology_file(&self.folder));
-        write(&topology, content::TOPOLOGY)?;
-        write(&deployment, content::DEPLOYMENT)?;
+        content::create_private(&topology, content::TOPOLOGY.as_bytes())?;
+        content::create_private(&deployment, content::DEPLOYMENT.as_bytes())?;
         Deployment::open(&deployment)?.publish(&topology, false, clock.now())?;
         self.finished = true;
         Ok(self.describe())

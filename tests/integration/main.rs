@@ -22,6 +22,8 @@ mod jobs;
 mod kill;
 mod layers;
 mod management;
+mod rights;
 mod sample;
 mod support;
+mod two_libraries;
 mod user_store;

@@ -1,13 +1,14 @@
 //! What a sample deployment consists of, and the data of one of its pools.
 
-use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
 
 use super::SampleRequest;
 use crate::error::{Error, Result};
-use crate::store::sqlite::sqlite_error;
+use crate::platform::{Rights, create_file, create_folder};
+use crate::store::sqlite::{Access, Database, open, sqlite_error};
 
 /// The pools' names.
 pub(super) const POOLS: [&str; 2] = ["atl-cs-001.litwareinc.com", "chi-cs-001.litwareinc.com"];
@@ -61,7 +62,7 @@ pub(super) struct PoolData {
     site: &'static str,
     share: PathBuf,
     store: PathBuf,
-    connection: Connection,
+    connection: Database,
     users: u32,
     files: u32,
 }
@@ -69,9 +70,9 @@ pub(super) struct PoolData {
 impl PoolData {
     /// Makes the pool's folder, and its user store without a user.
     pub(super) fn begin(folder: &Path, site: &'static str) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
+        create_folder(folder).map_err(|cause| Error::io("create", folder, &cause))?;
         let store = folder.join("users.sqlite");
-        let connection = Connection::open(&store).map_err(|cause| sqlite_error("create", &store, &cause))?;
+        let connection = open(&store, Access::Create(Rights::PRIVATE))?;
         connection.execute_batch(USERS).map_err(|cause| sqlite_error("fill", &store, &cause))?;
         Ok(PoolData { site, share: folder.join("share"), store, connection, users: 0, files: 0 })
     }
@@ -85,7 +86,7 @@ impl PoolData {
     pub(super) fn go_on(&mut self, request: &SampleRequest, is_time: &dyn Fn() -> bool) -> Result<()> {
         self.add_users(request, is_time).map_err(|cause| sqlite_error("fill", &self.store, &cause))?;
         while self.files < request.files && !is_time() {
-            create_file(&self.share, self.files + 1)?;
+            create_share_file(&self.share, self.files + 1)?;
             self.files += 1;
         }
         Ok(())
@@ -124,9 +125,9 @@ fn uri(site: &str, id: u32) -> String {
 }
 
 /// A file of a conference share: sizes from a hundred bytes to a few hundred kilobytes, most of them small.
-fn create_file(share: &Path, number: u32) -> Result<()> {
+fn create_share_file(share: &Path, number: u32) -> Result<()> {
     let folder = share.join(format!("conference-{:03}", (number - 1) / 10 + 1));
-    fs::create_dir_all(&folder).map_err(|cause| Error::io("create", &folder, &cause))?;
+    create_folder(&folder).map_err(|cause| Error::io("create", &folder, &cause))?;
     let (name, size) = match number % 10 {
         0 => (format!("whiteboard-{number:04}.png"), 300_000 + number as usize * 37 % 200_000),
         1..=3 => (format!("slides-{number:04}.pptx"), 20_000 + number as usize * 101 % 60_000),
@@ -135,5 +136,12 @@ fn create_file(share: &Path, number: u32) -> Result<()> {
     let line = format!("{name}: a line of a conference file, repeated to its size.\n");
     let content: Vec<u8> = line.bytes().cycle().take(size).collect();
     let path = folder.join(name);
-    fs::write(&path, content).map_err(|cause| Error::io("write", &path, &cause))
+    create_private(&path, &content)
+}
+
+/// Creates a file that only this account may read.
+pub(super) fn create_private(path: &Path, content: &[u8]) -> Result<()> {
+    create_file(path, Rights::PRIVATE)
+        .and_then(|mut file| file.write_all(content))
+        .map_err(|cause| Error::io("write", path, &cause))
 }
