@@ -278,6 +278,11 @@ typedef int32_t csb_status;
 #define CSB_STATUS_STORE_REPLACED 44
 
 /*
+ The process that this library runs in has a database open by other means.
+ */
+#define CSB_STATUS_STORE_OPEN_IN_PROCESS 45
+
+/*
  A copy of the Central Management store takes no publications.
  */
 #define CSB_STATUS_NOT_MASTER 47

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::platform::account_name;
+
 /// The result of everything in this library that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -137,6 +139,8 @@ error_kinds! {
     Forked = 43;
     /// A database file was replaced by another one while a job had it open.
     StoreReplaced = 44, retryable;
+    /// The process that this library runs in has a database open by other means.
+    StoreOpenInProcess = 45;
     /// A copy of the Central Management store takes no publications.
     NotMaster = 47;
     /// Two stores of one Central Management store hold different documents at the same revision.
@@ -270,9 +274,15 @@ impl Error {
             }
             _ => (ErrorKind::Io, "Check the device and the file system, then run the command again."),
         };
-        Error::new(kind, format!("Cannot {doing} {}.", path.display()), advice)
-            .at("path", path.display())
-            .caused_by(cause)
+        let error = Error::new(kind, format!("Cannot {doing} {}.", path.display()), advice)
+            .at("path", path.display());
+        if kind == ErrorKind::AccessDenied { error.of_account() } else { error }.caused_by(cause)
+    }
+
+    /// The same error, naming the account that lacks a right.
+    #[must_use]
+    pub fn of_account(self) -> Self {
+        self.at("account", account_name())
     }
 }
 

@@ -9,6 +9,7 @@ mod unix;
 use unix as system;
 
 pub use system::accounts::account_name;
+pub use system::databases::{Ours, creating_with, is_open_elsewhere, watch_databases};
 pub use system::files::{
     FileId, Look, Right, drop_from_cache, may, open_regular, read_at, set_modified, sync_folder,
 };

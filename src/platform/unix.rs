@@ -1,6 +1,7 @@
 //! Unix. What only Linux tells is "not known" elsewhere.
 
 pub(super) mod accounts;
+pub(super) mod databases;
 pub(super) mod files;
 pub(super) mod locks;
 pub(super) mod paths;

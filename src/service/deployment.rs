@@ -141,7 +141,7 @@ impl Deployment {
             }
         }
         store.publish(drafts, now)?;
-        Replica::write(&self.config.local_replica, store.all_current()?, now)
+        Replica::write(&self.config.local_replica, store.all_current()?, store.rights()?, now)
     }
 
     /// A copy that was put in its master's place becomes the master: at that place there is no other one any more.
@@ -177,7 +177,7 @@ impl Deployment {
             let body = changed(current, settings.clone())?;
             let draft = Draft { replaces: Some(version), ..draft(DocumentKind::Configuration, GLOBAL, body) };
             if store.publish(vec![draft], now)? != Published::Overtaken {
-                Replica::write(&self.config.local_replica, store.all_current()?, now)?;
+                Replica::write(&self.config.local_replica, store.all_current()?, store.rights()?, now)?;
                 return Ok(settings);
             }
         }

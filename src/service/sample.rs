@@ -16,8 +16,8 @@ use super::{Service, shut_down, text};
 use crate::clock::Clock;
 use crate::config::DEPLOYMENT_FILE;
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::{Right, may};
-use crate::store::sample::{SamplePool, SampleSize};
+use crate::platform::{Right, create_folder, may};
+use crate::store::sample::{SamplePool, SampleSize, create_private};
 use crate::topology::Topology;
 
 /// The document that describes both pools.
@@ -195,7 +195,7 @@ impl Making {
         require_free(&folder)?;
         let topology = topology(&folder)?;
         let is_our_folder = !folder.exists();
-        fs::create_dir_all(&folder).map_err(|cause| Error::io("create", &folder, &cause))?;
+        create_folder(&folder).map_err(|cause| Error::io("create", &folder, &cause))?;
         let pools = Vec::new();
         let mut making =
             Making { request: request.clone(), folder, is_our_folder, topology, pools, finished: false };
@@ -217,12 +217,9 @@ impl Making {
 
     /// Writes the deployment's own files last: what was interrupted is no deployment that could be connected to.
     fn finish(mut self, clock: &dyn Clock) -> Result<Sample> {
-        let write = |path: &Path, content: &str| {
-            fs::write(path, content).map_err(|cause| Error::io("write", path, &cause))
-        };
         let (deployment, topology) = (deployment_file(&self.folder), topology_file(&self.folder));
-        write(&topology, TOPOLOGY)?;
-        write(&deployment, DEPLOYMENT)?;
+        create_private(&topology, TOPOLOGY.as_bytes())?;
+        create_private(&deployment, DEPLOYMENT.as_bytes())?;
         Deployment::open(&deployment)?.publish(&topology, false, clock.now())?;
         self.finished = true;
         Ok(self.describe())

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::platform::Rights;
 use crate::store::Generation;
 use crate::topology::StoreUrl;
 
@@ -162,6 +163,12 @@ pub struct Import {
 pub trait Documents: Send + Sync {
     /// Where it lies.
     fn url(&self) -> StoreUrl;
+
+    /// Who may read the store, and so a copy of it.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    fn rights(&self) -> Result<Rights>;
 
     /// Where it stands, as it was recorded. Reads no document.
     ///

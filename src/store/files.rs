@@ -7,16 +7,25 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-use crate::platform::sync_folder;
+use crate::platform::{Rights, create_file, create_folder, sync_folder};
 
 const SUFFIX: &str = ".tmp";
 
-/// Replaces a file: written beside, synced, renamed, the folder synced. The folder is created where it is missing.
+/// Replaces a file: written beside, synced, renamed, the folder synced. Only this account may read it, and the folder, which
+/// is created where it is missing.
 ///
 /// # Errors
 /// `DiskFull`, `AccessDenied`, `Io`; the old file is then untouched.
 pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
-    write(path, content, true)
+    write(path, content, Rights::PRIVATE, true)
+}
+
+/// As [`replace`], for what may be read by whoever may read what it is a copy of.
+///
+/// # Errors
+/// As for [`replace`].
+pub fn replace_with(path: &Path, content: &[u8], rights: Rights) -> Result<()> {
+    write(path, content, rights, true)
 }
 
 /// As [`replace`], without waiting for the disk: a process that dies does no harm, but a power cut in the next seconds
@@ -25,7 +34,7 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
 /// # Errors
 /// As for [`replace`].
 pub fn replace_for_now(path: &Path, content: &[u8]) -> Result<()> {
-    write(path, content, false)
+    write(path, content, Rights::PRIVATE, false)
 }
 
 /// A path with something added to its last name, for files that belong to one.
@@ -35,22 +44,28 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn write(path: &Path, content: &[u8], durably: bool) -> Result<()> {
+fn write(path: &Path, content: &[u8], rights: Rights, durably: bool) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
-    let written = match write_beside(path, folder, content, durably) {
+    create_folder(folder).map_err(|cause| Error::io("create", folder, &cause))?;
+    let written = match write_beside(path, folder, content, rights, durably) {
         // Somebody swept it in the moment before it was locked.
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-            write_beside(path, folder, content, durably)
+            write_beside(path, folder, content, rights, durably)
         }
         written => written,
     };
     written.map_err(|cause| Error::io("write", path, &cause))
 }
 
-fn write_beside(path: &Path, folder: &Path, content: &[u8], durably: bool) -> std::io::Result<()> {
+fn write_beside(
+    path: &Path,
+    folder: &Path,
+    content: &[u8],
+    rights: Rights,
+    durably: bool,
+) -> std::io::Result<()> {
     let beside = with_suffix(path, &format!(".{}{SUFFIX}", Uuid::new_v4()));
-    let mut file = File::create_new(&beside)?;
+    let mut file = create_file(&beside, rights)?;
     // Where there are no locks nothing is swept either.
     let _ = file.lock();
     let written = file

@@ -1,12 +1,13 @@
 //! Data for trying everything: the stores of a pool, filled as a small registrar would fill them.
 
-use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
 
-use super::sqlite::sqlite_error;
 use crate::error::{Error, Result};
+use crate::platform::{Rights, create_file, create_folder};
+use crate::store::sqlite::{Access, Database, open, sqlite_error};
 use crate::topology::Pool;
 
 /// What a small registrar keeps, in the manner of a real one: WAL, a run-time table, a table without rowids. Nothing waits for
@@ -37,7 +38,7 @@ pub struct SamplePool {
     site: String,
     share: PathBuf,
     store: PathBuf,
-    connection: Connection,
+    connection: Database,
     users: u32,
     files: u32,
 }
@@ -51,9 +52,9 @@ impl SamplePool {
         let (store, share) =
             (pool.user_store.url.local_path()?.to_owned(), pool.content_store.url.local_path()?);
         if let Some(folder) = store.parent() {
-            fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
+            create_folder(folder).map_err(|cause| Error::io("create", folder, &cause))?;
         }
-        let connection = Connection::open(&store).map_err(|cause| sqlite_error("create", &store, &cause))?;
+        let connection = open(&store, Access::Create(Rights::PRIVATE))?;
         connection.execute_batch(USERS).map_err(|cause| sqlite_error("fill", &store, &cause))?;
         let site = pool.site.clone().unwrap_or_default();
         Ok(SamplePool { site, share: share.to_owned(), store, connection, users: 0, files: 0 })
@@ -71,7 +72,7 @@ impl SamplePool {
     pub fn go_on(&mut self, size: &SampleSize, is_time: &dyn Fn() -> bool) -> Result<()> {
         self.add_users(size, is_time).map_err(|cause| sqlite_error("fill", &self.store, &cause))?;
         while self.files < size.files && !is_time() {
-            create_file(&self.share, self.files + 1)?;
+            create_share_file(&self.share, self.files + 1)?;
             self.files += 1;
         }
         Ok(())
@@ -110,9 +111,9 @@ fn uri(site: &str, id: u32) -> String {
 }
 
 /// A file of a conference share: sizes from a hundred bytes to a few hundred kilobytes, most of them small.
-fn create_file(share: &Path, number: u32) -> Result<()> {
+fn create_share_file(share: &Path, number: u32) -> Result<()> {
     let folder = share.join(format!("conference-{:03}", (number - 1) / 10 + 1));
-    fs::create_dir_all(&folder).map_err(|cause| Error::io("create", &folder, &cause))?;
+    create_folder(&folder).map_err(|cause| Error::io("create", &folder, &cause))?;
     let (name, size) = match number % 10 {
         0 => (format!("whiteboard-{number:04}.png"), 300_000 + number as usize * 37 % 200_000),
         1..=3 => (format!("slides-{number:04}.pptx"), 20_000 + number as usize * 101 % 60_000),
@@ -121,5 +122,15 @@ fn create_file(share: &Path, number: u32) -> Result<()> {
     let line = format!("{name}: a line of a conference file, repeated to its size.\n");
     let content: Vec<u8> = line.bytes().cycle().take(size).collect();
     let path = folder.join(name);
-    fs::write(&path, content).map_err(|cause| Error::io("write", &path, &cause))
+    create_private(&path, &content)
+}
+
+/// Creates a file that only this account may read.
+///
+/// # Errors
+/// When it exists already or cannot be written.
+pub fn create_private(path: &Path, content: &[u8]) -> Result<()> {
+    create_file(path, Rights::PRIVATE)
+        .and_then(|mut file| file.write_all(content))
+        .map_err(|cause| Error::io("write", path, &cause))
 }

@@ -8,9 +8,13 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::{Right, may};
+use crate::platform::{FileId, Right, Rights, create_folder, creating_with, may, tighten, watch_databases};
+use crate::store::files::with_suffix;
 
+mod database;
 mod file;
+
+pub use database::Database;
 pub use file::OpenedFile;
 
 /// SQLite 3.51.3 is the first without the race between a checkpoint and a write that loses committed pages
@@ -58,28 +62,29 @@ pub enum Access {
     Read,
     /// It must exist.
     Write,
-    /// It is created where it does not exist, and its folder too.
-    Create,
+    /// It is created with these rights where it does not exist, and its folder too.
+    Create(Rights),
 }
 
 /// Opens a database with the settings that this product relies on, whatever the library's defaults are: triggers
 /// off (neither a fence nor a server's own trigger may fire for an importer), foreign keys off, full durability.
 ///
 /// # Errors
-/// `StoreUnavailable` and what [`sqlite_error`] makes of the cause.
-pub fn open(path: &Path, access: Access) -> Result<Connection> {
-    let flags = match access {
-        Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
-        Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
-        Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-    } | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    if access == Access::Create
-        && let Some(folder) = path.parent()
-    {
-        std::fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
-    }
+/// `StoreUnavailable` and what [`sqlite_error`] makes of the cause; `StoreOpenInProcess`.
+pub fn open(path: &Path, access: Access) -> Result<Database> {
+    let (flags, rights) = match access {
+        Access::Read => (OpenFlags::SQLITE_OPEN_READ_ONLY, Rights::PRIVATE),
+        Access::Write => (OpenFlags::SQLITE_OPEN_READ_WRITE, Rights::PRIVATE),
+        Access::Create(rights) => {
+            if let Some(folder) = path.parent() {
+                create_folder(folder).map_err(|cause| Error::io("create", folder, &cause))?;
+            }
+            (OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE, rights)
+        }
+    };
     let failed = |cause| sqlite_error("open", path, &cause);
-    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = alone(path, || creating_with(rights, || Connection::open_with_flags(path, flags)))?;
     connection.busy_handler(Some(wait_for_lock)).map_err(failed)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).map_err(failed)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false).map_err(failed)?;
@@ -90,12 +95,34 @@ pub fn open(path: &Path, access: Access) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Opens a database of this product's own: created where it is missing, in WAL mode, so that status queries read
-/// while a job writes.
+/// Opens a database as `open` does it, where nobody else in this process has it open.
 ///
 /// # Errors
 /// As for [`open`].
-pub fn open_own(path: &Path) -> Result<Connection> {
+pub fn alone(path: &Path, open: impl FnOnce() -> rusqlite::Result<Connection>) -> Result<Database> {
+    watch_databases().map_err(|cause| Error::io("open the database", path, &cause))?;
+    database::close_what_was_put_by();
+    if let Ok(file) = FileId::of(path) {
+        database::require_alone(path, file)?;
+    }
+    let connection = open().map_err(|cause| sqlite_error("open", path, &cause))?;
+    Ok(Database::new(connection, path))
+}
+
+/// Takes away from a database, and from what SQLite keeps beside it, what goes beyond these rights. Where it is another
+/// account's that is for that one to do.
+pub fn tighten_database(path: &Path, rights: Rights) {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let _ = tighten(&with_suffix(path, suffix), rights);
+    }
+}
+
+/// Opens a database of this product's own: created where it is missing, in WAL mode, so that status queries read
+/// while a job writes. Only this account may read and write one that is created.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_own(path: &Path) -> Result<Database> {
     open_own_within(path, OWN_PATIENCE)
 }
 
@@ -103,10 +130,10 @@ pub fn open_own(path: &Path) -> Result<Connection> {
 ///
 /// # Errors
 /// As for [`open`].
-pub fn open_own_within(path: &Path, patience: Duration) -> Result<Connection> {
+pub fn open_own_within(path: &Path, patience: Duration) -> Result<Database> {
     let started = Instant::now();
     loop {
-        let opened = open(path, Access::Create).and_then(|connection| {
+        let opened = open(path, Access::Create(Rights::PRIVATE)).and_then(|connection| {
             connection
                 .pragma_update(None, "journal_mode", "WAL")
                 .map_err(|cause| sqlite_error("open", path, &cause))?;
@@ -185,9 +212,9 @@ pub fn sqlite_error(doing: &str, path: &Path, cause: &rusqlite::Error) -> Error 
         ),
         _ => (ErrorKind::Io, "See the cause; if it persists, check the device and the database."),
     };
-    Error::new(kind, format!("Cannot {doing} the database {}.", path.display()), advice)
-        .at("path", path.display())
-        .caused_by(cause)
+    let error = Error::new(kind, format!("Cannot {doing} the database {}.", path.display()), advice)
+        .at("path", path.display());
+    if kind == ErrorKind::AccessDenied { error.of_account() } else { error }.caused_by(cause)
 }
 
 fn busy(doing: &str, path: &Path) -> Error {

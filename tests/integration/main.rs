@@ -23,6 +23,8 @@ mod kill;
 mod layers;
 mod management;
 mod places;
+mod rights;
 mod sample;
 mod support;
+mod two_libraries;
 mod user_store;

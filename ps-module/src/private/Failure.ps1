@@ -57,7 +57,7 @@ $script:ErrorCategories = @{
     ReplicaInvalid = 'InvalidData'; ReportNotWritten = 'WriteError'; SafetyShareExceeded = 'LimitsExceeded'
     SelfPaired = 'InvalidData'; SharedStore = 'InvalidData'; ShutDown = 'InvalidOperation'; SourceTooBusy = 'ResourceBusy'; SplitTimeline = 'InvalidData'
     StandbyInsideSource = 'InvalidData'; StateNotReached = 'OperationTimeout'; StoreBusy = 'ResourceBusy'
-    StoreReplaced = 'ResourceUnavailable'; StoreUnavailable = 'ResourceUnavailable'; SyntaxError = 'ParserError'; UnknownBackupPool = 'InvalidData'
+    StoreOpenInProcess = 'ResourceBusy'; StoreReplaced = 'ResourceUnavailable'; StoreUnavailable = 'ResourceUnavailable'; SyntaxError = 'ParserError'; UnknownBackupPool = 'InvalidData'
     UnknownField = 'InvalidData'; UnknownJob = 'ObjectNotFound'; UnknownPool = 'ObjectNotFound'; UnknownRole = 'ObjectNotFound'
     UnsafeSqlite = 'NotInstalled'; UnsupportedStore = 'NotImplemented'; WaitTimedOut = 'OperationTimeout'
 }

@@ -144,6 +144,7 @@ impl<'a> Cycle<'a, '_> {
             self.verify()?;
             self.set_folder_times()?;
         }
+        self.set_attributes_of_root()?;
         self.index.finish_scan(self.context.generation, self.context.clock.now())
     }
 

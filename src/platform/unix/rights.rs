@@ -27,6 +27,9 @@ impl Rights {
     /// Only the account that makes it reads and writes it.
     pub const PRIVATE: Rights = Rights { mode: OWNERS, owner: None };
 
+    /// Nobody but the account and the group whose it is.
+    pub const NO_OTHERS: Rights = Rights { mode: 0o660, owner: None };
+
     /// Those of the file that a path leads to, for what holds a copy of it.
     ///
     /// # Errors
@@ -90,7 +93,11 @@ pub fn create_file(path: &Path, rights: Rights) -> io::Result<File> {
         .mode(rights.least())
         .custom_flags(no_link)
         .open(path)?;
-    rights.give(&file)?;
+    if let Err(cause) = rights.give(&file) {
+        // Nobody has it yet, and what cannot be removed either is the account's alone.
+        let _ = std::fs::remove_file(path);
+        return Err(cause);
+    }
     Ok(file)
 }
 

@@ -21,7 +21,7 @@ use super::{
     Version,
 };
 use crate::error::{Error, Result};
-use crate::platform::sync_folder;
+use crate::platform::{create_folder, sync_folder};
 
 mod aside;
 mod attributes;
@@ -173,7 +173,7 @@ impl FolderStore {
         let (parent, _) = path.split().ok_or(Errno::ISDIR)?;
         for name in parent.names() {
             let handle = self.handles.folder(&folder)?;
-            match rustix::fs::mkdirat(&*handle, name, Mode::from_raw_mode(0o755)) {
+            match rustix::fs::mkdirat(&*handle, name, Mode::from_raw_mode(0o700)) {
                 Ok(()) => self.touch(folder.clone()),
                 Err(Errno::EXIST) => {}
                 Err(cause) => return Err(cause),
@@ -213,7 +213,7 @@ impl ContentStore for FolderStore {
     }
 
     fn create(&self) -> Result<()> {
-        std::fs::create_dir_all(&self.root).map_err(|cause| Error::io("create", &self.root, &cause))?;
+        create_folder(&self.root).map_err(|cause| Error::io("create", &self.root, &cause))?;
         self.handles.close();
         // The new folder's own name has to survive a power cut as well.
         let parent = self.root.parent().unwrap_or(Path::new("/"));
@@ -363,6 +363,11 @@ impl ContentStore for FolderStore {
 
     fn set_attributes(&self, path: &ContentPath, attributes: Attributes) -> ObjectResult<()> {
         let failed = |cause| writing(self, path, cause);
+        if path.is_root() {
+            let root = self.handles.root().map_err(failed)?;
+            attributes::set(&*root, kept(ObjectKind::Folder, attributes)).map_err(failed)?;
+            return self.durable_with_flush(&root).map_err(failed);
+        }
         let (folder, _, name) = self.place(path).map_err(failed)?;
         let file = handles::open_beneath(&folder, name, handles::READING).map_err(failed)?;
         let stat = rustix::fs::fstat(&file).map_err(failed)?;

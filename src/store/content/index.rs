@@ -22,7 +22,8 @@ use uuid::Uuid;
 
 use super::{ContentPath, ObjectKind, ObjectMeta, Owner};
 use crate::error::Result;
-use crate::store::sqlite::{Access, open, open_own, sqlite_error};
+use crate::platform::Rights;
+use crate::store::sqlite::{Access, Database, open, open_own, sqlite_error, tighten_database};
 use crate::store::{Generation, fenced};
 use crate::topology::PoolFqdn;
 
@@ -95,7 +96,7 @@ pub struct IndexedPair {
 /// The index of one pool's content.
 pub struct ContentIndex {
     path: PathBuf,
-    connection: Connection,
+    connection: Database,
     pool: PoolFqdn,
 }
 
@@ -103,6 +104,7 @@ impl ContentIndex {
     /// Opens the index for writing, creating it where it is missing. Closing it does not move the log into the database:
     /// a job would wait for that.
     fn open(path: &Path, pool: &PoolFqdn) -> Result<Self> {
+        tighten_database(path, Rights::PRIVATE);
         let mut connection = open_own(path)?;
         patient(&connection, path)?;
         connection

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Document, DocumentKind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::Rights;
 use crate::store::files;
 use crate::stored::{Stored, StoredDocument};
 
@@ -47,17 +48,18 @@ impl Replica {
         }
     }
 
-    /// Writes these documents beside the replica and puts them in its place.
+    /// Writes these documents beside the replica and puts them in its place. Nobody may read it who may not read the store
+    /// that they come from.
     ///
     /// # Errors
     /// When the file cannot be written, `UnsupportedStore` where a newer build's lies there; the old replica then stays.
-    pub fn write(path: &Path, documents: Vec<Document>, now: Timestamp) -> Result<()> {
+    pub fn write(path: &Path, documents: Vec<Document>, rights: Rights, now: Timestamp) -> Result<()> {
         let replica = Replica { format: FORMAT, written_at: now, checksum: checksum(&documents), documents };
         let stored = match Self::present(path)? {
             Some(present) => present.replace(replica)?,
             None => Stored::new(replica),
         };
-        files::replace(path, stored.to_json()?.as_bytes())?;
+        files::replace_with(path, stored.to_json()?.as_bytes(), rights)?;
         files::sweep(path.parent().unwrap_or(Path::new(".")));
         Ok(())
     }
@@ -133,7 +135,7 @@ mod tests {
             body: "{\"a\":1}".into(),
             published_ms: 0,
         };
-        Replica::write(&path, vec![document.clone()], Timestamp::UNIX_EPOCH).unwrap();
+        Replica::write(&path, vec![document.clone()], Rights::PRIVATE, Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(Replica::read(&path).unwrap().current(DocumentKind::Topology, "global"), Some(&document));
         let text = std::fs::read_to_string(&path).unwrap().replace("\\\"a\\\":1", "\\\"a\\\":2");
         std::fs::write(&path, text).unwrap();

@@ -13,8 +13,9 @@ use super::{
     refusal,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::Rights;
 use crate::store::Generation;
-use crate::store::sqlite::{Access, open, open_own, sqlite_error};
+use crate::store::sqlite::{Access, Database, open, open_own, sqlite_error, tighten_database};
 use crate::topology::StoreUrl;
 
 mod schema;
@@ -23,11 +24,14 @@ mod tests;
 
 const COLUMNS: &str = "revision, kind, name, version, body, published_ms";
 
+/// Administrators may let a group publish, that of several accounts for instance; nobody else reads or writes the store.
+const MOST: Rights = Rights::NO_OTHERS;
+
 /// A Central Management store in a SQLite database.
 pub(in crate::store) struct SqliteDocuments {
     url: StoreUrl,
     path: PathBuf,
-    connection: Mutex<Connection>,
+    connection: Mutex<Database>,
 }
 
 impl SqliteDocuments {
@@ -35,6 +39,7 @@ impl SqliteDocuments {
     pub(in crate::store) fn create(url: &StoreUrl) -> Result<Self> {
         let path = url.local_path()?;
         let failed = |cause| sqlite_error("prepare", path, &cause);
+        tighten_database(path, MOST);
         let mut connection = open_own(path)?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
         let transaction =
@@ -65,8 +70,9 @@ impl SqliteDocuments {
         Self::checked(url, path, open(path, Access::Write))
     }
 
-    fn checked(url: &StoreUrl, path: &Path, connection: Result<Connection>) -> Result<Self> {
+    fn checked(url: &StoreUrl, path: &Path, connection: Result<Database>) -> Result<Self> {
         crate::failpoint::fail_point!("store.management.open");
+        tighten_database(path, MOST);
         let store = connection.and_then(|connection| {
             connection
                 .query_row("SELECT 1 FROM csb_management", [], |_| Ok(()))
@@ -74,6 +80,10 @@ impl SqliteDocuments {
             Ok(connection)
         });
         let connection = store.map_err(|cause| {
+            // The replica would not help: it is this process that keeps the store from being opened.
+            if cause.kind == ErrorKind::StoreOpenInProcess {
+                return cause;
+            }
             Error::new(
                 ErrorKind::StoreUnavailable,
                 format!("The Central Management store {} cannot be opened.", path.display()),
@@ -86,11 +96,11 @@ impl SqliteDocuments {
         Ok(Self::new(url, path, connection))
     }
 
-    fn new(url: &StoreUrl, path: &Path, connection: Connection) -> Self {
+    fn new(url: &StoreUrl, path: &Path, connection: Database) -> Self {
         SqliteDocuments { url: url.clone(), path: path.to_owned(), connection: Mutex::new(connection) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    fn lock(&self) -> MutexGuard<'_, Database> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -115,6 +125,10 @@ impl SqliteDocuments {
 impl Documents for SqliteDocuments {
     fn url(&self) -> StoreUrl {
         self.url.clone()
+    }
+
+    fn rights(&self) -> Result<Rights> {
+        Rights::of(&self.path).map_err(|cause| Error::io("look at", &self.path, &cause))
     }
 
     fn position(&self) -> Result<Position> {

@@ -15,7 +15,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use super::{Acquired, Claim, Holder, Lease, Leases, StoredState, given_back};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::sqlite::{OpenedFile, open_own_within, sqlite_error};
+use crate::platform::Rights;
+use crate::store::sqlite::{OpenedFile, open_own_within, sqlite_error, tighten_database};
 use crate::store::{Generation, Until, fenced};
 use crate::topology::PoolFqdn;
 
@@ -41,7 +42,7 @@ pub(in crate::store) struct SqliteLeases {
 /// An open one, and which file it is.
 struct Database {
     file: OpenedFile,
-    connection: Connection,
+    connection: crate::store::sqlite::Database,
 }
 
 impl SqliteLeases {
@@ -82,6 +83,7 @@ impl SqliteLeases {
     fn database(&self) -> Result<Database> {
         let path = &self.path;
         let found = OpenedFile::at(path);
+        tighten_database(path, Rights::PRIVATE);
         let mut connection = open_own_within(path, ATTEMPT)?;
         connection
             .busy_timeout(ATTEMPT)

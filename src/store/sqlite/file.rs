@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::database::require_alone;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{self, FileId};
 use crate::store::files::with_suffix;
@@ -20,15 +21,16 @@ impl OpenedFile {
         OpenedFile { path: path.to_owned(), id: FileId::of(path).ok() }
     }
 
-    /// Whether the same file still lies there: what is written to one that was replaced, nobody finds again.
+    /// Whether the same file still lies there: what is written to one that was replaced, nobody finds again. And whether
+    /// nobody else in this process has it open: what was read beside him may be torn.
     ///
     /// # Errors
-    /// `StoreReplaced`.
+    /// `StoreReplaced`, `StoreOpenInProcess`.
     pub fn check(&self) -> Result<()> {
-        if self.id.is_some() && FileId::of(&self.path).ok() == self.id {
-            return Ok(());
+        match self.id {
+            Some(id) if FileId::of(&self.path).ok() == self.id => require_alone(&self.path, id),
+            _ => Err(replaced(&self.path)),
         }
-        Err(replaced(&self.path))
     }
 }
 

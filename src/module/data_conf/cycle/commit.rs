@@ -13,7 +13,12 @@ use crate::error::Result;
 use crate::report::Moved;
 use crate::store::content::groups::Groups;
 use crate::store::content::index::{ContentIndex, HeldGroups, IndexedObject};
-use crate::store::content::{ContentPath, ContentStore, ObjectError, ObjectKind, ObjectResult, Version};
+use crate::store::content::{
+    Attributes, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectResult, Version,
+};
+
+/// What whoever copies into a folder needs, whatever the original allows its owner.
+const OWNERS_OF_FOLDER: u32 = 0o700;
 
 impl DataConf {
     /// The name under which the standby holds a new file of the source, as far as can be told without reading it: of
@@ -205,6 +210,23 @@ impl<'a> Cycle<'a, '_> {
             }
             self.module.standby.flush()?;
             self.index.settle(self.context.generation, &held, &[])?;
+        }
+    }
+
+    /// Gives the standby's root the owner and permissions of the source's, as everything in it has them.
+    pub(super) fn set_attributes_of_root(&self) -> Result<()> {
+        let (source, standby, root) = (&self.module.source, &self.module.standby, ContentPath::root());
+        let set = source.stat(&root).and_then(|theirs| {
+            let ours = standby.stat(&root)?;
+            let mode = theirs.mode | OWNERS_OF_FOLDER;
+            if ours.mode == mode && (ours.owner == theirs.owner || !standby.keeps_owners()) {
+                return Ok(());
+            }
+            standby.set_attributes(&root, Attributes { mtime_ns: ours.mtime_ns, ..theirs.attributes() })
+        });
+        match set {
+            Ok(()) | Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(()),
+            Err(ObjectError::Store(error)) => Err(error),
         }
     }
 

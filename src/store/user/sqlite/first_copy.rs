@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::fresh::{begin_fresh, fresh_path, publish, taken_over};
+use super::fresh::{begin_fresh, fresh_path, publish, rights_of, taken_over};
 use super::import::Import;
 use super::pair::Run;
 use super::rows::{self, Place, RowCopy};
@@ -16,7 +16,7 @@ use super::write_behind::WriteBehind;
 use super::{image, seen, standby};
 use crate::error::{ErrorKind, Result};
 use crate::store::Progress;
-use crate::store::sqlite::{Access, open, quote, sqlite_error};
+use crate::store::sqlite::{Access, Database, open, quote, sqlite_error};
 use crate::store::user::{Cursor, Work};
 
 impl Run<'_> {
@@ -60,7 +60,7 @@ impl Run<'_> {
         }
         begin_fresh(standby, self.work.generation)?;
         *is_begun = false;
-        let connection = open_unpublished(&fresh, Access::Create)?;
+        let connection = open_unpublished(&fresh, Access::Create(rights_of(self.source.path)?))?;
         *is_begun = true;
         let settings = patiently(self.source.path, "read", self.work, || self.settings())?;
         connection
@@ -79,9 +79,9 @@ impl Run<'_> {
     /// in one piece, or are damaged.
     fn copy_image(&mut self, fresh: &Path, is_begun: &mut bool) -> Result<Option<Cursor>> {
         let failed = |cause| sqlite_error("write the new standby copy", fresh, &cause);
-        let mut file = WriteBehind::create(fresh)?;
+        let mut file = WriteBehind::create(fresh, rights_of(self.source.path)?)?;
         *is_begun = true;
-        let mut connection = open_unpublished(fresh, Access::Create)?;
+        let mut connection = open_unpublished(fresh, Access::Write)?;
         let Some(image) = image::copy(self.source, &mut connection, &mut file, self.work)? else {
             return Ok(None);
         };
@@ -196,7 +196,7 @@ fn fill_table(
 }
 
 /// Opens a new copy. Durability comes at the end, when the whole file is synced before it is published.
-fn open_unpublished(fresh: &Path, access: Access) -> Result<Connection> {
+fn open_unpublished(fresh: &Path, access: Access) -> Result<Database> {
     let failed = |cause| sqlite_error("create", fresh, &cause);
     let connection = open(fresh, access)?;
     connection.pragma_update(None, "synchronous", "OFF").map_err(failed)?;

@@ -7,10 +7,10 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use super::source::patiently;
 use super::{capture, standby};
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::sync_folder;
+use crate::platform::{Rights, sync_folder};
 use crate::store::Generation;
 use crate::store::files::with_suffix;
-use crate::store::sqlite::sqlite_error;
+use crate::store::sqlite::{alone, sqlite_error};
 use crate::store::user::Work;
 
 /// What new copies are called until they are complete, before the generation of whoever makes them: an owner that was
@@ -75,6 +75,14 @@ pub(super) fn all_unfinished(place: &Path) -> Result<Vec<(Generation, PathBuf)>>
     Ok(found)
 }
 
+/// What a copy of a database gets at most: the rights of what it is a copy of.
+///
+/// # Errors
+/// When that cannot be looked at.
+pub(super) fn rights_of(original: &Path) -> Result<Rights> {
+    Rights::of(original).map_err(|cause| Error::io("look at", original, &cause))
+}
+
 /// Removes a file, if it is there.
 pub(super) fn remove_file(file: &Path) -> Result<()> {
     match std::fs::remove_file(file) {
@@ -98,8 +106,7 @@ pub(super) fn publish(fresh: &Path, place: &Path, work: &Work<'_>) -> Result<Opt
     let mut aside = None;
     let kept = with_suffix(place, &format!(".superseded-{}", work.now.as_millisecond()));
     if place.exists() {
-        let old = Connection::open_with_flags(place, OpenFlags::SQLITE_OPEN_READ_WRITE)
-            .map_err(|cause| sqlite_error("open", place, &cause))?;
+        let old = alone(place, || Connection::open_with_flags(place, OpenFlags::SQLITE_OPEN_READ_WRITE))?;
         let lock = patiently(place, "lock", work, || {
             Transaction::new_unchecked(&old, TransactionBehavior::Exclusive)
         });

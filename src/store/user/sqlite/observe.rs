@@ -47,6 +47,8 @@ impl SqlitePair {
         let mut seen = pending(&source, &cursor).map_err(failed)?;
         seen.pending += self.changed_virtual_tables(&source)?;
         seen.to_compare = reason.map(|reason| reason.outlook());
+        drop(source);
+        connection.check_alone()?;
         Ok(seen)
     }
 

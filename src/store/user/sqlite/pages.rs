@@ -129,6 +129,7 @@ fn locked(path: &Path) -> Error {
 mod tests {
     use super::super::testing::with_work;
     use super::*;
+    use crate::platform::Rights;
     use crate::store::sqlite::{Access, open};
 
     #[test]
@@ -152,7 +153,7 @@ mod tests {
         prepare(&path);
         let mut result = None;
         with_work(|work| {
-            let mut file = WriteBehind::create(&fresh).unwrap();
+            let mut file = WriteBehind::create(&fresh, Rights::PRIVATE).unwrap();
             let (connection, mut to) = (open(&path, Access::Read).unwrap(), open(&fresh, access).unwrap());
             let from = From { connection: &connection, path: &path };
             result = Some(copy_pages(&from, &mut to, &mut file, work, &mut |_| true));
@@ -171,14 +172,14 @@ mod tests {
                 server.execute_batch("COMMIT").unwrap();
             }));
         };
-        assert!(matches!(copied(held, Access::Create), Ok(Copied::Complete)));
+        assert!(matches!(copied(held, Access::Write), Ok(Copied::Complete)));
         holder.unwrap().join().unwrap();
     }
 
     #[test]
     fn a_source_that_cannot_be_read_is_told_apart_from_a_copy_that_cannot_be_written() {
         let spoil = |path: &Path| std::fs::write(path, "no database".repeat(1_000)).unwrap();
-        assert!(matches!(copied(spoil, Access::Create), Ok(Copied::Unreadable(_))));
+        assert!(matches!(copied(spoil, Access::Write), Ok(Copied::Unreadable(_))));
         assert!(copied(|_| {}, Access::Read).is_err());
         for (code, is_sources) in [
             (ffi::SQLITE_CORRUPT, true),

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::capture;
 use super::damage::{self, Copying, DAMAGED};
 use super::datum::Row;
+use super::fresh::rights_of;
 use super::import::Import;
 use super::look::of_database;
 use super::schema::Table;
@@ -23,7 +24,7 @@ use super::standby;
 use super::start::{Reason, Start};
 use super::{restore, sequences, shadow, traces};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::sqlite::{Access, OpenedFile, open, sqlite_error};
+use crate::store::sqlite::{Access, OpenedFile, open, sqlite_error, tighten_database};
 use crate::store::user::{Cursor, PairObservation, PairOutcome, UserStorePair, Work};
 use crate::store::{Progress, Trace};
 use crate::topology::UserStoreConfig;
@@ -188,6 +189,8 @@ impl Run<'_> {
     fn go_on(&mut self, standby: &Path, position: i64, confirmed: Option<&Cursor>) -> Result<Option<Cursor>> {
         let failed = |cause| sqlite_error("write the standby copy", standby, &cause);
         let file = OpenedFile::at(standby);
+        // A copy that was made before copies got the rights of what they hold.
+        tighten_database(standby, rights_of(self.source.path)?);
         let connection = while_busy(self.work.cancel, LOCK_PATIENCE, || open(standby, Access::Write))?;
         if self.is_idle(&connection, standby, position)? {
             return Ok(None);

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::capture;
 use super::estimate::row_count;
-use super::fresh::{begin_fresh, publish};
+use super::fresh::{begin_fresh, publish, rights_of};
 use super::pages::{self, Copied, copy_pages};
 use super::pair::SqlitePair;
 use super::schema::objects;
@@ -57,8 +57,8 @@ pub(super) fn restore(pair: &SqlitePair, work: &Work<'_>) -> Result<PairOutcome>
     let fresh = begin_fresh(&pair.source, work.generation)?;
     let failed = |cause| sqlite_error("write the restored user store", &fresh, &cause);
     {
-        let mut file = WriteBehind::create(&fresh)?;
-        let mut connection = open(&fresh, Access::Create)?;
+        let mut file = WriteBehind::create(&fresh, rights_of(&pair.standby)?)?;
+        let mut connection = open(&fresh, Access::Write)?;
         copy_back(pair, &mut connection, &mut file, rows, work)?;
         check_pages(&connection, &fresh, &pair.standby)?;
         let transaction = connection.transaction().map_err(failed)?;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::look::TICK;
 use crate::platform::{Look, set_modified};
-use crate::store::files::with_suffix;
+use crate::store::files::{replace_for_now, with_suffix};
 
 /// The outside of the standby's file, and the token of the cursor within.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub(super) fn keep(connection: &Connection, standby: &Path, token: Uuid, version
 pub(super) fn keep_published(standby: &Path, token: Uuid) {
     let is_apart = set_apart(standby);
     if let Some(kept) = Seen::now(standby, token).and_then(|seen| serde_json::to_vec(&seen).ok()) {
-        let _ = std::fs::write(place(standby), kept);
+        let _ = replace_for_now(&place(standby), &kept);
     }
     if !is_apart {
         // As long as the clock has not moved on, a write would leave the same times.

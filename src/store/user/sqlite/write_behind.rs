@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
-use crate::platform::drop_from_cache;
+use crate::platform::{Ours, Rights, create_file, create_folder, drop_from_cache};
 
 /// How much is handed to the device at a time. The last sync of a big file is then as short as that of a small one, and
 /// the page cache is not filled with what nobody reads again.
@@ -23,6 +23,8 @@ const HELD_BACK: u64 = 2 << 20;
 /// locks that this process has on it.
 pub(super) struct WriteBehind {
     path: PathBuf,
+    /// Dropped before the file is closed.
+    _ours: Ours,
     file: Arc<File>,
     /// Up to where the device was asked to write.
     asked: u64,
@@ -37,29 +39,23 @@ struct Asker {
 }
 
 impl WriteBehind {
-    /// Creates the file, or takes the one that is there.
+    /// Creates the file with these rights; none of its name may be there.
     ///
     /// # Errors
     /// Failures of the file system.
-    pub(super) fn create(path: &Path) -> Result<Self> {
+    pub(super) fn create(path: &Path, rights: Rights) -> Result<Self> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
+            create_folder(folder).map_err(|cause| Error::io("create", folder, &cause))?;
         }
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(|cause| Error::io("create", path, &cause))?;
-        let file = Arc::new(file);
+        let file = create_file(path, rights).map_err(|cause| Error::io("create", path, &cause))?;
+        let (ours, file) = (Ours::note(&file), Arc::new(file));
         let (windows, asked) = channel();
         let asking = Arc::clone(&file);
         let thread = std::thread::Builder::new()
             .name("cs-backup-write".to_owned())
             .spawn(move || ask_for(&asking, &asked));
         let asker = thread.ok().map(|thread| Asker { windows, thread });
-        Ok(WriteBehind { path: path.to_owned(), file, asked: 0, asker })
+        Ok(WriteBehind { path: path.to_owned(), _ours: ours, file, asked: 0, asker })
     }
 
     /// Hands the next window to the device, if it is full.
@@ -122,7 +118,8 @@ mod tests {
     #[test]
     fn full_windows_are_handed_over_but_not_what_the_writer_may_hold_back() {
         let folder = tempfile::tempdir().unwrap();
-        let mut behind = WriteBehind::create(&folder.path().join("new/users.sqlite")).unwrap();
+        let mut behind =
+            WriteBehind::create(&folder.path().join("new/users.sqlite"), Rights::PRIVATE).unwrap();
         let mut asked = |length| {
             behind.file.set_len(length).unwrap();
             behind.advance().unwrap();
@@ -139,7 +136,8 @@ mod tests {
     fn the_thread_has_closed_its_handle_when_the_file_is_finished_or_given_up() {
         let folder = tempfile::tempdir().unwrap();
         for is_finished in [true, false] {
-            let mut behind = WriteBehind::create(&folder.path().join("users.sqlite")).unwrap();
+            let mut behind =
+                WriteBehind::create(&folder.path().join("users.sqlite"), Rights::PRIVATE).unwrap();
             let file = Arc::clone(&behind.file);
             for windows in 1..=200 {
                 behind.file.set_len(HELD_BACK + windows * WINDOW).unwrap();
