@@ -159,6 +159,8 @@ impl BackupModule for CmsMaster {
                 .first()
                 .and_then(|document| jiff::Timestamp::from_millisecond(document.published_ms).ok()),
             to_compare: None,
+            is_estimate: false,
+            moves: None,
             refused: None,
             cursor: (compared.position > 0).then(|| format!("revision {}", compared.position)),
         })
