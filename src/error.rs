@@ -165,6 +165,13 @@ pub enum Side {
     Import,
 }
 
+impl Side {
+    /// Says of failures that they are on this side. A cancellation is on none.
+    pub fn failed(self) -> impl Fn(Error) -> Error + Copy {
+        move |error| if error.kind == ErrorKind::Cancelled { error } else { error.on(self) }
+    }
+}
+
 /// One failure: what, where, why and what to do about it.
 ///
 /// Serialized it is the error document of `docs/documents.md`.

@@ -131,6 +131,8 @@ pub struct Observation {
     pub not_applicable: Option<String>,
     /// Changes that the destination does not hold.
     pub pending_items: u64,
+    /// Whether that is an estimate, where counting would hold up the pool's servers: at least so many.
+    pub is_estimate: bool,
     /// Their size, where the module knows it.
     pub pending_bytes: u64,
     /// Whether all of them fit into one batch.
@@ -142,25 +144,22 @@ pub struct Observation {
     /// Why the next cycle compares everything, where it will do so without being asked to: until then nobody knows what
     /// the destination lacks.
     pub to_compare: Option<String>,
-    /// What the next cycle will copy, where its limits do not let it copy all that is pending.
-    pub planned: Option<Planned>,
+    /// What the next cycle would write and remove, as it would report it, however far it would come; none where only
+    /// running it tells. It is less than what is pending where items cannot be copied, or deletions are refused. What only
+    /// writing finds out, like a disk that becomes full, is not in it; how batches fall, and whether a file that was renamed while its
+    /// earlier name got another one is sent, depends on the order in which files are read.
+    pub moves: Option<Moved>,
     /// What the next cycle would refuse with, where what was seen already tells.
     pub refused: Option<Error>,
 }
 
-/// How much a cycle will copy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Planned {
-    /// Items that it will write or remove.
-    pub items: u64,
-    /// Their size, where the module knows it.
-    pub bytes: u64,
-}
-
 impl Observation {
-    /// What the next cycle will copy: all that is pending, or as much as its limits allow.
-    pub fn planned(&self) -> Planned {
-        self.planned.unwrap_or(Planned { items: self.pending_items, bytes: self.pending_bytes })
+    /// How many items and bytes the next cycle would move, as far as that is known.
+    pub fn to_move(&self) -> (u64, u64) {
+        match &self.moves {
+            Some(moves) => (moves.items_written + moves.items_deleted, moves.bytes),
+            None => (self.pending_items, self.pending_bytes),
+        }
     }
 }
 
@@ -228,8 +227,17 @@ pub trait BackupModule: Send + Sync {
     /// Compares both stores without writing to either, and looks at all that [`BackupModule::run_cycle`] would look at.
     ///
     /// # Errors
-    /// When a store cannot be read; cancelled.
+    /// When a store cannot be read and nothing can be said; cancelled.
     fn observe(&self, look: &Look) -> Result<Observation>;
+
+    /// Whether both stores are there and are the ones that are meant, as far as that shows at once: for a status, where
+    /// [`BackupModule::observe`] would take too long.
+    ///
+    /// # Errors
+    /// What the next cycle would refuse with; cancelled.
+    fn check(&self, _look: &Look) -> Result<()> {
+        Ok(())
+    }
 
     /// Copies what the destination lacks, until nothing is left or the cycle's limits are reached.
     ///

@@ -278,6 +278,9 @@ pub struct PlannedStep {
     pub touches: Vec<String>,
     /// How many items it will move, as far as known.
     pub items: Option<u64>,
+    /// Whether the number of items is an estimate: counting them would have held up the pool's servers.
+    #[serde(default)]
+    pub items_estimated: bool,
     /// How many bytes it will move, as far as known.
     pub bytes: Option<u64>,
     /// What it would be refused with, where a job that only plans has seen that.

@@ -62,6 +62,9 @@ public sealed record ErrorDocument : Document
     /// <summary>Whether the same call may succeed later by itself.</summary>
     public bool Retryable { get; init; }
 
+    /// <summary>Which half of copying failed: <c>export</c> where data is read, <c>import</c> where it is written; null where it was neither.</summary>
+    public string? Side { get; init; }
+
     /// <summary>Where: pool, module, path, field.</summary>
     public IReadOnlyDictionary<string, string> Context { get; init; } = new Dictionary<string, string>();
 

@@ -95,6 +95,9 @@ public sealed record PlannedStep : Document
     /// <summary>How many items it will move, where that is known.</summary>
     public long? Items { get; init; }
 
+    /// <summary>Whether <see cref="Items"/> is an estimate: counting would have held up the pool's servers.</summary>
+    public bool ItemsEstimated { get; init; }
+
     /// <summary>How much it will move, where that is known.</summary>
     public long? Bytes { get; init; }
 

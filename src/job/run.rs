@@ -151,6 +151,7 @@ impl Run {
         let planned = step.plan(&mut self.work).await?;
         if let Some(told) = self.plan.steps.get_mut(index) {
             (told.items, told.bytes) = (planned.items, planned.bytes);
+            told.items_estimated = planned.is_estimate;
         }
         Ok(planned)
     }
@@ -447,6 +448,7 @@ fn unplanned(step: &dyn Step) -> PlannedStep {
         module: step.module().map(|module| module.name().to_owned()),
         touches: step.touches(),
         items: None,
+        items_estimated: false,
         bytes: None,
         refused: None,
     }

@@ -25,6 +25,8 @@ pub(super) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(super) struct Planned {
     /// How many items it will move or remove.
     pub(super) items: Option<u64>,
+    /// Whether that was estimated, not counted.
+    pub(super) is_estimate: bool,
     /// How many bytes it will move.
     pub(super) bytes: Option<u64>,
     /// What it will remove, by name.

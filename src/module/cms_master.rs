@@ -2,7 +2,6 @@
 
 use super::{
     BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, GiveBack, Look, ModuleId, Observation,
-    Planned,
 };
 use crate::error::{Result, Side};
 use crate::report::Moved;
@@ -111,9 +110,9 @@ impl BackupModule for CmsMaster {
         let compared = Comparison::of(master, copy, look.verify)?;
         let base = compared.base()?;
         let missing = compared.whole.documents.saturating_sub(base.documents);
-        let (wrong, right) = match &compared.repair {
-            Some(found) => (found.count(), size(&found.right)),
-            None => (0, 0),
+        let (wrong, replaced, right) = match &compared.repair {
+            Some(found) => (found.count(), found.right.len() as u64, size(&found.right)),
+            None => (0, 0, 0),
         };
         let planned = match compared.refused {
             Some(_) => (0, 0),
@@ -129,9 +128,14 @@ impl BackupModule for CmsMaster {
             oldest_pending: oldest
                 .first()
                 .and_then(|document| jiff::Timestamp::from_millisecond(document.published_ms).ok()),
-            planned: (planned.0 < missing)
-                .then_some(Planned { items: planned.0 + wrong, bytes: planned.1 + right }),
+            moves: Some(Moved {
+                items_written: planned.0 + replaced,
+                items_deleted: wrong - replaced,
+                bytes: planned.1 + right,
+                ..Moved::default()
+            }),
             to_compare: None,
+            is_estimate: false,
             refused: compared.refused,
             cursor: (base.revision > 0).then(|| format!("revision {}", base.revision)),
         })

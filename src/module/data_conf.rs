@@ -5,11 +5,12 @@
 //! else it makes sure that both stores are the ones it means (`establish`): a store that is not mounted looks
 //! exactly like one from which everything was deleted. Then it looks at what an earlier cycle that was interrupted may
 //! have left (`interrupted`).
+//!
+//! What a cycle would do is found by running it on stores that are only read (`rehearsal`): a plan and a run are the
+//! same code.
 
-use tokio_util::sync::CancellationToken;
-
-use super::{BackupModule, Context, CycleResult, GiveBack, Look, ModuleId, Observation};
-use crate::error::Result;
+use super::{BackupModule, Context, CycleFailure, CycleResult, GiveBack, Look, ModuleId, Observation};
+use crate::error::{Result, Side};
 use crate::store::content::index::{ContentIndex, IndexPlace, IndexedPair};
 use crate::store::content::{ContentStore, Marker, Presence, StoreRole};
 use crate::store::{Generation, Trace};
@@ -19,26 +20,29 @@ mod batch;
 mod carry_back;
 mod copier;
 mod cycle;
+mod end;
 mod establish;
 mod interrupted;
 mod lister;
 mod meter;
 mod plan;
+mod rehearsal;
 mod spool;
 mod tally;
 mod threads;
 mod walk;
 
-use tally::Tally;
-use walk::Lacking;
+use end::End;
 
 /// The content store of one pool and its copy at the backup pool.
 pub struct DataConf {
     pool: PoolFqdn,
-    source: Box<dyn ContentStore>,
-    standby: Box<dyn ContentStore>,
+    source: End,
+    standby: End,
     index: IndexPlace,
     batch_bytes: u64,
+    /// Whether nothing is written: then what is new need not be read.
+    rehearses: bool,
 }
 
 impl DataConf {
@@ -51,18 +55,35 @@ impl DataConf {
         index: IndexPlace,
         batch_bytes: u64,
     ) -> Self {
-        DataConf { pool, source, standby, index, batch_bytes }
+        let (source, standby) = (End::new(source, Side::Export), End::new(standby, Side::Import));
+        DataConf { pool, source, standby, index, batch_bytes, rehearses: false }
     }
 
     /// The same module with handles of its own, for one operation: others may run at the same time.
-    fn session(&self) -> DataConf {
+    fn session(&self, source: Side, standby: Side) -> DataConf {
         DataConf {
             pool: self.pool.clone(),
-            source: self.source.reopen(),
-            standby: self.standby.reopen(),
+            source: self.source.reopened(source),
+            standby: self.standby.reopened(standby),
             index: self.index.clone(),
             batch_bytes: self.batch_bytes,
+            rehearses: false,
         }
+    }
+
+    /// For what copies from the source to the standby.
+    fn copying(&self) -> DataConf {
+        self.session(Side::Export, Side::Import)
+    }
+
+    /// For what copies from the standby to the source.
+    fn giving_back(&self) -> DataConf {
+        self.session(Side::Import, Side::Export)
+    }
+
+    /// What no store failed with failed in the index, or in the lists beside it: they lie where the standby does.
+    fn located(&self, failure: CycleFailure) -> CycleFailure {
+        CycleFailure { error: self.standby.side.failed()(failure.error), ..failure }
     }
 
     fn existing_index(&self) -> Result<Option<(ContentIndex, IndexedPair)>> {
@@ -85,12 +106,18 @@ impl BackupModule for DataConf {
     }
 
     fn observe(&self, look: &Look) -> Result<Observation> {
-        observe(&self.session(), &look.cancel)
+        self.copying().rehearse_cycle(look, cycle::run)
+    }
+
+    fn check(&self, look: &Look) -> Result<()> {
+        let session = self.copying();
+        session.check_stores(look).map_err(session.standby.side.failed())
     }
 
     fn run_cycle(&self, context: &Context) -> CycleResult {
         crate::failpoint::fail_point!("module.data_conf");
-        cycle::run(&self.session(), context)
+        let session = self.copying();
+        cycle::run(&session, context).map_err(|failure| session.located(failure))
     }
 
     fn cycle_observes(&self) -> bool {
@@ -98,38 +125,23 @@ impl BackupModule for DataConf {
     }
 
     fn carry_back(&self, context: &Context) -> CycleResult {
-        carry_back::run(&self.session(), context)
+        let session = self.giving_back();
+        carry_back::run(&session, context).map_err(|failure| session.located(failure))
     }
 
     fn observe_carry_back(&self, look: &Look) -> Result<GiveBack> {
-        let (items, bytes) = carry_back::count(&self.session(), &look.cancel)?;
-        Ok(GiveBack { items, bytes, refused: None })
+        self.giving_back().rehearse_giving_back(look, carry_back::run)
     }
 
     fn observe_disable(&self, _look: &Look) -> Result<Vec<Trace>> {
-        disable(&self.session(), None)
+        disable(&self.copying(), None)
     }
 
     fn disable(&self, context: &Context) -> Result<Vec<Trace>> {
         context.check()?;
-        disable(&self.session(), Some(context.generation))
+        let session = self.copying();
+        disable(&session, Some(context.generation)).map_err(session.standby.side.failed())
     }
-}
-
-fn observe(module: &DataConf, cancel: &CancellationToken) -> Result<Observation> {
-    let existing = module.existing_index()?;
-    match &existing {
-        Some((_, pair)) => module.check_pair(pair)?,
-        None => module.check_source_exists()?,
-    }
-    let index = existing.as_ref().map(|(index, _)| index);
-    let mut pending = Tally::default();
-    let walked = walk::walk(module.source.as_ref(), index, Lacking::FoldersFirst, cancel, &mut pending)?;
-    if let Some((index, _)) = &existing {
-        module.refuse_emptied_source(&walked, index, false)?;
-    }
-    let seen = pending.observation(index.is_some(), module.batch_bytes);
-    Ok(Observation { cursor: existing.as_ref().and_then(|(_, pair)| cursor(pair)), ..seen })
 }
 
 /// Lists what there is of ours in both stores, and removes it where there is a generation that may.

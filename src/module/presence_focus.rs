@@ -1,7 +1,7 @@
 //! `UserServices.PresenceFocus`: the user store.
 
 use super::{BackupModule, Context, CycleOutcome, CycleResult, GiveBack, Look, ModuleId, Observation};
-use crate::error::Result;
+use crate::error::{Result, Side};
 use crate::store::Trace;
 use crate::store::user::{PairOutcome, UserStorePair, Work};
 
@@ -58,7 +58,7 @@ impl BackupModule for PresenceFocus {
     }
 
     fn observe(&self, look: &Look) -> Result<Observation> {
-        let seen = self.pair.observe(&look.cancel)?;
+        let seen = self.pair.observe(&look.cancel).map_err(Side::Export.failed())?;
         Ok(Observation {
             initialized: seen.initialized,
             not_applicable: None,
@@ -68,22 +68,24 @@ impl BackupModule for PresenceFocus {
             oldest_pending: seen.oldest,
             cursor: seen.position.map(|position| format!("position {position}")),
             to_compare: seen.to_compare,
-            planned: None,
-            refused: None,
+            is_estimate: seen.is_estimate,
+            moves: None,
+            refused: seen.refused,
         })
     }
 
     fn run_cycle(&self, context: &Context) -> CycleResult {
         crate::failpoint::fail_point!("module.presence_focus");
-        Ok(self.with_work(context, |pair, work| pair.synchronize(work))?)
+        Ok(self.with_work(context, |pair, work| pair.synchronize(work)).map_err(Side::Import.failed())?)
     }
 
     fn carry_back(&self, context: &Context) -> CycleResult {
-        Ok(self.with_work(context, |pair, work| pair.restore(work))?)
+        Ok(self.with_work(context, |pair, work| pair.restore(work)).map_err(Side::Import.failed())?)
     }
 
     fn observe_carry_back(&self, _look: &Look) -> Result<GiveBack> {
-        Ok(GiveBack { items: self.pair.lost()?.unwrap_or(0), ..GiveBack::default() })
+        let items = self.pair.lost().map_err(Side::Export.failed())?.unwrap_or(0);
+        Ok(GiveBack { items, ..GiveBack::default() })
     }
 
     fn observe_disable(&self, _look: &Look) -> Result<Vec<Trace>> {
@@ -93,5 +95,108 @@ impl BackupModule for PresenceFocus {
     fn disable(&self, context: &Context) -> Result<Vec<Trace>> {
         context.check()?;
         self.pair.remove_traces(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use rusqlite::Connection;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::error::{Error, ErrorKind};
+    use crate::module::{Observer, Progress};
+    use crate::store::Generation;
+    use crate::store::factory;
+    use crate::topology::{StoreUrl, UserStoreConfig};
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn progress(&self, _: Progress) {}
+
+        fn warning(&self, _: String) {}
+    }
+
+    fn context() -> Context {
+        Context {
+            generation: Generation(1),
+            cancel: CancellationToken::new(),
+            observer: Arc::new(Nobody),
+            clock: Arc::new(SystemClock::new()),
+            force: false,
+            verify: false,
+        }
+    }
+
+    /// What is wrong with one of the databases that a folder holds.
+    type Fault = (&'static str, fn(&Path));
+
+    const FAULTS: [Fault; 5] = [
+        ("source missing", |folder| std::fs::remove_file(folder.join("source")).unwrap()),
+        ("source no database", |folder| std::fs::write(folder.join("source"), vec![b'x'; 4096]).unwrap()),
+        ("source a folder", |folder| {
+            std::fs::remove_file(folder.join("source")).unwrap();
+            std::fs::create_dir(folder.join("source")).unwrap();
+        }),
+        ("standby of others", |folder| {
+            std::fs::remove_file(folder.join("standby")).unwrap();
+            Connection::open(folder.join("standby"))
+                .unwrap()
+                .execute_batch("CREATE TABLE theirs (a)")
+                .unwrap();
+        }),
+        ("standby a folder", |folder| {
+            std::fs::remove_file(folder.join("standby")).unwrap();
+            std::fs::create_dir(folder.join("standby")).unwrap();
+        }),
+    ];
+
+    /// A pair that was copied once, and what it says once that has happened.
+    fn after(happens: fn(&Path), say: impl FnOnce(&PresenceFocus) -> Error) -> Error {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("source");
+        let url = |path: &Path| StoreUrl::try_from(format!("sqlite:{}", path.display())).unwrap();
+        let schema = "CREATE TABLE users (id INTEGER PRIMARY KEY); INSERT INTO users VALUES (1)";
+        Connection::open(&source).unwrap().execute_batch(schema).unwrap();
+        let config = UserStoreConfig { url: url(&source), keys: Default::default(), exclude: Vec::new() };
+        let pair = factory::user_stores(&config, &url(&folder.path().join("standby")), 10).unwrap();
+        let module = PresenceFocus::new(pair, String::new(), String::new(), 100);
+        module.run_cycle(&context()).unwrap();
+        happens(folder.path());
+        say(&module)
+    }
+
+    #[test]
+    fn a_failure_lies_on_the_side_of_the_database_that_failed_and_a_look_says_it_as_well() {
+        for (name, happens) in FAULTS {
+            let side = if name.starts_with("source") { Side::Export } else { Side::Import };
+            let error = after(happens, |module| module.run_cycle(&context()).unwrap_err().error);
+            assert_eq!(error.side, Some(side), "{name}: {error:?}");
+            let seen = after(happens, |module| {
+                let seen = module.observe(&Look::default());
+                seen.map_or_else(|error| error, |seen| seen.refused.expect(name))
+            });
+            assert_eq!(seen.side, error.side, "{name}: {seen:?}");
+        }
+    }
+
+    #[test]
+    fn giving_back_reads_the_copy_and_writes_the_user_store() {
+        let damaged: fn(&Path) = |folder| {
+            use std::os::unix::fs::FileExt;
+            std::fs::remove_file(folder.join("source")).unwrap();
+            let standby = std::fs::File::options().write(true).open(folder.join("standby")).unwrap();
+            standby.write_at(&[0xff; 3_996], 100).unwrap();
+        };
+        let error = after(damaged, |module| module.carry_back(&context()).unwrap_err().error);
+        assert_eq!((error.kind, error.side), (ErrorKind::Corrupt, Some(Side::Export)));
+        let replaced: fn(&Path) = |folder| std::fs::write(folder.join("source"), vec![b'x'; 4096]).unwrap();
+        let error = after(replaced, |module| module.carry_back(&context()).unwrap_err().error);
+        assert_eq!(error.side, Some(Side::Import), "{error:?}");
     }
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::Observation;
+use crate::error::{Error, Side};
 use crate::pool::PoolState;
 use crate::report::{ExportState, ImportState, ModuleState};
 
@@ -24,14 +25,34 @@ pub fn export_state(seen: &Observation, pool: PoolState) -> ExportState {
     }
 }
 
-/// Both halves, with what is pending; imports work as far as was seen.
+/// Both halves, with what is pending; imports work unless what was seen tells that they would not.
 pub fn module_state(seen: &Observation, pool: PoolState, now: Timestamp) -> ModuleState {
-    ModuleState {
+    let state = ModuleState {
         export: export_state(seen, pool),
         import: ImportState::NormalState,
         pending_items: seen.pending_items,
         pending_bytes: seen.pending_bytes,
         lag_ms: seen.oldest_pending.map(|oldest| age_ms(oldest, now)),
+    };
+    match &seen.refused {
+        Some(error) => failed_state(state, error),
+        None => state,
+    }
+}
+
+/// The state after a failure: the half that it lies on is in error, and what is exported waits for an import that failed.
+/// A failure of which nobody could tell the side is taken for one of the export.
+pub fn failed_state(last: ModuleState, error: &Error) -> ModuleState {
+    match error.side {
+        Some(Side::Import) => ModuleState {
+            import: ImportState::ErrorState,
+            export: match last.export {
+                ExportState::FinalState | ExportState::SteadyState => ExportState::NonSteadyState,
+                other => other,
+            },
+            ..last
+        },
+        Some(Side::Export) | None => ModuleState { export: ExportState::ErrorState, ..last },
     }
 }
 
@@ -61,6 +82,21 @@ mod tests {
         for (seen, pool, state) in table {
             assert_eq!(export_state(&seen, pool), state, "{seen:?} {pool:?}");
         }
+    }
+
+    #[test]
+    fn a_failure_is_an_error_of_the_half_that_it_lies_on() {
+        use crate::error::ErrorKind;
+        let refused = |side: Option<Side>| {
+            let error = Error::new(ErrorKind::StoreUnavailable, "It is gone.", "Mount it.");
+            let error = side.into_iter().fold(error, Error::on);
+            let seen = Observation { refused: Some(error), ..seen(0, true) };
+            let state = module_state(&seen, PoolState::FailedOver, Timestamp::UNIX_EPOCH);
+            (state.export, state.import)
+        };
+        assert_eq!(refused(Some(Side::Export)), (ExportState::ErrorState, ImportState::NormalState));
+        assert_eq!(refused(None), (ExportState::ErrorState, ImportState::NormalState));
+        assert_eq!(refused(Some(Side::Import)), (ExportState::NonSteadyState, ImportState::ErrorState));
     }
 
     #[test]

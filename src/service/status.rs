@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Connected, Service, modules};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::request::{Category, module_list};
-use crate::module::state::module_state;
-use crate::module::{BackupModule, Look, ModuleId};
+use crate::module::state::{failed_state, module_state};
+use crate::module::{BackupModule, Look, Observation};
 use crate::pool::{PoolState, PoolStateDetails};
 use crate::report::{ExportState, ImportState, ModuleState};
 use crate::store::leases::{PATIENCE, StoredState};
@@ -80,8 +80,8 @@ pub struct StatusRequest {
 }
 
 impl Service {
-    /// A pool's status. User store and Central Management store are asked at once; of the content store, which would
-    /// have to be walked, it is what the last job saw.
+    /// A pool's status. User store and Central Management store are asked at once. Of the content store, which would
+    /// have to be walked, it is what the last job saw, as long as both folders are there and are the ones that are meant.
     pub(super) fn status(&self, request: &StatusRequest) -> Result<Status> {
         let connected = self.connected()?;
         let documents = connected.deployment.documents(request.local_store)?;
@@ -140,26 +140,24 @@ impl Service {
         pool: PoolState,
     ) -> (ModuleStatus, bool) {
         let now = self.clock.now();
-        let failed = stored.as_ref().is_some_and(|stored| stored.state.export == ExportState::ErrorState);
-        let walks = module.id() == ModuleId::DataConf;
-        let seen = if failed || walks { None } else { Some(module.observe(&Look::default())) };
+        let failed = stored.as_ref().is_some_and(|stored| has_failed(&stored.state));
+        let look = Look::default();
+        let seen = if failed { Ok(None) } else { look_at(module, &look) };
+        let last = stored.as_ref().map(|stored| stored.state.clone()).unwrap_or_default();
         let (state, observed_at, reason, applies) = match (seen, &stored) {
-            (Some(Ok(seen)), _) => {
+            (Ok(Some(seen)), _) => {
                 let applies = seen.not_applicable.is_none();
-                let reason = seen.not_applicable.clone().or_else(|| seen.to_compare.clone());
+                let refused = seen.refused.as_ref().map(|error| error.message.clone());
+                let reason = seen.not_applicable.clone().or(refused).or_else(|| seen.to_compare.clone());
                 (module_state(&seen, pool, now), Some(now), reason, applies)
             }
-            (Some(Err(error)), Some(stored)) if error.retryable => {
-                (stored.state.clone(), Some(stored.observed_at), Some(error.message), true)
+            // It is there, and nobody could look at it now.
+            (Err(error), Some(stored)) if error.kind == ErrorKind::StoreBusy => {
+                (last, Some(stored.observed_at), Some(error.message), true)
             }
-            (Some(Err(error)), _) => {
-                let state = ModuleState { export: ExportState::ErrorState, ..ModuleState::default() };
-                (state, Some(now), Some(error.message), true)
-            }
-            (None, Some(stored)) => {
-                (stored.state.clone(), Some(stored.observed_at), stored.reason.clone(), true)
-            }
-            (None, None) => (ModuleState::default(), None, None, true),
+            (Err(error), _) => (failed_state(last, &error), Some(now), Some(error.message), true),
+            (Ok(None), Some(stored)) => (last, Some(stored.observed_at), stored.reason.clone(), true),
+            (Ok(None), None) => (last, None, None, true),
         };
         let row = ModuleStatus {
             identity: module.id().name().to_owned(),
@@ -174,6 +172,16 @@ impl Service {
         };
         (row, applies)
     }
+}
+
+/// Whether the last job failed on either half.
+fn has_failed(state: &ModuleState) -> bool {
+    state.export == ExportState::ErrorState || state.import == ImportState::ErrorState
+}
+
+/// What can be seen of a module at once; none where that is only that nothing is wrong with its stores.
+fn look_at(module: &dyn BackupModule, look: &Look) -> Result<Option<Observation>> {
+    if module.cycle_observes() { module.check(look).map(|()| None) } else { module.observe(look).map(Some) }
 }
 
 impl Connected {

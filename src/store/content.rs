@@ -19,6 +19,7 @@ pub mod index;
 mod listing;
 mod object;
 mod path;
+pub mod rehearsal;
 
 pub use listing::{Entry, Listing, Names};
 pub use object::{
@@ -91,7 +92,7 @@ pub struct Version {
 pub const COARSEST_TICK_NS: i64 = 2_000_000_000;
 
 /// An open file of a store.
-pub trait ContentReader: Sync {
+pub trait ContentReader: Send + Sync {
     /// What the store said when the file was opened.
     fn meta(&self) -> ObjectMeta;
 
@@ -199,6 +200,13 @@ pub trait ContentStore: Send + Sync {
     /// # Errors
     /// When something is there that cannot be read.
     fn identify(&self) -> Result<Presence>;
+
+    /// Whether this account may write to the store, or make it where it is missing, as far as that can be told without
+    /// writing.
+    ///
+    /// # Errors
+    /// What writing would fail with.
+    fn check_writable(&self) -> Result<()>;
 
     /// Makes an empty store without a marker; one that exists is left as it is.
     ///

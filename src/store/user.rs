@@ -32,12 +32,16 @@ pub struct PairObservation {
     pub initialized: bool,
     /// Changes after the cursor; rows to copy where there is no standby yet.
     pub pending: u64,
+    /// Whether that is an estimate: at least so many.
+    pub is_estimate: bool,
     /// When the oldest of them was made.
     pub oldest: Option<Timestamp>,
     /// The position that the standby stands at.
     pub position: Option<i64>,
     /// Why the next run compares all rows, where it will do so without being asked to.
     pub to_compare: Option<String>,
+    /// What the next run refuses with, where what was seen already tells.
+    pub refused: Option<Error>,
 }
 
 /// What one run over a pair did.

@@ -19,6 +19,8 @@ function New-CsbErrorRecord {
     if ($null -ne $context) {
         foreach ($field in $context.GetEnumerator()) { $exception.Data[$field.Key] = [string] $field.Value }
     }
+    $side = Get-CsbField $Failure 'side'
+    if ($side) { $exception.Data['side'] = [string] $side }
     $category = [System.Management.Automation.ErrorCategory]::NotSpecified
     if ($script:ErrorCategories.ContainsKey($kind)) { $category = $script:ErrorCategories[$kind] }
     $record = [System.Management.Automation.ErrorRecord]::new($exception, $kind, $category, $Target)

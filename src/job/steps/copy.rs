@@ -63,9 +63,11 @@ impl Step for Copy {
     fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned>> {
         Box::pin(async move {
             let seen = work.observe(self.row).await?;
+            let (items, bytes) = seen.to_move();
             Ok(Planned {
-                items: Some(seen.pending_items),
-                bytes: (seen.pending_bytes > 0).then_some(seen.pending_bytes),
+                items: Some(items),
+                is_estimate: seen.is_estimate,
+                bytes: (bytes > 0).then_some(bytes),
                 refused: seen.refused,
                 ..Planned::default()
             })

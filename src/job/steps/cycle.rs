@@ -35,7 +35,9 @@ impl Work {
 
     pub(super) fn saw(&mut self, index: usize, seen: &Observation) {
         let now = self.environment.clock.now();
-        if let Some(row) = self.rows.get_mut(index) {
+        // After a run it is not news what another one would be refused with.
+        let is_news = self.options.what_if || seen.refused.is_none();
+        if let Some(row) = self.rows.get_mut(index).filter(|_| is_news) {
             row.observed(seen, now);
         }
     }

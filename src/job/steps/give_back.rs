@@ -68,7 +68,9 @@ impl Step for GiveBack {
                 crate::failpoint::fail_point!("job.look");
                 // A store that is lost cannot be observed, but what would be given back can be counted.
                 let seen = module.observe(&look);
-                module.observe_carry_back(&look).map(|lost| (lost, seen.ok()))
+                module
+                    .observe_carry_back(&look)
+                    .map(|lost| (lost, seen.ok().filter(|seen| seen.refused.is_none())))
             });
             let (lost, seen) = looking.await?;
             if let Some(seen) = &seen {

@@ -383,15 +383,11 @@ impl Pair {
             }
             (None, Ok(done)) => {
                 let moved = &done.moved;
-                assert_eq!(
-                    moved.items_written + moved.items_deleted,
-                    seen.planned().items,
-                    "{seen:?} {moved:?}"
-                );
-                assert_eq!(moved.bytes, seen.planned().bytes, "{seen:?} {moved:?}");
+                assert_eq!(moved.items_written + moved.items_deleted, seen.to_move().0, "{seen:?} {moved:?}");
+                assert_eq!(moved.bytes, seen.to_move().1, "{seen:?} {moved:?}");
                 let left = module.observe(&look).unwrap();
                 assert_eq!(left.refused, None);
-                assert_eq!(left.pending_items, seen.pending_items - seen.planned().items);
+                assert_eq!(left.pending_items, seen.pending_items - seen.to_move().0);
                 if left.pending_items == 0 {
                     assert_eq!(self.content("copy"), self.content("master"));
                 }

@@ -1,10 +1,9 @@
 //! Gives a source back what it has lost and its standby still holds.
 
-use tokio_util::sync::CancellationToken;
-
 use super::DataConf;
 use super::batch::{BATCH_ITEMS, Batch};
 use super::copier::Copier;
+use super::cycle::looks_copied;
 use super::establish::missing_source;
 use super::meter::Meter;
 use super::spool::Spool;
@@ -14,35 +13,22 @@ use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult};
 use crate::report::Moved;
 use crate::store::content::index::{ContentIndex, IndexedObject, IndexedPair, TIMES_UNKNOWN};
 use crate::store::content::{
-    ContentPath, ObjectError, ObjectKind, ObjectResult, Presence, Refusal, StagedObject, StoreRole,
+    ContentPath, ContentStore, ObjectError, ObjectKind, ObjectResult, Presence, Refusal, StagedObject,
+    StoreRole,
 };
 
 /// What the source has lost, folders before what is in them.
 struct Lost {
     objects: Spool<(ContentPath, IndexedObject)>,
     bytes: u64,
-    /// Of these it is known what the standby holds.
-    settled: (u64, u64),
 }
 
 impl Finder for Lost {
     fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()> {
         let Difference::Delete { known, is_displaced: false } = difference else { return Ok(()) };
         self.bytes = self.bytes.saturating_add(known.meta.size);
-        if known.settled {
-            self.settled.0 += 1;
-            self.settled.1 = self.settled.1.saturating_add(known.meta.size);
-        }
         self.objects.push(&(path, known))
     }
-}
-
-/// Counts what [`run`] would give back: objects and bytes.
-pub(super) fn count(module: &DataConf, cancel: &CancellationToken) -> Result<(u64, u64)> {
-    let Some((index, pair)) = module.existing_index()? else { return Ok((0, 0)) };
-    check_stores(module, &pair)?;
-    let (lost, _) = find(module, &index, cancel)?;
-    Ok(lost.settled)
 }
 
 /// Gives it back.
@@ -54,12 +40,12 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let is_marked = check_stores(module, &pair)?;
     module.source.sweep()?;
     module.take_stock(&mut index, context)?;
-    let (lost, walked) = find(module, &index, &context.cancel)?;
+    let (lost, walked) = find(module, &index, context)?;
     let mut restore = Restore {
         module,
         context,
         index,
-        copier: Copier::new(module.standby.as_ref(), module.source.as_ref(), context),
+        copier: Copier::new(&module.standby, &module.source, context),
         meter: Meter::begin(context, "Giving files back", Some((lost.objects.len(), lost.bytes))),
         batch: Batch::new(module.batch_bytes),
         outcome: CycleOutcome { quarantined: walked.quarantined, ..CycleOutcome::default() },
@@ -79,7 +65,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
 fn check_stores(module: &DataConf, pair: &IndexedPair) -> Result<bool> {
     module.check_standby(pair)??;
     match module.source.identify()? {
-        Presence::Missing => Err(missing_source(module.source.as_ref())),
+        Presence::Missing => Err(missing_source(&module.source)),
         Presence::Unmarked { .. } => Ok(false),
         Presence::Marked(marker) if marker.store_id == pair.source_id => Ok(true),
         Presence::Marked(_) => Err(Error::new(
@@ -87,15 +73,16 @@ fn check_stores(module: &DataConf, pair: &IndexedPair) -> Result<bool> {
             format!("The content store {} has the marker of another one.", module.source.url()),
             "Mount the right one, or correct content_store in the topology.",
         )
-        .at("store", module.source.url())),
+        .at("store", module.source.url())
+        .on(module.source.side)),
     }
 }
 
-fn find(module: &DataConf, index: &ContentIndex, cancel: &CancellationToken) -> Result<(Lost, Walked)> {
+fn find(module: &DataConf, index: &ContentIndex, context: &Context) -> Result<(Lost, Walked)> {
     let objects = Spool::new(module.index.folder());
-    let mut lost = Lost { objects, bytes: 0, settled: (0, 0) };
+    let mut lost = Lost { objects, bytes: 0 };
     let lacking = Lacking::FoldersFirst;
-    let walked = walk::walk(module.source.as_ref(), Some(index), lacking, cancel, &mut lost)?;
+    let walked = walk::walk(&module.source, Some(index), lacking, &context.cancel, &mut lost)?;
     Ok((lost, walked))
 }
 
@@ -151,7 +138,7 @@ impl<'a> Restore<'a> {
                 continue;
             }
             self.context.check()?;
-            let source = self.module.source.as_ref();
+            let source = &self.module.source;
             let set = source.set_attributes(&path, known.meta.attributes()).and_then(|()| source.stat(&path));
             match set {
                 Ok(meta) => held.push((path, IndexedObject { meta, ..known })),
@@ -191,6 +178,9 @@ impl<'a> Restore<'a> {
             }
             return Ok(Ready { path: path.clone(), object, staged: None });
         }
+        if let Some(staged) = self.foresee(path, known)? {
+            return Ok(Ready { path: path.clone(), object, staged: Some(staged) });
+        }
         let attributes = known.settled.then(|| known.meta.attributes());
         let copied = self.copier.copy(path, known.meta.kind, attributes, &self.meter)?;
         if known.settled && known.hash.is_some_and(|hash| hash != copied.seen.hash) {
@@ -199,6 +189,18 @@ impl<'a> Restore<'a> {
         object.hash = Some(copied.seen.hash);
         object.meta.size = copied.seen.meta.size;
         Ok(Ready { path: path.clone(), object, staged: Some(copied.staged) })
+    }
+
+    /// In a rehearsal: a copy that has the size and time that it was given is not read.
+    fn foresee(
+        &self,
+        path: &ContentPath,
+        known: &IndexedObject,
+    ) -> ObjectResult<Option<Box<dyn StagedObject + 'a>>> {
+        let is_trusted =
+            self.module.rehearses && known.settled && looks_copied(&self.module.standby.stat(path)?, known);
+        let foreseen = if is_trusted { self.copier.foresee(path, known.meta.kind)? } else { None };
+        Ok(foreseen.map(|foreseen| foreseen.staged))
     }
 
     /// Publishes a batch at the source. Afterwards the index knows the source's new objects, so that the next cycle
@@ -218,10 +220,10 @@ impl<'a> Restore<'a> {
             held.extend(self.publish_one(ready, &mut moved)?);
             Ok(())
         });
-        self.module.source.flush()?;
-        self.index.settle(self.context.generation, &held, &[])?;
         moved.batches = u64::from(!moved.is_nothing());
         self.outcome.moved.add(&moved);
+        self.module.source.flush()?;
+        self.index.settle(self.context.generation, &held, &[])?;
         done
     }
 
@@ -255,7 +257,7 @@ impl<'a> Restore<'a> {
         object: &mut IndexedObject,
         staged: Option<Box<dyn StagedObject + 'a>>,
     ) -> ObjectResult<bool> {
-        let source = self.module.source.as_ref();
+        let source = &self.module.source;
         let published = match staged {
             Some(staged) => staged.publish(path, false)?,
             None => {
@@ -265,6 +267,9 @@ impl<'a> Restore<'a> {
             }
         };
         if published {
+            if self.module.rehearses {
+                return Ok(true);
+            }
             object.meta = source.stat(path)?;
             if object.meta.kind == ObjectKind::Folder {
                 // The standby's has another one, until this one gets its time back, or the next cycle sets both alike.

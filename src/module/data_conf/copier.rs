@@ -89,6 +89,22 @@ impl<'s, 'c> Copier<'s, 'c> {
         }
     }
 
+    /// What copying a file will come to, where that can be said without reading it: it is only opened. What it hashes to
+    /// is not known then. None where a part of it need not be sent, and for links.
+    pub(super) fn foresee(&self, path: &ContentPath, kind: ObjectKind) -> ObjectResult<Option<Copied<'s>>> {
+        if kind == ObjectKind::Link {
+            return Ok(None);
+        }
+        let reader = self.from.read(path)?;
+        let meta = reader.meta();
+        let may_keep = meta.size >= GROUPED_BYTES && self.to.stat(path).is_ok();
+        if may_keep || !reader.is_solid() {
+            return Ok(None);
+        }
+        let seen = Seen { meta, hash: [0; 32], groups: None, extended: reader.extended()? };
+        Ok(Some(Copied { staged: self.to.stage()?, seen, sent: meta.size, is_whole: true }))
+    }
+
     /// Copies a file, unless it is what the destination is known to hold: it is read once only.
     pub(super) fn copy_changed(
         &mut self,

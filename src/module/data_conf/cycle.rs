@@ -13,7 +13,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult, Observation};
 use crate::report::Moved;
 use crate::store::content::index::ContentIndex;
-use crate::store::content::{COARSEST_TICK_NS, ContentPath, ObjectError, ObjectKind, ObjectMeta, Refusal};
+use crate::store::content::{
+    COARSEST_TICK_NS, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, Refusal,
+};
 
 mod commit;
 mod conflict;
@@ -21,6 +23,7 @@ mod prepare;
 mod safety;
 mod verify;
 
+pub(super) use conflict::looks_copied;
 use prepare::{Action, Prepared, Ready};
 
 /// How many files are copied at a time.
@@ -29,7 +32,9 @@ const THREADS: usize = 4;
 /// Runs a cycle.
 pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let mut index = module.index.open(&module.pool)?;
+    let paired = index.pair()?.map(|pair| pair.standby_id);
     let warnings = module.establish(&mut index, context)?;
+    let is_known = paired.is_some() && paired == index.pair()?.map(|pair| pair.standby_id);
     let swept = module.standby.sweep()? + module.source.sweep()?;
     module.take_stock(&mut index, context)?;
     let scan_ns = module.scan_time(context);
@@ -44,7 +49,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         before: Tally::default(),
         unchanged: Spool::new(module.index.folder()),
     };
-    let (source, lacking) = (module.source.as_ref(), Lacking::FoldersLast);
+    let (source, lacking) = (&module.source, Lacking::FoldersLast);
     let walked = walk::walk(source, Some(&index), lacking, &context.cancel, &mut planner)?;
     let Planner { plan, before, unchanged, .. } = planner;
     meter.end();
@@ -60,16 +65,21 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         meter: &meter,
         batch: Batch::new(module.batch_bytes),
         left: Tally::default(),
+        is_all_counted: false,
         renamed: 0,
         incomplete: 0,
         outcome: CycleOutcome { quarantined: walked.quarantined, warnings, ..CycleOutcome::default() },
     };
     let done = cycle.all(&plan);
-    let Cycle { index, mut outcome, left, renamed, incomplete, .. } = cycle;
+    let Cycle { index, mut outcome, left, is_all_counted, renamed, incomplete, .. } = cycle;
     meter.end();
-    outcome.before = Some(before.observation(!is_first, module.batch_bytes));
-    let after = left.observation(true, module.batch_bytes);
-    outcome.after = Some(Observation { cursor: index.pair()?.and_then(|pair| cursor(&pair)), ..after });
+    // What only seemed to differ is no longer counted once it was read; until then nobody knows better.
+    let before = if is_all_counted { before.counted(&outcome.moved, &left) } else { before };
+    outcome.before = Some(before.observation(is_known || !is_first, module.batch_bytes));
+    if is_all_counted {
+        let after = left.observation(true, module.batch_bytes);
+        outcome.after = Some(Observation { cursor: index.pair()?.and_then(|pair| cursor(&pair)), ..after });
+    }
     outcome.details = details(walked.listed, swept, renamed, &outcome);
     if incomplete > 0 {
         outcome.warnings.push(unkept(incomplete));
@@ -121,6 +131,8 @@ struct Cycle<'a, 'm> {
     batch: Batch<Ready<'a>>,
     /// What could not be copied or deleted.
     left: Tally,
+    /// Whether all that was pending was moved or left by now.
+    is_all_counted: bool,
     /// How many files only got another name.
     renamed: u64,
     /// How many objects have extended attributes that the standby cannot hold.
@@ -145,7 +157,9 @@ impl<'a> Cycle<'a, '_> {
             self.set_folder_times()?;
         }
         self.set_attributes_of_root()?;
-        self.index.finish_scan(self.context.generation, self.context.clock.now())
+        self.index.finish_scan(self.context.generation, self.context.clock.now())?;
+        self.is_all_counted = true;
+        Ok(())
     }
 
     /// What does not fill a batch is left for the next commit.
@@ -211,9 +225,9 @@ impl<'a> Cycle<'a, '_> {
             }
             Ok(())
         });
+        self.outcome.moved.add(&moved);
         self.module.standby.flush()?;
         self.index.settle(generation, &[], &removed)?;
-        self.outcome.moved.add(&moved);
         done
     }
 
@@ -226,7 +240,7 @@ impl<'a> Cycle<'a, '_> {
             Ok(()) => moved.items_deleted += 1,
             Err(ObjectError::Gone) => {}
             Err(ObjectError::Refused(refusal)) => {
-                self.left.deletion();
+                self.left.deletions(1);
                 self.outcome.quarantined.push(quarantined(path, refusal));
                 return Ok(false);
             }

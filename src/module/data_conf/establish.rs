@@ -3,14 +3,34 @@
 use uuid::Uuid;
 
 use super::DataConf;
+use super::end::End;
 use super::spool::Spool;
 use super::walk::Walked;
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::Context;
+use crate::module::{Context, Look};
 use crate::store::content::index::{ContentIndex, IndexedPair};
 use crate::store::content::{
     ContentPath, ContentStore, Marker, ObjectError, ObjectKind, ObjectMeta, Presence, StoreRole,
 };
+
+/// A standby that the index does not know.
+enum NewStandby {
+    /// To be made, or to be marked.
+    Empty,
+    /// Known by its marker.
+    Held(Uuid),
+    /// Known by its marker, which says that its backup was disabled.
+    Former(Uuid),
+}
+
+/// Two stores that the index does not know.
+struct NewPair {
+    /// The source's marker.
+    source_id: Option<Uuid>,
+    /// Whether there is neither marker nor content in the source.
+    is_empty: bool,
+    standby: NewStandby,
+}
 
 impl DataConf {
     /// Establishes the pair in its first cycle, recognises it in every later one.
@@ -37,18 +57,13 @@ impl DataConf {
         }
     }
 
-    /// Whether both stores are the ones that the index knows, without changing anything.
-    pub(super) fn check_pair(&self, pair: &IndexedPair) -> Result<()> {
-        self.check_source(pair)?;
-        self.check_standby(pair)?
-    }
-
-    /// Whether there is a source at all; for a pair that the index does not know.
-    pub(super) fn check_source_exists(&self) -> Result<()> {
-        match self.source.identify()? {
-            Presence::Missing => Err(missing_source(self.source.as_ref())),
-            Presence::Unmarked { .. } => Ok(()),
-            Presence::Marked(marker) => self.check_own(&marker, StoreRole::Source, self.source.as_ref()),
+    /// Whether both stores are the ones that are meant, without walking them.
+    pub(super) fn check_stores(&self, look: &Look) -> Result<()> {
+        let Some((_, pair)) = self.existing_index()? else { return self.examine().map(|_| ()) };
+        self.check_source(&pair)?;
+        match self.check_standby(&pair)? {
+            Err(lost) if !look.force => Err(lost),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
@@ -76,41 +91,55 @@ impl DataConf {
              pool, which gives it back. If everything was deleted on purpose, run the command again with -Force.",
         )
         .at("store", self.source.url())
-        .at("objects", count))
+        .at("objects", count)
+        .on(self.source.side))
     }
 
-    fn begin_pair(&self, index: &mut ContentIndex, context: &Context) -> Result<()> {
+    /// What two stores are that the index does not know.
+    fn examine(&self) -> Result<NewPair> {
         let (source_id, is_empty) = match self.source.identify()? {
-            Presence::Missing => return Err(missing_source(self.source.as_ref())),
+            Presence::Missing => return Err(missing_source(&self.source)),
             Presence::Unmarked { empty } => (None, empty),
             Presence::Marked(marker) => {
-                self.check_own(&marker, StoreRole::Source, self.source.as_ref())?;
+                self.check_own(&marker, StoreRole::Source, &self.source)?;
                 (Some(marker.store_id), false)
             }
         };
-        let mut held = Spool::new(self.index.folder());
-        let standby_id = match self.standby.identify()? {
-            Presence::Missing | Presence::Unmarked { empty: true } => {
-                self.begin_standby(context, Uuid::new_v4())?
-            }
-            Presence::Unmarked { empty: false } => return Err(foreign_standby(self.standby.as_ref())),
+        let standby = match self.standby.identify()? {
+            Presence::Missing | Presence::Unmarked { empty: true } => NewStandby::Empty,
+            Presence::Unmarked { empty: false } => return Err(foreign_standby(&self.standby)),
             Presence::Marked(marker)
                 if marker.pool == self.pool && marker.role == StoreRole::FormerStandby =>
             {
+                NewStandby::Former(marker.store_id)
+            }
+            Presence::Marked(marker) => {
+                self.check_own(&marker, StoreRole::Standby, &self.standby)?;
+                NewStandby::Held(marker.store_id)
+            }
+        };
+        Ok(NewPair { source_id, is_empty, standby })
+    }
+
+    fn begin_pair(&self, index: &mut ContentIndex, context: &Context) -> Result<()> {
+        let NewPair { source_id, is_empty, standby } = self.examine()?;
+        let mut held = Spool::new(self.index.folder());
+        let standby_id = match standby {
+            NewStandby::Empty => self.begin_standby(context, Uuid::new_v4())?,
+            NewStandby::Former(standby_id) => {
                 held = self.held_by_standby(context)?;
                 if is_empty && held.len() > 0 {
                     return Err(self.unknown_source(held.len()));
                 }
-                self.mark(StoreRole::Standby, marker.store_id)?
+                self.mark(StoreRole::Standby, standby_id)?
             }
-            Presence::Marked(marker) => {
-                self.check_own(&marker, StoreRole::Standby, self.standby.as_ref())?;
+            NewStandby::Held(standby_id) => {
                 held = self.held_by_standby(context)?;
                 // Neither index nor marker says that this is the source of that copy.
                 if source_id.is_none() && held.len() > 0 && (is_empty || !context.force) {
                     return Err(self.unknown_source(held.len()));
                 }
-                marker.store_id
+                standby_id
             }
         };
         let source_id = source_id.map_or_else(|| self.mark(StoreRole::Source, Uuid::new_v4()), Ok)?;
@@ -169,7 +198,8 @@ impl DataConf {
             "If it is not mounted, mount it. If its content was lost, make the empty folder and run \
              Invoke-CsBackupServiceSync for the backup pool, which gives content and marker back.",
         )
-        .at("store", self.source.url()))
+        .at("store", self.source.url())
+        .on(self.source.side))
     }
 
     /// The outer result is what stays an error whatever is forced; the inner one is a standby that is lost.
@@ -181,6 +211,7 @@ impl DataConf {
                 advice,
             )
             .at("store", self.standby.url())
+            .on(self.standby.side)
         };
         let start_afresh = "If it is not mounted, mount it. If it was lost, run the command again with -Force: then \
                             all content is copied again.";
@@ -212,9 +243,10 @@ impl DataConf {
              standby's content into it, all but .csb. Then run the command again with -Force.",
         )
         .at("store", self.source.url())
+        .on(self.source.side)
     }
 
-    fn check_own(&self, marker: &Marker, role: StoreRole, store: &dyn ContentStore) -> Result<()> {
+    fn check_own(&self, marker: &Marker, role: StoreRole, store: &End) -> Result<()> {
         if marker.pool == self.pool && marker.role == role {
             return Ok(());
         }
@@ -230,25 +262,28 @@ impl DataConf {
             "Correct content_store in the topology. If the store was used for another pair before, run \
              Disable-CsPoolBackup there first.",
         )
-        .at("store", store.url()))
+        .at("store", store.url())
+        .on(store.side))
     }
 }
 
 /// The error for a source that is not there.
-pub(super) fn missing_source(source: &dyn ContentStore) -> Error {
+pub(super) fn missing_source(source: &End) -> Error {
     Error::new(
         ErrorKind::StoreUnavailable,
         format!("The content store {} does not exist.", source.url()),
         "Mount it, or make the folder if it is new, then run the command again.",
     )
     .at("store", source.url())
+    .on(source.side)
 }
 
-fn foreign_standby(standby: &dyn ContentStore) -> Error {
+fn foreign_standby(standby: &End) -> Error {
     Error::new(
         ErrorKind::ForeignContent,
         format!("{} is to become a standby copy, but holds something already.", standby.url()),
         "Move what is in it away, or name another folder in the topology.",
     )
     .at("store", standby.url())
+    .on(standby.side)
 }

@@ -8,7 +8,7 @@ use super::batch::BATCH_ITEMS;
 use crate::error::Result;
 use crate::module::Context;
 use crate::store::content::index::{ContentIndex, Held};
-use crate::store::content::{ObjectError, ObjectKind};
+use crate::store::content::{ContentStore, ObjectError, ObjectKind};
 
 impl DataConf {
     /// Lets the index say of every name that is not settled which kind of object of this product's has it, if any.

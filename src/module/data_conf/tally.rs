@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::walk::{Difference, Finder};
-use crate::error::Result;
+use super::walk::Difference;
 use crate::module::Observation;
-use crate::store::content::{ContentPath, ObjectMeta};
+use crate::report::Moved;
+use crate::store::content::ObjectMeta;
 
 /// Changes that the standby does not hold.
 pub(super) struct Tally {
@@ -26,7 +26,7 @@ impl Tally {
         match difference {
             Difference::Compare { is_real: false, .. } => {}
             Difference::Write { meta, .. } | Difference::Compare { meta, .. } => self.object(meta),
-            Difference::Delete { .. } => self.items += 1,
+            Difference::Delete { .. } => self.deletions(1),
         }
     }
 
@@ -38,15 +38,23 @@ impl Tally {
         self.oldest_ns = self.oldest_ns.min(meta.ctime_ns);
     }
 
-    /// Counts an object that is to be deleted.
-    pub(super) fn deletion(&mut self) {
-        self.items += 1;
+    /// Counts objects that are to be deleted.
+    pub(super) fn deletions(&mut self, count: u64) {
+        self.items += count;
+    }
+
+    /// What was pending, from what became of it.
+    pub(super) fn counted(self, moved: &Moved, left: &Tally) -> Self {
+        Tally {
+            items: moved.items_written + moved.items_deleted + left.items,
+            bytes: moved.bytes.saturating_add(left.bytes),
+            oldest_ns: self.oldest_ns,
+        }
     }
 
     /// What is pending, as an observation of stores that have been paired before or not.
     pub(super) fn observation(&self, initialized: bool, batch_bytes: u64) -> Observation {
         Observation {
-            refused: None,
             initialized,
             pending_items: self.items,
             pending_bytes: self.bytes,
@@ -56,12 +64,5 @@ impl Tally {
                 .filter(|_| self.oldest_ns != i64::MAX),
             ..Observation::default()
         }
-    }
-}
-
-impl Finder for Tally {
-    fn difference(&mut self, _: ContentPath, difference: Difference) -> Result<()> {
-        self.count(&difference);
-        Ok(())
     }
 }

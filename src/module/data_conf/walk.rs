@@ -2,6 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
+use super::end::End;
 use super::lister::{self, Visitor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::QuarantinedItem;
@@ -82,7 +83,7 @@ pub(super) trait Finder {
 
 /// Walks the source once.
 pub(super) fn walk(
-    source: &dyn ContentStore,
+    source: &End,
     index: Option<&ContentIndex>,
     lacking: Lacking,
     cancel: &CancellationToken,
@@ -126,7 +127,7 @@ enum Found {
 
 /// One of the threads of a walk.
 struct Walk<'a> {
-    source: &'a dyn ContentStore,
+    source: &'a End,
     index: Option<ContentIndex>,
     lacking: Lacking,
     tick_ns: i64,
@@ -370,7 +371,7 @@ pub(super) fn quarantined(path: &ContentPath, refusal: Refusal) -> QuarantinedIt
     QuarantinedItem { item: path.to_string(), reason: refusal.reason, advice: refusal.advice }
 }
 
-fn unreadable_root(source: &dyn ContentStore, failure: ObjectError) -> Error {
+fn unreadable_root(source: &End, failure: ObjectError) -> Error {
     let (reason, advice) = match failure {
         ObjectError::Refused(refusal) => (refusal.reason, refusal.advice),
         ObjectError::Gone | ObjectError::Store(_) => {
@@ -383,6 +384,7 @@ fn unreadable_root(source: &dyn ContentStore, failure: ObjectError) -> Error {
         advice,
     )
     .at("store", source.url())
+    .on(source.side)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, Gid, Mode, Uid};
+use rustix::fs::{Access, AtFlags, Gid, Mode, Uid};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
@@ -210,6 +210,16 @@ impl ContentStore for FolderStore {
                 Ok(Presence::Unmarked { empty })
             }
         }
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        let there = self.root.ancestors().find(|folder| folder.exists()).unwrap_or(&self.root);
+        let staging = self.root.join(".csb/tmp");
+        // Files are written to this folder first; until it is there it is made.
+        [there, staging.as_path()].into_iter().filter(|folder| folder.exists()).try_for_each(|folder| {
+            rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
+                .map_err(|cause| Error::io("write to", folder, &cause.into()))
+        })
     }
 
     fn create(&self) -> Result<()> {

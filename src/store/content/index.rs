@@ -30,11 +30,13 @@ use crate::topology::PoolFqdn;
 mod groups;
 mod parts;
 mod place;
+mod rehearsal;
 mod rows;
 mod schema;
 pub use groups::HeldGroups;
 pub use parts::FolderParts;
 pub use place::IndexPlace;
+pub use rehearsal::IndexCopy;
 use rows::Rows;
 
 const COLUMNS: &str = "kind, size, mtime_ns, ctime_ns, inode, device, mode, user, user_group, blake3, extended, \

@@ -208,3 +208,60 @@ fn what_a_retry_cannot_mend_is_not_tried_again() {
     assert_eq!(ended.module(PRESENCE_FOCUS).errors[0].kind, ErrorKind::KeyMissing);
     assert_eq!(ended.report.retries, 0);
 }
+
+/// What a status says of both halves of a module of a pool that was copied, and why.
+fn told(deployment: &Deployment, module: &str) -> (String, String, String) {
+    let status = deployment.ask(json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL })).unwrap();
+    let rows = status["backupModules"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["identity"] == module).unwrap();
+    let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
+    (text("exportStatus"), text("importStatus"), text("reason"))
+}
+
+#[test]
+fn a_store_that_is_gone_is_an_error_of_its_half_in_the_status() {
+    let deployment = Deployment::new();
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    let aside = deployment.path("aside");
+    let stores = [
+        (PRESENCE_FOCUS, "atl/users.sqlite", "ErrorState", "NormalState"),
+        (DATA_CONF, "atl/share", "ErrorState", "NormalState"),
+        (DATA_CONF, "chi/standby/atl", "NonSteadyState", "ErrorState"),
+    ];
+    for (module, store, export, import) in stores {
+        let store = deployment.path(store);
+        std::fs::rename(&store, &aside).unwrap();
+        let (found_export, found_import, reason) = told(&deployment, module);
+        assert_eq!((&*found_export, &*found_import), (export, import), "{}: {reason}", store.display());
+        assert!(reason.contains(store.to_str().unwrap()), "{reason}");
+        std::fs::rename(&aside, &store).unwrap();
+        assert_eq!(told(&deployment, module), ("SteadyState".into(), "NormalState".into(), String::new()));
+    }
+    for module in [PRESENCE_FOCUS, DATA_CONF] {
+        assert_eq!(told(&deployment, module).0, "SteadyState");
+    }
+    std::fs::remove_dir_all(deployment.path("atl")).unwrap();
+    for module in [PRESENCE_FOCUS, DATA_CONF] {
+        let (export, _, reason) = told(&deployment, module);
+        assert!(export == "ErrorState" && !reason.is_empty(), "{module}: {export}, {reason}");
+    }
+}
+
+#[test]
+fn a_plan_says_what_the_run_would_be_refused_with() {
+    let deployment = Deployment::new();
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    std::fs::remove_dir_all(deployment.path("chi/standby/atl")).unwrap();
+    let planned = deployment.backup(json!({ "whatIf": true, "retryCount": 0 })).expect(Outcome::Failed);
+    let run = deployment.backup(json!({ "retryCount": 0 })).expect(Outcome::Failed);
+    let said = |ended: &Ended| ended.module(DATA_CONF).errors[0].message.clone();
+    assert_eq!(said(&planned), said(&run));
+    let forced = deployment.backup(json!({ "whatIf": true, "force": true }));
+    let step =
+        forced.report.plan.steps.iter().find(|step| step.module.as_deref() == Some(DATA_CONF)).unwrap();
+    let run = deployment.backup(json!({ "force": true }));
+    let moved = &run.module(DATA_CONF).moved;
+    assert!(moved.items_written > 0);
+    assert_eq!(step.items, Some(moved.items_written + moved.items_deleted));
+    assert_eq!(step.bytes.unwrap_or(0), moved.bytes);
+}

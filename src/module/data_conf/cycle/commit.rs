@@ -57,7 +57,7 @@ impl<'a> Cycle<'a, '_> {
             return Ok(());
         }
         self.context.check()?;
-        let standby = self.module.standby.as_ref();
+        let standby = &self.module.standby;
         let grouped: Vec<_> =
             batch.iter_mut().filter_map(|ready| Some((ready.path.clone(), ready.groups.take()?))).collect();
         let is_published = batch.iter().any(|ready| matches!(ready.action, Action::Publish(..)));
@@ -79,11 +79,11 @@ impl<'a> Cycle<'a, '_> {
             held.extend(self.publish_one(ready, is_foreign, &mut moved)?);
             Ok(())
         });
+        moved.batches = u64::from(!moved.is_nothing());
+        self.outcome.moved.add(&moved);
         self.module.standby.flush()?;
         self.index.settle(generation, &held, &[])?;
         self.remember_groups(grouped)?;
-        moved.batches = u64::from(!moved.is_nothing());
-        self.outcome.moved.add(&moved);
         done
     }
 
@@ -123,19 +123,22 @@ impl<'a> Cycle<'a, '_> {
         is_foreign: bool,
         moved: &mut Moved,
     ) -> Result<Option<(ContentPath, IndexedObject)>> {
-        let Ready { path, object, action, is_whole, .. } = ready;
+        let Ready { path, mut object, action, is_whole, .. } = ready;
         let (bytes, is_real) = match &action {
             Action::Publish(_, bytes) => (*bytes, true),
             Action::Folder { is_real, .. } | Action::Attributes { is_real, .. } => (0, *is_real),
             Action::Rename(_) | Action::Remember => (0, false),
         };
+        let changes_standby = is_real || matches!(action, Action::Attributes { .. });
         let free = if is_foreign { self.make_way(&path, &action) } else { Ok(()) };
-        let standby = self.module.standby.as_ref();
+        let standby = &self.module.standby;
         match free.and_then(|()| publish(standby, &path, &object, action)) {
             Ok(holds_all) => {
                 self.incomplete += u64::from(!(holds_all && is_whole));
                 moved.items_written += u64::from(is_real);
                 moved.bytes = moved.bytes.saturating_add(bytes);
+                // What was only rehearsed is not what the standby holds.
+                object.settled = !(self.module.rehearses && changes_standby);
                 Ok(Some((path, object)))
             }
             Err(ObjectError::Gone) => Ok(None),
@@ -172,7 +175,7 @@ impl<'a> Cycle<'a, '_> {
     }
 
     fn name_one(&mut self, ready: &Ready<'a>, earlier: &ContentPath) -> ObjectResult<Action<'a>> {
-        let standby = self.module.standby.as_ref();
+        let standby = &self.module.standby;
         let (meta, hash) = (&ready.object.meta, ready.object.hash);
         let held = self.index.held(earlier)?;
         if held.is_some_and(|held| held.object.settled && held.object.hash == hash) {
@@ -182,7 +185,7 @@ impl<'a> Cycle<'a, '_> {
                 return Ok(Action::Publish(staged, 0));
             }
         }
-        let mut copier = Copier::new(self.module.source.as_ref(), standby, self.context);
+        let mut copier = Copier::new(&self.module.source, standby, self.context);
         let copied = copier.copy(&ready.path, ObjectKind::File, None, self.meter)?;
         // It was compared a moment ago; if it changed since, the next cycle copies it.
         if Some(copied.seen.hash) == hash {

@@ -9,7 +9,7 @@ use super::super::meter::Meter;
 use super::{Action, Cycle};
 use crate::error::Result;
 use crate::store::content::index::IndexedObject;
-use crate::store::content::{ContentPath, ObjectError, ObjectKind, ObjectMeta, ObjectResult};
+use crate::store::content::{ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, ObjectResult};
 
 impl Cycle<'_, '_> {
     /// Whether the standby has a file or link there that this product did not put there, or not so; `next` is the content that is
@@ -28,7 +28,7 @@ impl Cycle<'_, '_> {
         }
         // It may only have been touched, or an interrupted batch may have published it.
         let meter = Meter::unwatched(self.context);
-        let standby = self.module.standby.as_ref();
+        let standby = &self.module.standby;
         let hash = match Copier::new(standby, standby, self.context).hash(path, found.kind, &meter) {
             Ok(seen) => seen.hash,
             Err(ObjectError::Gone) => return Ok(false),
@@ -69,7 +69,7 @@ impl Cycle<'_, '_> {
     pub(super) fn set_aside(&mut self, path: &ContentPath) -> ObjectResult<()> {
         let at = i128::from(self.scan_ns);
         let occasion = Timestamp::from_nanosecond(at).unwrap_or_default().strftime("%Y-%m-%dT%H%M%SZ");
-        let standby = self.module.standby.as_ref();
+        let standby = &self.module.standby;
         let kept = standby.set_aside(path, &occasion.to_string())?;
         let message = format!(
             "{path} was changed at the standby copy by others: the active copy decides. What was found there is kept \
@@ -83,6 +83,6 @@ impl Cycle<'_, '_> {
 }
 
 /// Whether a file or link of the standby has the size and time that the copy had.
-pub(super) fn looks_copied(found: &ObjectMeta, known: &IndexedObject) -> bool {
+pub(in crate::module::data_conf) fn looks_copied(found: &ObjectMeta, known: &IndexedObject) -> bool {
     (found.kind, found.size, found.mtime_ns) == (known.meta.kind, known.meta.size, known.meta.mtime_ns)
 }

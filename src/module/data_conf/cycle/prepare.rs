@@ -14,7 +14,8 @@ use crate::module::Context;
 use crate::store::content::groups::{Groups, groups_of};
 use crate::store::content::index::{ContentIndex, HeldGroups, IndexedObject, TIMES_UNKNOWN};
 use crate::store::content::{
-    Attributes, ContentPath, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult, StagedObject,
+    Attributes, ContentPath, ContentStore, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
+    StagedObject,
 };
 
 /// How many prepared objects may wait to be taken. They hold no memory to speak of, but space at the standby.
@@ -96,7 +97,7 @@ struct Preparer<'a, 'c> {
 
 impl<'a, 'c> Preparer<'a, 'c> {
     fn new(module: &'a DataConf, context: &'c Context, scan_ns: i64, meter: &'c Meter<'_>) -> Self {
-        let copier = Copier::new(module.source.as_ref(), module.standby.as_ref(), context);
+        let copier = Copier::new(&module.source, &module.standby, context);
         Preparer { module, context, scan_ns, meter, copier, index: None }
     }
 
@@ -138,7 +139,11 @@ impl<'a, 'c> Preparer<'a, 'c> {
     }
 
     fn stage(&mut self, path: ContentPath, kind: ObjectKind) -> ObjectResult<Ready<'a>> {
-        let copied = self.copier.copy(&path, kind, None, self.meter)?;
+        let foreseen = if self.module.rehearses { self.copier.foresee(&path, kind)? } else { None };
+        let copied = match foreseen {
+            Some(foreseen) => foreseen,
+            None => self.copier.copy(&path, kind, None, self.meter)?,
+        };
         Ok(self.staged(path, copied))
     }
 

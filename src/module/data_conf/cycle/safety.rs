@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::{Cycle, Error, ErrorKind, ObjectKind, ObjectMeta, Plan, Result};
+use super::{ContentStore, Cycle, Error, ErrorKind, ObjectKind, ObjectMeta, Plan, Result};
 
 /// A cycle deletes at most this share of what the standby holds, in percent …
 const SHARE_PERCENT: u64 = 25;
@@ -18,7 +18,7 @@ impl Cycle<'_, '_> {
     }
 
     /// Refuses to delete more than the safety share. What was copied stays.
-    pub(super) fn check_share(&self, plan: &Plan, indexed: u64) -> Result<()> {
+    pub(super) fn check_share(&mut self, plan: &Plan, indexed: u64) -> Result<()> {
         if self.context.force || !exceeds(plan.deletions.len(), indexed) {
             return Ok(());
         }
@@ -26,6 +26,13 @@ impl Cycle<'_, '_> {
         if !exceeds(deletions, indexed) {
             return Ok(());
         }
+        self.left.deletions(plan.deletions.len());
+        for step in plan.after_deletions.iter() {
+            if let Ok(meta) = self.module.source.stat(&step?.path) {
+                self.left.object(&meta);
+            }
+        }
+        self.is_all_counted = true;
         let source = self.module.source.url();
         Err(Error::new(
             ErrorKind::SafetyShareExceeded,
@@ -38,7 +45,8 @@ impl Cycle<'_, '_> {
         )
         .at("store", source)
         .at("deletions", deletions)
-        .at("objects", indexed))
+        .at("objects", indexed)
+        .on(self.module.source.side))
     }
 
     /// How many of the deletions are objects that now have another name: nothing is lost with them.

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::report::Verification;
 use crate::store::content::index::{FolderParts, HeldName, IndexedObject};
 use crate::store::content::{
-    ContentPath, Entry, Listing, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Refusal,
+    ContentPath, ContentStore, Entry, Listing, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Refusal,
 };
 
 /// How one object that the index knows was found.
@@ -41,7 +41,7 @@ impl Cycle<'_, '_> {
     /// Reads everything that the standby holds, and its original. Runs after the changes of the source were copied, so
     /// that what differs now differs against the rules.
     pub(super) fn verify(&mut self) -> Result<()> {
-        let (source, standby) = (self.module.source.as_ref(), self.module.standby.as_ref());
+        let (source, standby) = (&self.module.source, &self.module.standby);
         let meter = Meter::begin(self.context, "Verifying files", Some((self.index.count()?, 0)));
         let mut comparison = Comparison {
             meter: &meter,
@@ -108,7 +108,18 @@ impl Cycle<'_, '_> {
                 self.superfluous(folder, entry.name, comparison);
             }
             let held = held.next_if(|entry| *entry.name == **name).and_then(|entry| entry.object.ok());
-            let Some(path) = folder.join(name).filter(|_| object.settled) else { continue };
+            let Some(path) = folder.join(name) else { continue };
+            let is_folder = object.meta.kind == ObjectKind::Folder;
+            // A folder that was only made in a rehearsal is in no listing.
+            let made = (held.is_none() && is_folder && self.module.rehearses)
+                .then(|| self.module.standby.stat(&path).ok())
+                .flatten();
+            let held = held.or(made.as_ref());
+            if !object.settled {
+                // What is in the folder may be known all the same.
+                comparison.next.extend(is_folder.then_some(path));
+                continue;
+            }
             match self.verify_object(&path, object, held, comparison) {
                 Ok(Found::Pending) | Err(ObjectError::Gone) => continue,
                 Ok(Found::Equal) => {}
@@ -123,7 +134,7 @@ impl Cycle<'_, '_> {
             }
             comparison.report.compared_items += 1;
             comparison.meter.item();
-            if object.meta.kind == ObjectKind::Folder {
+            if is_folder {
                 if held.is_some_and(|held| held.mtime_ns != object.meta.mtime_ns) {
                     times_differ.push(path.clone());
                 }

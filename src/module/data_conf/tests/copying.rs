@@ -29,7 +29,8 @@ fn the_first_copy_equals_the_source() {
     assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (8, 0));
     assert_eq!(outcome.moved.bytes, before.pending_bytes);
     assert!(outcome.quarantined.is_empty());
-    assert_eq!((outcome.before, outcome.after), (Some(before), Some(pair.observe())));
+    let seen = |seen: crate::module::Observation| Some(crate::module::Observation { moves: None, ..seen });
+    assert_eq!((outcome.before, outcome.after), (seen(before), seen(pair.observe())));
     pair.assert_settled();
     let after = pair.observe();
     assert!(after.initialized && after.fits_one_batch && after.oldest_pending.is_none());
@@ -101,7 +102,7 @@ fn changes_deletions_and_renames_travel() {
     fs::remove_file(pair.source().join("empty.txt")).unwrap();
     fs::rename(pair.source().join("big.bin"), pair.source().join("hollow/bigger.bin")).unwrap();
     let seen = pair.observe();
-    assert_eq!((seen.pending_items, seen.pending_bytes), (4, 12 + (3 << 20)));
+    assert_eq!((seen.pending_items, seen.pending_bytes), (4, 12), "a file that was renamed is not sent");
     let outcome = pair.cycle();
     assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted, outcome.moved.batches), (2, 2, 2));
     assert_eq!(
@@ -157,7 +158,7 @@ fn a_change_that_leaves_all_times_equal_is_caught_while_it_is_young() {
         )
         .unwrap();
     assert_eq!(changed, 1);
-    assert_eq!(pair.observe().pending_items, 0, "nobody can know without reading");
+    assert_eq!(pair.observe().pending_items, 1, "only reading tells, so it is read");
     let (coarse, _) = module(&pair, Faults::default(), Faults::default());
     assert_eq!(coarse.run_cycle(&pair.context()).unwrap().moved.items_written, 1);
     pair.assert_settled();

@@ -190,6 +190,9 @@ impl ContentStore for Faulty {
         self.faults.operate()?;
         self.inner.identify()
     }
+    fn check_writable(&self) -> Result<()> {
+        self.inner.check_writable()
+    }
     fn create(&self) -> Result<()> {
         self.faults.operate()?;
         self.inner.create()

@@ -30,7 +30,7 @@ fn a_source_that_does_not_exist_is_unavailable() {
     let pair = Pair::new();
     fs::remove_dir(pair.source()).unwrap();
     assert_eq!(pair.cycle_error().kind, ErrorKind::StoreUnavailable);
-    assert_eq!(pair.module().observe(&Look::default()).unwrap_err().kind, ErrorKind::StoreUnavailable);
+    assert_eq!(pair.observe().refused.unwrap().kind, ErrorKind::StoreUnavailable);
     assert!(!pair.standby().exists());
 }
 
@@ -55,7 +55,7 @@ fn an_unmounted_source_deletes_nothing() {
             std::process::Command::new("cp").arg("-a").args([&kept, &pair.source()]).status().unwrap();
         assert!(copied.success());
         lose(&pair.source());
-        for error in [pair.cycle_error(), pair.module().observe(&Look::default()).unwrap_err()] {
+        for error in [pair.cycle_error(), pair.observe().refused.unwrap()] {
             assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted);
             assert!(!error.advice.is_empty());
         }
@@ -187,7 +187,7 @@ fn a_lost_standby_is_not_refilled_unless_forced() {
         let error = pair.cycle_error();
         assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted);
         assert!(error.advice.contains("-Force"), "{}", error.advice);
-        assert_eq!(pair.module().observe(&Look::default()).unwrap_err().kind, error.kind);
+        assert_eq!(pair.observe().refused.unwrap().kind, error.kind);
         let outcome = pair.forced_cycle();
         assert_eq!((outcome.moved.items_written, outcome.warnings.len()), (3, 1));
         pair.assert_settled();
@@ -405,8 +405,7 @@ fn disabling_leaves_the_store_of_another_pair_alone() {
     fs::write(&marker, &text).unwrap();
     pair.module().disable(&pair.context()).unwrap();
     assert_eq!(fs::read_to_string(&marker).unwrap(), text);
-    let observed = pair.module().observe(&Look::default());
-    assert_eq!(observed.unwrap_err().kind, ErrorKind::ForeignContent);
+    assert_eq!(pair.observe().refused.unwrap().kind, ErrorKind::ForeignContent);
     assert_eq!(pair.cycle_error().kind, ErrorKind::ForeignContent);
 }
 

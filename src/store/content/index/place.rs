@@ -9,7 +9,7 @@ use crate::topology::PoolFqdn;
 /// Where the index of a content copy lies, for whoever opens it and need not know how it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexPlace {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     url: String,
 }
 

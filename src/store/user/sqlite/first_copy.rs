@@ -14,7 +14,7 @@ use super::source::{Direction, Ending, Source, Span, Stretch, patiently};
 use super::start::Reason;
 use super::write_behind::WriteBehind;
 use super::{image, seen, standby};
-use crate::error::{ErrorKind, Result};
+use crate::error::{ErrorKind, Result, Side};
 use crate::store::Progress;
 use crate::store::sqlite::{Access, Database, open, quote, sqlite_error};
 use crate::store::user::{Cursor, Work};
@@ -62,7 +62,8 @@ impl Run<'_> {
         *is_begun = false;
         let connection = open_unpublished(&fresh, Access::Create(rights_of(self.source.path)?))?;
         *is_begun = true;
-        let settings = patiently(self.source.path, "read", self.work, || self.settings())?;
+        let settings = patiently(self.source.path, "read", self.work, || self.settings())
+            .map_err(Side::Export.failed())?;
         connection
             .execute_batch(&settings)
             .and_then(|()| standby::create(&connection))

@@ -16,7 +16,7 @@ use super::source::{Source, patiently};
 use super::visit::count_rows;
 use super::write_behind::WriteBehind;
 use super::{module_free, standby};
-use crate::error::Result;
+use crate::error::{Result, Side};
 use crate::store::Progress;
 use crate::store::sqlite::{Access, open, quote, sqlite_error};
 use crate::store::user::Work;
@@ -44,8 +44,8 @@ pub(super) fn copy(
     work: &Work<'_>,
 ) -> Result<Option<Image>> {
     let items_total = source.row_estimate(|_| true, work)?;
-    let reader = open(source.path, Access::Read)?;
-    let failed = |cause| sqlite_error("read", source.path, &cause);
+    let reader = open(source.path, Access::Read).map_err(Side::Export.failed())?;
+    let failed = |cause| sqlite_error("read", source.path, &cause).on(Side::Export);
     let image = to.path().map(PathBuf::from).unwrap_or_default();
     let in_image = |cause| sqlite_error("read", &image, &cause);
     let page_size: u32 = reader.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(failed)?;
@@ -88,6 +88,7 @@ fn freeze(reader: &Connection, source: &Source<'_>, work: &Work<'_>) -> Result<b
         reader.execute_batch("BEGIN; SELECT 1 FROM sqlite_schema")?;
         Ok(true)
     })
+    .map_err(Side::Export.failed())
 }
 
 /// Copies pages while another thread walks through the same tables. On a write-ahead log neither is in anybody's way.
@@ -98,7 +99,7 @@ fn copy_beside_walk(
     work: &Work<'_>,
     tell: &mut dyn FnMut(PagesDone),
 ) -> Result<Option<BTreeMap<String, u64>>> {
-    let walker = open(from.path, Access::Read)?;
+    let walker = open(from.path, Access::Read).map_err(Side::Export.failed())?;
     let interrupt = walker.get_interrupt_handle();
     let is_damaged = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -123,7 +124,11 @@ fn copy_beside_walk(
             interrupt.interrupt();
         }
         let rows = walk.join().unwrap_or(Ok(None));
-        if is_complete? { rows.map_err(|cause| sqlite_error("read", from.path, &cause)) } else { Ok(None) }
+        if is_complete? {
+            rows.map_err(|cause| sqlite_error("read", from.path, &cause).on(Side::Export))
+        } else {
+            Ok(None)
+        }
     })
 }
 

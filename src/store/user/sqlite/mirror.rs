@@ -14,7 +14,7 @@ use super::schema::Table;
 use super::seen::data_version;
 use super::shadow::{self, Content, Known, VirtualTable};
 use super::source::{Direction, Ending, RangePosition, Source, Span, Stretch, key_condition, of_the_log};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Side};
 use crate::report::{Moved, QuarantinedItem, Verification};
 use crate::store::sqlite::{quote, sqlite_error};
 use crate::store::user::Work;
@@ -210,7 +210,7 @@ impl Run<'_> {
                 let stretch = self.source.stretch(table, &rest, Direction::Up, self.work)?;
                 if stretch.ending == Ending::Damaged {
                     let damage = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), None);
-                    return Err(sqlite_error("read", self.source.path, &damage));
+                    return Err(sqlite_error("read", self.source.path, &damage).on(Side::Export));
                 }
                 for row in &stretch.rows {
                     content.add(number, &mut encoded(row));

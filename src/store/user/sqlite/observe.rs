@@ -12,7 +12,7 @@ use super::seen;
 use super::shadow;
 use super::standby::{self, Found};
 use super::start::{Reason, Standing, standing};
-use crate::error::Result;
+use crate::error::{Result, Side};
 use crate::store::sqlite::{Access, open, sqlite_error};
 use crate::store::user::{Cursor, PairObservation};
 
@@ -22,17 +22,19 @@ impl SqlitePair {
     /// # Errors
     /// When one of them exists and cannot be read.
     pub(super) fn observe_once(&self) -> Result<PairObservation> {
-        let connection = open(&self.source, Access::Read)?;
-        let failed = |cause| sqlite_error("read", &self.source, &cause);
+        let connection = open(&self.source, Access::Read).map_err(Side::Export.failed())?;
+        let failed = |cause| sqlite_error("read", &self.source, &cause).on(Side::Export);
         let source = connection.unchecked_transaction().map_err(failed)?;
-        let cursor = match standby::examine(&self.standby)? {
+        let cursor = match standby::examine(&self.standby).map_err(Side::Import.failed())? {
             Found::Copy(cursor) => cursor,
             Found::WithoutCursor => {
                 let to_compare = Some(Reason::CursorLost.outlook());
                 return Ok(PairObservation { initialized: true, to_compare, ..PairObservation::default() });
             }
-            Found::Missing | Found::Former | Found::Damaged | Found::Foreign => {
-                return self.before_first_copy(&source);
+            Found::Missing | Found::Former | Found::Damaged => return self.before_first_copy(&source),
+            Found::Foreign => {
+                let seen = self.before_first_copy(&source)?;
+                return Ok(PairObservation { refused: Some(self.foreign_standby()), ..seen });
             }
         };
         let store = capture::store_id(&source).map_err(failed)?;
@@ -54,8 +56,9 @@ impl SqlitePair {
 
     /// How many virtual tables may have been written to since the last job.
     fn changed_virtual_tables(&self, source: &Connection) -> Result<u64> {
-        let standby = open(&self.standby, Access::Read)?;
-        let known = shadow::known(&standby).map_err(|cause| sqlite_error("read", &self.standby, &cause))?;
+        let standby = open(&self.standby, Access::Read).map_err(Side::Import.failed())?;
+        let known = shadow::known(&standby)
+            .map_err(|cause| sqlite_error("read", &self.standby, &cause).on(Side::Import))?;
         if known.is_empty() {
             return Ok(0);
         }
@@ -71,7 +74,7 @@ impl SqlitePair {
         let schema = Schema::read(source, &self.source, &self.config)?;
         let pending =
             row_count(source, &schema.tables).map_err(|cause| sqlite_error("read", &self.source, &cause))?;
-        Ok(PairObservation { pending, ..PairObservation::default() })
+        Ok(PairObservation { pending, is_estimate: true, ..PairObservation::default() })
     }
 }
 
@@ -90,7 +93,7 @@ fn pending(source: &Connection, cursor: &Cursor) -> rusqlite::Result<PairObserva
         pending: u64::try_from(last - cursor.position).unwrap_or(0),
         oldest: oldest.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
         position: Some(cursor.position),
-        to_compare: None,
+        ..PairObservation::default()
     })
 }
 

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, ffi};
 
 use super::source::LOCK_PATIENCE;
 use super::write_behind::WriteBehind;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Side};
 use crate::store::sqlite::sqlite_error;
 use crate::store::user::Work;
 
@@ -70,13 +70,13 @@ pub(super) fn copy_pages(
         let started = Instant::now();
         let result = match backup.step(step) {
             Err(cause) if is_about_source(&cause) => {
-                return Ok(Copied::Unreadable(sqlite_error("read", from.path, &cause)));
+                return Ok(Copied::Unreadable(sqlite_error("read", from.path, &cause).on(Side::Export)));
             }
             result => result.map_err(failed)?,
         };
         if matches!(result, StepResult::Busy | StepResult::Locked) {
             if locked_since.get_or_insert(started).elapsed() >= LOCK_PATIENCE {
-                return Err(locked(from.path));
+                return Err(locked(from.path).on(Side::Export));
             }
             // SQLite waits for most locks by itself, but not for all.
             std::thread::sleep(Duration::from_millis(1));

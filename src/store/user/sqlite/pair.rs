@@ -23,7 +23,7 @@ use super::source::{
 use super::standby;
 use super::start::{Reason, Start};
 use super::{restore, sequences, shadow, traces};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Side};
 use crate::store::sqlite::{Access, OpenedFile, open, sqlite_error, tighten_database};
 use crate::store::user::{Cursor, PairObservation, PairOutcome, UserStorePair, Work};
 use crate::store::{Progress, Trace};
@@ -72,7 +72,8 @@ impl SqlitePair {
             format!("The user store {} does not exist.", self.source.display()),
             "Mount its file system or start its server once. If it is lost, run Invoke-CsBackupServiceSync for the backup pool, which gives it back.",
         )
-        .at("path", self.source.display()))
+        .at("path", self.source.display())
+        .on(Side::Export))
     }
 
     fn run_once(
@@ -83,13 +84,15 @@ impl SqlitePair {
     ) -> Result<PairOutcome> {
         let mut capture = while_busy(work.cancel, LOCK_PATIENCE, || {
             capture::install(connection, &self.source, &self.config, work.now).map_err(of_the_log)
-        })?;
+        })
+        .map_err(Side::Export.failed())?;
         let start = while_busy(work.cancel, LOCK_PATIENCE, || {
             self.starting_point(connection, &capture, work.verify)
         })?;
         if let Start::Anew { restored: true, .. } = start {
             capture.store_id =
-                patiently(&self.source, "write to", work, || capture::begin_timeline(connection))?;
+                patiently(&self.source, "write to", work, || capture::begin_timeline(connection))
+                    .map_err(Side::Export.failed())?;
         }
         let source = Source { connection, path: &self.source, file, capture: &capture };
         let mut run = Run::new(&source, work, self.max_batches);
@@ -134,7 +137,8 @@ impl UserStorePair for SqlitePair {
         crate::failpoint::fail_point!("store.user.synchronize");
         self.require_source()?;
         let file = OpenedFile::at(&self.source);
-        let mut connection = while_busy(work.cancel, LOCK_PATIENCE, || open(&self.source, Access::Write))?;
+        let mut connection = while_busy(work.cancel, LOCK_PATIENCE, || open(&self.source, Access::Write))
+            .map_err(Side::Export.failed())?;
         let mut attempt = 1;
         let mut renewed = None;
         loop {
@@ -433,6 +437,7 @@ fn source_too_busy(path: &Path) -> Error {
         format!("{} changes faster than it can be copied in one consistent piece.", path.display()),
         "Run the command again when the server is less busy, or raise MaxBatchesPerUserStoreSync.",
     )
+    .on(Side::Export)
 }
 
 #[cfg(test)]

@@ -5,22 +5,21 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::capture;
-use super::estimate::row_count;
 use super::fresh::{begin_fresh, publish, rights_of};
 use super::pages::{self, Copied, copy_pages};
 use super::pair::SqlitePair;
-use super::schema::objects;
+use super::schema::{Table, objects};
 use super::standby::{self, Found};
 use super::write_behind::WriteBehind;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Side};
 use crate::store::Progress;
-use crate::store::sqlite::{Access, open, sqlite_error};
+use crate::store::sqlite::{Access, open, quote, sqlite_error};
 use crate::store::user::{PairOutcome, Work};
 
 /// Whether the active copy is gone, or is a database without a single table, while the standby holds a copy. How many
-/// rows the copy has, roughly.
+/// rows the copy has.
 pub(super) fn lost(pair: &SqlitePair) -> Result<Option<u64>> {
-    match standby::examine(&pair.standby)? {
+    match standby::examine(&pair.standby).map_err(Side::Export.failed())? {
         Found::Copy(_) => {}
         Found::Damaged if !pair.source.exists() => {
             return Err(damaged(&pair.standby, "its schema cannot be read"));
@@ -28,17 +27,26 @@ pub(super) fn lost(pair: &SqlitePair) -> Result<Option<u64>> {
         _ => return Ok(None),
     }
     if pair.source.exists() {
-        let source = open(&pair.source, Access::Read)?;
-        let tables = objects(&source).map_err(|cause| sqlite_error("read", &pair.source, &cause))?;
+        let source = open(&pair.source, Access::Read).map_err(Side::Import.failed())?;
+        let tables =
+            objects(&source).map_err(|cause| sqlite_error("read", &pair.source, &cause).on(Side::Import))?;
         if !tables.is_empty() {
             return Ok(None);
         }
     }
+    count(pair).map(Some).map_err(Side::Export.failed())
+}
+
+/// How many rows the copy has, counted: nobody waits for a standby.
+fn count(pair: &SqlitePair) -> Result<u64> {
     let copy = open(&pair.standby, Access::Read)?;
     let schema = super::schema::Schema::read(&copy, &pair.standby, &pair.config)?;
-    let rows =
-        row_count(&copy, &schema.tables).map_err(|cause| sqlite_error("read", &pair.standby, &cause))?;
-    Ok(Some(rows))
+    let rows = |table: &Table| -> rusqlite::Result<u64> {
+        let sql = format!("SELECT count(*) FROM {}", quote(&table.name));
+        copy.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+    };
+    let counted: rusqlite::Result<u64> = schema.tables.iter().map(rows).sum();
+    counted.map_err(|cause| sqlite_error("read", &pair.standby, &cause))
 }
 
 /// Makes the active copy anew. It continues the change log of the lost one, so that the next backup goes on from the
@@ -95,10 +103,10 @@ fn copy_back(
     rows: u64,
     work: &Work<'_>,
 ) -> Result<()> {
-    let copy = open(&pair.standby, Access::Read)?;
+    let copy = open(&pair.standby, Access::Read).map_err(Side::Export.failed())?;
     let page_size: u32 = copy
         .pragma_query_value(None, "page_size", |row| row.get(0))
-        .map_err(|cause| sqlite_error("read", &pair.standby, &cause))?;
+        .map_err(|cause| sqlite_error("read", &pair.standby, &cause).on(Side::Export))?;
     let from = pages::From { connection: &copy, path: &pair.standby };
     let copied = copy_pages(&from, to, file, work, &mut |pages| {
         (work.progress)(Progress {
@@ -118,7 +126,8 @@ fn copy_back(
             format!("Somebody writes to {} while it is copied.", pair.standby.display()),
             "Find out who writes to the standby copy, then run the command again.",
         )
-        .at("path", pair.standby.display())),
+        .at("path", pair.standby.display())
+        .on(Side::Export)),
     }
 }
 
@@ -140,6 +149,7 @@ fn damaged(standby: &Path, how: &str) -> Error {
         "Take what can be read from it with `.recover` of sqlite3, or put an earlier copy (.superseded-…) in its place, then run the command again.",
     )
     .at("path", standby.display())
+    .on(Side::Export)
 }
 
 #[cfg(test)]
@@ -148,7 +158,7 @@ mod tests {
 
     use tokio_util::sync::CancellationToken;
 
-    use super::super::testing::with_pair;
+    use super::super::testing::{with_pair, with_work};
     use super::*;
     use crate::store::Generation;
 
@@ -176,6 +186,19 @@ mod tests {
                 assert_eq!(told.items_done, 3_000 * told.bytes_done / bytes);
             }
             assert_eq!(seen.last().unwrap().bytes_done, bytes);
+        });
+    }
+
+    #[test]
+    fn what_is_given_back_was_counted() {
+        let many = "CREATE TABLE contacts (owner TEXT PRIMARY KEY) WITHOUT ROWID;
+            WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
+                INSERT INTO contacts SELECT i FROM n;
+            CREATE TABLE users (id INTEGER PRIMARY KEY); INSERT INTO users VALUES (1), (900000)";
+        with_pair(many, |pair, _| {
+            std::fs::remove_file(&pair.source).unwrap();
+            assert_eq!(lost(pair).unwrap(), Some(12_002));
+            with_work(|work| assert_eq!(restore(pair, work).unwrap().moved.items_written, 12_002));
         });
     }
 

@@ -15,7 +15,7 @@ use super::datum::Datum;
 use super::fresh::{fresh_path, remove_file, taken_over, unfinished};
 use super::schema::Table;
 use super::source::{LOCK_PATIENCE, RangePosition, Source, while_busy};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Side};
 use crate::platform::boot_id;
 use crate::store::Generation;
 use crate::store::sqlite::{Access, open, quote, sqlite_error};
@@ -304,7 +304,7 @@ impl Begun {
             };
             Ok(log_is_whole && capture::knows_token(source.connection, token)?)
         };
-        look().map_err(|cause| sqlite_error("read", source.path, &cause))
+        look().map_err(|cause| sqlite_error("read", source.path, &cause).on(Side::Export))
     }
 }
 

@@ -16,7 +16,7 @@ use super::schema::{SchemaObject, Table, schema_version};
 use super::sequences::{self, Sequences};
 use super::taken::Taken;
 use super::text::Text;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Side};
 use crate::store::sqlite::{OpenedFile, begin_write, quote, sqlite_error};
 use crate::store::user::{Cursor, Work};
 
@@ -331,6 +331,7 @@ impl Source<'_> {
             held.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
             Ok(Some(held))
         })
+        .map_err(Side::Export.failed())
     }
 
     /// Runs one short read transaction, and again where the server's lock was in the way; within [`Source::hold`] it reads
@@ -347,7 +348,8 @@ impl Source<'_> {
                 return Ok(None);
             }
             read(self.connection).map(Some)
-        })?
+        })
+        .map_err(Side::Export.failed())?
         .ok_or_else(|| {
             Error::new(
                 ErrorKind::SourceTooBusy,
@@ -355,6 +357,7 @@ impl Source<'_> {
                 "Run the command again when the server's upgrade or VACUUM has ended.",
             )
             .at("schema", "changed")
+            .on(Side::Export)
         })
     }
 
@@ -367,6 +370,7 @@ impl Source<'_> {
     pub(super) fn barrier(&self, position: i64, confirmed: Option<&Cursor>, work: &Work<'_>) -> Result<Uuid> {
         patiently(self.path, "write to", work, || self.barrier_at_once(position, confirmed))
             .map_err(of_the_log)
+            .map_err(Side::Export.failed())
     }
 
     /// As [`Source::barrier`], but in a moment or not at all.
@@ -393,16 +397,17 @@ impl Source<'_> {
         loop {
             work.check()?;
             let first = patiently(self.path, "read", work, || capture::first_position(self.connection))
-                .map_err(of_the_log)?;
+                .map_err(of_the_log)
+                .map_err(Side::Export.failed())?;
             if first.is_none_or(|first| confirmed.position.saturating_sub(first) < PRUNE_PIECE) {
                 return Ok(());
             }
-            patiently(self.path, "prune the change log of", work, || {
+            let pruned = patiently(self.path, "prune the change log of", work, || {
                 let transaction = begin_write(self.connection)?;
                 capture::forget_confirmed(&transaction, confirmed, PRUNE_PIECE)?;
                 transaction.commit()
-            })
-            .map_err(of_the_log)?;
+            });
+            pruned.map_err(of_the_log).map_err(Side::Export.failed())?;
         }
     }
 }

@@ -9,7 +9,7 @@ use super::pair::SqlitePair;
 use super::seen;
 use super::source::of_the_log;
 use super::standby::{self, Found};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Side};
 use crate::store::sqlite::sqlite_error;
 use crate::store::user::Cursor;
 
@@ -97,7 +97,7 @@ impl SqlitePair {
         capture: &Capture,
         verify: bool,
     ) -> Result<Start> {
-        let failed = |cause| sqlite_error("read", &self.source, &cause);
+        let failed = |cause| sqlite_error("read", &self.source, &cause).on(Side::Export);
         let mut reasons: Vec<Reason> = verify.then_some(Reason::Requested).into_iter().collect();
         let from_now = |mut reasons: Vec<Reason>, reason| -> Result<Start> {
             reasons.push(reason);
@@ -129,7 +129,7 @@ impl SqlitePair {
         }
     }
 
-    fn foreign_standby(&self) -> Error {
+    pub(super) fn foreign_standby(&self) -> Error {
         Error::new(
             ErrorKind::ForeignContent,
             format!(
@@ -139,6 +139,7 @@ impl SqlitePair {
             "Move that file away, or name another place as standby.user_store in the topology.",
         )
         .at("path", self.standby.display())
+        .on(Side::Import)
     }
 }
 

@@ -1,0 +1,92 @@
+//! What a run would do: the run itself, on stores that are only read and on a copy of the index.
+
+use std::sync::Arc;
+
+use super::{DataConf, cursor};
+use crate::clock::SystemClock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::module::{
+    Context, CycleFailure, CycleOutcome, CycleResult, GiveBack, Look, Observation, Observer, Progress,
+};
+use crate::store::Generation;
+use crate::store::content::rehearsal::Rehearsal;
+
+/// Nobody is newer at a copy of the index that nobody else has.
+const NEWEST: Generation = Generation(i64::MAX);
+
+impl DataConf {
+    /// What the next cycle would do.
+    pub(super) fn rehearse_cycle(
+        &self,
+        look: &Look,
+        run: impl FnOnce(&DataConf, &Context) -> CycleResult,
+    ) -> Result<Observation> {
+        // One that cannot be read is what the rehearsal fails with.
+        let known = self.existing_index().ok().flatten();
+        let (done, refused) = self.rehearse(look, run)?;
+        let unseen = || Observation { initialized: known.is_some(), ..Observation::default() };
+        Ok(Observation {
+            cursor: known.as_ref().and_then(|(_, pair)| cursor(pair)),
+            moves: Some(done.moved),
+            refused,
+            ..done.before.unwrap_or_else(unseen)
+        })
+    }
+
+    /// What giving back would return.
+    pub(super) fn rehearse_giving_back(
+        &self,
+        look: &Look,
+        run: impl FnOnce(&DataConf, &Context) -> CycleResult,
+    ) -> Result<GiveBack> {
+        let (done, refused) = self.rehearse(look, run)?;
+        Ok(GiveBack { items: done.moved.items_written, bytes: done.moved.bytes, refused })
+    }
+
+    /// What the run does, and what it is refused with.
+    fn rehearse(
+        &self,
+        look: &Look,
+        run: impl FnOnce(&DataConf, &Context) -> CycleResult,
+    ) -> Result<(CycleOutcome, Option<Error>)> {
+        match self.run_on_copies(look, run) {
+            Ok(done) => Ok((done, None)),
+            Err(CycleFailure { error, .. }) if error.kind == ErrorKind::Cancelled => Err(error),
+            Err(CycleFailure { error, done }) => Ok((*done, Some(self.standby.side.failed()(error)))),
+        }
+    }
+
+    fn run_on_copies(
+        &self,
+        look: &Look,
+        run: impl FnOnce(&DataConf, &Context) -> CycleResult,
+    ) -> CycleResult {
+        let copy = self.index.copy(&look.cancel)?;
+        let session = DataConf {
+            pool: self.pool.clone(),
+            source: self.source.reopened(self.source.side).map(|store| Box::new(Rehearsal::new(store))),
+            standby: self.standby.reopened(self.standby.side).map(|store| Box::new(Rehearsal::new(store))),
+            index: copy.place().clone(),
+            batch_bytes: self.batch_bytes,
+            rehearses: true,
+        };
+        let context = Context {
+            generation: NEWEST,
+            cancel: look.cancel.clone(),
+            observer: Arc::new(Nobody),
+            clock: Arc::new(SystemClock::new()),
+            force: look.force,
+            verify: look.verify,
+        };
+        run(&session, &context)
+    }
+}
+
+/// Nobody watches a look.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn progress(&self, _: Progress) {}
+
+    fn warning(&self, _: String) {}
+}

@@ -1,0 +1,337 @@
+//! A store on which work is rehearsed: it is read, and what would be written to it is only checked.
+//!
+//! Whoever plans runs the same code as whoever copies, on a store that answers as the real one would, as far as that can
+//! be known without writing: whether it may be written at all, and what stands in the way of a name. What only writing
+//! finds out (a disk that becomes full, a device that fails, a name that the file system cannot hold) shows in the run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Attributes, ContentPath, ContentReader, ContentStore, Extended, Instance, Listing, Marker, ObjectError,
+    ObjectKind, ObjectMeta, ObjectResult, Owner, Presence, Refusal, StagedObject, Trace, Version,
+};
+use crate::error::Result;
+
+/// A store that is read, and never written to.
+pub struct Rehearsal {
+    inner: Box<dyn ContentStore>,
+    /// Whether it may be written to, once that was asked.
+    may_write: OnceLock<Result<()>>,
+    /// What would not be there any more, with everything below it.
+    gone: Mutex<BTreeSet<ContentPath>>,
+    /// Folders that would be there, and their modes. No listing shows them.
+    made: Mutex<BTreeMap<ContentPath, u32>>,
+}
+
+impl Rehearsal {
+    /// A rehearsal on this store.
+    pub fn new(inner: Box<dyn ContentStore>) -> Self {
+        Rehearsal { inner, may_write: OnceLock::new(), gone: Mutex::default(), made: Mutex::default() }
+    }
+
+    fn write(&self) -> Result<()> {
+        self.may_write.get_or_init(|| self.inner.check_writable()).clone()
+    }
+
+    fn is_gone(&self, path: &ContentPath) -> bool {
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Some(path.clone());
+        while let Some(path) = next.filter(|_| !gone.is_empty()) {
+            if gone.contains(&path) {
+                return true;
+            }
+            next = path.split().map(|(folder, _)| folder);
+        }
+        false
+    }
+
+    fn lose(&self, path: &ContentPath) {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is below it is not asked for any more.
+        let below = |inner: &ContentPath| {
+            inner.as_bytes().strip_prefix(path.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
+        };
+        let near = gone.range(path..).take_while(|inner| inner.as_bytes().starts_with(path.as_bytes()));
+        let covered: Vec<_> = near.filter(|inner| below(inner)).cloned().collect();
+        for inner in covered {
+            gone.remove(&inner);
+        }
+        gone.insert(path.clone());
+    }
+
+    fn made(&self) -> MutexGuard<'_, BTreeMap<ContentPath, u32>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishing makes the folders above that are missing.
+    fn make_above(&self, path: &ContentPath) -> ObjectResult<()> {
+        let mut next = path.split().map(|(folder, _)| folder);
+        while let Some(folder) = next.filter(|folder| !folder.is_root()) {
+            match self.holder(&folder)? {
+                Some(ObjectKind::Folder) => return Ok(()),
+                Some(ObjectKind::File | ObjectKind::Link) => return Err(in_the_way()),
+                None => drop(self.made().insert(folder.clone(), 0o755)),
+            }
+            next = folder.split().map(|(folder, _)| folder);
+        }
+        Ok(())
+    }
+
+    /// What has a name now; none where it is free.
+    fn holder(&self, path: &ContentPath) -> ObjectResult<Option<ObjectKind>> {
+        match self.stat(path) {
+            Ok(meta) => Ok(Some(meta.kind)),
+            Err(ObjectError::Gone) => Ok(None),
+            Err(ObjectError::Refused(_)) => Err(in_the_way()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+fn in_the_way() -> ObjectError {
+    ObjectError::Refused(Refusal::new(
+        "Something else has its name at the destination, which this product did not put there.",
+        "Move that away from the destination; the next cycle then copies the object.",
+    ))
+}
+
+fn not_empty() -> ObjectError {
+    ObjectError::Refused(Refusal::new(
+        "The folder still holds something at the destination that this product did not put there.",
+        "Move that away from the destination; the next cycle then removes the folder.",
+    ))
+}
+
+impl ContentStore for Rehearsal {
+    fn url(&self) -> String {
+        self.inner.url()
+    }
+
+    fn reopen(&self) -> Box<dyn ContentStore> {
+        Box::new(Rehearsal::new(self.inner.reopen()))
+    }
+
+    fn identify(&self) -> Result<Presence> {
+        self.inner.identify()
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        self.write()
+    }
+
+    fn create(&self) -> Result<()> {
+        self.write()
+    }
+
+    fn mark(&self, _: &Marker) -> Result<()> {
+        self.write()
+    }
+
+    fn unmark(&self, _: bool) -> Result<Vec<Trace>> {
+        self.inner.unmark(true)
+    }
+
+    /// Nothing was staged here; what others left is no content.
+    fn sweep(&self) -> Result<u64> {
+        Ok(0)
+    }
+
+    /// Only writing would tell.
+    fn now_ns(&self) -> Option<i64> {
+        None
+    }
+
+    fn tick_ns(&self) -> i64 {
+        self.inner.tick_ns()
+    }
+
+    /// Only writing would tell. A copy whose owner differs is then not one that differs.
+    fn keeps_owners(&self) -> bool {
+        false
+    }
+
+    fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Listing> {
+        if self.is_gone(folder) { Err(ObjectError::Gone) } else { self.inner.list(folder, cancel) }
+    }
+
+    fn stat(&self, path: &ContentPath) -> ObjectResult<ObjectMeta> {
+        if let Some(mode) = self.made().get(path).copied() {
+            return Ok(ObjectMeta {
+                kind: ObjectKind::Folder,
+                size: 0,
+                mtime_ns: 0,
+                ctime_ns: 0,
+                inode: 0,
+                device: 0,
+                mode,
+                owner: Owner::default(),
+            });
+        }
+        if self.is_gone(path) { Err(ObjectError::Gone) } else { self.inner.stat(path) }
+    }
+
+    fn read(&self, path: &ContentPath) -> ObjectResult<Box<dyn ContentReader + '_>> {
+        if self.is_gone(path) { Err(ObjectError::Gone) } else { self.inner.read(path) }
+    }
+
+    fn read_link(&self, path: &ContentPath) -> ObjectResult<Box<[u8]>> {
+        if self.is_gone(path) { Err(ObjectError::Gone) } else { self.inner.read_link(path) }
+    }
+
+    fn folder_extended(&self, path: &ContentPath) -> ObjectResult<Extended> {
+        if self.made().contains_key(path) {
+            return Ok(Extended::default());
+        }
+        if self.is_gone(path) { Err(ObjectError::Gone) } else { self.inner.folder_extended(path) }
+    }
+
+    fn stage(&self) -> ObjectResult<Box<dyn StagedObject + '_>> {
+        self.write()?;
+        Ok(Box::new(Rehearsed { store: self, earlier: None, position: 0, scratch: Vec::new() }))
+    }
+
+    fn stage_over(&self, path: &ContentPath) -> ObjectResult<Box<dyn StagedObject + '_>> {
+        self.write()?;
+        let earlier = self.read(path).ok();
+        Ok(Box::new(Rehearsed { store: self, earlier, position: 0, scratch: Vec::new() }))
+    }
+
+    fn stage_link(&self, _: &[u8], _: Attributes) -> ObjectResult<Box<dyn StagedObject + '_>> {
+        self.stage()
+    }
+
+    fn stage_same(
+        &self,
+        path: &ContentPath,
+        version: Version,
+    ) -> ObjectResult<Option<Box<dyn StagedObject + '_>>> {
+        self.write()?;
+        // A copy is kept readable, whatever its original allows.
+        let looks = |size, mtime_ns, mode| (size, mtime_ns, mode | 0o400);
+        let wanted = looks(version.size, version.attributes.mtime_ns, version.attributes.mode);
+        match self.stat(path) {
+            Ok(meta) if looks(meta.size, meta.mtime_ns, meta.mode) == wanted => self.stage().map(Some),
+            Ok(_) | Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn harden(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn set_attributes(&self, path: &ContentPath, _: Attributes) -> ObjectResult<()> {
+        self.write()?;
+        self.stat(path).map(|_| ())
+    }
+
+    fn set_extended(&self, _: &ContentPath, _: &Extended) -> ObjectResult<bool> {
+        self.write()?;
+        Ok(true)
+    }
+
+    fn make_folder(&self, path: &ContentPath, mode: u32) -> ObjectResult<()> {
+        self.write()?;
+        match self.holder(path)? {
+            None => {
+                self.make_above(path)?;
+                self.made().insert(path.clone(), mode | 0o700);
+                Ok(())
+            }
+            Some(ObjectKind::Folder) => Ok(()),
+            Some(ObjectKind::File | ObjectKind::Link) => Err(in_the_way()),
+        }
+    }
+
+    fn remove(&self, path: &ContentPath, kind: ObjectKind) -> ObjectResult<()> {
+        self.write()?;
+        let is_folder = kind == ObjectKind::Folder;
+        match self.holder(path)? {
+            None => return Err(ObjectError::Gone),
+            Some(found) if (found == ObjectKind::Folder) != is_folder => return Err(in_the_way()),
+            Some(_) => {}
+        }
+        if self.made().remove(path).is_some() {
+            return Ok(());
+        }
+        if is_folder {
+            let listing = self.inner.list(path, &CancellationToken::new())?;
+            let stays = |name| path.join(name).is_some_and(|inner| !self.is_gone(&inner));
+            if listing.iter().any(|entry| stays(entry.name)) {
+                return Err(not_empty());
+            }
+        }
+        self.lose(path);
+        Ok(())
+    }
+
+    fn set_aside(&self, path: &ContentPath, _: &str) -> ObjectResult<ContentPath> {
+        self.write()?;
+        self.stat(path)?;
+        self.lose(path);
+        Ok(path.clone())
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A file that nobody writes.
+struct Rehearsed<'a> {
+    store: &'a Rehearsal,
+    /// The version that would be replaced.
+    earlier: Option<Box<dyn ContentReader + 'a>>,
+    position: u64,
+    scratch: Vec<u8>,
+}
+
+impl StagedObject for Rehearsed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> ObjectResult<()> {
+        self.position = self.position.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> ObjectResult<bool> {
+        let Some(earlier) = &self.earlier else { return Ok(false) };
+        self.scratch.resize(bytes.len(), 0);
+        let is_same = matches!(earlier.read_at(&mut self.scratch, self.position), Ok(count) if count == bytes.len())
+            && self.scratch == bytes;
+        if is_same {
+            self.write(bytes)?;
+        }
+        Ok(is_same)
+    }
+
+    fn skip(&mut self, count: u64) -> ObjectResult<()> {
+        self.position = self.position.saturating_add(count);
+        Ok(())
+    }
+
+    fn take_over(&mut self, _: &Instance, _: u64) -> bool {
+        false
+    }
+
+    fn patch(&mut self, _: &[u8], _: u64) -> ObjectResult<bool> {
+        Ok(true)
+    }
+
+    fn set_extended(&mut self, _: &Extended) -> ObjectResult<bool> {
+        Ok(true)
+    }
+
+    fn seal(&mut self, _: Attributes) -> ObjectResult<()> {
+        Ok(())
+    }
+
+    fn publish(self: Box<Self>, path: &ContentPath, replace: bool) -> ObjectResult<bool> {
+        match self.store.holder(path)? {
+            None => self.store.make_above(path).map(|()| true),
+            Some(ObjectKind::Folder) => Err(in_the_way()),
+            Some(ObjectKind::File | ObjectKind::Link) => Ok(replace),
+        }
+    }
+}
