@@ -272,7 +272,7 @@ fn nothing_is_published_to_a_new_store_while_the_replica_remembers_one() {
     let unpublished = deployment.ask(json!({ "request": "getTopology" })).unwrap_err();
     assert_eq!(unpublished.kind, ErrorKind::NotPublished);
     // That may as well be a deployment that was moved away.
-    assert_eq!(unpublished.context["path"], cms.to_str().unwrap());
+    assert_eq!(unpublished.context["store"], format!("sqlite:{}", cms.display()));
     assert!(unpublished.advice.contains("where the deployment is now"), "{unpublished:#?}");
     publish(&deployment, &topology(&deployment), false).unwrap();
     assert_eq!(version(&deployment), 1);

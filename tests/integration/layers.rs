@@ -53,7 +53,7 @@ const OF_ENGINES: [&str; 6] = ["rusqlite", "sqlite", "folderstore", "postgres", 
 const A_PATH: &str = "Path";
 
 /// Which file names which of these all the same, and why.
-const ALL_THE_SAME: [(&str, &str, &str); 11] = [
+const ALL_THE_SAME: [(&str, &str, &str); 8] = [
     // Plain files by nature.
     ("config.rs", A_PATH, "the deployment file, the local replica and the jobs folder"),
     ("job/record.rs", A_PATH, "job records are files"),
@@ -63,10 +63,6 @@ const ALL_THE_SAME: [(&str, &str, &str); 11] = [
     ("service/deployment.rs", A_PATH, "the deployment file and the topology document"),
     ("service/requests.rs", A_PATH, "the topology document that a host names"),
     ("service/sample.rs", A_PATH, "the folder of a sample deployment, and its files"),
-    // To go as soon as documents are opened by URL.
-    ("module/cms_master.rs", A_PATH, "both stores of documents are opened by their paths"),
-    ("module/cms_master.rs", "sqlite", "the URL of the copy is made of its path"),
-    ("service/modules.rs", ".local_path(", "for documents"),
 ];
 
 struct Source {

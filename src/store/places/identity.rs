@@ -104,7 +104,11 @@ impl Walk {
         for elsewhere in system.also_seen_at(&here) {
             folders.extend(elsewhere);
         }
-        let path = here.join(self.missing.iter().collect::<PathBuf>());
+        let path = here
+            .components()
+            .map(|part| part.as_os_str())
+            .chain(self.missing.iter().map(OsString::as_os_str))
+            .collect();
         let folds = !self.missing.is_empty() && system.folds_case(&here);
         let missing =
             if folds { self.missing.iter().map(|name| folded(name)).collect() } else { self.missing };

@@ -46,6 +46,11 @@ fn links_dots_and_names_to_come_lead_to_the_same_place() {
     ] {
         assert_eq!(of(&at(one)).identity, of(&at(other)).identity, "{one} {other}");
     }
+    // A path ends with its last name: what belongs to a file is named after it.
+    let real = folder.path().canonicalize().unwrap();
+    for (one, plain) in [("abs", "a"), ("new/x", "a/not/yet/x")] {
+        assert_eq!(of(&at(one)).path.as_os_str(), real.join(plain).as_os_str());
+    }
     for (one, other) in [("a", "a/b"), ("a/x", "a/y"), ("a/x", "a/X"), ("loop", "a"), ("x", "a/x")] {
         assert_ne!(of(&at(one)).identity, of(&at(other)).identity, "{one} {other}");
     }
