@@ -22,6 +22,11 @@ pub trait Clock: Send + Sync {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
+/// A duration as documents say it; one that lasts longer than there are numbers for is the longest there is.
+pub fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The clock of the machine.
 pub struct SystemClock {
     boot: String,

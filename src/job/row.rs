@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::clock::milliseconds;
 use crate::error::{Error, ErrorKind, Side};
 use crate::module::{BackupModule, CycleOutcome, Observation, state};
 use crate::pool::PoolState;
@@ -80,7 +81,8 @@ impl Row {
         if self.before.is_none() {
             self.before = Some(self.after.clone());
         }
-        self.found.get_or_insert((seen.pending_items, seen.pending_bytes));
+        let planned = seen.planned();
+        self.found.get_or_insert((planned.items, planned.bytes));
     }
 
     /// Takes up that the stores could not be compared or copied.
@@ -115,7 +117,7 @@ impl Row {
         !self.quarantined.is_empty() || !self.warnings.is_empty()
     }
 
-    /// The items and bytes that were pending when it was first looked at.
+    /// The items and bytes that were to be copied when it was first looked at.
     pub(super) fn found(&self) -> Option<(u64, u64)> {
         self.found
     }
@@ -168,7 +170,7 @@ impl Row {
             moved: self.moved.clone(),
             verification: self.verification.clone(),
             cursor: self.cursor.clone(),
-            duration_ms: u64::try_from(self.spent.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: milliseconds(self.spent),
             quarantined: self.quarantined.clone(),
             warnings: self.warnings.clone(),
             errors: self.errors.clone(),

@@ -10,18 +10,20 @@ use std::time::Duration;
 use super::environment::Environment;
 use super::events::EventKind;
 use super::handle::Job;
-use super::lease::{Held, Leases};
+use super::lease::Leases;
 use super::lists::{List, Targets};
-use super::record::{JobRecord, interrupted};
 use super::request::Operation;
-use super::step::{Done, Planned, Step, Work, outcome_of};
-use super::threads::{StoreWork, blocking, defect_of_ours};
+use super::step::{Done, Planned, Step, Work, not_run, noted, unplanned};
+use super::threads::{StoreWork, defect_of_ours};
+use crate::clock::milliseconds;
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::{HostInfo, Outcome, Plan, PlannedStep, Report, SCHEMA_VERSION, StepReport};
+use crate::report::{Outcome, Plan, StepReport};
 use crate::store::Until;
-use crate::store::journal::NotedStep;
 use crate::store::leases::{self, Lease};
 use crate::topology::PoolFqdn;
+
+mod notes;
+mod report;
 
 /// Runs a job to its end; `find` looks up what it works on. It ends in exactly one report and one terminal event,
 /// whatever happens.
@@ -265,55 +267,6 @@ impl Run {
         Ok(())
     }
 
-    /// Notes that the steps of a lease begin; the ids of those that an earlier job has done, which was killed later.
-    async fn begin_list(&mut self, held: &Held, steps: &[(usize, Arc<dyn Step>)]) -> Result<Vec<String>> {
-        let resumable: Vec<NotedStep> = steps
-            .iter()
-            .filter(|(_, step)| step.resumes())
-            .map(|(index, step)| noted(*index, step.as_ref()))
-            .collect();
-        let (now, command) = (self.work.environment.clock.now(), self.work.job.command);
-        let begin = move |leases: &dyn leases::Leases, lease: &Lease, until: &Until| {
-            leases.begin_list(lease, command, &resumable, now, until)
-        };
-        let resumed = held.with_store(Some(&self.work.job.cancel), begin).await?;
-        let Some(resumed) = resumed else { return Ok(Vec::new()) };
-        let done = format!("Job {} has done it, before its process died.", resumed.job_id);
-        for step in self.steps.iter_mut().filter(|step| resumed.done.contains(&step.id)) {
-            step.details.push(done.clone());
-        }
-        Ok(resumed.done)
-    }
-
-    async fn end_list(&mut self) {
-        let (outcome, now) = (self.outcome(), self.work.environment.clock.now());
-        self.note(move |leases, lease, until| leases.end_list(lease, outcome, now, until)).await;
-        self.work.held = None;
-    }
-
-    /// Notes what has happened already. Where that fails it is done once more after a kill, which is no failure.
-    async fn note(
-        &self,
-        write: impl FnOnce(&dyn leases::Leases, &Lease, &Until) -> Result<()> + Send + 'static,
-    ) {
-        let Some(held) = &self.work.held else { return };
-        if let Err(error) = held.with_store(Some(&self.work.job.cancel), write).await
-            && !matches!(error.kind, ErrorKind::Fenced | ErrorKind::Cancelled)
-        {
-            let message = format!("The journal could not be written. {error}");
-            self.work.tell(EventKind::Warning { module: None, message });
-        }
-    }
-
-    /// A job whose process died never wrote its report: whoever takes its lease over does.
-    fn mend_predecessor(&self, lease: &Lease) {
-        if let Some(predecessor) = lease.taken_over_from {
-            let environment = &self.work.environment;
-            // Its record may be in another deployment's folder; then it is mended there.
-            let _ = environment.records.read(predecessor, environment.clock.now());
-        }
-    }
-
     fn has_nothing_to_do(&mut self, index: usize, step: &dyn Step, why: &str) {
         self.step_started(index, step);
         if let Some(row) = step.row().and_then(|row| self.work.rows.get_mut(row)) {
@@ -372,107 +325,6 @@ impl Run {
             self.work.errors.push(error);
         }
     }
-
-    /// Failures beat a cancellation, which beats warnings.
-    fn outcome(&self) -> Outcome {
-        let of_rows = self.work.rows.iter().map(|row| match row.outcome() {
-            // What was left out is no failure, but somebody should know.
-            Outcome::Skipped if row.has_warnings() => Outcome::SucceededWithWarnings,
-            outcome => outcome,
-        });
-        let of_errors = self.work.errors.iter().map(outcome_of);
-        of_rows.chain(of_errors).max().unwrap_or(Outcome::Succeeded).max(Outcome::Succeeded)
-    }
-
-    async fn finish(self) {
-        let report = self.report(self.outcome());
-        // Of a job that never knew its pool there is nothing to be found later.
-        if self.partner.is_some()
-            && !self.work.options.what_if
-            && let Err(error) = self.write_record(true, report.clone()).await
-        {
-            let message = format!("{error} The report is kept in memory only.");
-            self.work.tell(EventKind::Warning { module: None, message });
-        }
-        let finished = EventKind::Finished { outcome: report.outcome, duration_ms: report.duration_ms };
-        self.work.job.finish(report);
-        self.work.tell(finished);
-    }
-
-    fn report(&self, outcome: Outcome) -> Report {
-        let Work { job, environment, .. } = &self.work;
-        Report {
-            schema_version: SCHEMA_VERSION,
-            job_id: job.id,
-            command: job.command.to_owned(),
-            request: self.operation.request.clone(),
-            pool_fqdn: job.pool.to_string(),
-            backup_pool_fqdn: self.partner.as_ref().map(PoolFqdn::to_string),
-            outcome,
-            what_if: self.work.options.what_if,
-            started_at: job.started_at,
-            finished_at: environment.clock.now(),
-            duration_ms: milliseconds(environment.clock.monotonic().saturating_sub(self.began)),
-            retries: self.work.retries,
-            host: HostInfo {
-                machine: environment.owner.machine.clone(),
-                process_id: environment.owner.process_id,
-                library_version: env!("CARGO_PKG_VERSION").to_owned(),
-            },
-            plan: self.plan.clone(),
-            steps: if self.work.options.what_if { Vec::new() } else { self.steps.clone() },
-            modules: self.work.rows.iter().map(|row| row.report()).collect(),
-            removed: self.work.removed.clone(),
-            warnings: Vec::new(),
-            errors: self.work.errors.clone(),
-        }
-    }
-
-    /// What is to be said of this job should its process die before it can say anything itself.
-    fn report_of_a_dead_process(&self) -> Report {
-        let owner = &self.work.environment.owner;
-        Report { errors: vec![interrupted(&owner.machine, owner.process_id)], ..self.report(Outcome::Failed) }
-    }
-
-    async fn write_record(&self, ended: bool, report: Report) -> Result<()> {
-        let environment = Arc::clone(&self.work.environment);
-        let record = JobRecord { owner: environment.owner.clone(), ended, report };
-        blocking(move || environment.records.write(&record)).await
-    }
-}
-
-fn unplanned(step: &dyn Step) -> PlannedStep {
-    PlannedStep {
-        id: step.id(),
-        title: step.title(),
-        module: step.module().map(|module| module.name().to_owned()),
-        touches: step.touches(),
-        items: None,
-        items_estimated: false,
-        bytes: None,
-        refused: None,
-    }
-}
-
-/// What is said of a step until it runs.
-fn not_run(step: &dyn Step) -> StepReport {
-    StepReport {
-        id: step.id(),
-        title: step.title(),
-        module: step.module().map(|module| module.name().to_owned()),
-        started_at: None,
-        duration_ms: 0,
-        outcome: Outcome::Skipped,
-        details: Vec::new(),
-    }
-}
-
-fn noted(index: usize, step: &dyn Step) -> NotedStep {
-    NotedStep { number: u32::try_from(index + 1).unwrap_or(u32::MAX), id: step.id() }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Makes an error of a panic, so that what the job has done until then is still reported.

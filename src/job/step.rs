@@ -14,8 +14,9 @@ use super::row::Row;
 use super::threads::StoreWork;
 use crate::error::{Error, ErrorKind};
 use crate::module::{Context, Look, ModuleId};
-use crate::report::{Outcome, Trace};
+use crate::report::{Outcome, PlannedStep, StepReport, Trace};
 use crate::store::Generation;
+use crate::store::journal::NotedStep;
 
 /// What a step is waited for with.
 pub(super) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -192,4 +193,36 @@ pub(super) fn outcome_of(error: &Error) -> Outcome {
         ErrorKind::Cancelled => Outcome::Cancelled,
         _ => Outcome::Failed,
     }
+}
+
+/// A step of which is known only what it is.
+pub(super) fn unplanned(step: &dyn Step) -> PlannedStep {
+    PlannedStep {
+        id: step.id(),
+        title: step.title(),
+        module: step.module().map(|module| module.name().to_owned()),
+        touches: step.touches(),
+        items: None,
+        items_estimated: false,
+        bytes: None,
+        refused: None,
+    }
+}
+
+/// What is said of a step until it runs.
+pub(super) fn not_run(step: &dyn Step) -> StepReport {
+    StepReport {
+        id: step.id(),
+        title: step.title(),
+        module: step.module().map(|module| module.name().to_owned()),
+        started_at: None,
+        duration_ms: 0,
+        outcome: Outcome::Skipped,
+        details: Vec::new(),
+    }
+}
+
+/// A step as the journal names it, by its index in the list.
+pub(super) fn noted(index: usize, step: &dyn Step) -> NotedStep {
+    NotedStep { number: u32::try_from(index + 1).unwrap_or(u32::MAX), id: step.id() }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cs_backup::config::{BackupServiceConfiguration, DeploymentConfig};
 use cs_backup::error::{Error, ErrorKind};
 use cs_backup::job::events::EventKind;
-use cs_backup::job::request::{BackupRequest, Category, SyncRequest};
+use cs_backup::job::request::{Category, JobRequest};
 use cs_backup::pool::PoolState;
 use cs_backup::report::{ExportState, ImportState, Outcome, Report};
 use cs_backup::service::{JobDocument, JobEvents, OpenConfig, PoolDocument, Request, Status};
@@ -85,8 +85,9 @@ fn every_example_is_read_and_written_as_it_stands() {
     };
     check("openConfig", false, round_trip::<OpenConfig>);
     check("request", true, round_trip::<Request>);
-    check("backupRequest", false, round_trip::<BackupRequest>);
-    check("syncRequest", false, round_trip::<SyncRequest>);
+    for job in ["backupJob", "syncJob", "disableJob"] {
+        check(job, false, round_trip::<JobRequest>);
+    }
     check("topology", false, round_trip::<Topology>);
     check("pool", false, round_trip::<PoolDocument>);
     check("status", false, round_trip::<Status>);
@@ -122,8 +123,7 @@ fn unknown_fields_of_what_is_sent_in_are_refused_and_of_what_comes_out_ignored()
         let is_accepted = match name {
             "openConfig" => serde_json::from_value::<OpenConfig>(example).is_ok(),
             "request" => serde_json::from_value::<Request>(example).is_ok(),
-            "backupRequest" => serde_json::from_value::<BackupRequest>(example).is_ok(),
-            "syncRequest" => serde_json::from_value::<SyncRequest>(example).is_ok(),
+            "backupJob" | "syncJob" | "disableJob" => serde_json::from_value::<JobRequest>(example).is_ok(),
             "status" => serde_json::from_value::<Status>(example).is_ok(),
             "configuration" => serde_json::from_value::<BackupServiceConfiguration>(example).is_ok(),
             "job" => serde_json::from_value::<JobDocument>(example).is_ok(),
@@ -132,7 +132,7 @@ fn unknown_fields_of_what_is_sent_in_are_refused_and_of_what_comes_out_ignored()
             "error" => serde_json::from_value::<Error>(example).is_ok(),
             _ => continue,
         };
-        let is_sent_in = ["openConfig", "request", "backupRequest", "syncRequest"].contains(&name);
+        let is_sent_in = ["openConfig", "request", "backupJob", "syncJob", "disableJob"].contains(&name);
         assert_eq!(is_accepted, !is_sent_in, "{name}");
     }
 }

@@ -320,3 +320,36 @@ fn no_file_is_longer_than_what_is_read_at_one_sitting() {
         );
     }
 }
+
+/// Places where a program would decide something by what an error says to people.
+fn decisions_by_words(code: &str) -> Vec<&'static str> {
+    const READ: [&str; 8] = [
+        ".context.get(",
+        ".context[",
+        ".context.contains_key(",
+        ".message.contains(",
+        ".message.starts_with(",
+        ".message.ends_with(",
+        ".message ==",
+        ".message.as_str() {",
+    ];
+    READ.into_iter().filter(|read| code.contains(read)).collect()
+}
+
+#[test]
+fn nothing_is_decided_by_what_an_error_says_to_people() {
+    let decides =
+        |source: &&Source| ["job", "service", "module"].contains(&source.layer()) && !source.is_test();
+    for source in sources().iter().filter(decides) {
+        let found = decisions_by_words(&without_comments(source.without_tests()));
+        assert_eq!(found, Vec::<&str>::new(), "{}", source.path.display());
+    }
+}
+
+#[test]
+fn a_decision_by_an_errors_words_is_noticed() {
+    for code in [r#"error.context.get("jobId")"#, r#"if error.message.starts_with("Cannot") {}"#] {
+        assert_ne!(decisions_by_words(code), Vec::<&str>::new(), "{code}");
+    }
+    assert_eq!(decisions_by_words("let reason = error.message.clone();"), Vec::<&str>::new());
+}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 
+use crate::clock::milliseconds;
 use crate::error::{Error, Result};
 use crate::job::events::EventKind;
 use crate::job::lease::pause;
@@ -47,7 +48,7 @@ impl Work {
             self.tell(EventKind::Retrying {
                 module: Some(module.to_owned()),
                 attempt: number,
-                delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                delay_ms: milliseconds(delay),
                 error: failure.error().clone(),
             });
             if let Err(cancelled) = pause(&self.job, &self.environment, delay).await {

@@ -19,9 +19,13 @@ Backup-CsPool: Medium, CsBackup.Report
 Connect-CsDeployment: -, CsBackup.Deployment
   Path! String @0 pipeline=value,name aliases=DeploymentFile,FullName
   PassThru Switch
-Disable-CsPoolBackup: High, CsBackup.RemovedItem
+Disable-CsPoolBackup: High, CsBackup.RemovedItem, CsBackup.Report
   PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
+  LocalStore Switch
+  Report String
   Force Switch
+  PassThru Switch
+  AsJob Switch
 Get-CsAdminRole: -, CsBackup.AdminRole
   Identity String @0
   Filter! String

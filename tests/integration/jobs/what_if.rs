@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use cs_backup::error::ErrorKind;
 use cs_backup::report::Outcome;
 use serde_json::{Value, json};
 
@@ -89,4 +90,43 @@ fn a_dry_run_counts_what_the_next_run_moves() {
     assert_eq!(ended.module(PRESENCE_FOCUS).moved.items_written, 3);
     assert_eq!(ended.module(DATA_CONF).moved.items_written, 1);
     assert_eq!(ended.given_back(DATA_CONF).moved.items_written, 1);
+}
+
+/// The ids of the errors of a report, each with the row or job that it belongs to.
+fn complaints(ended: &Ended) -> Vec<(String, String, ErrorKind)> {
+    let of_rows = ended.report.modules.iter().flat_map(|row| {
+        row.errors.iter().map(move |error| (row.purpose.clone(), row.module.clone(), error.kind))
+    });
+    let of_job = ended.report.errors.iter().map(|error| (String::new(), String::new(), error.kind));
+    of_rows.chain(of_job).collect()
+}
+
+#[test]
+fn a_plan_fails_with_what_the_run_fails_with_and_says_so_at_the_step() {
+    let broken: [(&str, fn(&Deployment), Value); 4] = [
+        ("no user store", |d| std::fs::remove_file(d.path("atl/users.sqlite")).unwrap(), json!({})),
+        ("no content store", |d| std::fs::remove_dir_all(d.path("atl/share")).unwrap(), json!({})),
+        (
+            "a copy in whose place there is a folder",
+            |d| {
+                std::fs::remove_file(d.path("chi/standby/cms.sqlite")).unwrap();
+                std::fs::create_dir(d.path("chi/standby/cms.sqlite")).unwrap();
+            },
+            json!({}),
+        ),
+        ("a pool in another state", |_| (), json!({ "fullBackup": true, "failedOverPoolOnly": true })),
+    ];
+    for (name, break_it, mut options) in broken {
+        let deployment = Deployment::in_memory(SMALL);
+        deployment.backup(json!({})).expect(Outcome::Succeeded);
+        break_it(&deployment);
+        options["retryCount"] = json!(0);
+        let run = options.clone();
+        options["whatIf"] = json!(true);
+        let planned = changes_nothing(&deployment, || deployment.backup(options)).expect(Outcome::Failed);
+        let refused = planned.report.plan.steps.iter().filter(|step| step.refused.is_some()).count();
+        assert_eq!(refused, 1, "{name}: {:#?}", planned.report.plan);
+        let ran = deployment.backup(run).expect(Outcome::Failed);
+        assert_eq!(complaints(&planned), complaints(&ran), "{name}");
+    }
 }
