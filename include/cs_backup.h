@@ -33,6 +33,11 @@
 #define CSB_ABI_VERSION 1
 
 /*
+ The version of the C ABI. It grows when a function changes; documents grow without it.
+ */
+#define ABI_VERSION 1
+
+/*
  `csb_job_report`: the report as a JSON document.
  */
 #define CSB_REPORT_JSON 0
@@ -283,6 +288,11 @@ typedef int32_t csb_status;
 #define CSB_STATUS_STORE_OPEN_IN_PROCESS 45
 
 /*
+ A report was to take the place of something that no report may overwrite.
+ */
+#define CSB_STATUS_REPORT_REFUSED 46
+
+/*
  A copy of the Central Management store takes no publications.
  */
 #define CSB_STATUS_NOT_MASTER 47
@@ -324,15 +334,15 @@ void csb_string_free(char *string);
 
 /*
  Opens a service with the configuration document. `out_service` receives a handle, to be freed with `csb_service_free`.
- Blocks while it reads the deployment's files; looks at no pool's store.
+ Blocks while it reads the deployment's files, at most 30 s where they do not answer; looks at no pool's store.
  */
 csb_status csb_service_open(const char *config_json,
                             struct csb_service **out_service,
                             char **out_error);
 
 /*
- Answers a request document. `out_reply` receives the reply document, to be freed with `csb_string_free`. Blocks as long
- as the request needs: looking at stores, not copying them.
+ Answers a request document. `out_reply` receives the reply document, to be freed with `csb_string_free`. Blocks while it
+ looks at stores; where one does not answer, at most 30 s (10 s for a status), then the error is `StoreUnavailable`.
  */
 csb_status csb_service_request(const struct csb_service *service,
                                const char *request_json,

@@ -1,13 +1,14 @@
 //! `deployment.toml`, and the settings that the Central Management store holds.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::platform::host_name;
-use crate::topology::{StoreUrl, line_of, located, read_text, toml_error};
+use crate::topology::{StoreUrl, absolute, line_of, located, read_text, toml_error};
 
 mod settings;
 
@@ -29,6 +30,27 @@ pub struct DeploymentConfig {
     pub jobs: PathBuf,
     /// This machine's name.
     pub machine: String,
+    /// How much of what jobs leave is kept.
+    pub kept: Kept,
+}
+
+/// How much of what jobs leave is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kept {
+    /// How many reports, of those that were given no file.
+    pub reports: NonZeroU32,
+    /// How many job records.
+    pub jobs: NonZeroU32,
+    /// For how many days a job record.
+    pub days: NonZeroU32,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        let number = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        Kept { reports: number(200), jobs: number(200), days: number(30) }
+    }
 }
 
 #[derive(Deserialize)]
@@ -39,6 +61,8 @@ struct DeploymentToml {
     #[serde(default = "default_jobs")]
     jobs: PathBuf,
     machine: Option<String>,
+    #[serde(default)]
+    kept: Kept,
 }
 
 fn default_jobs() -> PathBuf {
@@ -51,7 +75,7 @@ impl DeploymentConfig {
     /// # Errors
     /// `FileMissing`, `SyntaxError`, `UnknownField`, `InvalidValue`, `UnsupportedStore`, naming file and line.
     pub fn read(file: &Path) -> Result<Self> {
-        let mut file = std::path::absolute(file).map_err(|cause| Error::io("find", file, &cause))?;
+        let mut file = absolute("deploymentFile", file)?;
         if file.is_dir() {
             file.push(DEPLOYMENT_FILE);
         }
@@ -64,6 +88,6 @@ impl DeploymentConfig {
             .map_err(|error| located(error, &file, line))?;
         let (local_replica, jobs) = (base.join(toml.local_replica), base.join(toml.jobs));
         let machine = toml.machine.unwrap_or_else(host_name);
-        Ok(DeploymentConfig { file, central_management_store, local_replica, jobs, machine })
+        Ok(DeploymentConfig { file, central_management_store, local_replica, jobs, machine, kept: toml.kept })
     }
 }

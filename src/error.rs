@@ -141,6 +141,8 @@ error_kinds! {
     StoreReplaced = 44, retryable;
     /// The process that this library runs in has a database open by other means.
     StoreOpenInProcess = 45;
+    /// A report was to take the place of something that no report may overwrite.
+    ReportRefused = 46;
     /// A copy of the Central Management store takes no publications.
     NotMaster = 47;
     /// Two stores of one Central Management store hold different documents at the same revision.

@@ -19,6 +19,8 @@ use libc::c_char;
 /// The version of this ABI. It grows when a function changes; documents grow without it.
 pub const CSB_ABI_VERSION: u32 = 1;
 
+const _: () = assert!(CSB_ABI_VERSION == crate::service::ABI_VERSION);
+
 /// Returns the version of the ABI that the library implements. Compare it with `CSB_ABI_VERSION` of the header. Never blocks.
 #[unsafe(no_mangle)]
 pub extern "C" fn csb_abi_version() -> u32 {

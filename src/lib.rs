@@ -2,8 +2,9 @@
 //!
 //! `ARCHITECTURE.md` begins with a glossary and shows how a change flows from a server's write to the report.
 //! The layers, each of which knows only those below it: `ffi`, `service`, `job`, `module`, `store`, `pool`, and at the
-//! bottom `topology`, `report`, `stored`, `clock`, `error` and `platform`.
+//! bottom `topology`, `report`, `bound`, `stored`, `clock`, `error` and `platform`.
 
+mod bound;
 pub mod clock;
 pub mod config;
 pub mod error;

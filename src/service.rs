@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
+use crate::bound::within;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::record::Records;
@@ -18,15 +19,19 @@ use crate::store::factory;
 use crate::store::leases::Owner;
 
 mod admin;
+mod capabilities;
 mod deployment;
 mod jobs;
 mod modules;
+mod reports;
 mod requests;
 mod sample;
 mod status;
 
+pub use capabilities::{Capabilities, DocumentVersions, Scheme};
 use deployment::Deployment;
-pub use requests::{JobDocument, JobEvents, PoolDocument, ReportFormat, Request};
+pub use reports::{ReportFormat, ReportRequest};
+pub use requests::{JobDocument, JobEvents, PoolDocument, Request};
 pub use sample::SampleRequest;
 pub use status::{ModuleStatus, Status, StatusRequest};
 
@@ -57,6 +62,12 @@ struct Connected {
 /// Jobs are numbered through all services of the process, so that a number means nothing to a service it is not of.
 static LAST_JOB: AtomicU64 = AtomicU64::new(0);
 
+/// The version of the C ABI. It grows when a function changes; documents grow without it.
+pub const ABI_VERSION: u32 = 1;
+
+/// How long opening a service waits for the deployment's files.
+const OPEN_LIMIT: Duration = Duration::from_secs(30);
+
 /// After so many jobs of a service old records are forgotten again: a host may live for long.
 const TIDIED_AFTER: u64 = 100;
 
@@ -67,24 +78,40 @@ struct Jobs {
     closed: bool,
 }
 
+impl Connected {
+    /// Reads the deployment's files, and tidies what earlier processes left.
+    fn open(file: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+        let deployment = Arc::new(Deployment::open(file)?);
+        let records = Records::new(&deployment.config.jobs, deployment.config.kept);
+        records.tidy(clock.now())?;
+        let owner = Owner::current(&deployment.config.machine);
+        Ok(Connected { deployment, environment: Arc::new(Environment { clock, owner, records }) })
+    }
+}
+
 impl Service {
     /// Opens a service on a runtime that runs its jobs.
     ///
     /// # Errors
-    /// What reading `deployment.toml` reports; `UnsafeSqlite`.
+    /// What reading `deployment.toml` reports; `StoreUnavailable` where a file does not answer; `UnsafeSqlite`.
     pub fn open(config: &OpenConfig, clock: Arc<dyn Clock>, runtime: Handle) -> Result<Self> {
         factory::require_safe_engines()?;
         let connect = |file: &PathBuf| {
-            let deployment = Arc::new(Deployment::open(file)?);
-            let records = Records::new(&deployment.config.jobs);
-            records.tidy(clock.now())?;
-            let owner = Owner::current(&deployment.config.machine);
-            let environment = Arc::new(Environment { clock: Arc::clone(&clock), owner, records });
-            Ok(Connected { deployment, environment })
+            let (file, clock) = (file.clone(), Arc::clone(&clock));
+            within(OPEN_LIMIT, move || Connected::open(&file, clock))
         };
         let connected = config.deployment_file.as_ref().map(connect).transpose()?;
         let (jobs, sample) = (Mutex::default(), Mutex::default());
         Ok(Service { clock: Arc::clone(&clock), connected, jobs, sample, runtime })
+    }
+
+    /// Answers a request, with an error where that takes longer than its [`Request::limit`] because a store does not answer.
+    ///
+    /// # Errors
+    /// Those of [`Service::request`]; `StoreUnavailable`.
+    pub fn answer(self: &Arc<Self>, request: Request) -> Result<serde_json::Value> {
+        let service = Arc::clone(self);
+        within(request.limit(), move || service.request(request))
     }
 
     /// Starts a job and returns its number in this process, at once: the pool is looked up by the job itself, and what

@@ -15,6 +15,7 @@ pub mod files;
 pub mod journal;
 pub mod leases;
 pub mod places;
+pub mod protected;
 pub mod sample;
 pub mod sqlite;
 mod until;

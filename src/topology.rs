@@ -1,6 +1,7 @@
 //! The topology: which pools there are, which are pairs, and where their stores lie.
 
 mod fqdn;
+mod input;
 mod parse;
 mod place;
 mod pool;
@@ -9,7 +10,7 @@ mod url;
 mod validate;
 
 pub use fqdn::PoolFqdn;
-pub(crate) use parse::read_text;
+pub(crate) use input::{Unread, absolute, read_bytes, read_text};
 pub use parse::{TopologyDocument, line_of, located, toml_error};
 pub use place::Place;
 pub use pool::{ContentStoreConfig, Pool, Standby, Topology, UserStoreConfig};

@@ -52,10 +52,10 @@ namespace CsBackup.Interop
         /// <summary>Asks a job to stop; does not wait for it.</summary>
         public Answer Cancel(ulong job) => EndJob("csb_job_cancel", job);
 
-        /// <summary>The report of a job that has ended, as JSON or as a page.</summary>
-        public Answer Report(ulong job, bool html)
+        /// <summary>The report document of a job that has ended.</summary>
+        public Answer Report(ulong job)
         {
-            var status = Library.Function<ReadReport>("csb_job_report")(_handle, job, html ? 1 : 0, out var report, out var problem);
+            var status = Library.Function<ReadReport>("csb_job_report")(_handle, job, 0, out var report, out var problem);
             return Library.Answer(status, report, problem);
         }
 

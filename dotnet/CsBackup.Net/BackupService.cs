@@ -51,6 +51,26 @@ public sealed class BackupService : IDisposable
         return JsonSerializer.Deserialize<JsonElement>(Native.Take(status, reply, error));
     }
 
+    /// <summary>What the library can do.</summary>
+    public Capabilities GetCapabilities() => Request(new { request = "getCapabilities" }).Deserialize<Capabilities>(Documents.Json)
+        ?? throw new JsonException("The capabilities are null.");
+
+    /// <summary>Throws where the library would not write a report to this file; writes nothing.</summary>
+    /// <param name="file">A file that does not exist yet, or an ordinary one that is none of the deployment's.</param>
+    /// <exception cref="CsBackupException"><c>ReportRefused</c>, and what keeps the file from being written.</exception>
+    public void CheckReport(string file) => Request(new { request = "writeReport", file = Path.GetFullPath(file), whatIf = true });
+
+    /// <summary>Writes the report of a job that has ended, as JSON to FILE.json, else as one self-contained HTML page.</summary>
+    /// <param name="jobId">The job; a plan is not kept, so that there is no report of it any more.</param>
+    /// <param name="file">The file; null for a new one in a folder of this account's own.</param>
+    /// <returns>The path of the file.</returns>
+    /// <exception cref="CsBackupException">As for <see cref="CheckReport"/>.</exception>
+    public string WriteReport(Guid jobId, string? file = null)
+    {
+        var path = file is null ? null : Path.GetFullPath(file);
+        return Request(new { request = "writeReport", jobId, file = path }).GetProperty("file").GetString() ?? "";
+    }
+
     /// <summary>
     /// Runs a job to its end. Cancelling stops it at the next safe point; the task then ends with a report that says
     /// <see cref="Outcome.Cancelled"/>, because what was done until then is worth knowing.

@@ -71,3 +71,33 @@ public sealed record ErrorDocument : Document
     /// <summary>What lies underneath, the nearest first.</summary>
     public IReadOnlyList<string> Causes { get; init; } = [];
 }
+
+/// <summary>What a version of the library can do.</summary>
+public sealed record Capabilities
+{
+    /// <summary>The version of the C ABI.</summary>
+    public int AbiVersion { get; init; }
+
+    /// <summary>The version of the library.</summary>
+    public string LibraryVersion { get; init; } = "";
+
+    /// <summary>The jobs that can be started.</summary>
+    public IReadOnlyList<string> Jobs { get; init; } = [];
+
+    /// <summary>The requests that are answered.</summary>
+    public IReadOnlyList<string> Requests { get; init; } = [];
+
+    /// <summary>The schemes of stores' URLs.</summary>
+    public IReadOnlyList<Scheme> Schemes { get; init; } = [];
+
+    /// <summary>The versions of documents, by name.</summary>
+    public IReadOnlyDictionary<string, int> Documents { get; init; } = new Dictionary<string, int>();
+
+    /// <summary>The languages of messages.</summary>
+    public IReadOnlyList<string> Languages { get; init; } = [];
+}
+
+/// <summary>A scheme of stores' URLs.</summary>
+/// <param name="Name">The scheme, without its colon.</param>
+/// <param name="IsSupported">Whether such stores can be opened; else they are known, and refused by name.</param>
+public sealed record Scheme(string Name, bool IsSupported);

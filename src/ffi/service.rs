@@ -28,7 +28,7 @@ pub(super) struct Opened {
     /// The process that opened it: threads do not cross a fork, and SQLite's locks must not.
     process: u32,
     runtime: Mutex<Option<Runtime>>,
-    service: Service,
+    service: Arc<Service>,
 }
 
 #[derive(Default)]
@@ -81,7 +81,7 @@ impl Opened {
     }
 
     /// The service, unless it was shut down.
-    pub(super) fn service(&self) -> Result<&Service> {
+    pub(super) fn service(&self) -> Result<&Arc<Service>> {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         if runtime.is_some() { Ok(&self.service) } else { Err(shut_down()) }
     }
@@ -109,7 +109,7 @@ impl Drop for Opened {
 }
 
 /// Opens a service with the configuration document. `out_service` receives a handle, to be freed with `csb_service_free`.
-/// Blocks while it reads the deployment's files; looks at no pool's store.
+/// Blocks while it reads the deployment's files, at most 30 s where they do not answer; looks at no pool's store.
 ///
 /// # Safety
 /// See the rules of the header.
@@ -144,6 +144,7 @@ pub unsafe extern "C" fn csb_service_open(
                 .caused_by(&cause)
             })?;
         let service = Service::open(&config, Arc::new(SystemClock::new()), runtime.handle().clone())?;
+        let service = Arc::new(service);
         let opened =
             Arc::new(Opened { process: std::process::id(), runtime: Mutex::new(Some(runtime)), service });
         let mut handles = handles();
@@ -157,8 +158,8 @@ pub unsafe extern "C" fn csb_service_open(
     unsafe { guarded(out_error, body) }
 }
 
-/// Answers a request document. `out_reply` receives the reply document, to be freed with `csb_string_free`. Blocks as long
-/// as the request needs: looking at stores, not copying them.
+/// Answers a request document. `out_reply` receives the reply document, to be freed with `csb_string_free`. Blocks while it
+/// looks at stores; where one does not answer, at most 30 s (10 s for a status), then the error is `StoreUnavailable`.
 ///
 /// # Safety
 /// See the rules of the header.
@@ -177,7 +178,7 @@ pub unsafe extern "C" fn csb_service_request(
         let opened = opened(service)?;
         // SAFETY: strings are NULL or NUL-terminated by the rules of the header.
         let request: Request = unsafe { string::read("request_json", request_json) }?;
-        out.set(string::give(&opened.service()?.request(request)?)?);
+        out.set(string::give(&opened.service()?.answer(request)?)?);
         Ok(())
     };
     // SAFETY: as above.

@@ -6,14 +6,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::config::Kept;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Outcome, Report};
 use crate::store::files;
 use crate::store::leases::Owner;
 use crate::stored::{Stored, StoredDocument};
 
-/// How many ended jobs are kept; older ones are forgotten.
-const KEPT: usize = 200;
+/// How much longer, and how many more, records of failed jobs are kept: somebody may look for the reason much later.
+const OF_FAILED: u32 = 5;
+
+const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
 /// A job as it is kept on disk. Its report is there from the beginning, as what is to be said should the process die.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,12 +38,13 @@ impl StoredDocument for JobRecord {
 #[derive(Clone, Debug)]
 pub struct Records {
     folder: PathBuf,
+    kept: Kept,
 }
 
 impl Records {
     /// The records in this folder, which is created with the first one.
-    pub fn new(folder: &Path) -> Self {
-        Records { folder: folder.to_owned() }
+    pub fn new(folder: &Path, kept: Kept) -> Self {
+        Records { folder: folder.to_owned(), kept }
     }
 
     fn path(&self, id: Uuid) -> PathBuf {
@@ -77,6 +81,7 @@ impl Records {
     /// # Errors
     /// `UnknownJob`; `UnsupportedStore` for the record of a newer build.
     pub fn read(&self, id: Uuid, now: Timestamp) -> Result<JobRecord> {
+        crate::bound::touching(&self.folder)?;
         let path = self.path(id);
         let text = std::fs::read_to_string(&path).map_err(|cause| match cause.kind() {
             std::io::ErrorKind::NotFound => unknown(id),
@@ -108,23 +113,39 @@ impl Records {
         Ok(records)
     }
 
-    /// Ends the jobs of dead processes, removes what they or a power cut left half-written, and forgets the oldest
-    /// records.
+    /// Ends the jobs of dead processes, removes what they or a power cut left half-written, and forgets ended jobs that are
+    /// too old, or of which there are too many. Failed ones are counted by themselves.
     ///
     /// # Errors
     /// When the folder exists and cannot be listed.
     pub fn tidy(&self, now: Timestamp) -> Result<()> {
+        crate::bound::touching(&self.folder)?;
         files::sweep(&self.folder);
         for path in self.ids()?.into_iter().map(|id| self.path(id)) {
             if std::fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
                 let _ = std::fs::remove_file(path);
             }
         }
-        for record in self.list(now)?.into_iter().filter(|record| record.ended).skip(KEPT) {
-            // Another process may have been faster.
-            let _ = std::fs::remove_file(self.path(record.report.job_id));
+        let ended = self.list(now)?.into_iter().filter(|record| record.ended);
+        let (failed, others): (Vec<_>, Vec<_>) =
+            ended.partition(|record| record.report.outcome == Outcome::Failed);
+        for (records, factor) in [(failed, OF_FAILED), (others, 1)] {
+            let days = self.kept.days.get().saturating_mul(factor);
+            let oldest = now.as_second().saturating_sub(i64::from(days).saturating_mul(SECONDS_PER_DAY));
+            let count = self.kept.jobs.get().saturating_mul(factor) as usize;
+            for (place, record) in records.iter().enumerate() {
+                if place >= count || record.report.finished_at.as_second() < oldest {
+                    self.forget(record.report.job_id);
+                }
+            }
         }
         Ok(())
+    }
+
+    fn forget(&self, id: Uuid) {
+        // Another process may have been faster.
+        let _ = std::fs::remove_file(self.path(id));
+        let _ = std::fs::remove_file(self.cancel_path(id));
     }
 
     /// Asks the process that runs a job, whichever it is, to cancel it.
@@ -141,6 +162,7 @@ impl Records {
     }
 
     fn ids(&self) -> Result<Vec<Uuid>> {
+        crate::bound::touching(&self.folder)?;
         let entries = match std::fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -173,12 +195,11 @@ pub fn interrupted(machine: &str, process_id: u32) -> Error {
     )
 }
 
+/// When it died nobody knows: its end is when that was noticed, and how long it took stays what it had measured itself.
 fn interrupt(record: &mut JobRecord, now: Timestamp) {
     let report = &mut record.report;
     report.outcome = Outcome::Failed;
-    report.finished_at = now;
-    report.duration_ms =
-        u64::try_from(now.as_millisecond() - report.started_at.as_millisecond()).unwrap_or_default();
+    report.finished_at = now.max(report.started_at);
     report.errors = vec![interrupted(&record.owner.machine, record.owner.process_id)];
     record.ended = true;
 }
@@ -190,4 +211,106 @@ fn damaged(path: &Path) -> Error {
         "Remove the file; it is only a record of a job that ran.",
     )
     .at("path", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::report::{HostInfo, Plan, SCHEMA_VERSION};
+
+    const HOUR: i64 = 3600;
+
+    fn record(started: i64, outcome: Outcome, ended: bool) -> JobRecord {
+        let at = Timestamp::from_second(started).unwrap();
+        let owner = Owner { machine: "elsewhere".into(), space: None, ..Owner::current("elsewhere") };
+        let report = Report {
+            schema_version: SCHEMA_VERSION,
+            job_id: Uuid::now_v7(),
+            command: "Backup-CsPool".into(),
+            request: serde_json::Value::Null,
+            pool_fqdn: "atl".into(),
+            backup_pool_fqdn: Some("chi".into()),
+            outcome,
+            what_if: false,
+            started_at: at,
+            finished_at: at,
+            duration_ms: 7,
+            retries: 0,
+            host: HostInfo { machine: "elsewhere".into(), process_id: 1, library_version: "0".into() },
+            plan: Plan::default(),
+            steps: vec![],
+            modules: vec![],
+            removed: vec![],
+            warnings: vec![],
+            errors: vec![],
+        };
+        JobRecord { owner, ended, report }
+    }
+
+    fn kept(jobs: u32, days: u32) -> Kept {
+        let number = |number| NonZeroU32::new(number).unwrap();
+        Kept { jobs: number(jobs), days: number(days), ..Kept::default() }
+    }
+
+    /// Writes records, tidies, and says which of them are still there.
+    fn tidied(kept: Kept, now: i64, records: &[JobRecord]) -> Vec<bool> {
+        let folder = tempfile::tempdir().unwrap();
+        let all = Records::new(folder.path(), kept);
+        for record in records {
+            all.write(record).unwrap();
+            all.request_cancel(record.report.job_id).unwrap();
+        }
+        all.tidy(Timestamp::from_second(now).unwrap()).unwrap();
+        let left: Vec<bool> = records.iter().map(|record| all.path(record.report.job_id).exists()).collect();
+        let requests: Vec<bool> =
+            records.iter().map(|record| all.cancel_requested(record.report.job_id)).collect();
+        assert_eq!(left, requests, "a request to cancel stays as long as its job's record");
+        left
+    }
+
+    #[test]
+    fn failures_are_kept_longest_and_what_runs_always() {
+        use Outcome::{Cancelled, Failed, Succeeded};
+        let (now, day) = (1_800_000_000, 24 * HOUR);
+        let records = [
+            record(now - day, Succeeded, true),
+            record(now - 31 * day, Succeeded, true),
+            record(now - 31 * day, Cancelled, true),
+            record(now - 31 * day, Failed, true),
+            record(now - 149 * day, Failed, true),
+            record(now - 151 * day, Failed, true),
+            record(now - 900 * day, Failed, false),
+        ];
+        let left = tidied(Kept::default(), now, &records);
+        assert_eq!(left, [true, false, false, true, true, false, true]);
+    }
+
+    #[test]
+    fn there_are_never_too_many_and_many_successes_displace_no_failure() {
+        let now = 1_800_000_000;
+        let mut records: Vec<JobRecord> =
+            (0..6).map(|age| record(now - age * HOUR, Outcome::Succeeded, true)).collect();
+        records.extend((10..22).map(|age| record(now - age * HOUR, Outcome::Failed, true)));
+        records.push(record(now - 100 * HOUR, Outcome::Failed, false));
+        let left = tidied(kept(2, 30), now, &records);
+        let expected: Vec<bool> =
+            (0..6).map(|n| n < 2).chain((0..12).map(|n| n < 10)).chain([true]).collect();
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn the_duration_of_a_job_whose_process_died_is_not_taken_from_a_clock_that_jumps() {
+        for now in [1_800_000_000 - 24 * HOUR, 1_800_000_000 + 900 * HOUR] {
+            let folder = tempfile::tempdir().unwrap();
+            let all = Records::new(folder.path(), Kept::default());
+            let dead = Owner { process_id: 4_000_000, ..Owner::current("here") };
+            let written = JobRecord { owner: dead, ..record(1_800_000_000, Outcome::Failed, false) };
+            all.write(&written).unwrap();
+            let now = Timestamp::from_second(now).unwrap();
+            let report = all.read(written.report.job_id, now).unwrap().report;
+            assert_eq!((report.duration_ms, report.finished_at), (7, now.max(report.started_at)));
+        }
+    }
 }

@@ -81,8 +81,7 @@ impl Row {
         if self.before.is_none() {
             self.before = Some(self.after.clone());
         }
-        let planned = seen.planned();
-        self.found.get_or_insert((planned.items, planned.bytes));
+        self.found.get_or_insert(seen.to_move());
     }
 
     /// Takes up that the stores could not be compared or copied.

@@ -5,6 +5,7 @@ pub(super) mod databases;
 pub(super) mod files;
 pub(super) mod locks;
 pub(super) mod paths;
+pub(super) mod place;
 pub(super) mod process;
 pub(super) mod rights;
 pub(super) mod time;

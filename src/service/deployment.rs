@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::admin::Roles;
+use crate::bound::touching;
 use crate::config::{BackupServiceConfiguration, DeploymentConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pool::{PoolState, PoolStateDetails, PoolStateRecord};
@@ -41,6 +42,7 @@ pub(super) enum Source {
 
 impl Deployment {
     pub(super) fn open(file: &Path) -> Result<Self> {
+        touching(file)?;
         Ok(Deployment { config: DeploymentConfig::read(file)? })
     }
 
@@ -59,6 +61,7 @@ impl Deployment {
     /// Validates a topology document and publishes it as a new version, with everything else that a new store needs;
     /// then refreshes the local replica. A dry run only validates.
     pub(super) fn publish(&self, file: &Path, what_if: bool, now: Timestamp) -> Result<PublishedTopology> {
+        touching(file)?;
         let document = TopologyDocument::read(file)?;
         let unanswered = self.compare_places(&document)?;
         let topology = document.topology;

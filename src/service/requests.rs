@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::de::value::MapAccessDeserializer;
@@ -11,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::capabilities::Capabilities;
+use super::reports::{ReportFormat, ReportRequest};
 use super::sample::SampleRequest;
 use super::status::StatusRequest;
 use super::{Service, text};
@@ -25,6 +28,8 @@ use crate::topology::{Pool, PoolFqdn, Topology};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Request {
+    /// What this version can do.
+    GetCapabilities {},
     /// Makes a working pair with data.
     CreateSampleDeployment(SampleRequest),
     /// Validates a topology document and publishes it.
@@ -46,6 +51,9 @@ pub enum Request {
         /// Whether it comes from the local replica.
         #[serde(default)]
         local_store: bool,
+        /// The file that it is written to, too.
+        #[serde(default)]
+        file: Option<PathBuf>,
     },
     /// All pools.
     GetPools {
@@ -109,6 +117,8 @@ pub enum Request {
         #[serde(default)]
         format: ReportFormat,
     },
+    /// Writes the report of an ended job to a file.
+    WriteReport(ReportRequest),
     /// Asks a job to stop, in whichever process it runs.
     CancelJob {
         /// Its id.
@@ -133,17 +143,6 @@ fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<T, 
     }
 
     from.deserialize_map(Fields(PhantomData))
-}
-
-/// How a report is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum ReportFormat {
-    /// The document.
-    #[default]
-    Json,
-    /// One self-contained page.
-    Html,
 }
 
 /// A job, as lists show it.
@@ -212,6 +211,16 @@ pub struct PoolDocument {
     pub state_details: PoolStateDetails,
 }
 
+impl Request {
+    /// How long its answer may be waited for where a store does not answer: nobody looks long at a status.
+    pub fn limit(&self) -> Duration {
+        match self {
+            Request::GetBackupServiceStatus(_) => Duration::from_secs(10),
+            _ => Duration::from_secs(30),
+        }
+    }
+}
+
 impl Service {
     /// Answers a request.
     ///
@@ -220,11 +229,14 @@ impl Service {
     pub fn request(&self, request: Request) -> Result<Value> {
         crate::failpoint::fail_point!("service.request");
         match request {
+            Request::GetCapabilities {} => document(&Capabilities::current()),
             Request::CreateSampleDeployment(request) => document(&self.create_sample(&request)?),
             Request::PublishTopology { file, what_if } => self.publish_topology(&file, what_if),
             Request::GetTopology { local_store } => document(&self.topology(local_store)?),
-            Request::ExportTopology { local_store } => {
-                Ok(json!({ "toml": self.topology(local_store)?.to_toml() }))
+            Request::ExportTopology { local_store, file } => {
+                let toml = self.topology(local_store)?.to_toml();
+                let file = file.map(|file| self.write_topology(&file, local_store, &toml)).transpose()?;
+                Ok(json!({ "toml": toml, "file": file.as_deref().map(text) }))
             }
             Request::GetPools { local_store } => self.pools(local_store),
             Request::GetPoolBackupRelationship { pool_fqdn, local_store } => {
@@ -260,6 +272,7 @@ impl Service {
                     ReportFormat::Html => Ok(json!({ "html": html::render(&report)? })),
                 }
             }
+            Request::WriteReport(request) => self.write_report(&request),
             Request::CancelJob { job_id } => {
                 let job = self.cancel_anywhere(job_id)?;
                 Ok(json!({ "jobId": job.job_id, "state": job.state }))

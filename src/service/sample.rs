@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::deployment::Deployment;
 use super::{Service, shut_down, text};
+use crate::bound::{alive, touching};
 use crate::clock::Clock;
 use crate::config::DEPLOYMENT_FILE;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Right, create_folder, may};
 use crate::store::sample::{SamplePool, SampleSize, create_private};
-use crate::topology::Topology;
+use crate::topology::{Topology, absolute};
 
 /// The document that describes both pools.
 const TOPOLOGY: &str = include_str!("../../templates/sample/topology.toml");
@@ -54,7 +55,9 @@ pub struct SampleRequest {
 
 impl SampleRequest {
     fn absolute_folder(&self) -> Result<PathBuf> {
-        std::path::absolute(&self.folder).map_err(|cause| Error::io("find", &self.folder, &cause))
+        let folder = absolute("folder", &self.folder)?;
+        touching(&folder)?;
+        Ok(folder)
     }
 
     fn size(&self) -> SampleSize {
@@ -148,6 +151,7 @@ impl Service {
     fn go_on(&self, making: &mut Making, at_most: Duration) -> Result<bool> {
         let started = Instant::now();
         loop {
+            alive();
             if self.lock_jobs().closed {
                 return Err(shut_down());
             }

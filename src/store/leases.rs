@@ -164,7 +164,7 @@ impl Holder {
                 "A backup of {pool} is already running: job {job_id} on {machine}, process {process}, since {since}."
             ),
             format!(
-                "Wait for that job, or stop it with Stop-CsBackupJob. If its machine is gone, run the command again: a \
+                "Wait for that job with -WaitForLease, or stop it with Stop-CsBackupJob. If its machine is gone, run the command again: a \
                  lease is taken over when its owner has been silent for {length} seconds."
             ),
         )

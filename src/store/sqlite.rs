@@ -72,6 +72,7 @@ pub enum Access {
 /// # Errors
 /// `StoreUnavailable` and what [`sqlite_error`] makes of the cause; `StoreOpenInProcess`.
 pub fn open(path: &Path, access: Access) -> Result<Database> {
+    crate::bound::touching(path)?;
     let (flags, rights) = match access {
         Access::Read => (OpenFlags::SQLITE_OPEN_READ_ONLY, Rights::PRIVATE),
         Access::Write => (OpenFlags::SQLITE_OPEN_READ_WRITE, Rights::PRIVATE),
@@ -298,5 +299,36 @@ mod tests {
             ),
         };
         assert_eq!(error.kind, ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn every_sentence_about_a_database_is_one() {
+        // "Cannot {doing} the database": a verb, or words that end in a preposition.
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let (mut next, mut seen) = (vec![root], 0);
+        while let Some(folder) = next.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    next.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                // The place of what is done among the arguments.
+                for (call, place) in [("sqlite_error(", 0), ("failure(", 0), ("patiently(", 1)] {
+                    for arguments in text.split(call).skip(1) {
+                        let argument = arguments.splitn(3, ',').nth(place).unwrap_or_default().trim_start();
+                        let Some(literal) = argument.strip_prefix('"') else { continue };
+                        let words = literal.split('"').next().unwrap();
+                        seen += 1;
+                        let last = words.rsplit(' ').next().unwrap();
+                        let is_sentence =
+                            !words.contains(' ') || ["in", "of", "to", "from", "on", "into"].contains(&last);
+                        assert!(is_sentence, "{}: Cannot {words} the database", path.display());
+                    }
+                }
+            }
+        }
+        assert!(seen > 40, "only {seen} were found");
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::input::{absolute, read_text};
 use super::validate::Lines;
 use super::{ContentStoreConfig, Place, Pool, PoolFqdn, Standby, StoreUrl, Topology, UserStoreConfig};
 use crate::error::{Error, ErrorKind, Result};
@@ -75,7 +76,7 @@ impl TopologyDocument {
     /// `FileMissing`, `SyntaxError`, `UnknownField`, `InvalidValue`, `UnsupportedStore` and everything that validation
     /// finds; each names the file and the line.
     pub fn read(file: &Path) -> Result<Self> {
-        let file = std::path::absolute(file).map_err(|cause| Error::io("find", file, &cause))?;
+        let file = absolute("file", file)?;
         let text = read_text(&file, "topology document")?;
         Self::from_toml(&text, &file)
     }
@@ -190,19 +191,6 @@ impl Reader<'_> {
             service_store,
         })
     }
-}
-
-/// The text of a file that must exist.
-pub(crate) fn read_text(file: &Path, what: &str) -> Result<String> {
-    std::fs::read_to_string(file).map_err(|cause| match cause.kind() {
-        std::io::ErrorKind::NotFound => Error::new(
-            ErrorKind::FileMissing,
-            format!("The {what} {} does not exist.", file.display()),
-            "Check the path; New-CsSampleDeployment creates a complete example.",
-        )
-        .at("file", file.display()),
-        _ => Error::io("read", file, &cause),
-    })
 }
 
 /// A failure of the TOML parser as an error that names file, line and remedy.

@@ -30,7 +30,9 @@ pub enum Engine {
 }
 
 impl Engine {
-    const ALL: [Engine; 5] = [Engine::Sqlite, Engine::Folder, Engine::Postgres, Engine::S3, Engine::Azure];
+    /// Every engine that URLs may name.
+    pub const ALL: [Engine; 5] =
+        [Engine::Sqlite, Engine::Folder, Engine::Postgres, Engine::S3, Engine::Azure];
 
     /// What URLs of this engine begin with.
     pub const fn scheme(self) -> &'static str {
@@ -46,6 +48,11 @@ impl Engine {
     /// Whether it keeps rows, as user stores need it; the others keep files.
     pub const fn is_database(self) -> bool {
         matches!(self, Engine::Sqlite | Engine::Postgres)
+    }
+
+    /// Whether this version opens stores of it; it refuses others by name.
+    pub const fn is_supported(self) -> bool {
+        matches!(self, Engine::Sqlite | Engine::Folder)
     }
 
     fn of(scheme: &str) -> Option<Self> {

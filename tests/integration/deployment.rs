@@ -316,3 +316,51 @@ fn a_status_of_modules_that_are_not_of_the_category_is_refused() {
     assert_eq!(status(&[DATA_CONF]).unwrap_err().kind, ErrorKind::OptionConflict);
     assert_eq!(status(&[DATA_CONF, CMS_MASTER]).unwrap()["backupModules"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn what_is_named_as_a_file_and_is_none_is_refused_at_once() {
+    use std::os::unix::net::UnixListener;
+
+    let deployment = Deployment::new();
+    let (pipe, socket) = (deployment.path("pipe"), deployment.path("socket"));
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let long = deployment.path("long.toml");
+    std::fs::File::create(&long).unwrap().set_len(17 << 20).unwrap();
+    for file in [pipe.as_path(), &socket, "/dev/zero".as_ref(), &long, "".as_ref()] {
+        let publish = json!({ "request": "publishTopology", "file": file, "whatIf": true });
+        let error = deployment.ask(publish).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidArgument, "{error}");
+        let config = serde_json::from_value(json!({ "deploymentFile": file })).unwrap();
+        let opened =
+            cs_backup::service::Service::open(&config, deployment.clock.clone(), runtime.handle().clone());
+        assert_eq!(opened.err().unwrap().kind, ErrorKind::InvalidArgument, "{}", file.display());
+    }
+    let sample = json!({ "request": "createSampleDeployment", "folder": "" });
+    assert_eq!(deployment.ask(sample).unwrap_err().kind, ErrorKind::InvalidArgument);
+
+    // The replica is such a file, too.
+    let replica = deployment.path("cms/replica.json");
+    std::fs::remove_file(&replica).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &replica, 0o600.into()).unwrap();
+    let pools = json!({ "request": "getPools", "localStore": true });
+    assert_eq!(deployment.ask(pools).unwrap_err().kind, ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn a_table_that_the_topology_names_and_the_store_lacks_is_a_warning() {
+    let deployment = Deployment::new();
+    let excluded = "exclude = [\"session_*\"]";
+    let text = changed(
+        &deployment,
+        excluded,
+        "exclude = [\"session_*\", \"sesion_*\"], keys = { usres = [\"id\"] }",
+    );
+    publish(&deployment, &text, false).unwrap();
+    let ended = deployment.backup(json!({})).expect(Outcome::SucceededWithWarnings);
+    let warnings = &ended.module(PRESENCE_FOCUS).warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("\"sesion_*\" in exclude"), "{warnings:?}");
+    assert!(warnings[1].contains("\"usres\" in keys"), "{warnings:?}");
+}

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Each layer and how high it lies. A layer imports from lower ones only, never from another one of its height.
-const LAYERS: [(&str, u32); 14] = [
+const LAYERS: [(&str, u32); 15] = [
     // What the operating system is asked for, and where tests make things fail.
     ("platform", 0),
     ("failpoint", 0),
     // What everybody may say: what time it is, and that something failed.
     ("clock", 1),
     ("error", 1),
+    // Calls that answer in time whatever they touch.
+    ("bound", 2),
     // How documents that are kept grow.
     ("stored", 2),
     // Plain documents: where things lie, and what was found. They read and write nothing but themselves.

@@ -23,6 +23,7 @@ mod kill;
 mod layers;
 mod management;
 mod places;
+mod reports;
 mod rights;
 mod sample;
 mod support;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cs_backup::config::Kept;
 use cs_backup::job::record::Records;
 use cs_backup::report::Outcome;
 use serde_json::json;
@@ -143,7 +144,7 @@ fn everything_is_as_closed_as_its_source() {
         deployment.server("atl").execute_batch("UPDATE users SET display_name = 'changed'").unwrap();
         std::fs::write(at("atl/share/conference-001/secret"), "nobody else's, changed").unwrap();
         deployment.sync(ATL, json!({})).expect(Outcome::Succeeded);
-        Records::new(&at("jobs")).request_cancel(Uuid::new_v4()).unwrap();
+        Records::new(&at("jobs"), Kept::default()).request_cancel(Uuid::new_v4()).unwrap();
         done.store(true, Ordering::Relaxed);
         assert_eq!(watcher.join().unwrap(), Vec::<String>::new());
     });

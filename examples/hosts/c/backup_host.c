@@ -14,7 +14,6 @@
 #include "cs_backup.h"
 #include "json.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <time.h>
@@ -333,23 +332,31 @@ static int show_report(const char *report)
     return json_is(outcome, "Succeeded") || json_is(outcome, "Skipped") ? EXIT_OK : EXIT_FAILED;
 }
 
-static bool save(const char *file, const char *text)
+/*
+ * Lets the library write the report of a job to a file, HTML or, in FILE.json, JSON; of job 0 it only asks whether the library
+ * would: better before the job than after it.
+ */
+static bool save(const csb_service *service, uint64_t job, const char *file)
 {
-    FILE *out = fopen(file, "wb");
-    bool written = out != NULL && fputs(text, out) >= 0;
-    written = out != NULL && fclose(out) == 0 && written;
-    if (written) {
-        printf("Report: %s\n", file);
-    } else {
-        fprintf(stderr, "%s cannot be written: %s\n", file, strerror(errno));
+    char quoted[4096], request[4300];
+    if (json_quote(file, quoted, sizeof quoted) == NULL) {
+        fputs("The report's name is too long.\n", stderr);
+        return false;
     }
-    return written;
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), wanted = strlen(end);
-    return length >= wanted && strcmp(text + length - wanted, end) == 0;
+    if (job == 0) {
+        snprintf(request, sizeof request, "{\"request\": \"writeReport\", \"file\": %s, \"whatIf\": true}", quoted);
+    } else {
+        snprintf(request, sizeof request, "{\"request\": \"writeReport\", \"job\": %" PRIu64 ", \"file\": %s}", job, quoted);
+    }
+    char *reply = NULL, *error = NULL, written[4096];
+    if (!succeeded(csb_service_request(service, request, &reply, &error), &error)) {
+        return false;
+    }
+    if (job != 0) {
+        printf("Report: %s\n", json_string(json_field(reply, "file"), written, sizeof written));
+    }
+    csb_string_free(reply);
+    return true;
 }
 
 /* The job has ended: shows its report, keeps it where that was asked for, and forgets the job. */
@@ -361,13 +368,8 @@ static int conclude(const csb_service *service, uint64_t job, const options *opt
     }
     int code = show_report(report);
     csb_string_free(report);
-    if (options->report_file != NULL) {
-        int32_t format = ends_with(options->report_file, ".json") ? CSB_REPORT_JSON : CSB_REPORT_HTML;
-        char *kept = NULL;
-        if (!succeeded(csb_job_report(service, job, format, &kept, &error), &error) || !save(options->report_file, kept)) {
-            code = EXIT_FAILED;
-        }
-        csb_string_free(kept);
+    if (options->report_file != NULL && !save(service, job, options->report_file)) {
+        code = EXIT_FAILED;
     }
     if (!succeeded(csb_job_release(service, job, &error), &error)) {
         code = EXIT_FAILED;
@@ -383,6 +385,9 @@ static int run_job(const csb_service *service, const options *options)
     if (json_quote(options->pool, pool, sizeof pool) == NULL) {
         fputs("The pool's name is too long.\n", stderr);
         return EXIT_USAGE;
+    }
+    if (options->report_file != NULL && !save(service, 0, options->report_file)) {
+        return EXIT_FAILED;
     }
     snprintf(request, sizeof request, "{\"poolFqdn\": %s}", pool);
     char *error = NULL;

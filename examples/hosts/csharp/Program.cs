@@ -1,6 +1,5 @@
 // An example host: backs a pool up, or synchronizes it with its backup pool, and shows what happens. Ctrl+C cancels.
 // Exit code: 0 succeeded or nothing to do, 1 failed, 2 wrong usage, 3 succeeded with warnings, 4 cancelled.
-using System.Text.Json;
 using CsBackup;
 
 var sync = args.Contains("--sync");
@@ -16,6 +15,10 @@ Console.CancelKeyPress += (_, pressed) => { pressed.Cancel = true; stop.Cancel()
 try
 {
     using var service = BackupService.Open(args[0]);
+    if (file is not null)
+    {
+        service.CheckReport(file);
+    }
     JobRequest request = sync ? new SyncRequest { PoolFqdn = args[1] } : new BackupRequest { PoolFqdn = args[1] };
     var report = await service.RunAsync(request, new Screen(), stop.Token);
     Console.WriteLine($"\n{report.Outcome} in {report.DurationMs:N0} ms (job {report.JobId})");
@@ -34,10 +37,7 @@ try
     }
     if (file is not null)
     {
-        File.WriteAllText(file, Path.GetExtension(file) == ".json"
-            ? JsonSerializer.Serialize(report, Documents.Json)
-            : service.Request(new { request = "getReport", jobId = report.JobId, format = "html" }).GetProperty("html").GetString());
-        Console.WriteLine($"Report: {file}");
+        Console.WriteLine($"Report: {service.WriteReport(report.JobId, file)}");
     }
     return report.Outcome switch
     {

@@ -6,7 +6,6 @@
 // Exit code: 0 succeeded or nothing to do, 1 failed, 2 wrong usage, 3 succeeded with warnings, 4 cancelled.
 "use strict";
 
-const fs = require("node:fs");
 const { parseArgs } = require("node:util");
 const { BackupService, CsBackupError } = require("./cs_backup.js");
 
@@ -80,18 +79,12 @@ function printReport(report) {
   }
 }
 
-/** The report as a page or as a document, whichever the file's name asks for. */
-async function saveReport(service, report, file) {
-  const text = file.endsWith(".json")
-    ? JSON.stringify(report, null, 2)
-    : (await service.request({ request: "getReport", jobId: report.jobId, format: "html" })).html;
-  fs.writeFileSync(file, text);
-  console.log(`Report: ${file}`);
-}
-
 async function run(deployment, poolFqdn, options) {
   const service = await BackupService.open(deployment);
   try {
+    if (options.report) {
+      await service.checkReport(options.report);
+    }
     const stop = new AbortController();
     process.on("SIGINT", () => stop.abort());
     const screen = new Screen();
@@ -99,7 +92,7 @@ async function run(deployment, poolFqdn, options) {
     const report = await service[start]({ poolFqdn }, { onEvent: (event) => screen.show(event), signal: stop.signal });
     printReport(report);
     if (options.report) {
-      await saveReport(service, report, options.report);
+      console.log(`Report: ${await service.writeReport(report.jobId, options.report)}`);
     }
     return EXIT_CODES[report.outcome];
   } finally {

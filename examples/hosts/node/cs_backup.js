@@ -126,6 +126,16 @@ class BackupService {
     return JSON.parse(await this.native.text("csb_service_request", this.handle, JSON.stringify(document)));
   }
 
+  /** Throws where the library would not write a report to this file; writes nothing. */
+  async checkReport(file) {
+    await this.request({ request: "writeReport", file, whatIf: true });
+  }
+
+  /** Writes the report of a job that has ended, as JSON to FILE.json, else as a page; its path. */
+  async writeReport(jobId, file) {
+    return (await this.request({ request: "writeReport", jobId, file })).file;
+  }
+
   /**
    * Runs Backup-CsPool to its end and returns its report. `onEvent` is told every event in its order, `signal` (an AbortSignal)
    * cancels: the job then ends as always, with a report that says Cancelled.

@@ -5,7 +5,6 @@ Exit code: 0 succeeded or nothing to do, 1 failed, 2 wrong usage, 3 succeeded wi
 """
 
 import argparse
-import json
 import signal
 import sys
 from pathlib import Path
@@ -76,15 +75,10 @@ def print_report(report):
             print_error(error)
 
 
-def save_report(job, report, path):
-    """The report as a page or as a document, whichever the file's name asks for."""
-    text = json.dumps(report, indent=2) if path.suffix == ".json" else job.page()
-    path.write_text(text, encoding="utf-8")
-    print(f"Report: {path}")
-
-
 def run(options):
     with BackupService(options.deployment) as service:
+        if options.report:
+            service.check_report(options.report)
         start = service.start_sync if options.sync else service.start_backup
         with start(poolFqdn=options.pool) as job:
             # The handler runs between two calls. The job then ends as always, with a report that says Cancelled.
@@ -92,7 +86,7 @@ def run(options):
             report = job.run(Screen().show)
             print_report(report)
             if options.report:
-                save_report(job, report, options.report)
+                print(f"Report: {job.write(options.report)}")
     return EXIT_CODES[report["outcome"]]
 
 

@@ -92,6 +92,10 @@ class BackupService:
         """The reply to a request."""
         return self._document("csb_service_request", self._handle, _json({"request": name, **fields}))
 
+    def check_report(self, file):
+        """Raises CsBackupError where the library would not write a report to this file; writes nothing."""
+        self.request("writeReport", file=str(file), whatIf=True)
+
     def start_backup(self, **fields):
         """Starts Backup-CsPool. The fields are those of a backup request."""
         return self.start("backup", **fields)
@@ -183,6 +187,10 @@ class Job:
     def report(self):
         """The report of a job that has ended."""
         return self._service._document("csb_job_report", self._service._handle, self._number, REPORT_JSON)
+
+    def write(self, file):
+        """Writes the report to a file, as JSON in FILE.json, else as a page; its path."""
+        return self._service.request("writeReport", job=self._number.value, file=str(file))["file"]
 
     def page(self):
         """The report as one self-contained HTML page."""

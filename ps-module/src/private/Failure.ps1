@@ -56,7 +56,7 @@ $script:ErrorCategories = @{
     LibraryUnusable = 'NotInstalled'; MasterOutdated = 'InvalidOperation'; ModuleIncomplete = 'NotInstalled'; NotConnected = 'ConnectionError'
     NotMaster = 'InvalidOperation'; NotPaired = 'InvalidOperation'; NotPublished = 'ObjectNotFound'; OneSidedPairing = 'InvalidData'
     OptionConflict = 'InvalidArgument'; PathInvalid = 'InvalidArgument'; PlaceInsideStore = 'InvalidData'; PoolStateMismatch = 'InvalidOperation'
-    ReplicaInvalid = 'InvalidData'; ReportNotWritten = 'WriteError'; SafetyShareExceeded = 'LimitsExceeded'
+    ReplicaInvalid = 'InvalidData'; ReportRefused = 'PermissionDenied'; SafetyShareExceeded = 'LimitsExceeded'
     SelfPaired = 'InvalidData'; SharedStore = 'InvalidData'; ShutDown = 'InvalidOperation'; SourceTooBusy = 'ResourceBusy'; SplitTimeline = 'InvalidData'
     StandbyInsideSource = 'InvalidData'; StateNotReached = 'OperationTimeout'; StoreBusy = 'ResourceBusy'
     StoreOpenInProcess = 'ResourceBusy'; StoreReplaced = 'ResourceUnavailable'; StoreUnavailable = 'ResourceUnavailable'; SyntaxError = 'ParserError'; UnknownBackupPool = 'InvalidData'

@@ -52,11 +52,8 @@ function Invoke-CsbJob {
             }
         }
         if ($ended -and $isKnown -and -not $silent) {
-            $page = Get-CsbNativeReport $Connection $job -Html
-            if (-not $ReportPath) { $ReportPath = Get-CsbReportPath $Command $Request['poolFqdn'] $jobId }
-            $unwritten = $page.Failure
-            if (-not $unwritten) { $unwritten = Write-CsbReportFile $ReportPath $page.Value }
-            if ($unwritten) { $result.Failure = $unwritten } else { $result.ReportFile = $ReportPath }
+            $written = Write-CsbReportFile $Connection @{ job = $job; localStore = [bool] $Request['localStore'] } $ReportPath
+            if ($written.Failure) { $result.Failure = $written.Failure } else { $result.ReportFile = $written.Value }
         }
         Complete-CsbProgress $progress
         if ($ended) {
@@ -81,16 +78,14 @@ function Get-CsbInterruption {
 }
 
 # Goes once, while the session's first job runs anyway, through what Ctrl+C ends with. What a session does for the first time PowerShell
-# compiles, and whoever has pressed Ctrl+C would wait for that. Nothing comes of it: no job has the number 0, and /dev/null keeps
-# nothing. What throws has no place here: -ErrorVariable gets also what is caught.
+# compiles, and whoever has pressed Ctrl+C would wait for that. Nothing comes of it: no job has the number 0. What throws has no
+# place here: -ErrorVariable gets also what is caught.
 function Initialize-CsbInterruption {
     param($Connection)
     if ($script:InterruptionIsReady) { return }
     $script:InterruptionIsReady = $true
     Stop-CsbNativeJob $Connection 0
-    [void] (Get-CsbNativeReport $Connection 0 -Html)
-    $text = Get-CsbReportPath '' '' ''
-    if ([System.IO.File]::Exists('/dev/null')) { [void] (Write-CsbReportFile '/dev/null' $text) }
+    [void] (Write-CsbReportFile $Connection @{ job = 0; localStore = $true } '')
     Complete-CsbProgress (New-CsbProgress '')
     Clear-CsbNativeJob $Connection 0
     [void] (Get-CsbInterruption '' '' $false '')

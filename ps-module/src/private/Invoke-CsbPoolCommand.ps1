@@ -8,7 +8,7 @@ function Invoke-CsbPoolCommand {
     $pool = [string] $Command.Request['poolFqdn']
     $connection = Resolve-CsbConnection $cmdlet
     $Command.Request['job'] = $Command.Job
-    $reportPath = Resolve-CsbReportPath $cmdlet $Command.Report
+    $reportPath = Resolve-CsbReportPath $cmdlet $connection $Command.Report ([bool] $Command.Request['localStore'])
     if ($reportPath.Failure) { Write-CsbFailure $cmdlet $reportPath.Failure $pool -Terminating }
 
     if ($WhatIfPreference) {

@@ -4,12 +4,12 @@ function Invoke-CsbRequest {
     Get-CsbResult $Connection.Request($Request)
 }
 
-# Makes @{ Value; Failure } of a CsBackup.Interop.Answer; the value is text with -Raw, else the document that it says.
+# Makes @{ Value; Failure } of a CsBackup.Interop.Answer; the value is the document that it says.
 function Get-CsbResult {
-    param($Answer, [switch] $Raw)
+    param($Answer)
     if (-not $Answer.Failure) {
         $value = $Answer.Document
-        if ($null -ne $value -and -not $Raw) { $value = ConvertFrom-CsbJson $value }
+        if ($null -ne $value) { $value = ConvertFrom-CsbJson $value }
         return @{ Value = $value; Failure = $null }
     }
     if ($Answer.Problem) { return @{ Value = $null; Failure = ConvertFrom-CsbJson $Answer.Problem } }

@@ -9,10 +9,10 @@ function Stop-CsbNativeJob {
     [void] $Connection.Cancel($Job)
 }
 
-# Returns @{ Value = document, or the page with -Html; Failure }.
+# Returns @{ Value = document; Failure }.
 function Get-CsbNativeReport {
-    param($Connection, [uint64] $Job, [switch] $Html)
-    Get-CsbResult $Connection.Report($Job, $Html) -Raw:$Html
+    param($Connection, [uint64] $Job)
+    Get-CsbResult $Connection.Report($Job)
 }
 
 function Clear-CsbNativeJob {

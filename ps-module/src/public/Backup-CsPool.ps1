@@ -19,6 +19,9 @@ function Backup-CsPool {
         [CsBackupDurationAttribute()]
         [timespan] $WaitTime,
 
+        [CsBackupDurationAttribute()]
+        [timespan] $WaitForLease,
+
         [ValidateRange(0, [int]::MaxValue)]
         [int] $RetryCount,
 
@@ -53,6 +56,7 @@ function Backup-CsPool {
         }
         if ($PSBoundParameters.ContainsKey('RetryCount')) { $request['retryCount'] = $RetryCount }
         if ($PSBoundParameters.ContainsKey('WaitTime')) { $request['waitTimeMs'] = [long] $WaitTime.TotalMilliseconds }
+        if ($PSBoundParameters.ContainsKey('WaitForLease')) { $request['waitForLeaseMs'] = [long] $WaitForLease.TotalMilliseconds }
         Invoke-CsbPoolCommand @{
             Cmdlet = $PSCmdlet; Name = 'Backup-CsPool'; Job = 'backup'; Request = $request; Report = $Report
             PassThru = $PassThru; Force = $Force; AsJob = $AsJob; Question = 'QuestionBackup'; Parameters = @{} + $PSBoundParameters

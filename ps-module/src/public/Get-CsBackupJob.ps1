@@ -32,15 +32,10 @@ function Get-CsBackupJob {
         }
         $reply = Read-CsbJob $connection $JobId
         if (-not $reply.Failure -and $Report) {
-            $file = Resolve-CsbReportPath $PSCmdlet $Report
+            $file = Resolve-CsbPath $PSCmdlet $Report
             if ($file.Failure) { Write-CsbFailure $PSCmdlet $file.Failure $Report -Terminating }
-            $page = Invoke-CsbRequest $connection @{ request = 'getReport'; jobId = $JobId; format = 'html' }
-            if ($page.Failure) {
-                $reply = $page
-            } else {
-                $failure = Write-CsbReportFile $file.Value $page.Value.html
-                if ($failure) { Write-CsbFailure $PSCmdlet $failure $file.Value -Terminating }
-            }
+            $written = Write-CsbReportFile $connection @{ jobId = $JobId } $file.Value
+            if ($written.Failure) { $reply = $written }
         }
         if ($reply.Failure) {
             Write-CsbFailure $PSCmdlet $reply.Failure $JobId

@@ -12,16 +12,15 @@ function Get-CsTopology {
     process {
         Import-CsbPreference $PSCmdlet
         $connection = Resolve-CsbConnection $PSCmdlet
-        $request = if ($FileName) { 'exportTopology' } else { 'getTopology' }
-        $reply = Invoke-CsbRequest $connection @{ request = $request; localStore = $LocalStore.IsPresent }
-        if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $null -Terminating }
-        if (-not $FileName) {
-            ConvertTo-CsbObject $reply.Value 'CsBackup.Topology'
-            return
+        $request = @{ request = 'getTopology'; localStore = $LocalStore.IsPresent }
+        if ($FileName) {
+            $file = Resolve-CsbPath $PSCmdlet $FileName
+            if ($file.Failure) { Write-CsbFailure $PSCmdlet $file.Failure $FileName -Terminating }
+            $request['request'] = 'exportTopology'
+            $request['file'] = $file.Value
         }
-        $file = Resolve-CsbReportPath $PSCmdlet $FileName
-        if ($file.Failure) { Write-CsbFailure $PSCmdlet $file.Failure $FileName -Terminating }
-        $failure = Write-CsbReportFile $file.Value $reply.Value.toml
-        if ($failure) { Write-CsbFailure $PSCmdlet $failure $file.Value -Terminating }
+        $reply = Invoke-CsbRequest $connection $request
+        if ($reply.Failure) { Write-CsbFailure $PSCmdlet $reply.Failure $FileName -Terminating }
+        if (-not $FileName) { ConvertTo-CsbObject $reply.Value 'CsBackup.Topology' }
     }
 }

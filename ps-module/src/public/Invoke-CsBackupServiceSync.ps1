@@ -13,6 +13,9 @@ function Invoke-CsBackupServiceSync {
             'DataConf', 'CMSMaster')]
         [string] $BackupModule,
 
+        [CsBackupDurationAttribute()]
+        [timespan] $WaitForLease,
+
         [switch] $LocalStore,
 
         [ValidateNotNullOrEmpty()]
@@ -33,6 +36,7 @@ function Invoke-CsBackupServiceSync {
             poolFqdn = $PoolFqdn; modules = @(Get-CsbModuleList $BackupModule); localStore = $LocalStore.IsPresent
             force = $Force.IsPresent; verify = $Verify.IsPresent
         }
+        if ($PSBoundParameters.ContainsKey('WaitForLease')) { $request['waitForLeaseMs'] = [long] $WaitForLease.TotalMilliseconds }
         Invoke-CsbPoolCommand @{
             Cmdlet = $PSCmdlet; Name = 'Invoke-CsBackupServiceSync'; Job = 'sync'; Request = $request
             Report = $Report; PassThru = $PassThru; Force = $Force; AsJob = $AsJob; Question = 'QuestionSync'

@@ -12,6 +12,11 @@ pub fn account_name() -> String {
     user_name(user).unwrap_or_else(|| format!("number {user}"))
 }
 
+/// The account that this process acts as, as the system counts accounts.
+pub fn account_number() -> u32 {
+    geteuid().as_raw()
+}
+
 /// The name that the system's user database gives a number.
 fn user_name(user: u32) -> Option<String> {
     let mut buffer = vec![0; 1024];

@@ -5,7 +5,7 @@ use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, Advice, AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT};
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,29 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
         kind if kind.is_dir() => Err(io::Error::from(io::ErrorKind::IsADirectory)),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file")),
     }
+}
+
+/// Whether this process has a file open: opening it once more, and closing it, would drop the locks that it holds on it.
+pub fn is_open_here(file: FileId) -> bool {
+    let Ok(handles) = std::fs::read_dir("/proc/self/fd") else { return false };
+    let is_it = |handle: &std::fs::DirEntry| {
+        // The kernel's own list is asked first: looking at a handle itself may wait for ever where its mount does not answer.
+        let info = std::fs::read_to_string(Path::new("/proc/self/fdinfo").join(handle.file_name()))
+            .unwrap_or_default();
+        let inode = info.lines().find_map(|line| line.strip_prefix("ino:")?.trim().parse::<u64>().ok());
+        inode.is_none_or(|inode| inode == file.inode)
+            && FileId::of(&handle.path()).is_ok_and(|open| open == file)
+    };
+    handles.flatten().any(|handle| is_it(&handle))
+}
+
+/// Where the file system is mounted that a path lies on, as far as its names tell; none for the root's, and where the system
+/// does not say. Touches neither.
+pub fn mount_of(path: &Path) -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let point = |line: &str| Some(PathBuf::from(line.split(' ').nth(4)?.replace("\\040", " ")));
+    let points = mounts.lines().filter_map(point).filter(|point| path.starts_with(point));
+    points.max_by_key(|point| point.as_os_str().len()).filter(|point| point != Path::new("/"))
 }
 
 /// Makes the names in a folder durable.

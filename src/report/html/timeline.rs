@@ -105,10 +105,12 @@ pub fn timeline(report: &Report) -> Option<Timeline> {
     if steps.is_empty() {
         return None;
     }
-    let ends = steps.iter().map(|step| offset_ms(report, step).saturating_add(step.duration_ms));
+    let offsets = offsets_ms(report, &steps);
+    let ends = steps.iter().zip(&offsets).map(|(step, offset)| offset.saturating_add(step.duration_ms));
     let span = ends.chain([report.duration_ms]).max().unwrap_or(0);
     let mut y = 0;
-    let rows: Vec<Row> = steps.iter().take(MAX_ROWS).map(|step| row(report, step, span, &mut y)).collect();
+    let shown = steps.iter().zip(&offsets).take(MAX_ROWS);
+    let rows: Vec<Row> = shown.map(|(step, offset)| row(step, *offset, span, &mut y)).collect();
     let more = steps.len().saturating_sub(MAX_ROWS) as u64;
     let summary = format!(
         "{} over {}",
@@ -125,7 +127,7 @@ pub fn timeline(report: &Report) -> Option<Timeline> {
     })
 }
 
-fn row(report: &Report, step: &StepReport, span: u64, y: &mut u32) -> Row {
+fn row(step: &StepReport, offset: u64, span: u64, y: &mut u32) -> Row {
     let look = look(step.outcome);
     let duration = format::duration(step.duration_ms);
     let note = match step.outcome {
@@ -140,17 +142,28 @@ fn row(report: &Report, step: &StepReport, span: u64, y: &mut u32) -> Row {
     }
     let bar_y = *y + 3;
     *y = bar_y + BAR_HEIGHT + ROW_GAP;
-    let offset = offset_ms(report, step);
     let width = share(step.duration_ms, span).clamp(MIN_WIDTH, 10_000);
     let x = share(offset, span).min(10_000 - width);
     let hint = format!("{}: {}, {duration}, from {}", step.title, look.word, format::duration(offset));
     Row { look, lines, note, note_y, bar_y, x: percent(x), width: percent(width), hint }
 }
 
-/// A clock that was set back during the job must not move a bar out of the chart.
-fn offset_ms(report: &Report, step: &StepReport) -> u64 {
-    let began = step.started_at.unwrap_or(report.started_at).as_millisecond();
-    u64::try_from(began.saturating_sub(report.started_at.as_millisecond())).unwrap_or(0)
+/// When each step began, from the job's beginning. The times of day say it, unless the clock was set during the job: steps run one
+/// after another, and their durations are measured without it, so a step begins where the one before has ended, and early enough for
+/// all that follows.
+fn offsets_ms(report: &Report, steps: &[&StepReport]) -> Vec<u64> {
+    let mut left = steps.iter().fold(0_u64, |sum, step| sum.saturating_add(step.duration_ms));
+    let mut earliest = 0_u64;
+    let mut offset = |step: &&StepReport| {
+        let began = step.started_at.unwrap_or(report.started_at);
+        let clock = began.as_millisecond().saturating_sub(report.started_at.as_millisecond());
+        let latest = report.duration_ms.saturating_sub(left).max(earliest);
+        let offset = u64::try_from(clock).unwrap_or(0).clamp(earliest, latest);
+        earliest = offset.saturating_add(step.duration_ms);
+        left = left.saturating_sub(step.duration_ms);
+        offset
+    };
+    steps.iter().map(&mut offset).collect()
 }
 
 fn marks(span: u64) -> Vec<Mark> {
@@ -262,6 +275,21 @@ mod tests {
             let number = |text: &str| text.trim_end_matches('%').parse::<f64>().unwrap();
             assert!(number(&row.x) + number(&row.width) <= 100.0, "{} {}", row.x, row.width);
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_during_the_job_moves_no_bar() {
+        let usual = samples::succeeded();
+        let mut jumped = usual.clone();
+        let last = jumped.steps.len() - 1;
+        for (index, hours) in [(last, 24), (0, -24)] {
+            let at = &mut jumped.steps[index].started_at;
+            *at = at.map(|at| at.checked_add(jiff::SignedDuration::from_hours(hours)).unwrap());
+        }
+        let (usual, jumped) = (timeline(&usual).unwrap(), timeline(&jumped).unwrap());
+        assert_eq!(jumped.summary, usual.summary);
+        let ends = |chart: &Timeline| chart.marks.iter().map(|mark| mark.text.clone()).collect::<Vec<_>>();
+        assert_eq!(ends(&jumped), ends(&usual));
     }
 
     #[test]

@@ -6,10 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Document, DocumentKind};
+use crate::bound::touching;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::Rights;
 use crate::store::files;
 use crate::stored::{Stored, StoredDocument};
+use crate::topology::{Unread, read_bytes};
 
 /// What former builds look for.
 const FORMAT: u32 = 1;
@@ -70,14 +72,16 @@ impl Replica {
     /// `NotPublished` where there is none yet, `ReplicaInvalid` where it is damaged, `UnsupportedStore` where it is a newer
     /// build's.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read(path).map_err(|cause| match cause.kind() {
-            std::io::ErrorKind::NotFound => Error::new(
+        touching(path)?;
+        let text = read_bytes(path, "local replica").map_err(|unread| match unread {
+            Unread::Refused(error) => error,
+            Unread::Failed(cause) if cause.kind() == std::io::ErrorKind::NotFound => Error::new(
                 ErrorKind::NotPublished,
                 format!("There is no local replica at {}.", path.display()),
                 "Publish the topology once with Publish-CsTopology while the Central Management store is up.",
             )
             .at("path", path.display()),
-            _ => Error::io("read", path, &cause),
+            Unread::Failed(cause) => Error::io("read", path, &cause),
         })?;
         let text = String::from_utf8_lossy(&text);
         let replica =

@@ -53,6 +53,7 @@ impl SqliteDocuments {
     /// begun to create it.
     pub(in crate::store) fn open_existing(url: &StoreUrl) -> Result<Option<Self>> {
         let path = url.local_path()?;
+        crate::bound::touching(path)?;
         if !path.exists() {
             return Ok(None);
         }

@@ -63,6 +63,7 @@ impl SqliteLeases {
 
     /// Works on the database if there is one.
     fn existing<R>(&self, until: &Until, work: impl Fn(&mut Connection) -> Result<R>) -> Result<Option<R>> {
+        crate::bound::touching(&self.path)?;
         let exists = self.path.try_exists().map_err(|cause| Error::io("look for", &self.path, &cause))?;
         if exists { self.made(until, work).map(Some) } else { Ok(None) }
     }

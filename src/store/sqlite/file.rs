@@ -48,15 +48,35 @@ pub(super) fn lock_holders(path: &Path) -> Vec<String> {
     // In WAL mode the locks are on the log's index.
     let index = with_suffix(path, "-shm");
     let files: Vec<FileId> = [path, &index].into_iter().filter_map(|path| FileId::of(path).ok()).collect();
-    platform::lock_holders(&files).into_iter().map(describe).collect()
+    describe(&platform::lock_holders(&files), std::process::id())
 }
 
-fn describe(process: u32) -> String {
-    if process == std::process::id() {
-        return "this process".to_owned();
+/// The holders that somebody can do something about. That this process has a lock too is no news where others do, and where it
+/// alone has one, another connection of it is meant.
+fn describe(processes: &[u32], own: u32) -> Vec<String> {
+    let others: Vec<u32> = processes.iter().copied().filter(|process| *process != own).collect();
+    if others.is_empty() && !processes.is_empty() {
+        return vec!["another connection of this process".to_owned()];
     }
+    others.into_iter().map(name).collect()
+}
+
+fn name(process: u32) -> String {
     match platform::process_name(process) {
         Some(name) => format!("{name} (process {process})"),
         None => format!("process {process}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_named_only_where_nobody_else_holds_a_lock() {
+        let other = 4_194_305;
+        assert_eq!(describe(&[7, other], 7), [format!("process {other}")]);
+        assert_eq!(describe(&[7], 7), ["another connection of this process"]);
+        assert!(describe(&[], 7).is_empty());
     }
 }

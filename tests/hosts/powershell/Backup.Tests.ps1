@@ -30,7 +30,9 @@ Describe 'Backup-CsPool' {
         $said = @($lines | Where-Object { $_ -match '\.html\.$' })
         $said.Count | Should -Be 1
         $path = $said[0] -replace '^.* (\S+\.html)\.$', '$1'
-        [System.IO.Path]::GetDirectoryName($path) | Should -Be ([System.IO.Path]::GetTempPath().TrimEnd('/', '\'))
+        $folder = [System.IO.Path]::GetDirectoryName($path)
+        [System.IO.Path]::GetFileName($folder) | Should -Match '^CsBackup-[0-9]+$'
+        [System.IO.Path]::GetDirectoryName($folder) | Should -Be ([System.IO.Path]::GetTempPath().TrimEnd('/', '\'))
         [System.IO.Path]::GetFileName($path) | Should -Match '^Backup-atl-cs-001-[0-9a-f-]{36}\.html$'
         $path | Should -Exist
         Remove-Item $path
@@ -51,6 +53,34 @@ Backup-CsPool $Atl -ErrorVariable problems
         Set-Content $file 'something else'
         Backup-CsPool -PoolFqdn $Atl -Report $file
         Get-Content $file -Raw | Should -Match '^<!doctype html>'
+    }
+
+    It 'never overwrites <Name> with the log, and does not even start' -ForEach @(
+        @{ Name = 'the user store'; File = 'atl/users.sqlite' }
+        @{ Name = 'the standby copy'; File = 'chi/standby/atl.sqlite' }
+        @{ Name = 'the Central Management store'; File = 'cms/cms.sqlite' }
+        @{ Name = 'the deployment file'; File = 'deployment.toml' }
+        @{ Name = 'the topology'; File = 'topology.toml' }
+        @{ Name = 'a file of the content store'; File = 'atl/share/report.html' }
+        @{ Name = 'a folder'; File = 'atl' }
+    ) {
+        $folder = Split-Path $Sample.DeploymentFile
+        $file = Join-Path $folder $File
+        $jobs = @(Get-CsBackupJob).Count
+        $before = Get-TestFingerprint $folder
+        foreach ($more in @{}, @{ WhatIf = $true }, @{ AsJob = $true }) {
+            $problem = Get-TestError { Backup-CsPool -PoolFqdn $Atl -Report $file @more }
+            $problem.FullyQualifiedErrorId | Should -Be 'ReportRefused,Backup-CsPool'
+            $problem.CategoryInfo.Category | Should -Be 'PermissionDenied'
+        }
+        @(Get-CsBackupJob).Count | Should -Be $jobs
+        Get-TestFingerprint $folder | Should -Be $before
+    }
+
+    It 'writes the log as JSON where the file is called so' {
+        $file = Join-Path $TestDrive 'log.json'
+        Backup-CsPool -PoolFqdn $Atl -Report $file
+        (Get-Content $file -Raw | ConvertFrom-Json).outcome | Should -Be 'Succeeded'
     }
 
     It 'writes the log relative to the location, not to the process' {
@@ -147,7 +177,7 @@ Describe 'What administrators get wrong' {
         @{ Name = '-FullBackup -SteadyState'; Id = 'FullBackupWithSteadyState'; Category = 'InvalidArgument'; Arguments = @{ FullBackup = $true; SteadyState = $true } }
         @{ Name = '-FailedOverPoolOnly'; Id = 'FailedOverPoolOnlyWithoutFullBackup'; Category = 'InvalidArgument'; Arguments = @{ FailedOverPoolOnly = $true } }
         @{ Name = 'an unknown pool'; Id = 'UnknownPool'; Category = 'ObjectNotFound'; Arguments = @{ PoolFqdn = 'nowhere.litwareinc.com' } }
-        @{ Name = 'a report in no folder'; Id = 'PathInvalid'; Category = 'InvalidArgument'; Arguments = @{ Report = '/no/such/folder/x.html' } }
+        @{ Name = 'a report in no folder'; Id = 'FileMissing'; Category = 'ObjectNotFound'; Arguments = @{ Report = '/no/such/folder/x.html' } }
         @{ Name = 'a report outside the file system'; Id = 'PathInvalid'; Category = 'InvalidArgument'; Arguments = @{ Report = 'env:x' } }
         @{ Name = 'a category that is none'; Id = 'ParameterArgumentValidationError'; Category = 'InvalidData'; Arguments = @{ Category = 'Users' } }
         @{ Name = 'a negative retry count'; Id = 'ParameterArgumentValidationError'; Category = 'InvalidData'; Arguments = @{ RetryCount = -1 } }

@@ -9,6 +9,7 @@ Backup-CsPool: Medium, CsBackup.Report
   SteadyState Switch
   FailedOverPoolOnly Switch
   WaitTime TimeSpan
+  WaitForLease TimeSpan
   RetryCount Int32 0..2147483647
   LocalStore Switch
   Report String
@@ -59,6 +60,7 @@ Get-CsTopology: -, CsBackup.Topology
 Invoke-CsBackupServiceSync: Medium, CsBackup.Report
   PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
   BackupModule String {All UserServices.PresenceFocus ConfServices.DataConf CentralMgmt.CMSMaster PresenceFocus DataConf CMSMaster}
+  WaitForLease TimeSpan
   LocalStore Switch
   Report String
   Verify Switch

@@ -107,6 +107,13 @@ Describe 'The topology' {
         ($unpaired | Out-String).Trim() | Should -Not -Match 'backup pool|standby'
     }
 
+    It 'is never written over <_>' -ForEach 'atl/users.sqlite', 'cms/cms.sqlite', 'deployment.toml' {
+        $file = Join-Path (Split-Path $Sample.DeploymentFile) $_
+        $before = (Get-FileHash $file).Hash
+        (Get-TestError { Get-CsTopology -FileName $file }).FullyQualifiedErrorId | Should -Be 'ReportRefused,Get-CsTopology'
+        (Get-FileHash $file).Hash | Should -Be $before
+    }
+
     It 'is written to a file' {
         $file = Join-Path $TestDrive 'topology.out'
         Get-CsTopology -FileName $file | Should -BeNullOrEmpty

@@ -59,7 +59,7 @@ Describe 'A service' {
         $service.Close(1000)
         $service.Close(1000)
         $answers = $service.Request(@{ request = 'getPools' }), $service.Start(@{ job = 'backup'; poolFqdn = $Atl }), $service.Poll(1, 0, 10),
-            $service.Cancel(1), $service.Report(1, $true), $service.Release(1)
+            $service.Cancel(1), $service.Report(1), $service.Release(1)
         foreach ($answer in $answers) {
             $answer.Failure | Should -Not -BeNullOrEmpty
             (ConvertFrom-Json $answer.Problem).advice | Should -Not -BeNullOrEmpty

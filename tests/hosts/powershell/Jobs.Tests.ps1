@@ -53,6 +53,14 @@ Describe 'Backup jobs' {
         Get-Content $file -Raw | Should -Match '(?s)<!doctype html>.*atl-cs-001'
     }
 
+    It 'have no log that overwrites a store' {
+        $file = Join-Path (Split-Path $Sample.DeploymentFile) 'atl/users.sqlite'
+        $before = (Get-FileHash $file).Hash
+        $problem = Get-CsBackupJob -PoolFqdn $Atl | Get-CsBackupJob -Report $file 2>&1
+        $problem.FullyQualifiedErrorId | Should -Be 'ReportRefused,Get-CsBackupJob'
+        (Get-FileHash $file).Hash | Should -Be $before
+    }
+
     It 'are refused when unknown: <_>' -ForEach 'Get-CsBackupJob', 'Wait-CsBackupJob', 'Stop-CsBackupJob' {
         $problem = & $_ -JobId '0190f3a1-8a6b-7c3d-9e4f-0123456789ab' 2>&1
         $problem.FullyQualifiedErrorId | Should -Be "UnknownJob,$_"
@@ -101,6 +109,38 @@ Describe 'Backup jobs' {
         $problems[0].FullyQualifiedErrorId | Should -Match '^Cancelled'
         Remove-Job $background
         Stop-TestServer $server
+    }
+
+    It 'of overlapping schedules wait with -WaitForLease: <_>' -ForEach 'in two processes', 'in the background' {
+        # A job that lasts a while holds the lease; whoever comes meanwhile waits.
+        $second = New-TestDeployment "overlap $_" -Users 20000 -Files 100
+        $first = Start-Job -ScriptBlock {
+            param($Manifest, $Deployment, $Pool)
+            Import-Module $Manifest
+            Connect-CsDeployment -Path $Deployment
+            (Backup-CsPool -PoolFqdn $Pool -PassThru).Outcome
+        } -ArgumentList $Manifest, $second.DeploymentFile, $Atl
+        Connect-CsDeployment $second.DeploymentFile
+        try {
+            $limit = [datetime]::Now.AddSeconds(60)
+            $running = $null
+            while (-not $running -and [datetime]::Now -lt $limit) {
+                $running = Get-CsBackupJob -PoolFqdn $Atl | Where-Object State -EQ 'Running'
+            }
+            $running | Should -Not -BeNullOrEmpty
+            $reports = if ($_ -eq 'in two processes') {
+                Backup-CsPool -PoolFqdn $Atl -WaitForLease 60 -RetryCount 0 -PassThru
+                Invoke-CsBackupServiceSync -PoolFqdn $Atl -BackupModule DataConf -WaitForLease 00:01:00 -PassThru
+            } else {
+                Mock -ModuleName CsBackup Get-Command { } -ParameterFilter { $Name -eq 'Start-ThreadJob' }
+                Backup-CsPool -PoolFqdn $Atl -WaitForLease ([timespan] '00:01:00') -AsJob -PassThru | Receive-Job -Wait -AutoRemoveJob
+            }
+            $reports.Outcome | Sort-Object -Unique | Should -Be 'Succeeded'
+            $reports[0].Request.WaitForLease | Should -Be ([timespan] '00:01:00')
+            Receive-Job $first -Wait -AutoRemoveJob | Should -Be 'Succeeded'
+        } finally {
+            Connect-CsDeployment $Sample.DeploymentFile
+        }
     }
 
     It 'in the background show their errors as others do' {

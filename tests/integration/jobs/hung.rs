@@ -1,9 +1,11 @@
 //! A share that hangs: a real mount whose server never answers.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cs_backup::error::ErrorKind;
 use cs_backup::report::Outcome;
+use cs_backup::service::{OpenConfig, Request, Service};
 use serde_json::json;
 
 use crate::isolation::{HungShare, in_own_mounts};
@@ -70,5 +72,94 @@ fn a_job_whose_share_hangs_is_cancelled_at_once_and_keeps_its_lease_until_the_sh
         }
         // A share that hangs answers never; other tests run beside this one, and take the processor now and then.
         assert!(fastest < Duration::from_secs(2), "{fastest:?}");
+    });
+}
+
+/// How many threads of this process answer calls.
+fn calls_under_way() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().filter_map(Result::ok);
+    let is_call = |task: &std::fs::DirEntry| {
+        std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "cs-backup-call")
+    };
+    tasks.filter(is_call).count()
+}
+
+#[test]
+fn requests_are_answered_in_time_while_a_mount_hangs_and_leave_one_thread_behind() {
+    in_own_mounts(|| {
+        let deployment = Deployment::new();
+        let job = deployment.backup(json!({})).expect(Outcome::Succeeded).report.job_id;
+        let beside = tempfile::tempdir().unwrap();
+        std::fs::create_dir(beside.path().join("dead")).unwrap();
+        let (Some(pool), Some(dead)) =
+            (HungShare::mount(&deployment.path("atl")), HungShare::mount(&beside.path().join("dead")))
+        else {
+            return eprintln!("skipped: this kernel has no FUSE");
+        };
+        let service = Arc::new(deployment.another());
+        let answer = |request: serde_json::Value| {
+            let asked = Instant::now();
+            let answer = service.answer(serde_json::from_value::<Request>(request).unwrap());
+            (answer, asked.elapsed())
+        };
+
+        // A deployment on a mount that hangs is opened meanwhile.
+        let file = beside.path().join("dead/deployment.toml");
+        let opening = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let config: OpenConfig = serde_json::from_value(json!({ "deploymentFile": file })).unwrap();
+            let asked = Instant::now();
+            let opened = Service::open(&config, TestClock::new(), runtime.handle().clone());
+            (opened.err().map(|error| (error.kind, error.message)), asked.elapsed())
+        });
+
+        let status = json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL });
+        let (first, waited) = answer(status.clone());
+        let error = first.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::StoreUnavailable);
+        assert!(error.message.contains("atl/users.sqlite does not answer"), "{error}");
+        assert!((Duration::from_secs(9)..Duration::from_secs(25)).contains(&waited), "{waited:?}");
+
+        // Now it is known: the next ones need not wait, and leave no thread of their own.
+        let under_way = calls_under_way();
+        for _ in 0..20 {
+            let (again, waited) = answer(status.clone());
+            let reason = &again.unwrap()["backupModules"][0]["reason"];
+            assert!(reason.as_str().unwrap().contains("does not answer"), "{reason}");
+            assert!(waited < Duration::from_secs(5), "{waited:?}");
+        }
+        // The last of them may be about to end.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while calls_under_way() > under_way {
+            assert!(Instant::now() < deadline, "threads pile up");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+
+        // What lies elsewhere is answered, and a report is written where that can be done.
+        for request in [json!({ "request": "getPools" }), json!({ "request": "listJobs" })] {
+            answer(request).0.unwrap();
+        }
+        let report = beside.path().join("report.html");
+        let (written, waited) = answer(json!({ "request": "writeReport", "jobId": job, "file": report }));
+        written.unwrap();
+        assert!(report.exists() && waited < Duration::from_secs(10), "{waited:?}");
+        let inside = deployment.path("atl/report.html");
+        let (refused, waited) = answer(json!({ "request": "writeReport", "jobId": job, "file": inside }));
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::StoreUnavailable);
+        assert!(waited < Duration::from_secs(10), "{waited:?}");
+
+        let (opened, waited) = opening.join().unwrap();
+        let (kind, message) = opened.unwrap();
+        assert_eq!(kind, ErrorKind::StoreUnavailable);
+        assert!(message.contains("dead/deployment.toml does not answer"), "{message}");
+        assert!(waited < Duration::from_secs(45), "{waited:?}");
+
+        // As soon as the mounts answer, with an error here, nobody is left behind any more.
+        drop((pool, dead));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while calls_under_way() > 0 {
+            assert!(Instant::now() < deadline, "a thread stays behind");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     });
 }

@@ -40,6 +40,7 @@ impl IndexPlace {
     /// # Errors
     /// When that cannot be seen.
     pub fn exists(&self) -> Result<bool> {
+        crate::bound::touching(&self.path)?;
         self.path.try_exists().map_err(|cause| Error::io("look for", &self.path, &cause))
     }
 

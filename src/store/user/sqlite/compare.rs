@@ -108,7 +108,7 @@ impl Run<'_> {
         path: &Path,
         wanted: &[SchemaObject],
     ) -> Result<()> {
-        let failed = |cause| sqlite_error("write the standby copy", path, &cause);
+        let failed = |cause| sqlite_error("write the standby copy to", path, &cause);
         let breached = standby::breached(standby, wanted).map_err(failed)?;
         if breached.is_empty() {
             return Ok(());

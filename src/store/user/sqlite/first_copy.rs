@@ -79,7 +79,7 @@ impl Run<'_> {
     /// Copies all pages, makes a standby copy of them and brings it up to the source; none where the pages cannot be had
     /// in one piece, or are damaged.
     fn copy_image(&mut self, fresh: &Path, is_begun: &mut bool) -> Result<Option<Cursor>> {
-        let failed = |cause| sqlite_error("write the new standby copy", fresh, &cause);
+        let failed = |cause| sqlite_error("write the new standby copy to", fresh, &cause);
         let mut file = WriteBehind::create(fresh, rights_of(self.source.path)?)?;
         *is_begun = true;
         let mut connection = open_unpublished(fresh, Access::Write)?;
@@ -103,7 +103,7 @@ impl Run<'_> {
 
     /// Brings a copy that holds everything up to a position, or more, to a state that the source had at one position.
     fn catch_up(&mut self, connection: &Connection, fresh: &Path, start: i64) -> Result<Cursor> {
-        let failed = |cause| sqlite_error("write the new standby copy", fresh, &cause);
+        let failed = |cause| sqlite_error("write the new standby copy to", fresh, &cause);
         let transaction =
             Transaction::new_unchecked(connection, TransactionBehavior::Exclusive).map_err(failed)?;
         rows::finish(&transaction, fresh, self.work.generation)?;

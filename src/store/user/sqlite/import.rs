@@ -372,7 +372,7 @@ impl Import<'_> {
 
     fn run(&mut self, write: impl FnOnce(&Connection, &mut Moved) -> rusqlite::Result<()>) -> Result<()> {
         write(self.connection, &mut self.moved)
-            .map_err(|cause| sqlite_error("write the standby copy", self.path, &cause))
+            .map_err(|cause| sqlite_error("write the standby copy to", self.path, &cause))
     }
 }
 

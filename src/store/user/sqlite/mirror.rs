@@ -51,7 +51,7 @@ impl Run<'_> {
         verifies: bool,
     ) -> Result<(i64, Followed)> {
         let path = import.path;
-        let failed = |cause| sqlite_error("write the standby copy", path, &cause);
+        let failed = |cause| sqlite_error("write the standby copy to", path, &cause);
         let tables = &self.source.capture.schema.virtual_tables;
         if tables.is_empty() {
             return Ok((start, Followed { known: BTreeMap::new(), version: None }));
@@ -137,7 +137,7 @@ impl Run<'_> {
         verifies: bool,
     ) -> Result<BTreeMap<String, Known>> {
         let path = import.path;
-        let failed = |cause| sqlite_error("read the standby copy", path, &cause);
+        let failed = |cause| sqlite_error("read the standby copy in", path, &cause);
         let mut known = BTreeMap::new();
         for table in &self.source.capture.schema.virtual_tables {
             let before = before.get(&table.name);
@@ -200,7 +200,7 @@ impl Run<'_> {
     /// Makes the shadow tables of the standby those of the source.
     fn mirror_table(&self, import: &mut Import<'_>, virtual_table: &VirtualTable) -> Result<Content> {
         let path = import.path;
-        let failed = |cause| sqlite_error("write the standby copy", path, &cause);
+        let failed = |cause| sqlite_error("write the standby copy to", path, &cause);
         let mut content = Content::default();
         for (number, table) in virtual_table.tables.iter().enumerate() {
             let mut after = None;
@@ -248,7 +248,7 @@ impl Run<'_> {
             known.values_mut().for_each(|known| known.look.clone_from(&look));
         }
         shadow::remember(standby, &known)
-            .map_err(|cause| sqlite_error("write the standby copy", path, &cause))
+            .map_err(|cause| sqlite_error("write the standby copy to", path, &cause))
     }
 }
 

@@ -64,6 +64,7 @@ impl SqlitePair {
     }
 
     fn require_source(&self) -> Result<()> {
+        crate::bound::touching(&self.source)?;
         if self.source.exists() {
             return Ok(());
         }
@@ -191,7 +192,7 @@ impl<'a> Run<'a> {
 impl Run<'_> {
     /// Brings an existing copy up to the source; none where nothing had changed.
     fn go_on(&mut self, standby: &Path, position: i64, confirmed: Option<&Cursor>) -> Result<Option<Cursor>> {
-        let failed = |cause| sqlite_error("write the standby copy", standby, &cause);
+        let failed = |cause| sqlite_error("write the standby copy to", standby, &cause);
         let file = OpenedFile::at(standby);
         // A copy that was made before copies got the rights of what they hold.
         tighten_database(standby, rights_of(self.source.path)?);
@@ -201,12 +202,12 @@ impl Run<'_> {
         }
         if self.reasons.contains(&Reason::Touched) {
             // With a write-ahead log the file would not show what is written to it next.
-            patiently(standby, "write the standby copy", self.work, || {
+            patiently(standby, "write the standby copy to", self.work, || {
                 connection.pragma_update(None, "journal_mode", "DELETE")
             })?;
         }
         connection.pragma_update(None, "cache_size", STANDBY_CACHE_KIB).map_err(failed)?;
-        let transaction = patiently(standby, "write the standby copy", self.work, || {
+        let transaction = patiently(standby, "write the standby copy to", self.work, || {
             Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)
         })?;
         standby::check_generation(&transaction, standby, self.work.generation)?;
@@ -250,7 +251,7 @@ impl Run<'_> {
         start: i64,
         confirmed: Option<&Cursor>,
     ) -> Result<Cursor> {
-        let failed = |cause| sqlite_error("write the standby copy", path, &cause);
+        let failed = |cause| sqlite_error("write the standby copy to", path, &cause);
         // The standby is a copy, not a judge: a row that the server wrote without its CHECK constraints is copied.
         destination.pragma_update(None, "ignore_check_constraints", true).map_err(failed)?;
         let wanted = self.source.objects(self.work)?;
@@ -399,7 +400,7 @@ impl Run<'_> {
         path: &Path,
         whole: &BTreeSet<String>,
     ) -> Result<()> {
-        let failed = |cause| sqlite_error("write the standby copy", path, &cause);
+        let failed = |cause| sqlite_error("write the standby copy to", path, &cause);
         if !standby::has_quarantined(import.connection).map_err(failed)? {
             return Ok(());
         }

@@ -63,7 +63,7 @@ pub(super) fn restore(pair: &SqlitePair, work: &Work<'_>) -> Result<PairOutcome>
         .at("path", pair.source.display()));
     }
     let fresh = begin_fresh(&pair.source, work.generation)?;
-    let failed = |cause| sqlite_error("write the restored user store", &fresh, &cause);
+    let failed = |cause| sqlite_error("write the restored user store to", &fresh, &cause);
     {
         let mut file = WriteBehind::create(&fresh, rights_of(&pair.standby)?)?;
         let mut connection = open(&fresh, Access::Write)?;

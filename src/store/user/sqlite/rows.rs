@@ -68,7 +68,7 @@ impl<'a> RowCopy<'a> {
         source: &Source<'_>,
         work: &Work<'_>,
     ) -> Result<Self> {
-        let failed = |cause| sqlite_error("write the new standby copy", path, &cause);
+        let failed = |cause| sqlite_error("write the new standby copy to", path, &cause);
         let start = source.last_position(work)?;
         let token = source.barrier(start, None, work)?;
         connection.execute_batch(TABLES).map_err(failed)?;
@@ -95,7 +95,7 @@ impl<'a> RowCopy<'a> {
     /// # Errors
     /// `Fenced`, failures of the database.
     pub(super) fn go_on(connection: &'a Connection, path: &'a Path, work: &Work<'_>) -> Result<Self> {
-        let failed = |cause| sqlite_error("read the new standby copy", path, &cause);
+        let failed = |cause| sqlite_error("read the new standby copy in", path, &cause);
         let mut copy = RowCopy {
             connection,
             path,
@@ -186,13 +186,13 @@ impl<'a> RowCopy<'a> {
             }
             self.connection.execute_batch("COMMIT")
         };
-        write().map_err(|cause| sqlite_error("write the new standby copy", self.path, &cause))
+        write().map_err(|cause| sqlite_error("write the new standby copy to", self.path, &cause))
     }
 
     fn write(&self, sql: &str) -> Result<()> {
         self.connection
             .execute_batch(sql)
-            .map_err(|cause| sqlite_error("write the new standby copy", self.path, &cause))
+            .map_err(|cause| sqlite_error("write the new standby copy to", self.path, &cause))
     }
 }
 
@@ -218,7 +218,7 @@ pub(super) fn finish(connection: &Connection, path: &Path, generation: Generatio
     check_owner(connection, path, generation)?;
     connection
         .execute_batch("DROP TABLE csb_copy; DROP TABLE csb_copy_after")
-        .map_err(|cause| sqlite_error("write the new standby copy", path, &cause))
+        .map_err(|cause| sqlite_error("write the new standby copy to", path, &cause))
 }
 
 /// Takes over, under this owner's name, what an owner before it left, or it itself in an earlier attempt. None where

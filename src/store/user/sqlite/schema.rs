@@ -190,6 +190,26 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// What the topology says of tables that there are none of: mostly a name that was misspelt.
+    fn named_in_vain(&self, objects: &[SchemaObject]) -> Vec<String> {
+        let is_there = |pattern: &str| {
+            objects.iter().any(|object| object.kind == "table" && matches_pattern(pattern, &object.name))
+        };
+        let unknown = |field: &str, name: &str| {
+            format!("The topology names \"{name}\" in {field}, but the user store has no such table.")
+        };
+        let excluded = self.config.exclude.iter().filter(|pattern| !is_there(pattern));
+        let keyed = self
+            .config
+            .keys
+            .keys()
+            .filter(|table| !objects.iter().any(|object| object.name.eq_ignore_ascii_case(table)));
+        excluded
+            .map(|pattern| unknown("exclude", pattern))
+            .chain(keyed.map(|table| unknown("keys", table)))
+            .collect()
+    }
+
     fn read(&self) -> Result<Schema, Failure> {
         let version = schema_version(self.connection)?;
         let objects = objects(self.connection)?;
@@ -207,6 +227,7 @@ impl Reader<'_> {
             text: self.text,
             version,
         };
+        schema.warnings.extend(self.named_in_vain(&schema.objects));
         let mut without_key = Vec::new();
         for object in
             schema.objects.iter().filter(|object| object.kind == "table" && object.shadow_of.is_none())

@@ -126,6 +126,35 @@ public sealed class BackupServiceTests : IDisposable
     }
 
     [Fact]
+    public void A_library_says_what_it_can_do()
+    {
+        var told = _service.GetCapabilities();
+        Assert.Equal(BackupService.LibraryVersion, told.LibraryVersion);
+        Assert.Contains("backup", told.Jobs);
+        Assert.Contains("getCapabilities", told.Requests);
+        Assert.Contains(new Scheme("sqlite", true), told.Schemes);
+        Assert.Equal(1, told.Documents["report"]);
+    }
+
+    [Fact]
+    public async Task A_report_is_written_where_it_may_be()
+    {
+        var folder = Path.GetDirectoryName(_sample.DeploymentFile)!;
+        var file = Path.Combine(folder, "report.json");
+        _service.CheckReport(file);
+        Assert.False(File.Exists(file));
+        var report = await _service.RunAsync(Backup);
+        Assert.Equal(file, _service.WriteReport(report.JobId, file));
+        Assert.Equal(report.JobId, JsonSerializer.Deserialize<Report>(File.ReadAllText(file), Documents.Json)!.JobId);
+
+        var store = Path.Combine(folder, "atl", "users.sqlite");
+        var before = File.ReadAllBytes(store);
+        Assert.Equal("ReportRefused", Assert.Throws<CsBackupException>(() => _service.CheckReport(store)).Kind);
+        Assert.Equal("ReportRefused", Assert.Throws<CsBackupException>(() => _service.WriteReport(report.JobId, store)).Kind);
+        Assert.Equal(before, File.ReadAllBytes(store));
+    }
+
+    [Fact]
     public async Task A_sync_also_gives_back()
     {
         var report = await _service.RunAsync(new SyncRequest { PoolFqdn = _sample.Pools[0] });

@@ -1,0 +1,249 @@
+//! What a report must never take the place of: databases of any kind, and every file of the deployment.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::bound::{alive, touching, within};
+use crate::config::DeploymentConfig;
+use crate::platform::{Entry, FileId, Folder, Head, Kind};
+use crate::topology::{StoreUrl, Topology};
+
+/// The first bytes of every SQLite database.
+const SQLITE: &[u8] = b"SQLite format 3\0";
+
+/// What SQLite keeps beside a database, and the beginnings of what this product does.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+const OWN_COMPANIONS: [&str; 2] = [".csb-", ".superseded-"];
+
+/// A topology and a deployment file have a line that begins so, in whatever state an administrator left them.
+const TOPOLOGY: &str = "central_management_pool";
+const DEPLOYMENT: &str = "central_management_store";
+/// As far as a file is read for that line.
+const LONGEST_DOCUMENT: u64 = 4 << 20;
+
+/// Places of a deployment, before anybody has looked at them.
+#[derive(Default)]
+pub struct Places {
+    files: Vec<(String, PathBuf, bool)>,
+    trees: Vec<(String, PathBuf)>,
+    records: Option<PathBuf>,
+}
+
+impl Places {
+    /// The deployment's own files.
+    pub fn of(config: &DeploymentConfig) -> Self {
+        let mut places = Places { records: Some(config.jobs.clone()), ..Places::default() };
+        places.file("the deployment file", &config.file, false);
+        places.store("the Central Management store", &config.central_management_store);
+        places.file("the local replica", &config.local_replica, false);
+        places
+    }
+
+    /// The stores that a topology names, too.
+    pub fn add(&mut self, topology: &Topology) {
+        for pool in &topology.pools {
+            self.store(&format!("the user store of {}", pool.fqdn), &pool.user_store.url);
+            self.store(&format!("the content store of {}", pool.fqdn), &pool.content_store.url);
+            let Some(standby) = &pool.standby else { continue };
+            let index = standby.content_index();
+            let held = [&standby.user_store, &standby.content_store, &standby.service_store, &index];
+            for url in held.into_iter().chain(&standby.management_store) {
+                self.store(&format!("what {} holds for its partner", pool.fqdn), url);
+            }
+        }
+    }
+
+    fn store(&mut self, what: &str, url: &StoreUrl) {
+        // What is not on this machine, no report can take the place of.
+        let Ok(path) = url.local_path() else { return };
+        if url.engine().is_database() {
+            self.file(what, path, true);
+        } else {
+            self.trees.push((what.to_owned(), path.to_owned()));
+        }
+    }
+
+    fn file(&mut self, what: &str, path: &Path, is_database: bool) {
+        self.files.push((what.to_owned(), path.to_owned(), is_database));
+    }
+
+    /// Looks at all of them.
+    pub fn look(self) -> Protected {
+        let above = |path: &Path| path.parent().unwrap_or(path).to_owned();
+        let mut paths: Vec<PathBuf> =
+            self.files.iter().flat_map(|(_, path, _)| [path.clone(), above(path)]).collect();
+        paths.extend(self.trees.iter().map(|(_, path)| path.clone()));
+        paths.extend(self.records.iter().cloned());
+        let mut found = identities(&paths).into_iter();
+        let mut next = || found.next().flatten();
+        let file = |(what, path, is_database): (String, PathBuf, bool)| {
+            let name = path.file_name().unwrap_or_default().to_owned();
+            File { what, is_database, identity: next(), folder: next(), name }
+        };
+        let files = self.files.into_iter().map(file).collect();
+        let trees = self.trees.into_iter().filter_map(|(what, _)| Some((next()?, what))).collect();
+        Protected { files, trees, records: next(), documents: vec![TOPOLOGY, DEPLOYMENT] }
+    }
+}
+
+/// How long one place is waited for. What is at a place that does not answer is not at one that does.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What these paths lead to, without waiting for file systems that do not answer.
+fn identities(paths: &[PathBuf]) -> Vec<Option<FileId>> {
+    let mut found = Vec::with_capacity(paths.len());
+    let mut is_stuck = false;
+    while let Some(rest) = paths.get(found.len()..).filter(|rest| !rest.is_empty()) {
+        let (rest, seen) = (rest.to_vec(), Arc::new(Mutex::new(Vec::new())));
+        let look = {
+            let seen = Arc::clone(&seen);
+            move || {
+                for path in rest {
+                    // Refused where a thread was left behind a moment ago.
+                    let identity = touching(&path).ok().and_then(|()| FileId::of(&path).ok());
+                    seen.lock().unwrap_or_else(PoisonError::into_inner).push(identity);
+                    alive();
+                }
+                Ok(())
+            }
+        };
+        let answered = within(PATIENCE, look).is_ok();
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // No thread can be had.
+        if seen.is_empty() && !answered && is_stuck {
+            found.push(None);
+        }
+        is_stuck = seen.is_empty();
+        found.append(&mut seen);
+    }
+    found
+}
+
+/// The files and folders of a deployment, by identity.
+pub struct Protected {
+    files: Vec<File>,
+    trees: Vec<(FileId, String)>,
+    records: Option<FileId>,
+    documents: Vec<&'static str>,
+}
+
+/// A file that need not exist yet: then its folder and its name tell.
+struct File {
+    what: String,
+    is_database: bool,
+    identity: Option<FileId>,
+    folder: Option<FileId>,
+    name: OsString,
+}
+
+impl Protected {
+    /// The same, for what may take the place of an earlier topology document.
+    pub fn except_topologies(self) -> Self {
+        Protected { documents: vec![DEPLOYMENT], ..self }
+    }
+
+    /// Why nothing may be written to a name in a folder; none where it may.
+    pub fn objection(
+        &self,
+        folder: &Folder,
+        name: &OsStr,
+        there: Option<&Entry>,
+    ) -> io::Result<Option<String>> {
+        let ancestors = folder.ancestors()?;
+        if let Some((_, what)) = self.trees.iter().find(|(identity, _)| ancestors.contains(identity)) {
+            return Ok(Some(format!("it lies in {what}")));
+        }
+        let here = ancestors.first().copied();
+        if self.records.is_some() && self.records == here && is_record(name) {
+            return Ok(Some("it is the place of a job record".to_owned()));
+        }
+        if let Some(file) = self.files.iter().find(|file| file.is(here, name, there)) {
+            return Ok(Some(format!("it is {}", file.what)));
+        }
+        if let Some(file) = self.files.iter().find(|file| file.is_database && file.has_companion(here, name))
+        {
+            return Ok(Some(format!("it belongs to {}", file.what)));
+        }
+        if let Some(database) = database_of(name)
+            && let Some(entry) = folder.look(database)?
+            && entry.kind == Kind::File
+            && is_database(folder, database, &entry)?
+        {
+            return Ok(Some(format!(
+                "it belongs to the SQLite database {}",
+                folder.path.join(database).display()
+            )));
+        }
+        match there {
+            Some(entry) => self.objection_to(folder, name, entry),
+            None => Ok(None),
+        }
+    }
+
+    /// Why what is there may not be replaced, from what it is and how it begins.
+    fn objection_to(&self, folder: &Folder, name: &OsStr, entry: &Entry) -> io::Result<Option<String>> {
+        let objection = match entry.kind {
+            Kind::Link => "it is a link",
+            Kind::Folder => "it is a folder",
+            Kind::Special => "it is a device, a pipe or a socket",
+            Kind::Null => return Ok(None),
+            Kind::File => match folder.head(name, entry.identity, LONGEST_DOCUMENT)? {
+                Head::OpenHere => "this process has it open",
+                Head::Changed => "another program is writing to it",
+                Head::Read(bytes) if bytes.starts_with(SQLITE) => "it is an SQLite database",
+                Head::Read(bytes) if self.is_document(&bytes) => "it is a topology or a deployment file",
+                Head::Read(_) => return Ok(None),
+            },
+        };
+        Ok(Some(objection.to_owned()))
+    }
+
+    fn is_document(&self, bytes: &[u8]) -> bool {
+        let begins = |line: &[u8]| {
+            self.documents.iter().any(|field| line.trim_ascii_start().starts_with(field.as_bytes()))
+        };
+        bytes.split(|byte| *byte == b'\n').any(begins)
+    }
+}
+
+impl File {
+    fn is(&self, folder: Option<FileId>, name: &OsStr, there: Option<&Entry>) -> bool {
+        let is_same = there.is_some_and(|entry| self.identity == Some(entry.identity));
+        is_same || (folder.is_some() && self.folder == folder && self.name == name)
+    }
+
+    fn has_companion(&self, folder: Option<FileId>, name: &OsStr) -> bool {
+        let Some(rest) = name.as_encoded_bytes().strip_prefix(self.name.as_encoded_bytes()) else {
+            return false;
+        };
+        let begins = |start: &&str| rest.starts_with(start.as_bytes());
+        let is_companion = COMPANIONS.iter().any(begins) || OWN_COMPANIONS.iter().any(begins);
+        is_companion && folder.is_some() && self.folder == folder
+    }
+}
+
+/// Whether a file is a database, as far as that can be told without harm: one that this process has open counts as one.
+fn is_database(folder: &Folder, name: &OsStr, entry: &Entry) -> io::Result<bool> {
+    Ok(match folder.head(name, entry.identity, SQLITE.len() as u64)? {
+        Head::Read(bytes) => bytes == SQLITE,
+        Head::OpenHere | Head::Changed => true,
+    })
+}
+
+/// The database whose companion a file of this name would be.
+fn database_of(name: &OsStr) -> Option<&OsStr> {
+    let name = name.to_str()?;
+    let base = COMPANIONS.iter().find_map(|suffix| name.strip_suffix(suffix))?;
+    (!base.is_empty()).then_some(OsStr::new(base))
+}
+
+/// Whether this is what a job record, or a request to cancel its job, is called.
+fn is_record(name: &OsStr) -> bool {
+    let stem = Path::new(name).file_stem().and_then(OsStr::to_str);
+    stem.is_some_and(|stem| Uuid::parse_str(stem).is_ok())
+}
