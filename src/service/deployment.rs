@@ -10,7 +10,7 @@ use crate::pool::{PoolState, PoolStateDetails, PoolStateRecord};
 use crate::store::documents::replica::Replica;
 use crate::store::documents::{self, Document, DocumentKind, Documents, DocumentsRole, Draft, Published};
 use crate::store::factory;
-use crate::store::places::Places;
+use crate::store::places::{Conflict, Places};
 use crate::stored::{Stored, StoredDocument};
 use crate::topology::{PoolFqdn, StoreUrl, Topology, TopologyDocument};
 use jiff::Timestamp;
@@ -63,8 +63,14 @@ impl Deployment {
     pub(super) fn publish(&self, file: &Path, what_if: bool, now: Timestamp) -> Result<PublishedTopology> {
         touching(file)?;
         let document = TopologyDocument::read(file)?;
-        let unanswered = self.compare_places(&document)?;
-        let topology = document.topology;
+        let topology = document.topology.clone();
+        let places = Places::of(&self.config, &topology).with_topology_file(&document.file);
+        let located = |conflict: Box<Conflict>| match &conflict.pool {
+            Some(pool) => document.at_pool(pool, conflict.error),
+            None => conflict.error,
+        };
+        let pools: Vec<&PoolFqdn> = topology.pools.iter().map(|pool| &pool.fqdn).collect();
+        let unanswered = places.check(&pools).map_err(located)?;
         Replica::check(&self.config.local_replica)?;
         let current = match factory::existing_management_store(&self.config.central_management_store)? {
             Some(store) => {
@@ -75,6 +81,7 @@ impl Deployment {
             None if !self.config.file.exists() => return Err(self.moved()),
             None => None,
         };
+        places.check_documents().map_err(located)?;
         let body = changed(current.clone(), topology.clone())?;
         let unchanged = current.as_ref().is_some_and(|document| document.body == body);
         let version = current.as_ref().map_or(0, |document| document.version) + i64::from(!unchanged);
@@ -86,17 +93,6 @@ impl Deployment {
             format!("{place} does not answer: whether another place is the same one could not be seen.")
         }));
         Ok(PublishedTopology { topology, version, unchanged, warnings })
-    }
-
-    /// Refuses a topology whose places are not what they are meant to be; returns the names of those that do not answer.
-    fn compare_places(&self, document: &TopologyDocument) -> Result<Vec<String>> {
-        let topology = &document.topology;
-        let all: Vec<&PoolFqdn> = topology.pools.iter().map(|pool| &pool.fqdn).collect();
-        let places = Places::of(&self.config, topology).with_topology_file(&document.file);
-        places.check(&all).map_err(|conflict| match &conflict.pool {
-            Some(pool) => document.at_pool(pool, conflict.error),
-            None => conflict.error,
-        })
     }
 
     /// There was a store once: a new one in its place would forget every version and the states of all pools.

@@ -132,7 +132,8 @@ impl Places {
             pairs.filter(|((a, _), (b, _))| a.is_of(pools) || b.is_of(pools))
         };
         for ((one, one_is), (other, other_is)) in pairs() {
-            if is_same(one_is, other_is) || is_same(other_is, one_is) {
+            let is_same = is_same(one_is, other_is) || is_same(other_is, one_is);
+            if is_same && !is_connected_to_copy(one, other) {
                 return Err(conflict(one, other, shared(one, other)));
             }
         }
@@ -148,6 +149,20 @@ impl Places {
         Ok(unanswered)
     }
 
+    /// That a copy of the Central Management store is taken for the store itself by its very path. [`Places::check`] leaves
+    /// that out: somebody who connects to a copy is told by the copy what it is, and can work with everything else.
+    ///
+    /// # Errors
+    /// `SharedStore`.
+    pub fn check_documents(&self) -> std::result::Result<(), Box<Conflict>> {
+        let store = self.places.iter().find(|place| place.role == Role::ManagementStore);
+        let copy = store.and_then(|store| self.places.iter().find(|copy| is_connected_to_copy(copy, store)));
+        match (copy, store) {
+            (Some(copy), Some(store)) => Err(conflict(copy, store, shared(copy, store))),
+            _ => Ok(()),
+        }
+    }
+
     /// As [`Places::check`] for what a job on these pools opens, or a look at them.
     ///
     /// # Errors
@@ -160,6 +175,13 @@ impl Places {
 /// Whether another place is this one, or one of the files that belong to it.
 fn is_same(this: &Answer, other: &Answer) -> bool {
     std::iter::once(&this.is).chain(&this.beside).any(|this| this.identity == other.is.identity)
+}
+
+/// Whether the deployment file names a standby copy as its Central Management store.
+fn is_connected_to_copy(copy: &Place, store: &Place) -> bool {
+    copy.role == Role::StandbyManagementStore
+        && store.role == Role::ManagementStore
+        && copy.path == store.path
 }
 
 fn conflict(one: &Place, other: &Place, error: Error) -> Box<Conflict> {

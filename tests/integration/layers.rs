@@ -55,7 +55,7 @@ const OF_ENGINES: [&str; 6] = ["rusqlite", "sqlite", "folderstore", "postgres", 
 const A_PATH: &str = "Path";
 
 /// Which file names which of these all the same, and why.
-const ALL_THE_SAME: [(&str, &str, &str); 8] = [
+const ALL_THE_SAME: [(&str, &str, &str); 11] = [
     // Plain files by nature.
     ("config.rs", A_PATH, "the deployment file, the local replica and the jobs folder"),
     ("job/record.rs", A_PATH, "job records are files"),
@@ -63,6 +63,9 @@ const ALL_THE_SAME: [(&str, &str, &str); 8] = [
     ("module/data_conf/spool.rs", A_PATH, "lists that are too long for memory go to a file without a name"),
     ("service.rs", A_PATH, "the deployment file that a host names"),
     ("service/deployment.rs", A_PATH, "the deployment file and the topology document"),
+    ("service/reports.rs", A_PATH, "reports and saved topologies are files that a host names"),
+    ("service/reports/folder.rs", A_PATH, "the folder of default reports"),
+    ("service/reports/target.rs", A_PATH, "the file of one report"),
     ("service/requests.rs", A_PATH, "the topology document that a host names"),
     ("service/sample.rs", A_PATH, "the folder of a sample deployment, and its files"),
 ];

@@ -9,7 +9,7 @@ use cs_backup::error::{Error, ErrorKind};
 use cs_backup::report::Outcome;
 use serde_json::{Value, json};
 
-use super::support::{ATL, CHI, Deployment, content, tree};
+use super::support::{ATL, CHI, Deployment, ask, content, tree};
 use crate::isolation::{HungShare, in_own_mounts, mount};
 
 /// The file places of the sample, and what they are called in errors.
@@ -220,6 +220,22 @@ fn every_pair_of_places_is_told_apart_by_identity() {
         }
     }
     publish(&deployment, "topology.toml", true).unwrap();
+}
+
+#[test]
+fn a_copy_that_a_deployment_is_connected_to_is_no_place_for_a_copy_of_itself() {
+    let deployment = Deployment::new();
+    let error = publish_changed(&deployment, &[("sqlite:chi/standby/cms.sqlite", "sqlite:cms/cms.sqlite")]);
+    let names = ["standby.management_store of chi-cs-001", "central_management_store", "cms/cms.sqlite"];
+    assert_names(&error.unwrap_err(), ErrorKind::SharedStore, &names);
+    // Who connects to the copy can still work with the pools.
+    deployment.sync(ATL, json!({})).expect(Outcome::Succeeded);
+    let file = std::fs::read_to_string(deployment.deployment_file()).unwrap();
+    std::fs::write(deployment.path("other.toml"), file.replace("cms/cms", "chi/standby/cms")).unwrap();
+    let service = deployment.another_on(&deployment.path("other.toml"));
+    let request = json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL, "category": "UserData" });
+    let status = ask(&service, request).unwrap();
+    assert_eq!(status["overallExportStatus"], "SteadyState", "{status:#}");
 }
 
 #[test]
