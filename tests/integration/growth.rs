@@ -201,7 +201,7 @@ fn replica_job_record_module_state_and_marker_keep_what_a_newer_build_wrote() {
     let report = ask(&elsewhere, json!({ "request": "getReport", "jobId": id })).unwrap();
     let module = &report["modules"][0];
     let words = (&module["outcome"], &module["before"]["export"], &module["purpose"]);
-    assert_eq!(words, (&json!("Unknown"), &json!("Unknown"), &json!("Unknown")));
+    assert_eq!(words, (&json!("Unknown"), &json!("Unknown"), &json!("restore")));
     let error = &report["modules"][1]["errors"][0];
     assert_eq!((&error["kind"], &error["status"]), (&json!("Unknown"), &json!(999)));
     let html = ask(&elsewhere, json!({ "request": "getReport", "jobId": id, "format": "html" })).unwrap();
@@ -296,4 +296,11 @@ fn documents_whose_fields_mean_something_new_are_refused_and_left_as_they_are() 
     let ended = deployment.backup(json!({ "category": "UserData", "retryCount": 0 })).expect(Outcome::Failed);
     assert_eq!(ended.module(DATA_CONF).errors[0].kind, ErrorKind::UnsupportedStore);
     assert_eq!(read(&marker), newer);
+
+    let states = Connection::open(deployment.path("chi/standby/atl.service.sqlite")).unwrap();
+    states.execute("UPDATE csb_module_state SET state = ?1", [newer.to_string()]).unwrap();
+    refused(deployment.ask(json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL })));
+    deployment.backup(json!({ "category": "CMS" })).expect(Outcome::Succeeded);
+    let count = "SELECT count(*) FROM csb_module_state WHERE state = ?1";
+    assert_eq!(states.query_row(count, [newer.to_string()], |row| row.get::<_, u32>(0)).unwrap(), 3);
 }
