@@ -212,11 +212,12 @@ impl Importer<'_> {
         }
         let copy = factory::new_management_store(self.copy).map_err(on_import)?;
         if has_nothing {
-            return copy.import(self.import(base, Vec::new(), Vec::new())).map_err(on_import);
+            return copy.import(self.import(base, Vec::new())).map_err(on_import);
         }
         if let Some(found) = repair {
             let removed = found.wrong.iter().map(|document| document.revision).collect();
-            copy.import(self.import(self.compared.held, removed, found.right.clone())).map_err(on_import)?;
+            let repair = self.import(self.compared.held, found.right.clone());
+            copy.import(Import { repairs: true, removed, ..repair }).map_err(on_import)?;
             outcome.moved.items_deleted = found.count() - found.right.len() as u64;
             add(&mut outcome.moved, &found.right);
         }
@@ -229,7 +230,7 @@ impl Importer<'_> {
             if batch.is_empty() {
                 break;
             }
-            copy.import(self.import(base, Vec::new(), batch.clone())).map_err(on_import)?;
+            copy.import(self.import(base, batch.clone())).map_err(on_import)?;
             base = batch.iter().fold(base, |sum, document| sum.with(document));
             left -= batch.len() as u64;
             add(&mut outcome.moved, &batch);
@@ -237,14 +238,15 @@ impl Importer<'_> {
         Ok(())
     }
 
-    fn import(&self, base: History, removed: Vec<i64>, documents: Vec<Document>) -> Import {
+    fn import(&self, base: History, documents: Vec<Document>) -> Import {
         Import {
             generation: self.context.generation,
             identity: self.compared.position.identity.clone(),
             reign: self.compared.position.reign.clone(),
             master: self.master.to_string(),
             base,
-            removed,
+            repairs: false,
+            removed: Vec::new(),
             documents,
             now: self.context.clock.now(),
         }

@@ -151,6 +151,8 @@ pub struct Import {
     pub master: String,
     /// What the copy held when it was looked at.
     pub base: History,
+    /// Whether that is known to be something else than was recorded, and is put right.
+    pub repairs: bool,
     /// Revisions that the copy holds wrongly; they are kept beside.
     pub removed: Vec<i64>,
     /// What it is to hold, in the order of revisions.

@@ -80,14 +80,14 @@ fn documents_of_the_management_store_keep_what_a_newer_build_wrote() {
         .unwrap();
 
     configure(&deployment, 3).unwrap();
-    publish(&deployment, "transient_").unwrap();
+    publish(&deployment, "session_c").unwrap();
 
     let topology = document(&deployment, "topology");
     assert_eq!(topology[NEW], 1, "{topology:#}");
     assert_eq!(topology["pools"][0]["selfFence"], "5m");
     assert_eq!(topology["pools"][0]["userStore"]["compression"], json!({ "level": 3 }));
     assert_eq!(topology["pools"][1]["standby"]["witness"], "sqlite:w");
-    assert!(topology.to_string().contains("transient_"), "it was published");
+    assert!(topology.to_string().contains("session_c*"), "it was published");
     let settings = document(&deployment, "configuration");
     assert_eq!((&settings["historyDays"], &settings["maxConcurrentCalls"]), (&json!(7), &json!(3)));
     deployment.ask(json!({ "request": "resetBackupServiceConfiguration" })).unwrap();
@@ -114,13 +114,13 @@ fn standard_roles_of_a_newer_build_stay_as_they_are() {
         { "identity": "CsAdministrator", "isStandardRole": true, "cmdlets": ["Invoke-CsPoolFailOver"] },
         { "identity": "CsWitness", "isStandardRole": true, "cmdlets": ["Get-CsPool"] }] });
     write_document(&deployment, "roles", &newer);
-    publish(&deployment, "transient_").unwrap();
+    publish(&deployment, "session_c").unwrap();
     assert_eq!(document(&deployment, "roles"), newer);
     let reply = deployment.ask(json!({ "request": "getAdminRoles" })).unwrap();
     assert_eq!(reply["roles"], newer["roles"]);
     // A list alone is a former build's: it gets this build's roles.
     write_document(&deployment, "roles", &newer["roles"]);
-    publish(&deployment, "fleeting_").unwrap();
+    publish(&deployment, "session_ca").unwrap();
     let identities = document(&deployment, "roles")["roles"].to_string();
     assert!(
         identities.contains("CsViewOnlyAdministrator") && !identities.contains("CsWitness"),
@@ -152,9 +152,9 @@ fn a_state_of_a_pool_is_read_whatever_build_wrote_it() {
         assert_eq!((&pool["state"], &pool["stateDetails"]["epoch"]), (&json!(state), &json!(epoch)));
         let status = deployment.ask(json!({ "request": "getBackupServiceStatus", "poolFqdn": CHI })).unwrap();
         assert_eq!(status["poolState"], state);
-        publish(&deployment, "transient_").unwrap();
+        publish(&deployment, "session_c").unwrap();
         assert_eq!(document(&deployment, "poolState"), body, "publishing a topology moves no pool");
-        publish(&deployment, "fleeting_").unwrap();
+        publish(&deployment, "session_ca").unwrap();
     }
 }
 
@@ -201,7 +201,7 @@ fn replica_job_record_module_state_and_marker_keep_what_a_newer_build_wrote() {
     let report = ask(&elsewhere, json!({ "request": "getReport", "jobId": id })).unwrap();
     let module = &report["modules"][0];
     let words = (&module["outcome"], &module["before"]["export"], &module["purpose"]);
-    assert_eq!(words, (&json!("Unknown"), &json!("Unknown"), &json!("Unknown")));
+    assert_eq!(words, (&json!("Unknown"), &json!("Unknown"), &json!("restore")));
     let error = &report["modules"][1]["errors"][0];
     assert_eq!((&error["kind"], &error["status"]), (&json!("Unknown"), &json!(999)));
     let html = ask(&elsewhere, json!({ "request": "getReport", "jobId": id, "format": "html" })).unwrap();
@@ -263,8 +263,8 @@ fn documents_whose_fields_mean_something_new_are_refused_and_left_as_they_are() 
     type Attempt = fn(&Deployment) -> Result<Value, Error>;
     let kinds: [(&str, Attempt); 4] = [
         ("configuration", |deployment| configure(deployment, 3)),
-        ("topology", |deployment| publish(deployment, "transient_")),
-        ("roles", |deployment| publish(deployment, "transient_")),
+        ("topology", |deployment| publish(deployment, "session_c")),
+        ("roles", |deployment| publish(deployment, "session_c")),
         ("poolState", |deployment| deployment.ask(json!({ "request": "getPools" }))),
     ];
     for (kind, attempt) in kinds {
@@ -281,7 +281,7 @@ fn documents_whose_fields_mean_something_new_are_refused_and_left_as_they_are() 
     let newer = json!({ "schemaVersion": 2, "shape": "round" });
     write(&replica, &newer);
     let topology = document(&deployment, "topology");
-    refused(publish(&deployment, "fleeting_"));
+    refused(publish(&deployment, "session_ca"));
     refused(configure(&deployment, 4));
     refused(deployment.ask(json!({ "request": "getPools", "localStore": true })));
     assert_eq!((read(&replica), document(&deployment, "topology")), (newer.clone(), topology));
@@ -296,4 +296,11 @@ fn documents_whose_fields_mean_something_new_are_refused_and_left_as_they_are() 
     let ended = deployment.backup(json!({ "category": "UserData", "retryCount": 0 })).expect(Outcome::Failed);
     assert_eq!(ended.module(DATA_CONF).errors[0].kind, ErrorKind::UnsupportedStore);
     assert_eq!(read(&marker), newer);
+
+    let states = Connection::open(deployment.path("chi/standby/atl.service.sqlite")).unwrap();
+    states.execute("UPDATE csb_module_state SET state = ?1", [newer.to_string()]).unwrap();
+    refused(deployment.ask(json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL })));
+    deployment.backup(json!({ "category": "CMS" })).expect(Outcome::Succeeded);
+    let count = "SELECT count(*) FROM csb_module_state WHERE state = ?1";
+    assert_eq!(states.query_row(count, [newer.to_string()], |row| row.get::<_, u32>(0)).unwrap(), 3);
 }

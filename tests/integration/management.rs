@@ -57,6 +57,10 @@ fn a_copy_that_was_written_to_is_refused_with_both_sides_shown() {
         assert!(message.contains(deployment.path(name).to_str().unwrap()), "{message}");
     }
     assert!(message.contains("topology global, version 1, published 20"), "{message}");
+    let status = deployment.ask(json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL })).unwrap();
+    assert_eq!(status["backupModules"][2]["exportStatus"], "ErrorState", "{status:#}");
+    let plan = deployment.backup(json!({ "category": "CMS", "whatIf": true })).expect(Outcome::Failed);
+    assert_eq!(refusal(&plan.report)["message"], error["message"], "the plan says what the run says");
     deployment.backup(json!({ "category": "CMS", "verify": true })).expect(Outcome::SucceededWithWarnings);
     back_up(&deployment).expect(Outcome::Succeeded);
 }
@@ -103,17 +107,19 @@ fn a_copy_takes_no_publications_and_says_where_its_master_is() {
     std::fs::write(&other, text.replace("cms/cms.sqlite", COPY).replace("cms/replica", "replica-of-it"))
         .unwrap();
     let service = deployment.another_on(&other);
-    let settings = json!({ "maxConcurrentCalls": 3 });
-    let error = ask(&service, json!({ "request": "setBackupServiceConfiguration", "settings": settings }))
-        .unwrap_err();
-    assert_eq!(error.kind, ErrorKind::NotMaster);
-    assert_eq!(error.context["master"], format!("sqlite:{}", deployment.path(MASTER).display()));
-    assert!(error.message.contains(&error.context["master"]), "{error}");
-    let file = deployment.path("topology.toml");
     for what_if in [true, false] {
-        let request = json!({ "request": "publishTopology", "file": file, "whatIf": what_if });
-        assert_eq!(ask(&service, request).unwrap_err().kind, ErrorKind::NotMaster);
+        let settings = json!({ "maxConcurrentCalls": 3 });
+        let request =
+            json!({ "request": "setBackupServiceConfiguration", "settings": settings, "whatIf": what_if });
+        let error = ask(&service, request).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotMaster);
+        assert_eq!(error.context["master"], format!("sqlite:{}", deployment.path(MASTER).display()));
+        assert!(error.message.contains(&error.context["master"]), "{error}");
     }
+    // Of a topology it is said even before: the copy that it names is the store itself.
+    let file = deployment.path("topology.toml");
+    let error = ask(&service, json!({ "request": "publishTopology", "file": file })).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::SharedStore);
     back_up(&deployment).expect(Outcome::Succeeded);
 }
 

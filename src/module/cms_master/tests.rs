@@ -207,6 +207,19 @@ fn what_somebody_published_at_the_copy_is_kept_when_it_is_put_right() {
 }
 
 #[test]
+fn what_was_removed_from_the_copy_is_put_back() {
+    let mut pair = Pair::new();
+    pair.publish(3);
+    pair.run().unwrap();
+    pair.tamper("copy", "DELETE FROM csb_document WHERE revision = 2");
+    assert_eq!(pair.refusal().kind, ErrorKind::SplitTimeline);
+    let done = pair.module(500).run_cycle(&context(true)).unwrap();
+    assert_eq!((done.moved.items_written, done.moved.items_deleted), (1, 0));
+    assert_eq!(pair.content("copy"), pair.content("master"));
+    pair.run().unwrap();
+}
+
+#[test]
 fn an_older_master_is_refused_after_its_copy_was_promoted() {
     let mut pair = Pair::new();
     pair.publish(1);
@@ -398,7 +411,7 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn what_a_look_says_is_what_the_run_does(events in prop::collection::vec(event(), 1..16)) {
         let mut pair = Pair::new();

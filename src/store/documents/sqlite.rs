@@ -206,11 +206,14 @@ impl Documents for SqliteDocuments {
             self.check_import(transaction, &import, &position)?;
             let result = import.documents.iter().fold(import.base, |sum, document| sum.with(document));
             let held = position.recorded.filter(|(revision, _)| *revision == position.revision);
-            let is_done = import.removed.is_empty() && held == Some((result.revision, result.digest));
-            let is_base = position.revision == import.base.revision
-                && held.is_none_or(|held| held == (import.base.revision, import.base.digest));
-            // What was written to past this product is repaired as it was seen.
-            if !is_done && !is_base && import.removed.is_empty() {
+            let is_done = !import.repairs && held == Some((result.revision, result.digest));
+            let is_base = if import.repairs {
+                summed(transaction, History::empty(), i64::MAX).map_err(&failed)? == import.base
+            } else {
+                position.revision == import.base.revision
+                    && held.is_none_or(|held| held == (import.base.revision, import.base.digest))
+            };
+            if !is_done && !is_base {
                 return Err(refusal::changed_meanwhile(&self.url(), &position, &import));
             }
             if !is_done {
@@ -230,10 +233,7 @@ impl Documents for SqliteDocuments {
                     set_role(transaction, DocumentsRole::Standby, &import.reign, Some(&import.master))
                 })
                 .and_then(|()| {
-                    record(
-                        transaction,
-                        if import.removed.is_empty() { import.base } else { History::empty() },
-                    )
+                    record(transaction, if import.repairs { History::empty() } else { import.base })
                 })
                 .map_err(&failed)
         })

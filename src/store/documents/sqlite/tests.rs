@@ -30,6 +30,7 @@ fn import(master: &SqliteDocuments, generation: i64) -> Import {
         reign: position.reign,
         master: master.url().to_string(),
         base: History::empty(),
+        repairs: false,
         removed: Vec::new(),
         documents: master.after(0, usize::MAX).unwrap(),
         now: now(),
