@@ -9,12 +9,12 @@ use uuid::Uuid;
 use super::{Service, text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Report, html};
+use crate::store::protected::{DeploymentFiles, Protected};
 use crate::topology::absolute;
 
 mod folder;
 mod target;
 
-use crate::store::protected::{Places, Protected};
 use target::Target;
 
 /// How a report is wanted.
@@ -126,16 +126,16 @@ impl Service {
 
     /// What must not be overwritten. Of a topology that cannot be read where it was asked for the other copy tells as well.
     fn protected(&self, local_store: bool) -> Result<Protected> {
-        let Some(connected) = &self.connected else { return Ok(Places::default().look()) };
-        let mut places = Places::of(&connected.deployment.config);
+        let Some(connected) = &self.connected else { return Ok(DeploymentFiles::default().look()) };
+        let mut files = DeploymentFiles::of(&connected.deployment.config);
         let topology = |local| connected.deployment.documents(local)?.topology();
         match topology(local_store).or_else(|error| topology(!local_store).map_err(|_| error)) {
-            Ok(topology) => places.add(&topology),
+            Ok(topology) => files.add(&topology),
             // Then there are no stores yet.
             Err(error) if error.kind == ErrorKind::NotPublished => {}
             Err(error) => return Err(error),
         }
-        Ok(places.look())
+        Ok(files.look())
     }
 }
 

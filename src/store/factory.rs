@@ -13,6 +13,7 @@ use super::leases::sqlite::SqliteLeases;
 use super::sqlite;
 use super::user::UserStorePair;
 use super::user::sqlite::SqlitePair;
+use crate::bound::touching;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topology::{Engine, StoreUrl, UserStoreConfig};
@@ -101,7 +102,9 @@ pub fn new_management_store(url: &StoreUrl) -> Result<Box<dyn Documents>> {
 /// # Errors
 /// `UnsupportedStore`.
 pub fn exists(url: &StoreUrl) -> Result<bool> {
-    Ok(url.local_path()?.exists())
+    let path = url.local_path()?;
+    touching(path)?;
+    Ok(path.exists())
 }
 
 /// Where a store of this engine lies.

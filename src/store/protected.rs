@@ -1,4 +1,4 @@
-//! What a report must never take the place of: databases of any kind, and every file of the deployment.
+//! What a file that a person names must never take the place of: databases of any kind, and every file of the deployment.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -26,22 +26,22 @@ const DEPLOYMENT: &str = "central_management_store";
 /// As far as a file is read for that line.
 const LONGEST_DOCUMENT: u64 = 4 << 20;
 
-/// Places of a deployment, before anybody has looked at them.
+/// The files and folders of a deployment, before anybody has looked at them.
 #[derive(Default)]
-pub struct Places {
+pub struct DeploymentFiles {
     files: Vec<(String, PathBuf, bool)>,
     trees: Vec<(String, PathBuf)>,
     records: Option<PathBuf>,
 }
 
-impl Places {
+impl DeploymentFiles {
     /// The deployment's own files.
     pub fn of(config: &DeploymentConfig) -> Self {
-        let mut places = Places { records: Some(config.jobs.clone()), ..Places::default() };
-        places.file("the deployment file", &config.file, false);
-        places.store("the Central Management store", &config.central_management_store);
-        places.file("the local replica", &config.local_replica, false);
-        places
+        let mut files = DeploymentFiles { records: Some(config.jobs.clone()), ..DeploymentFiles::default() };
+        files.file("the deployment file", &config.file, false);
+        files.store("the Central Management store", &config.central_management_store);
+        files.file("the local replica", &config.local_replica, false);
+        files
     }
 
     /// The stores that a topology names, too.
@@ -59,7 +59,7 @@ impl Places {
     }
 
     fn store(&mut self, what: &str, url: &StoreUrl) {
-        // What is not on this machine, no report can take the place of.
+        // What is on no file system of this machine is out of a report's reach.
         let Ok(path) = url.local_path() else { return };
         if url.engine().is_database() {
             self.file(what, path, true);
@@ -148,6 +148,9 @@ impl Protected {
     }
 
     /// Why nothing may be written to a name in a folder; none where it may.
+    ///
+    /// # Errors
+    /// What looking there reports.
     pub fn objection(
         &self,
         folder: &Folder,

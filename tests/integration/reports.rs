@@ -36,8 +36,11 @@ fn state(folders: [&Path; 2]) -> impl PartialEq + std::fmt::Debug + use<> {
     })
 }
 
+/// What has a path: its inode, its mode, and a file's bytes.
+type Thing = (String, (u64, u32, Option<Vec<u8>>));
+
 /// As [`tree`], with pipes and links too.
-fn tree_of_any(root: &Path) -> Vec<(String, (u64, u32, Option<Vec<u8>>))> {
+fn tree_of_any(root: &Path) -> Vec<Thing> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root).unwrap() {
         let path = entry.unwrap().path();
