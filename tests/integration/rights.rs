@@ -63,13 +63,8 @@ fn at_most(path: &Path, is_folder: bool) -> u32 {
     match names.as_slice() {
         // Closed by the folder that it is in until it gets its name.
         [.., ".csb", "tmp", _] => OPEN_FILE,
-        names if names.contains(&".csb") => {
-            if is_folder {
-                0o700
-            } else {
-                0o600
-            }
-        }
+        names if names.contains(&".csb") && is_folder => 0o700,
+        names if names.contains(&".csb") => 0o600,
         [_, "share"] | ["chi", "standby", "atl"] => SHARE,
         [_, "share", rest @ ..] | [_, "standby", "atl", rest @ ..] => match rest {
             [_] => OPEN_FOLDER,

@@ -1,6 +1,10 @@
 //! Two SQLite libraries in one process, on one database: that of this test, as a host's own, and that of the shared library.
 //! The test is linked with the library's code, too; the shared library has its own copy of everything.
-#![allow(unsafe_code, reason = "the shared library is called as C calls it")]
+#![allow(
+    unsafe_code,
+    clippy::undocumented_unsafe_blocks,
+    reason = "every block calls a function of the shared library as the header says: strings of C, outputs of this stack"
+)]
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::{Path, PathBuf};
