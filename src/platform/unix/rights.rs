@@ -109,13 +109,16 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Takes away from a file what goes beyond these rights, without opening it; what there is not is left alone.
+/// Takes away from a file what goes beyond these rights, without opening it; what there is not, or is no file, is left
+/// alone.
 ///
 /// # Errors
 /// Where it is another account's.
 pub fn tighten(path: &Path, rights: Rights) -> io::Result<()> {
     let mode = match std::fs::metadata(path) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // What lies in a file's place is not ours: a folder without its x could not be entered any more.
+        Ok(metadata) if !metadata.is_file() => return Ok(()),
         metadata => metadata?.mode() & 0o7777,
     };
     let allowed = mode & rights.mode;
@@ -172,5 +175,13 @@ mod tests {
             assert_eq!(mode(file.path()), after, "{before:o}");
         }
         tighten(Path::new("/nowhere"), Rights::PRIVATE).unwrap();
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_a_file_keeps_its_rights() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        tighten(folder.path(), Rights::PRIVATE).unwrap();
+        assert_eq!(mode(folder.path()), 0o755);
     }
 }
