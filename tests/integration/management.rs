@@ -116,10 +116,9 @@ fn a_copy_takes_no_publications_and_says_where_its_master_is() {
         assert_eq!(error.context["master"], format!("sqlite:{}", deployment.path(MASTER).display()));
         assert!(error.message.contains(&error.context["master"]), "{error}");
     }
-    // Of a topology it is said even before: the copy that it names is the store itself.
     let file = deployment.path("topology.toml");
     let error = ask(&service, json!({ "request": "publishTopology", "file": file })).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::SharedStore);
+    assert_eq!(error.kind, ErrorKind::NotMaster);
     back_up(&deployment).expect(Outcome::Succeeded);
 }
 
