@@ -31,9 +31,9 @@ const LAYERS: [(&str, u32); 11] = [
 /// How many lines a file may have, its tests not counted.
 const LONGEST: usize = 600;
 
-struct Source {
+pub struct Source {
     /// Relative to `src`.
-    path: PathBuf,
+    pub path: PathBuf,
     text: String,
 }
 
@@ -45,7 +45,7 @@ impl Source {
 
     /// The text without comments, which may name anything.
     fn code(&self) -> String {
-        self.text.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
+        without_comments(&self.text)
     }
 
     /// The code without the tests at its end.
@@ -54,7 +54,7 @@ impl Source {
     }
 }
 
-fn sources() -> Vec<Source> {
+pub fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     let mut next = vec![root.clone()];
@@ -71,6 +71,15 @@ fn sources() -> Vec<Source> {
     }
     assert!(found.len() > 50, "only {} files were found", found.len());
     found
+}
+
+fn without_comments(text: &str) -> String {
+    text.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
+}
+
+/// What of a file is compiled into the library, without comments.
+pub fn code_without_tests(source: &Source) -> String {
+    without_comments(source.without_tests())
 }
 
 /// The identifiers that begin here: one, or those of a group in braces.

@@ -20,6 +20,7 @@ mod isolation;
 mod jobs;
 mod kill;
 mod layers;
+mod rooms;
 mod sample;
 mod support;
 mod user_store;
