@@ -12,8 +12,7 @@ target=CsBackup.psm1
     echo 'function Get-CsbEnglishText {'
     cat en-US/CsBackup.Strings.psd1
     echo '}'
-    for source in src/private/*.ps1 src/public/*.ps1; do
-        [[ $source == */Initialize.ps1 ]] && continue
+    find src -name '*.ps1' ! -name Initialize.ps1 | LC_ALL=C sort | while read -r source; do
         echo
         cat "$source"
     done

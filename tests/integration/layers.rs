@@ -70,9 +70,9 @@ const ALL_THE_SAME: [(&str, &str, &str); 11] = [
     ("service/sample.rs", A_PATH, "the folder of a sample deployment, and its files"),
 ];
 
-struct Source {
+pub struct Source {
     /// Relative to `src`.
-    path: PathBuf,
+    pub path: PathBuf,
     text: String,
 }
 
@@ -88,12 +88,12 @@ impl Source {
     }
 
     /// Whether this is nothing but tests and what they need.
-    fn is_test(&self) -> bool {
+    pub fn is_test(&self) -> bool {
         self.path.iter().any(|part| part == "tests" || part == "tests.rs")
     }
 
     /// Neither comments nor the tests at the end.
-    fn code_without_tests(&self) -> String {
+    pub fn code_without_tests(&self) -> String {
         Source { path: self.path.clone(), text: self.without_tests().to_owned() }.code()
     }
 
@@ -107,7 +107,7 @@ fn without_comments(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
-fn sources() -> Vec<Source> {
+pub fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     let mut next = vec![root.clone()];

@@ -25,6 +25,7 @@ mod management;
 mod places;
 mod reports;
 mod rights;
+mod rooms;
 mod sample;
 mod support;
 mod two_libraries;

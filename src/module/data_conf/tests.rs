@@ -28,21 +28,17 @@ use crate::topology::{PoolFqdn, StoreUrl};
 
 mod attributes;
 mod carry_back;
-mod clones;
 mod conflicts;
 mod copying;
 mod crash;
 mod faults;
 mod faulty;
+mod file_systems;
 mod groups;
-mod hostile;
 mod model;
-mod mounts;
 mod plan;
 mod safety;
 mod sides;
-mod swaps;
-mod unprivileged;
 mod verify;
 
 /// A source, a standby and the index, of the owner of a lease.

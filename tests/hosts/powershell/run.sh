@@ -21,7 +21,7 @@ fi
 packages=$root/target/powershell/packages
 framework=$packages/microsoft.netframework.referenceassemblies.net472/1.0.3/build/.NETFramework/v4.7.2
 if command -v dotnet > /dev/null && [[ ! -d $framework ]]; then
-    dotnet restore "$here/Framework.csproj" --packages "$packages" -p:BaseIntermediateOutputPath="$root/target/powershell/framework/" > /dev/null ||
+    dotnet restore "$here/desktop/Framework.csproj" --packages "$packages" -p:BaseIntermediateOutputPath="$root/target/powershell/framework/" > /dev/null ||
         echo 'run: the reference assemblies of .NET Framework cannot be had'
 fi
 [[ ! -d $framework ]] || export CSBACKUP_FRAMEWORK=$framework
@@ -72,7 +72,7 @@ fi
 
 if command -v tmux > /dev/null; then
     for script in ctrl_c narrow; do
-        if "$here/$script.sh"; then ((passed += 1)); else ((failed += 1)); fi
+        if "$here/terminal/$script.sh"; then ((passed += 1)); else ((failed += 1)); fi
     done
 else
     echo 'ctrl_c and narrow skipped: tmux is not on PATH.'

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicU32;
 
 use rusqlite::{Connection, params};
 
-use super::clones::{mount_new, noise};
 use super::faulty::{Faults, module};
+use super::file_systems::clones::{mount_new, noise};
 use super::isolation::in_own_mounts;
 use super::*;
 use crate::store::content::groups::{GROUP_BYTES, GROUPED_BYTES, GroupHasher};

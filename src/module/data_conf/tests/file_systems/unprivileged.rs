@@ -15,7 +15,7 @@ fn without_privileges(test: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
         return true;
     }
-    let name = format!("module::data_conf::tests::unprivileged::{test}");
+    let name = format!("module::data_conf::tests::file_systems::unprivileged::{test}");
     assert!(std::env::var_os(INSIDE).is_none(), "{name} was to run without privileges");
     // By this name it can be started whatever folder it lies in.
     let mut child = Command::new("/proc/self/exe");

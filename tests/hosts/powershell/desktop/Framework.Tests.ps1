@@ -17,7 +17,7 @@ Describe 'What the module uses of .NET' -Skip:(-not $IsRestored) {
             }
             $file.Dispose()
         }
-        $module = Join-Path $PSScriptRoot '../../../ps-module/CsBackup.psm1'
+        $module = Join-Path $PSScriptRoot '../../../../ps-module/CsBackup.psm1'
         $script:Ast = [System.Management.Automation.Language.Parser]::ParseFile($module, [ref] $null, [ref] $null)
     }
 

@@ -3,7 +3,7 @@
 BeforeDiscovery { $script:HasCompiler = $IsLinux -and [bool] (Get-Command cc -ErrorAction Ignore) }
 
 BeforeAll {
-    . $PSScriptRoot/Shared.ps1
+    . $PSScriptRoot/../Shared.ps1
     $script:Sample = New-TestDeployment 'sample' 5 12
     $topology = Get-Content $Sample.TopologyFile -Raw -Encoding utf8
     Set-Content $Sample.TopologyFile $topology.Replace('Atlanta', "Z$([char] 0xFC)rich") -Encoding utf8

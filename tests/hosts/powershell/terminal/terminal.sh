@@ -1,5 +1,5 @@
 # A pwsh in a real terminal, for scripts that source this: $folder is its own, and gone at the end.
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../../.." && pwd)
 folder=$(mktemp -d)
 socket="csb-$$"
 terminal() { tmux -L "$socket" "$@"; }

@@ -15,7 +15,7 @@ const IMAGE_BYTES: u64 = 300 << 20;
 const FILE_BYTES: usize = 160 << 20;
 
 /// Mounts a new file system at the standby. Says so, and does not, where this system lacks what that takes.
-pub(super) fn mount_new(pair: &Pair, kind: &str, options: &[&str]) -> bool {
+pub(in super::super) fn mount_new(pair: &Pair, kind: &str, options: &[&str]) -> bool {
     let image = pair.folder.path().join("image");
     fs::File::create(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
     fs::create_dir(pair.standby()).unwrap();
@@ -35,7 +35,7 @@ pub(super) fn mount_new(pair: &Pair, kind: &str, options: &[&str]) -> bool {
     true
 }
 
-pub(super) fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(in super::super) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut noise = vec![0; length];
     random.fill(&mut noise);

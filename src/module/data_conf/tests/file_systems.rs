@@ -1,0 +1,9 @@
+//! What file systems, their mounts and other accounts do.
+
+use super::*;
+
+pub(super) mod clones;
+mod hostile;
+mod mounts;
+mod swaps;
+mod unprivileged;
