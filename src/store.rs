@@ -12,7 +12,6 @@ pub mod content;
 pub mod documents;
 pub mod factory;
 pub mod files;
-pub mod journal;
 pub mod leases;
 pub mod places;
 pub mod protected;

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::module::{Context, Look, ModuleId};
 use crate::report::{Outcome, PlannedStep, StepReport, Trace};
 use crate::store::Generation;
-use crate::store::journal::NotedStep;
+use crate::store::leases::journal::NotedStep;
 
 /// What a step is waited for with.
 pub(super) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

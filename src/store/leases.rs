@@ -12,13 +12,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::journal::Journal;
+use self::journal::Journal;
 use super::{Generation, Until};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::ModuleState;
 use crate::topology::PoolFqdn;
 
 mod given_back;
+pub mod journal;
 mod owner;
 pub(super) mod sqlite;
 pub use owner::Owner;

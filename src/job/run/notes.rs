@@ -8,7 +8,7 @@ use crate::job::events::EventKind;
 use crate::job::lease::Held;
 use crate::job::step::{Step, noted};
 use crate::store::Until;
-use crate::store::journal::NotedStep;
+use crate::store::leases::journal::NotedStep;
 use crate::store::leases::{self, Lease};
 
 impl Run {

@@ -8,8 +8,8 @@ use super::SqliteLeases;
 use crate::error::Result;
 use crate::report::Outcome;
 use crate::store::Until;
-use crate::store::journal::{Journal, NotedStep, Resumed};
 use crate::store::leases::Lease;
+use crate::store::leases::journal::{Journal, NotedStep, Resumed};
 use crate::topology::PoolFqdn;
 
 /// The number and the id of the note about the list itself.

@@ -9,8 +9,8 @@ use cs_backup::error::{Error, ErrorKind};
 use cs_backup::report::Outcome;
 use serde_json::{Value, json};
 
-use super::support::{ATL, CHI, Deployment, ask, content, tree};
 use crate::isolation::{HungShare, in_own_mounts, mount};
+use crate::support::{ATL, CHI, Deployment, ask, content, tree};
 
 /// The file places of the sample, and what they are called in errors.
 const FILES: [(&str, &str); 13] = [

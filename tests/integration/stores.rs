@@ -1,0 +1,6 @@
+//! Stores of a whole deployment: where they lie, who may read them, and who else has them open.
+
+mod management;
+mod places;
+mod rights;
+mod two_libraries;
