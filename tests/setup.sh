@@ -226,8 +226,9 @@ stopped_by_a_person() {
     machine user gcc curl certificates
     ln -s "$(command -v sleep)" "$tools/sleep"
     : >"$work/typescript"
+    # Whoever started this in the background has Ctrl+C ignored, in all that it starts.
     (for _ in {1..200}; do grep -q 'Ctrl+C stops it' "$work/typescript" && break; sleep 0.05; done; printf '\003'; sleep 1) |
-        env -i PATH="$tools:$work/basics" HOME="$home" SSL_CERT_DIR="$certificates" SHELL="$(command -v bash)" \
+        env -i --default-signal=INT PATH="$tools:$work/basics" HOME="$home" SSL_CERT_DIR="$certificates" SHELL="$(command -v bash)" \
             "$(command -v script)" -qefc "bash '$setup'" "$work/typescript" >/dev/null
     cp "$work/typescript" "$work/said"
     cat "$work/said"
