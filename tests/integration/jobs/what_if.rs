@@ -103,7 +103,8 @@ fn complaints(ended: &Ended) -> Vec<(String, String, ErrorKind)> {
 
 #[test]
 fn a_plan_fails_with_what_the_run_fails_with_and_says_so_at_the_step() {
-    let broken: [(&str, fn(&Deployment), Value); 4] = [
+    type Breaks = fn(&Deployment);
+    let broken: [(&str, Breaks, Value); 4] = [
         ("no user store", |d| std::fs::remove_file(d.path("atl/users.sqlite")).unwrap(), json!({})),
         ("no content store", |d| std::fs::remove_dir_all(d.path("atl/share")).unwrap(), json!({})),
         (
