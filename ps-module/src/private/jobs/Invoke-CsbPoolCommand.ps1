@@ -16,7 +16,7 @@ function Invoke-CsbPoolCommand {
         return
     }
     $question = Get-CsbText $Command.Question $pool
-    if ($Command.Removes) {
+    if ($Command['Removes']) {
         $plan = Read-CsbPlan $Command $connection
         if ($plan.Failure) {
             Write-CsbFailure $cmdlet $plan.Failure $pool
@@ -42,7 +42,7 @@ function Invoke-CsbPoolCommand {
         if ($run.ReportFile) { Write-Verbose (Get-CsbText 'ReportWritten' $run.ReportFile) }
         # Of a job that never knew its pool there is nothing to tell but why.
         $isKnown = [bool] (Get-CsbField $run.Value 'backupPoolFqdn' '')
-        if ($Command.Removes -and -not $Command.PassThru) {
+        if ($Command['Removes'] -and -not $Command.PassThru) {
             foreach ($item in @(Get-CsbField $run.Value 'removed' @())) {
                 $cmdlet.WriteObject([pscustomobject] @{
                         PSTypeName = 'CsBackup.RemovedItem'; PoolFqdn = $run.Value.poolFqdn; Store = $item.store; Kind = $item.kind
@@ -73,7 +73,7 @@ function Write-CsbPlan {
     }
     $steps = @(Get-CsbField (Get-CsbField $run.Value 'plan') 'steps' @())
     $removed = @(Get-CsbField $run.Value 'removed' @())
-    if ($Command.Removes -and $steps.Count -and -not $removed.Count -and [string] $run.Value.outcome -eq 'Succeeded') {
+    if ($Command['Removes'] -and $steps.Count -and -not $removed.Count -and [string] $run.Value.outcome -eq 'Succeeded') {
         [void] $cmdlet.ShouldProcess((Get-CsbText 'NothingToDisable' $run.Value.poolFqdn), '', '')
         $steps = @()
     } elseif ($steps.Count) {
