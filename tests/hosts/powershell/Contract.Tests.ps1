@@ -20,7 +20,7 @@ Backup-CsPool: Medium, CsBackup.Report
 Connect-CsDeployment: -, CsBackup.Deployment
   Path! String @0 pipeline=value,name aliases=DeploymentFile,FullName
   PassThru Switch
-Disable-CsPoolBackup: High, CsBackup.RemovedItem, CsBackup.Report
+Disable-CsPoolBackup: High, CsBackup.RemovedItem CsBackup.Report
   PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
   LocalStore Switch
   Report String

@@ -148,10 +148,10 @@ Describe 'The topology' {
 
 Describe 'An error' {
     It 'shows what caused it' {
-        $problem = Publish-CsTopology $Deployments 2>&1
-        $problem.ErrorDetails.Message | Should -Match "^Cannot read $([regex]::Escape($Deployments)): Is a directory"
-        $problem.Exception.Message | Should -Be "Cannot read $Deployments."
-        $problem.Exception.InnerException.Message | Should -Match '^Is a directory'
+        $below = Join-Path $Sample.TopologyFile 'none.toml'
+        $problem = Publish-CsTopology $below 2>&1
+        $problem.ErrorDetails.Message | Should -Match ': Not a directory'
+        $problem.Exception.InnerException.Message | Should -Match '^Not a directory'
     }
 
     It 'shows no cause twice' {

@@ -15,7 +15,6 @@ function Invoke-CsbPoolCommand {
         Write-CsbPlan $Command $connection
         return
     }
-    $question = Get-CsbText $Command.Question $pool
     if ($Command['Removes']) {
         $plan = Read-CsbPlan $Command $connection
         if ($plan.Failure) {
@@ -29,6 +28,8 @@ function Invoke-CsbPoolCommand {
             return
         }
         $question = Get-CsbText $Command.Question $plan.Value.poolFqdn, $planned.Count
+    } else {
+        $question = Get-CsbText $Command.Question $pool
     }
     if (-not $cmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))) { return }
     if ($Command.AsJob) {
