@@ -212,7 +212,9 @@ impl Importer<'_> {
         }
         let copy = factory::new_management_store(self.copy).map_err(on_import)?;
         if has_nothing {
-            return copy.import(self.import(base, Vec::new())).map_err(on_import);
+            // The same edit may have been made at both: what the copy recorded is then no longer what it holds.
+            let noted = self.import(self.compared.held, Vec::new());
+            return copy.import(Import { repairs: true, ..noted }).map_err(on_import);
         }
         if let Some(found) = repair {
             let removed = found.wrong.iter().map(|document| document.revision).collect();

@@ -137,7 +137,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for is_finished in [true, false] {
             let mut behind =
-                WriteBehind::create(&folder.path().join("users.sqlite"), Rights::PRIVATE).unwrap();
+                WriteBehind::create(&folder.path().join(format!("{is_finished}")), Rights::PRIVATE).unwrap();
             let file = Arc::clone(&behind.file);
             for windows in 1..=200 {
                 behind.file.set_len(HELD_BACK + windows * WINDOW).unwrap();
