@@ -1,6 +1,7 @@
 //! What the standby's file looked like when a job left it: a file that looks otherwise was written to by somebody
 //! else, or by a job that was killed before it could look.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -8,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::look::TICK;
-use crate::platform::{Look, set_modified};
-use crate::store::files::{replace_for_now, with_suffix};
+use crate::platform::{Look, Rights, create_file, set_modified};
+use crate::store::files::with_suffix;
 
 /// The outside of the standby's file, and the token of the cursor within.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +51,10 @@ pub(super) fn keep(connection: &Connection, standby: &Path, token: Uuid, version
 pub(super) fn keep_published(standby: &Path, token: Uuid) {
     let is_apart = set_apart(standby);
     if let Some(kept) = Seen::now(standby, token).and_then(|seen| serde_json::to_vec(&seen).ok()) {
-        let _ = replace_for_now(&place(standby), &kept);
+        // In place: a kill in between costs a comparison, and leaves no file behind that nobody sweeps.
+        let path = place(standby);
+        let _ = std::fs::remove_file(&path);
+        let _ = create_file(&path, Rights::PRIVATE).and_then(|mut file| file.write_all(&kept));
     }
     if !is_apart {
         // As long as the clock has not moved on, a write would leave the same times.
