@@ -15,7 +15,10 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-use compare::{Comparison, PAGE};
+use compare::Comparison;
+
+/// How many versions are read at once.
+const PAGE: usize = 100;
 
 /// How many documents one batch carries.
 const BATCH_DOCUMENTS: usize = PAGE;

@@ -9,9 +9,6 @@ use crate::store::documents::{
 use crate::store::factory;
 use crate::topology::StoreUrl;
 
-/// How many versions are read at once.
-pub(super) const PAGE: usize = 100;
-
 /// A master and its copy, as they were at one moment.
 pub(super) struct Comparison {
     pub(super) master: Box<dyn Documents>,

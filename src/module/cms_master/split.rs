@@ -5,8 +5,7 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Side;
-use super::compare::PAGE;
+use super::{PAGE, Side};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Verification;
 use crate::store::documents::{Document, Documents};
