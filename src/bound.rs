@@ -62,7 +62,7 @@ pub(crate) fn touching(place: &Path) -> Result<()> {
 }
 
 /// Whether both lie on one mounted file system, which then does not answer; on the root's own only where they are the same.
-fn is_same_place(one: &Path, other: &Path) -> bool {
+pub(crate) fn is_same_place(one: &Path, other: &Path) -> bool {
     one == other || mount_of(one).is_some_and(|mount| mount_of(other) == Some(mount))
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::COMPANIONS;
 use super::identity::Resolved;
 use super::system::System;
+use crate::bound::is_same_place;
 use crate::store::files::with_suffix;
 
 /// How long one place may take to answer; a file system that is there takes microseconds.
@@ -69,14 +70,14 @@ fn ask(asked: &[Asked]) -> Vec<Option<Answer>> {
     answers
 }
 
-/// Where a path leads; none, at once, where somebody else already waits.
+/// Where a path leads; none, at once, where somebody else already waits for the same file system.
 fn look(asked: &Asked, system: &System) -> Option<Answer> {
     let now = Instant::now();
     let this = Looking { path: asked.path.clone(), since: now, by: std::thread::current().id() };
     {
         let mut looking = looking();
-        if looking.iter().any(|other| other.path == this.path && now.duration_since(other.since) >= PATIENCE)
-        {
+        let is_stuck = |other: &Looking| now.duration_since(other.since) >= PATIENCE;
+        if looking.iter().any(|other| is_stuck(other) && is_same_place(&other.path, &this.path)) {
             return None;
         }
         looking.push(this.clone());
