@@ -18,5 +18,5 @@ pub use system::locks::{lock_holders, process_name};
 pub use system::paths::{Found, Mounts, folds_case};
 pub use system::place::{Entry, Folder, Head, Kind};
 pub use system::process::{boot_id, host_name, process_space, process_start};
-pub use system::rights::{Rights, create_file, create_folder, tighten};
+pub use system::rights::{Rights, create_file, create_folder, temporary_folder, tighten};
 pub use system::time::{time_awake, time_space};

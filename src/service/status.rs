@@ -103,6 +103,7 @@ impl Service {
             )
             .at("pool", &pool.fqdn));
         }
+        modules::require_places(&connected.deployment, &topology, &pool.fqdn)?;
         let mut rows = Vec::new();
         let (mut export, mut import) = (ExportState::FinalState, ImportState::NormalState);
         for id in wanted {

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::Path;
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
+use tempfile::TempDir;
 
 /// Read and write, whose it is.
 const OWNERS: u32 = 0o600;
@@ -107,6 +108,15 @@ pub fn create_file(path: &Path, rights: Rights) -> io::Result<File> {
 /// Failures of the file system.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Creates a folder with a name of its own in another one, for the account alone whatever the process's umask says. It goes when the
+/// value does.
+///
+/// # Errors
+/// Failures of the file system.
+pub fn temporary_folder(prefix: &str, within: &Path) -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix(prefix).permissions(Permissions::from_mode(0o700)).tempdir_in(within)
 }
 
 /// Takes away from a file what goes beyond these rights, without opening it; what there is not, or is no file, is left

@@ -1,16 +1,22 @@
-//! A clock that nobody sets, and for whom it tells the same time.
+//! A clock that nobody sets, and for whom it tells the same time. It is asked through libc: rustix looks for the kernel's own code for it,
+//! which a process under valgrind does not have.
+
+#![allow(unsafe_code, reason = "the clock is a function of C")]
 
 use std::io;
 use std::time::Duration;
 
 use once_cell::sync::OnceCell;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::process::boot_id;
 
 /// Time since the machine was started, without the time that it slept.
 pub fn time_awake() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure is writable and ours. It fails for a clock that does not exist only.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// Within what [`time_awake`] of two processes may be compared: the boot, and the container, which may have another clock.

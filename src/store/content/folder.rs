@@ -195,6 +195,7 @@ impl ContentStore for FolderStore {
 
     fn identify(&self) -> Result<Presence> {
         self.handles.close();
+        crate::bound::touching(&self.root)?;
         *self.protected.lock().unwrap_or_else(PoisonError::into_inner) =
             Arc::new(Protected::find(&self.database_files));
         let root = match self.handles.root() {

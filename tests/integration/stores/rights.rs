@@ -36,7 +36,10 @@ fn nothing_that_jobs_make_is_more_readable_than_what_it_holds() {
         for ordinary in [false, true].into_iter().filter(|ordinary| is_root || !ordinary) {
             // By this name it can be started whatever folder it lies in.
             let mut child = Command::new("/proc/self/exe");
-            child.args(["--exact", "rights::nothing_that_jobs_make_is_more_readable_than_what_it_holds"]);
+            child.args([
+                "--exact",
+                "stores::rights::nothing_that_jobs_make_is_more_readable_than_what_it_holds",
+            ]);
             child.env(INSIDE, umask).env("TMPDIR", "/tmp");
             if ordinary {
                 child.uid(NOBODY).gid(NOBODY);

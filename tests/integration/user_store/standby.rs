@@ -125,6 +125,7 @@ fn a_damaged_standby_matters_to_a_store_that_is_lost_alone() {
     pair.synchronize_and_compare();
     let file = std::fs::File::options().write(true).open(pair.standby()).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[0; 3000], 1096).unwrap();
+    drop(file);
     assert_eq!(pair.pair.lost().unwrap(), None);
     std::fs::remove_file(pair.source()).unwrap();
     assert_eq!(pair.pair.lost().unwrap_err().kind, ErrorKind::Corrupt);

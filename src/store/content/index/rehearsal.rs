@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{IndexPlace, patient, schema};
 use crate::error::{Error, Result};
-use crate::platform::Rights;
+use crate::platform::{Rights, temporary_folder};
 use crate::store::sqlite::{Access, open, sqlite_error};
 
 /// How many pages are copied between two questions whether to go on.
@@ -38,9 +38,7 @@ impl IndexPlace {
         let beside = Some(self.folder()).filter(|folder| folder.is_dir());
         let temporary = std::env::temp_dir();
         let beside = beside.unwrap_or(&temporary);
-        let folder = tempfile::Builder::new()
-            .prefix(".csb-look-")
-            .tempdir_in(beside)
+        let folder = temporary_folder(".csb-look-", beside)
             .map_err(|cause| Error::io("make a temporary folder in", beside, &cause))?;
         let place = IndexPlace::new(folder.path().join("index.sqlite"), self.url());
         if self.exists()? {
