@@ -96,7 +96,7 @@ pub struct Context {
     /// Where times come from.
     pub clock: Arc<dyn Clock>,
     /// Whether deletions beyond the safety share are allowed.
-    pub force: bool,
+    pub accept_deletions: bool,
     /// Whether every item of both stores is compared, however little has changed, and what differs is repaired.
     pub verify: bool,
 }
@@ -116,8 +116,8 @@ impl Context {
 pub struct Look {
     /// Asked before every item; a cancelled look stops with [`ErrorKind::Cancelled`].
     pub cancel: CancellationToken,
-    /// See [`Context::force`].
-    pub force: bool,
+    /// See [`Context::accept_deletions`].
+    pub accept_deletions: bool,
     /// See [`Context::verify`].
     pub verify: bool,
 }

@@ -1,6 +1,7 @@
 //! The topology: which pools there are, which are pairs, and where their stores lie.
 
 mod fqdn;
+mod history;
 mod input;
 mod parse;
 mod place;
@@ -10,6 +11,7 @@ mod url;
 mod validate;
 
 pub use fqdn::PoolFqdn;
+pub use history::{HistoryLimits, HistorySize};
 pub(crate) use input::{Unread, absolute, read_bytes, read_text};
 pub use parse::{TopologyDocument, line_of, located, toml_error};
 pub use place::Place;

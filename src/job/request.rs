@@ -58,9 +58,12 @@ pub struct BackupRequest {
     /// Whether the topology comes from the local replica.
     #[serde(default)]
     pub local_store: bool,
-    /// Whether deletions beyond the safety share are allowed.
+    /// Whether the host hides what is not fatal and asks nothing; it changes nothing here.
     #[serde(default)]
     pub force: bool,
+    /// Whether deletions beyond the safety share, and a user store that shrank or was replaced, are copied.
+    #[serde(default)]
+    pub accept_deletions: bool,
     /// Whether everything is compared, however little has changed, and what differs is repaired.
     #[serde(default)]
     pub verify: bool,
@@ -84,9 +87,12 @@ pub struct SyncRequest {
     /// Whether the topology comes from the local replica.
     #[serde(default)]
     pub local_store: bool,
-    /// Whether deletions beyond the safety share are allowed.
+    /// Whether the host hides what is not fatal and asks nothing; it changes nothing here.
     #[serde(default)]
     pub force: bool,
+    /// Whether deletions beyond the safety share, and a user store that shrank or was replaced, are copied.
+    #[serde(default)]
+    pub accept_deletions: bool,
     /// Whether everything is compared, however little has changed, and what differs is repaired.
     #[serde(default)]
     pub verify: bool,
@@ -185,8 +191,8 @@ pub struct Options {
     pub wait_time: Duration,
     /// How long to wait for a lease.
     pub wait_for_lease: Duration,
-    /// Whether deletions beyond the safety share are allowed.
-    pub force: bool,
+    /// Whether deletions beyond the safety share, and a user store that shrank or was replaced, are copied.
+    pub accept_deletions: bool,
     /// Whether everything is compared and what differs is repaired.
     pub verify: bool,
     /// Whether to plan only.
@@ -257,7 +263,7 @@ impl BackupRequest {
                 retry_count: self.retry_count,
                 wait_time: Duration::from_millis(self.wait_time_ms),
                 wait_for_lease: Duration::from_millis(self.wait_for_lease_ms),
-                force: self.force,
+                accept_deletions: self.accept_deletions,
                 verify: self.verify,
                 what_if: self.what_if,
             },
@@ -278,7 +284,7 @@ impl SyncRequest {
                 retry_count: self.retry_count,
                 wait_time: Duration::ZERO,
                 wait_for_lease: Duration::from_millis(self.wait_for_lease_ms),
-                force: self.force,
+                accept_deletions: self.accept_deletions,
                 verify: self.verify,
                 what_if: self.what_if,
             },
@@ -299,7 +305,7 @@ impl DisableRequest {
                 retry_count: self.retry_count,
                 wait_time: Duration::ZERO,
                 wait_for_lease: Duration::from_millis(self.wait_for_lease_ms),
-                force: false,
+                accept_deletions: false,
                 verify: false,
                 what_if: self.what_if,
             },

@@ -136,7 +136,11 @@ impl Work {
     }
 
     pub(super) fn look(&self) -> Look {
-        Look { cancel: self.job.cancel.clone(), force: self.options.force, verify: self.options.verify }
+        Look {
+            cancel: self.job.cancel.clone(),
+            accept_deletions: self.options.accept_deletions,
+            verify: self.options.verify,
+        }
     }
 
     /// Whether to go on.
@@ -181,7 +185,7 @@ impl Work {
                 activity: Mutex::new(Activity::default()),
             }),
             clock: Arc::clone(&self.environment.clock),
-            force: self.options.force,
+            accept_deletions: self.options.accept_deletions,
             verify,
         }
     }

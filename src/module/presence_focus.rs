@@ -10,13 +10,15 @@ pub struct PresenceFocus {
     pair: Box<dyn UserStorePair>,
     source: String,
     standby: String,
-    batch_changes: u64,
 }
 
+/// How many pages one batch carries: what fits into it is a steady state.
+const BATCH_PAGES: u64 = 1_000;
+
 impl PresenceFocus {
-    /// The module over a pair of stores with these URLs; a batch carries that many changes.
-    pub fn new(pair: Box<dyn UserStorePair>, source: String, standby: String, batch_changes: u64) -> Self {
-        PresenceFocus { pair, source, standby, batch_changes }
+    /// The module over a pair of stores with these URLs.
+    pub fn new(pair: Box<dyn UserStorePair>, source: String, standby: String) -> Self {
+        PresenceFocus { pair, source, standby }
     }
 
     fn with_work(
@@ -28,6 +30,7 @@ impl PresenceFocus {
         let work = Work {
             generation: context.generation,
             verify: context.verify,
+            accept_deletions: context.accept_deletions,
             cancel: &context.cancel,
             progress: &progress,
             now: context.clock.now(),
@@ -64,9 +67,9 @@ impl BackupModule for PresenceFocus {
             not_applicable: None,
             pending_items: seen.pending,
             pending_bytes: 0,
-            fits_one_batch: seen.pending <= self.batch_changes,
+            fits_one_batch: seen.pending <= BATCH_PAGES,
             oldest_pending: seen.oldest,
-            cursor: seen.position.map(|position| format!("position {position}")),
+            cursor: seen.revision.map(|revision| format!("revision {revision}")),
             to_compare: seen.to_compare,
             is_estimate: seen.is_estimate,
             moves: None,
@@ -128,7 +131,7 @@ mod tests {
             cancel: CancellationToken::new(),
             observer: Arc::new(Nobody),
             clock: Arc::new(SystemClock::new()),
-            force: false,
+            accept_deletions: false,
             verify: false,
         }
     }
@@ -163,9 +166,10 @@ mod tests {
         let url = |path: &Path| StoreUrl::try_from(format!("sqlite:{}", path.display())).unwrap();
         let schema = "CREATE TABLE users (id INTEGER PRIMARY KEY); INSERT INTO users VALUES (1)";
         Connection::open(&source).unwrap().execute_batch(schema).unwrap();
-        let config = UserStoreConfig { url: url(&source), keys: Default::default(), exclude: Vec::new() };
-        let pair = factory::user_stores(&config, &url(&folder.path().join("standby")), 10).unwrap();
-        let module = PresenceFocus::new(pair, String::new(), String::new(), 100);
+        let config = UserStoreConfig::new(url(&source));
+        let patience = std::time::Duration::from_secs(10);
+        let pair = factory::user_stores(&config, &url(&folder.path().join("standby")), patience).unwrap();
+        let module = PresenceFocus::new(pair, String::new(), String::new());
         module.run_cycle(&context()).unwrap();
         happens(folder.path());
         say(&module)

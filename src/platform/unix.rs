@@ -7,5 +7,7 @@ pub(super) mod locks;
 pub(super) mod paths;
 pub(super) mod place;
 pub(super) mod process;
+pub(super) mod ranges;
+pub(super) mod raw;
 pub(super) mod rights;
 pub(super) mod time;

@@ -1,6 +1,7 @@
 //! Which modules a job gets, from what the topology says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::deployment::Deployment;
 use crate::clock::Clock;
@@ -96,13 +97,12 @@ fn unchecked(
             let pair = factory::user_stores(
                 &pool.user_store,
                 &standby.user_store,
-                configuration.max_batches_per_user_store_sync,
+                Duration::from_millis(configuration.sync_interval_ms),
             )?;
             Arc::new(PresenceFocus::new(
                 pair,
                 pool.user_store.url.to_string(),
                 standby.user_store.to_string(),
-                factory::batch_changes(),
             ))
         }
         ModuleId::DataConf => {

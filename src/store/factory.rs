@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::content::ContentStore;
 use super::content::folder::FolderStore;
@@ -12,7 +13,7 @@ use super::leases::Leases;
 use super::leases::sqlite::SqliteLeases;
 use super::sqlite;
 use super::user::UserStorePair;
-use super::user::sqlite::SqlitePair;
+use super::user::pages::PagePair;
 use crate::bound::touching;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -26,22 +27,18 @@ pub fn require_safe_engines() -> Result<()> {
     sqlite::assert_safe_version()
 }
 
-/// The pair of a pool's user store and its standby copy, which follows a source that goes on changing for so many batches.
+/// The pair of a pool's user store and its standby copy. `patience` bounds how long a run looks for a state of a store that somebody
+/// writes to all the time.
 ///
 /// # Errors
 /// `UnsupportedStore`.
 pub fn user_stores(
     config: &UserStoreConfig,
     standby: &StoreUrl,
-    max_batches: u64,
+    patience: Duration,
 ) -> Result<Box<dyn UserStorePair>> {
     path_of(&config.url, Engine::Sqlite)?;
-    Ok(Box::new(SqlitePair::new(config.clone(), path_of(standby, Engine::Sqlite)?, max_batches)?))
-}
-
-/// How many changes of a user store one batch carries: what fits into it is a steady state.
-pub const fn batch_changes() -> u64 {
-    SqlitePair::batch_changes()
+    Ok(Box::new(PagePair::new(config.clone(), path_of(standby, Engine::Sqlite)?, patience)?))
 }
 
 /// A content store in which these databases, wherever in it they are, are never opened as files.

@@ -15,7 +15,7 @@ mod database;
 mod file;
 
 pub use database::Database;
-pub use file::OpenedFile;
+pub use file::{OpenedFile, lock_holders};
 
 /// SQLite 3.51.3 is the first without the race between a checkpoint and a write that loses committed pages
 /// (<https://sqlite.org/wal.html#walresetbug>).
@@ -108,6 +108,15 @@ pub fn alone(path: &Path, open: impl FnOnce() -> rusqlite::Result<Connection>) -
     }
     let connection = open().map_err(|cause| sqlite_error("open", path, &cause))?;
     Ok(Database::new(connection, path))
+}
+
+/// Refuses a database that somebody else in this process has open, before its file is opened by other means than SQLite.
+///
+/// # Errors
+/// `StoreOpenInProcess`.
+pub fn require_alone(path: &Path) -> Result<()> {
+    watch_databases().map_err(|cause| Error::io("open the database", path, &cause))?;
+    FileId::of(path).map_or(Ok(()), |file| database::require_alone(path, file))
 }
 
 /// Takes away from a database, and from what SQLite keeps beside it, what goes beyond these rights. Where it is another

@@ -3,26 +3,32 @@
 //! Both ends of a pair are of the same engine, so what has to be done is a trait over the pair: capture what is
 //! written to the active copy, bring the standby copy up to it, and take every trace away again.
 
+use std::path::Path;
+
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::report::{Moved, QuarantinedItem, Verification};
 use crate::store::{Generation, Progress, Trace};
 
-pub mod sqlite;
+pub mod pages;
 
-/// A position in one store's change log, up to which the standby copy holds everything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    /// The store whose log it is.
-    pub store_id: Uuid,
-    /// The last position that is in the standby copy.
-    pub position: i64,
-    /// What the source wrote down when that position was exported. A source that does not know it is not the one, or
-    /// not the state of the one, that the standby was copied from.
-    pub token: Uuid,
+/// A state of a store that can be restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreState {
+    /// Its number; it grows with every sync that changed something.
+    pub revision: u32,
+    /// When the store was in it.
+    pub at: Timestamp,
+    /// The size of the database, in bytes.
+    pub bytes: u64,
+    /// What keeping it takes, in bytes.
+    pub kept_bytes: u64,
+    /// Why the copy was changed after it, where that was no ordinary sync.
+    pub reason: Option<String>,
 }
 
 /// How a pair of user stores compares, read from both without writing.
@@ -30,15 +36,15 @@ pub struct Cursor {
 pub struct PairObservation {
     /// Whether the standby holds a copy that can be continued.
     pub initialized: bool,
-    /// Changes after the cursor; rows to copy where there is no standby yet.
+    /// Pages that were written since; at least one where that is all that is known.
     pub pending: u64,
     /// Whether that is an estimate: at least so many.
     pub is_estimate: bool,
     /// When the oldest of them was made.
     pub oldest: Option<Timestamp>,
-    /// The position that the standby stands at.
-    pub position: Option<i64>,
-    /// Why the next run compares all rows, where it will do so without being asked to.
+    /// The number of the state that the standby is in.
+    pub revision: Option<u32>,
+    /// Why the next run compares all pages, where it will do so without being asked to.
     pub to_compare: Option<String>,
     /// What the next run refuses with, where what was seen already tells.
     pub refused: Option<Error>,
@@ -47,15 +53,15 @@ pub struct PairObservation {
 /// What one run over a pair did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PairOutcome {
-    /// Rows written and removed at the standby.
+    /// Pages written and removed at the standby.
     pub moved: Moved,
-    /// Rows and tables that could not be copied.
+    /// What could not be copied.
     pub quarantined: Vec<QuarantinedItem>,
     /// What an administrator should know.
     pub warnings: Vec<String>,
     /// Lines for the report.
     pub details: Vec<String>,
-    /// What a comparison of all rows found; none where there was none.
+    /// What a comparison of all pages found; none where there was none.
     pub verification: Option<Verification>,
 }
 
@@ -63,12 +69,14 @@ pub struct PairOutcome {
 pub struct Work<'a> {
     /// The right to write to the standby.
     pub generation: Generation,
-    /// Whether all rows are compared, however little has changed.
+    /// Whether all pages of both are compared, however little has changed.
     pub verify: bool,
+    /// Whether a store that lacks much of what its copy holds may be copied.
+    pub accept_deletions: bool,
     /// Asked between any two slices of work.
     pub cancel: &'a CancellationToken,
-    /// Told how far it has come, in rows and bytes.
-    pub progress: &'a dyn Fn(Progress),
+    /// Told how far it has come.
+    pub progress: &'a (dyn Fn(Progress) + Sync),
     /// The time of day, for lag and for names of files that are set aside.
     pub now: Timestamp,
 }
@@ -81,25 +89,34 @@ impl Work<'_> {
     pub fn check(&self) -> Result<()> {
         if self.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
     }
+
+    /// Says how many bytes of a store are done.
+    pub fn tell(&self, done: u64, total: u64) {
+        (self.progress)(Progress {
+            activity: "Copying the user store",
+            bytes_done: done,
+            bytes_total: Some(total),
+            ..Progress::default()
+        });
+    }
 }
 
 /// An active user store and the standby copy of it.
 pub trait UserStorePair: Send + Sync {
-    /// Compares both without writing to either.
+    /// Compares both without writing to either, and without reading more than is needed to tell whether something has changed.
     ///
     /// # Errors
     /// When one of them exists and cannot be read.
     fn observe(&self, cancel: &CancellationToken) -> Result<PairObservation>;
 
-    /// Installs or mends the change log at the active copy, then brings the standby to a state that the active copy
-    /// had at one position, in one transaction there, and prunes the log up to it.
+    /// Brings the standby to a state that the active copy had, in one transaction there. Nothing is written at the active copy.
     ///
     /// # Errors
-    /// `StoreUnavailable`, `StoreBusy`, `KeyMissing`, `Fenced`, `SourceTooBusy`, `DiskFull`, `AccessDenied`, `Corrupt`,
+    /// `StoreUnavailable`, `StoreBusy`, `Fenced`, `SourceTooBusy`, `SafetyShareExceeded`, `DiskFull`, `AccessDenied`, `Corrupt`,
     /// `Cancelled`. The standby is then as it was before.
     fn synchronize(&self, work: &Work<'_>) -> Result<PairOutcome>;
 
-    /// Whether the active copy is gone while the standby holds one: rows that could be given back.
+    /// Whether the active copy is gone while the standby holds one: pages that could be given back.
     ///
     /// # Errors
     /// When a store exists and cannot be read.
@@ -110,6 +127,30 @@ pub trait UserStorePair: Send + Sync {
     /// # Errors
     /// As for [`UserStorePair::synchronize`].
     fn restore(&self, work: &Work<'_>) -> Result<PairOutcome>;
+
+    /// The states that can be restored, the newest first.
+    ///
+    /// # Errors
+    /// When what is kept of them cannot be listed.
+    fn states(&self) -> Result<Vec<StoreState>>;
+
+    /// The state that the store was in at a time.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a time before the oldest one.
+    fn state_at(&self, at: Timestamp) -> Result<u32>;
+
+    /// Writes a state as a database of its own to a path where nothing is.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where there is no such state, or something lies at the path; `Corrupt`, `DiskFull`, `AccessDenied`.
+    fn restore_state(
+        &self,
+        revision: u32,
+        to: &Path,
+        generation: Generation,
+        cancel: &CancellationToken,
+    ) -> Result<StoreState>;
 
     /// Removes every trace of the product from both, or only lists it.
     ///

@@ -1,6 +1,5 @@
 //! The topology document as administrators write it: TOML, strict, with errors that name the line.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +8,9 @@ use toml::Spanned;
 
 use super::input::{absolute, read_text};
 use super::validate::Lines;
-use super::{ContentStoreConfig, Place, Pool, PoolFqdn, Standby, StoreUrl, Topology, UserStoreConfig};
+use super::{
+    ContentStoreConfig, HistoryLimits, Place, Pool, PoolFqdn, Standby, StoreUrl, Topology, UserStoreConfig,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Deserialize)]
@@ -38,9 +39,12 @@ struct PoolToml {
 struct UserStoreToml {
     url: Spanned<String>,
     #[serde(default)]
-    keys: BTreeMap<String, Vec<String>>,
-    #[serde(default)]
     exclude: Vec<String>,
+    #[serde(default)]
+    server_waits: bool,
+    max_lock_ms: Option<u64>,
+    #[serde(default)]
+    history: HistoryLimits,
 }
 
 #[derive(Deserialize)]
@@ -161,8 +165,10 @@ impl Reader<'_> {
             backup_pool: pool.backup_pool.as_ref().map(|name| self.fqdn(name)).transpose()?,
             user_store: UserStoreConfig {
                 url: self.url(&pool.user_store.url, base, true)?,
-                keys: pool.user_store.keys.clone(),
                 exclude: pool.user_store.exclude.clone(),
+                server_waits: pool.user_store.server_waits,
+                max_lock_ms: pool.user_store.max_lock_ms.unwrap_or(UserStoreConfig::MAX_LOCK_MS),
+                history: pool.user_store.history.clone(),
             },
             content_store: ContentStoreConfig { url: self.url(&pool.content_store.url, base, false)? },
             standby: pool.standby.as_ref().map(|standby| self.standby(standby, base)).transpose()?,

@@ -1,10 +1,8 @@
 //! Pools and what belongs to them, as they are stored in the Central Management store.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::{Place, PoolFqdn, StoreUrl};
+use super::{HistoryLimits, Place, PoolFqdn, StoreUrl};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stored::StoredDocument;
 
@@ -52,12 +50,39 @@ pub struct Pool {
 pub struct UserStoreConfig {
     /// Where it lies.
     pub url: StoreUrl,
-    /// Key columns of tables that have no key of their own, by table.
-    #[serde(default)]
-    pub keys: BTreeMap<String, Vec<String>>,
-    /// Tables that are left out; `*` stands for any characters.
+    /// Tables that are emptied when the copy is given back or restored, and whose loss refuses nothing; `*` stands for any characters.
     #[serde(default)]
     pub exclude: Vec<String>,
+    /// Whether the server waits for locks (a busy timeout). Without that no lock is taken on a store that is not in WAL mode.
+    #[serde(default)]
+    pub server_waits: bool,
+    /// For how many milliseconds such a lock may be held.
+    #[serde(default = "default_max_lock_ms")]
+    pub max_lock_ms: u64,
+    /// How long earlier states of the copy are kept.
+    #[serde(default)]
+    pub history: HistoryLimits,
+}
+
+/// What a server that waits does not notice.
+const fn default_max_lock_ms() -> u64 {
+    UserStoreConfig::MAX_LOCK_MS
+}
+
+impl UserStoreConfig {
+    /// For how many milliseconds a lock is held at most, where nothing else is said.
+    pub const MAX_LOCK_MS: u64 = 100;
+
+    /// A store at a place, with everything else as it is by default.
+    pub fn new(url: StoreUrl) -> Self {
+        UserStoreConfig {
+            url,
+            exclude: Vec::new(),
+            server_waits: false,
+            max_lock_ms: Self::MAX_LOCK_MS,
+            history: HistoryLimits::default(),
+        }
+    }
 }
 
 /// A pool's content store.

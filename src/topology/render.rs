@@ -2,7 +2,8 @@
 
 use toml::{Table, Value};
 
-use super::{Pool, Standby, StoreUrl, Topology};
+use super::history::span_text;
+use super::{HistoryLimits, Pool, Standby, StoreUrl, Topology, UserStoreConfig};
 
 impl Topology {
     /// The topology document in TOML, with absolute paths.
@@ -28,12 +29,21 @@ fn pool(pool: &Pool) -> Table {
     out.extend(pool.backup_pool.iter().map(|backup| ("backup_pool".to_owned(), text(backup))));
     out.extend(pool.place.iter().map(|place| ("place".to_owned(), text(place))));
     let mut user_store = store(&pool.user_store.url);
-    if !pool.user_store.keys.is_empty() {
-        let keys = pool.user_store.keys.iter().map(|(table, columns)| (table.clone(), list(columns)));
-        user_store.insert("keys".to_owned(), Value::Table(keys.collect()));
+    let config = &pool.user_store;
+    if !config.exclude.is_empty() {
+        user_store.insert("exclude".to_owned(), list(&config.exclude));
     }
-    if !pool.user_store.exclude.is_empty() {
-        user_store.insert("exclude".to_owned(), list(&pool.user_store.exclude));
+    if config.server_waits {
+        user_store.insert("server_waits".to_owned(), Value::Boolean(true));
+    }
+    if config.max_lock_ms != UserStoreConfig::MAX_LOCK_MS {
+        let max_lock_ms = i64::try_from(config.max_lock_ms).unwrap_or(i64::MAX);
+        user_store.insert("max_lock_ms".to_owned(), Value::Integer(max_lock_ms));
+    }
+    if config.history != HistoryLimits::default() {
+        let limits = [("keep", span_text(config.history.keep)), ("max", config.history.max.to_string())];
+        let history = limits.map(|(name, limit)| (name.to_owned(), Value::String(limit)));
+        user_store.insert("history".to_owned(), Value::Table(Table::from_iter(history)));
     }
     out.insert("user_store".to_owned(), Value::Table(user_store));
     out.insert("content_store".to_owned(), Value::Table(store(&pool.content_store.url)));
@@ -78,7 +88,7 @@ mod tests {
             computers = ["fe1", "fe2"]
             place = "atlanta"
             backup_pool = "chi.example.com"
-            user_store = { url = "sqlite:a.sqlite", keys = { "odd table" = ["a", "b"] }, exclude = ["s_*"] }
+            user_store = { url = "sqlite:a.sqlite", exclude = ["s_*"], server_waits = true, max_lock_ms = 50, history = { keep = "36h", max = "10GiB" } }
             content_store = { url = "file:a" }
             standby = { user_store = "sqlite:as.sqlite", content_store = "file:as", management_store = "sqlite:cms.sqlite" }
             [[pools]]

@@ -29,7 +29,7 @@ fn context(verify: bool) -> Context {
         cancel: Default::default(),
         observer: Arc::new(Silent),
         clock: Arc::new(SystemClock::default()),
-        force: false,
+        accept_deletions: false,
         verify,
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let walked = walk::walk(source, Some(&index), lacking, &context.cancel, &mut planner)?;
     let Planner { plan, before, unchanged, .. } = planner;
     meter.end();
-    module.refuse_emptied_source(&walked, &index, context.force)?;
+    module.refuse_emptied_source(&walked, &index, context.accept_deletions)?;
     remember_unchanged(&mut index, context, &unchanged)?;
 
     let meter = Meter::begin(context, "Copying files", Some(plan.totals()));

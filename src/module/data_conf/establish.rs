@@ -44,7 +44,7 @@ impl DataConf {
         self.check_source(&pair)?;
         match self.check_standby(&pair)? {
             Ok(()) => Ok(Vec::new()),
-            Err(_) if context.force => {
+            Err(_) if context.accept_deletions => {
                 // The index first: a marker that it does not know would be taken for that of another store.
                 let standby_id = Uuid::new_v4();
                 index.establish(context.generation, pair.source_id, standby_id, std::iter::empty())?;
@@ -62,7 +62,7 @@ impl DataConf {
         let Some((_, pair)) = self.existing_index()? else { return self.examine().map(|_| ()) };
         self.check_source(&pair)?;
         match self.check_standby(&pair)? {
-            Err(lost) if !look.force => Err(lost),
+            Err(lost) if !look.accept_deletions => Err(lost),
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -72,9 +72,9 @@ impl DataConf {
         &self,
         walked: &Walked,
         index: &ContentIndex,
-        force: bool,
+        accept_deletions: bool,
     ) -> Result<()> {
-        if walked.listed > 0 || force {
+        if walked.listed > 0 || accept_deletions {
             return Ok(());
         }
         let count = index.count()?;
@@ -136,7 +136,7 @@ impl DataConf {
             NewStandby::Held(standby_id) => {
                 held = self.held_by_standby(context)?;
                 // Neither index nor marker says that this is the source of that copy.
-                if source_id.is_none() && held.len() > 0 && (is_empty || !context.force) {
+                if source_id.is_none() && held.len() > 0 && (is_empty || !context.accept_deletions) {
                     return Err(self.unknown_source(held.len()));
                 }
                 standby_id

@@ -75,7 +75,7 @@ impl DataConf {
             cancel: look.cancel.clone(),
             observer: Arc::new(Nobody),
             clock: Arc::new(SystemClock::new()),
-            force: look.force,
+            accept_deletions: look.accept_deletions,
             verify: look.verify,
         };
         run(&session, &context)

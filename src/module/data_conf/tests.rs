@@ -113,7 +113,7 @@ impl Pair {
             cancel: CancellationToken::new(),
             observer: Arc::new(Seen::default()),
             clock: Arc::new(SystemClock::new()),
-            force: false,
+            accept_deletions: false,
             verify: false,
         }
     }
@@ -124,7 +124,7 @@ impl Pair {
 
     /// A cycle that is cancelled as soon as so many objects have been copied.
     fn cancelled_cycle(&self, after: u64) -> CycleResult {
-        let context = Context { clock: SlowClock::new(), force: true, ..self.context() };
+        let context = Context { clock: SlowClock::new(), accept_deletions: true, ..self.context() };
         let observer = Arc::new(CancelAfter(context.cancel.clone(), after));
         self.module().run_cycle(&Context { observer, ..context })
     }
@@ -134,7 +134,7 @@ impl Pair {
     }
 
     fn forced_cycle(&self) -> CycleOutcome {
-        self.module().run_cycle(&Context { force: true, ..self.context() }).unwrap()
+        self.module().run_cycle(&Context { accept_deletions: true, ..self.context() }).unwrap()
     }
 
     fn observe(&self) -> super::Observation {

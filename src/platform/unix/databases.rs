@@ -53,11 +53,14 @@ static CALLS: OnceCell<Calls> = OnceCell::new();
 #[derive(Default)]
 struct Registry {
     ours: BTreeSet<c_int>,
+    /// Those of [`Ours`]: they have no lock that belongs to the process.
+    raw: BTreeSet<c_int>,
     /// How many descriptors are being opened or closed: they may be there and not in the list.
     moving: usize,
 }
 
-static REGISTRY: Mutex<Registry> = Mutex::new(Registry { ours: BTreeSet::new(), moving: 0 });
+static REGISTRY: Mutex<Registry> =
+    Mutex::new(Registry { ours: BTreeSet::new(), raw: BTreeSet::new(), moving: 0 });
 
 fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
@@ -214,15 +217,35 @@ impl Ours {
     /// Says that this file is ours.
     pub fn note(file: &File) -> Self {
         let descriptor = file.as_raw_fd();
-        registry().ours.insert(descriptor);
+        let mut registry = registry();
+        registry.ours.insert(descriptor);
+        registry.raw.insert(descriptor);
         Ours { descriptor }
     }
 }
 
 impl Drop for Ours {
     fn drop(&mut self) {
-        registry().ours.remove(&self.descriptor);
+        let mut registry = registry();
+        registry.ours.remove(&self.descriptor);
+        registry.raw.remove(&self.descriptor);
     }
+}
+
+/// Closes a database's file that no SQLite of this process and nobody else in it has open; gives it back where somebody has, because
+/// closing it would drop his locks. SQLite opens none meanwhile.
+pub(super) fn close_if_alone(file: File, id: FileId) -> Option<File> {
+    let mut registry = registry();
+    // A descriptor that is being opened or closed may be one of this file.
+    let is_others = |number: c_int| !registry.raw.contains(&number) && is(number, id);
+    if registry.moving > 0 || descriptors().any(is_others) {
+        return Some(file);
+    }
+    let own = file.as_raw_fd();
+    registry.ours.remove(&own);
+    registry.raw.remove(&own);
+    drop(file);
+    None
 }
 
 /// Whether somebody else in this process has a file open, as far as the system tells: some microseconds for every hundred

@@ -36,7 +36,7 @@ impl From<&Metadata> for FileId {
 }
 
 /// The outside of a file: whatever is written to it shows here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Look {
     /// In bytes.
     pub size: u64,
@@ -53,14 +53,19 @@ pub struct Look {
 impl Look {
     /// How the file looks that a path leads to; none where there is none. The file is not opened.
     pub fn of(path: &Path) -> Option<Self> {
-        let file = std::fs::metadata(path).ok()?;
-        Some(Look {
-            size: file.size(),
-            modified: (file.mtime(), file.mtime_nsec()),
-            changed: (file.ctime(), file.ctime_nsec()),
-            inode: file.ino(),
-            device: file.dev(),
-        })
+        std::fs::metadata(path).ok().map(|metadata| Look::from(&metadata))
+    }
+}
+
+impl From<&Metadata> for Look {
+    fn from(metadata: &Metadata) -> Self {
+        Look {
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            inode: metadata.ino(),
+            device: metadata.dev(),
+        }
     }
 }
 
@@ -81,6 +86,24 @@ pub fn set_modified(path: &Path, (seconds, nanoseconds): (i64, i64)) -> io::Resu
 /// Failures of the device.
 pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     file.read_at(buffer, offset)
+}
+
+/// Writes all of it at a place in a file, whoever else reads or writes the file.
+///
+/// # Errors
+/// Failures of the device.
+pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    file.write_all_at(bytes, offset)
+}
+
+/// A file without a name in a folder that shares the blocks of another one: whatever is written to that later, it stays as it is.
+///
+/// # Errors
+/// Where the file system has no such clones, or both are not on one.
+pub fn share_blocks(file: &File, folder: &Path) -> io::Result<File> {
+    let clone = tempfile::tempfile_in(folder)?;
+    rustix::fs::ioctl_ficlone(&clone, file)?;
+    Ok(clone)
 }
 
 /// Asks the system to forget what it has in memory of a part of a file; what is not written yet it begins to write. Only
@@ -127,6 +150,19 @@ pub fn mount_of(path: &Path) -> Option<PathBuf> {
     let point = |line: &str| Some(PathBuf::from(line.split(' ').nth(4)?.replace("\\040", " ")));
     let points = mounts.lines().filter_map(point).filter(|point| path.starts_with(point));
     points.max_by_key(|point| point.as_os_str().len()).filter(|point| point != Path::new("/"))
+}
+
+/// Gives a file another name where nothing has that name yet.
+///
+/// # Errors
+/// `AlreadyExists`; failures of the file system.
+pub fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, rustix::fs::RenameFlags::NOREPLACE) {
+        // A file system that cannot promise it: whoever comes in the moment between is replaced.
+        Err(rustix::io::Errno::INVAL) if std::fs::symlink_metadata(to).is_err() => std::fs::rename(from, to),
+        Err(rustix::io::Errno::INVAL) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
+        renamed => Ok(renamed?),
+    }
 }
 
 /// Makes the names in a folder durable.

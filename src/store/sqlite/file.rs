@@ -44,7 +44,7 @@ pub(super) fn replaced(path: &Path) -> Error {
 }
 
 /// The processes that hold a lock on a database, each once, as far as the system tells: `prosody (process 4711)`.
-pub(super) fn lock_holders(path: &Path) -> Vec<String> {
+pub fn lock_holders(path: &Path) -> Vec<String> {
     // In WAL mode the locks are on the log's index.
     let index = with_suffix(path, "-shm");
     let files: Vec<FileId> = [path, &index].into_iter().filter_map(|path| FileId::of(path).ok()).collect();

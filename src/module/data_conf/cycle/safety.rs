@@ -19,7 +19,7 @@ impl Cycle<'_, '_> {
 
     /// Refuses to delete more than the safety share. What was copied stays.
     pub(super) fn check_share(&mut self, plan: &Plan, indexed: u64) -> Result<()> {
-        if self.context.force || !exceeds(plan.deletions.len(), indexed) {
+        if self.context.accept_deletions || !exceeds(plan.deletions.len(), indexed) {
             return Ok(());
         }
         let deletions = plan.deletions.len() - self.renamed(plan)?;

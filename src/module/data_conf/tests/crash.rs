@@ -86,7 +86,7 @@ fn a_name_that_changed_its_kind_between_two_cycles_that_died_anywhere_is_mended(
             let ended = [0, 1].map(|cycle| {
                 reshape(&pair, shapes[cycle], cycle);
                 let (module, _) = module(&pair, Faults::default(), dying(lives[cycle]));
-                module.run_cycle(&Context { force: true, ..pair.context() }).is_ok()
+                module.run_cycle(&Context { accept_deletions: true, ..pair.context() }).is_ok()
             });
             reshape(&pair, shapes[2], 2);
             let outcome = pair.forced_cycle();
@@ -213,7 +213,7 @@ fn refilling_a_lost_standby_that_died_anywhere_is_finished_by_the_next() {
         pair.cycle();
         fs::remove_dir_all(pair.standby()).unwrap();
         let (module, _) = module(&pair, Faults::default(), dying(lives));
-        let result = module.run_cycle(&Context { force: true, ..pair.context() });
+        let result = module.run_cycle(&Context { accept_deletions: true, ..pair.context() });
         pair.forced_cycle();
         pair.assert_settled();
         if result.is_ok() {
@@ -234,7 +234,7 @@ fn a_refill_that_is_overtaken_leaves_no_marker_that_nobody_knows() {
     };
     let marked = Some(Box::new(overtake) as Box<_>);
     let (module, _) = module(&pair, Faults::default(), Faults { marked, ..Faults::default() });
-    let failure = module.run_cycle(&Context { force: true, ..pair.context() }).unwrap_err();
+    let failure = module.run_cycle(&Context { accept_deletions: true, ..pair.context() }).unwrap_err();
     assert_eq!(failure.error.kind, ErrorKind::Fenced);
     let pair = Pair { generation: take_lease(&pair.index_file()), ..pair };
     pair.forced_cycle();
@@ -262,7 +262,7 @@ fn cycle_that_is_killed() {
         cancel: CancellationToken::new(),
         observer: Arc::new(Seen::default()),
         clock: Arc::new(SystemClock::new()),
-        force: true,
+        accept_deletions: true,
         verify: false,
     };
     loop {

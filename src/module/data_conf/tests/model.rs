@@ -209,7 +209,7 @@ impl World {
             Change::Killed { lives } => {
                 let dying = Faults { lives: Some(lives.into()), ..Faults::default() };
                 let (module, _) = faulty::module(&self.pair, Faults::default(), dying);
-                let _ = module.run_cycle(&Context { force: true, ..self.pair.context() });
+                let _ = module.run_cycle(&Context { accept_deletions: true, ..self.pair.context() });
             }
             Change::LostIndex => {
                 self.pair.lose_index();
@@ -304,7 +304,8 @@ impl World {
     /// Whatever is forced, nothing is concluded from a source that nobody can recognise.
     fn assert_unrecognised_source_is_refused(&self) {
         let before = tree(&self.pair.standby());
-        let failure = self.pair.module().run_cycle(&Context { force: true, ..self.pair.context() });
+        let failure =
+            self.pair.module().run_cycle(&Context { accept_deletions: true, ..self.pair.context() });
         assert_eq!(failure.unwrap_err().error.kind, ErrorKind::ContentStoreUnmounted);
         assert_eq!(tree(&self.pair.standby()), before);
     }
@@ -321,7 +322,7 @@ impl World {
         self.is_index_lost = false;
         if !self.by_others.is_empty() {
             // Only reading tells what others did to files that the source has not changed.
-            let verify = Context { force: true, verify: true, ..self.pair.context() };
+            let verify = Context { accept_deletions: true, verify: true, ..self.pair.context() };
             self.pair.module().run_cycle(&verify).unwrap();
             let kept = contents_below(&self.pair.standby().join(".csb/conflicts"));
             for (path, content) in std::mem::take(&mut self.by_others) {

@@ -71,7 +71,7 @@ enum Change {
 /// What is looked at, and then done.
 #[derive(Clone, Debug)]
 enum Run {
-    Cycle { force: bool, verify: bool },
+    Cycle { accept_deletions: bool, verify: bool },
     GiveBack,
 }
 
@@ -110,7 +110,7 @@ fn change() -> impl Strategy<Value = Change> {
 
 fn run() -> impl Strategy<Value = Run> {
     prop_oneof![
-        4 => (any::<bool>(), any::<bool>()).prop_map(|(force, verify)| Run::Cycle { force, verify }),
+        4 => (any::<bool>(), any::<bool>()).prop_map(|(accept_deletions, verify)| Run::Cycle { accept_deletions, verify }),
         1 => Just(Run::GiveBack),
     ]
 }
@@ -251,11 +251,12 @@ impl Pair {
     fn assert_planned(&self, run: &Run) {
         let before = self.everything();
         let (moves, refused, result) = match run {
-            Run::Cycle { force, verify } => {
-                let look = Look { force: *force, verify: *verify, ..Look::default() };
+            Run::Cycle { accept_deletions, verify } => {
+                let look = Look { accept_deletions: *accept_deletions, verify: *verify, ..Look::default() };
                 let seen = self.module().observe(&look).unwrap();
                 assert_eq!(self.everything(), before, "a look wrote something");
-                let context = Context { force: *force, verify: *verify, ..self.context() };
+                let context =
+                    Context { accept_deletions: *accept_deletions, verify: *verify, ..self.context() };
                 let done = self.module().run_cycle(&context);
                 let pending = match &done {
                     Ok(done) => done.before.as_ref(),
@@ -320,9 +321,9 @@ proptest! {
     }
 }
 
-const CYCLE: Run = Run::Cycle { force: false, verify: false };
-const FORCED: Run = Run::Cycle { force: true, verify: false };
-const VERIFYING: Run = Run::Cycle { force: false, verify: true };
+const CYCLE: Run = Run::Cycle { accept_deletions: false, verify: false };
+const FORCED: Run = Run::Cycle { accept_deletions: true, verify: false };
+const VERIFYING: Run = Run::Cycle { accept_deletions: false, verify: true };
 
 fn filled() -> Pair {
     let pair = Pair::new();
@@ -342,7 +343,7 @@ fn a_standby_that_was_emptied_is_refused_and_copied_anew_where_that_is_forced() 
         assert_eq!(refused.to_move(), (0, 0));
         assert_eq!(refused.refused.as_ref().unwrap().side, Some(Side::Import), "{refused:?}");
         pair.assert_planned(&CYCLE);
-        let forced = pair.module().observe(&Look { force: true, ..Look::default() }).unwrap();
+        let forced = pair.module().observe(&Look { accept_deletions: true, ..Look::default() }).unwrap();
         assert_eq!((forced.to_move().0, forced.refused), (6, None));
         pair.assert_planned(&FORCED);
         pair.assert_settled();

@@ -59,7 +59,8 @@ fn an_unmounted_source_deletes_nothing() {
             assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted);
             assert!(!error.advice.is_empty());
         }
-        let forced = pair.module().run_cycle(&Context { force: true, ..pair.context() }).unwrap_err();
+        let forced =
+            pair.module().run_cycle(&Context { accept_deletions: true, ..pair.context() }).unwrap_err();
         assert_eq!(forced.error.kind, ErrorKind::ContentStoreUnmounted);
         assert_eq!(tree(&pair.standby()), before);
         let _ = fs::remove_dir_all(pair.source());
@@ -77,7 +78,7 @@ fn a_store_whose_folder_a_file_replaced_is_an_error_and_deletes_nothing() {
     for store in [pair.source(), pair.standby()] {
         fs::rename(&store, &kept).unwrap();
         fs::write(&store, "no folder").unwrap();
-        for context in [pair.context(), Context { force: true, ..pair.context() }] {
+        for context in [pair.context(), Context { accept_deletions: true, ..pair.context() }] {
             let error = pair.module().run_cycle(&context).unwrap_err().error;
             assert_eq!(error.kind, ErrorKind::StoreUnavailable, "{error:?}");
             assert!(!error.advice.is_empty());
@@ -193,7 +194,7 @@ fn a_lost_standby_is_not_refilled_unless_forced() {
         pair.assert_settled();
     }
     fs::remove_file(pair.standby().join(".csb/store.json")).unwrap();
-    let forced = pair.module().run_cycle(&Context { force: true, ..pair.context() });
+    let forced = pair.module().run_cycle(&Context { accept_deletions: true, ..pair.context() });
     assert_eq!(forced.unwrap_err().error.kind, ErrorKind::ContentStoreUnmounted);
 }
 
@@ -206,7 +207,7 @@ fn a_standby_with_the_marker_of_another_one_is_not_written_to() {
     fs::write(&marker, other.to_string()).unwrap();
     pair.write("f000", "changed");
     let before = tree(&pair.standby());
-    for context in [pair.context(), Context { force: true, ..pair.context() }] {
+    for context in [pair.context(), Context { accept_deletions: true, ..pair.context() }] {
         let error = pair.module().run_cycle(&context).unwrap_err().error;
         assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted, "{error:?}");
     }
@@ -390,7 +391,7 @@ fn an_emptied_source_deletes_nothing_of_a_former_copy() {
     let pair = filled(3);
     pair.module().disable(&pair.context()).unwrap();
     clear(&pair.source());
-    for context in [pair.context(), Context { force: true, ..pair.context() }] {
+    for context in [pair.context(), Context { accept_deletions: true, ..pair.context() }] {
         let error = pair.module().run_cycle(&context).unwrap_err().error;
         assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted, "{error:?}");
     }
@@ -438,7 +439,7 @@ fn a_lost_index_and_a_source_without_marker_delete_nothing() {
     let mut pair = filled(3);
     pair.lose_index();
     clear(&pair.source());
-    let forced = pair.module().run_cycle(&Context { force: true, ..pair.context() });
+    let forced = pair.module().run_cycle(&Context { accept_deletions: true, ..pair.context() });
     assert_eq!(forced.unwrap_err().error.kind, ErrorKind::ContentStoreUnmounted);
     pair.write("f000", "content");
     assert_eq!(pair.cycle_error().kind, ErrorKind::ContentStoreUnmounted);

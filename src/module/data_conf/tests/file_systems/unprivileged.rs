@@ -95,8 +95,8 @@ fn a_root_that_may_not_be_listed_is_an_error_and_deletes_nothing() {
     let before = tree(&pair.standby());
     for mode in [0o000, 0o300, 0o400] {
         set_mode(&pair.source(), mode);
-        for force in [false, true] {
-            let failure = pair.module().run_cycle(&Context { force, ..pair.context() });
+        for accept_deletions in [false, true] {
+            let failure = pair.module().run_cycle(&Context { accept_deletions, ..pair.context() });
             assert!(failure.is_err(), "{mode:o}: {failure:?}");
         }
         set_mode(&pair.source(), 0o755);

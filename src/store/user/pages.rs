@@ -1,0 +1,23 @@
+//! User stores in SQLite, copied page by page in the format that their own server wrote. Nothing is installed or written at the server, and
+//! no lock is taken there that can hold up a write.
+
+mod check;
+mod former;
+mod hashes;
+mod header;
+mod history;
+mod importer;
+mod journal;
+mod locks;
+mod log;
+mod pair;
+mod restore;
+mod retention;
+mod snapshot;
+mod source;
+mod staged;
+mod standby;
+mod state;
+mod verdict;
+
+pub use pair::PagePair;

@@ -1,0 +1,204 @@
+//! Who may write to a copy: one at a time, and nobody of an older generation.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::platform::{FileId, RangeLock, Rights, create_file, create_folder, lock_range, write_all_at};
+use crate::store::Generation;
+use crate::store::files::with_suffix;
+
+/// How long another importer is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
+/// The part of the file that is locked; what it holds can be read meanwhile.
+const LOCKED: std::ops::Range<u64> = 1 << 20..(1 << 20) + 1;
+
+/// The folder of what is remembered beside a copy.
+pub(super) fn folder_of(standby: &Path) -> PathBuf {
+    with_suffix(standby, ".csb")
+}
+
+/// What the file of the lock holds. It outlives the copy and what is remembered of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Noted {
+    generation: i64,
+    /// Whether a copy of ours was begun here.
+    began: bool,
+}
+
+/// The right to write to a copy, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Importer {
+    file: File,
+    path: PathBuf,
+    noted: Noted,
+    generation: Generation,
+}
+
+impl Importer {
+    /// Takes it, for an owner of this generation.
+    ///
+    /// # Errors
+    /// `Fenced` where a newer owner was here; `StoreBusy` where another importer goes on for too long; `Cancelled`; failures of the
+    /// file system.
+    pub(super) fn enter(standby: &Path, generation: Generation, cancel: &CancellationToken) -> Result<Self> {
+        let folder = folder_of(standby);
+        create_folder(&folder).map_err(|cause| Error::io("create", &folder, &cause))?;
+        let path = folder.join("lock");
+        let failed = |cause: io::Error| Error::io("lock", &path, &cause);
+        let started = Instant::now();
+        loop {
+            let file = open(&path).map_err(failed)?;
+            if lock_range(&file, RangeLock::Exclusive, LOCKED).map_err(failed)? {
+                let is_still_there =
+                    file.metadata().map(|it| FileId::from(&it)).ok() == FileId::of(&path).ok();
+                if is_still_there {
+                    let noted = read(&file).map_err(failed)?;
+                    if noted.generation > generation.0 {
+                        return Err(overtaken(standby));
+                    }
+                    return Ok(Importer { file, path, noted, generation });
+                }
+                // Whoever removed the copy removed this file too.
+                continue;
+            }
+            if cancel.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            if started.elapsed() >= PATIENCE {
+                return Err(busy(standby));
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Whether a copy of ours was ever begun here.
+    pub(super) fn has_begun(&self) -> bool {
+        self.noted.began
+    }
+
+    /// Notes the generation, durably before anything is written to the copy.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        self.note(true)?;
+        self.file.sync_data().map_err(|cause| Error::io("write", &self.path, &cause))
+    }
+
+    /// Notes the generation of a run that has nothing to write.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    pub(super) fn pass(&mut self) -> Result<()> {
+        self.note(self.noted.began)
+    }
+
+    fn note(&mut self, began: bool) -> Result<()> {
+        let noted = Noted { generation: self.generation.0, began };
+        if noted == self.noted {
+            return Ok(());
+        }
+        let failed = |cause: io::Error| Error::io("write", &self.path, &cause);
+        let text = serde_json::to_string(&noted).map_err(|cause| failed(cause.into()))?;
+        // As long as every other one, so that no part of an older one is left.
+        write_all_at(&self.file, format!("{text:<62}\n").as_bytes(), 0).map_err(failed)?;
+        self.noted = noted;
+        Ok(())
+    }
+}
+
+/// Whether a copy of ours was ever begun at this place; looked at without the lock.
+pub(super) fn has_begun(standby: &Path) -> bool {
+    File::open(folder_of(standby).join("lock")).and_then(|file| read(&file)).is_ok_and(|noted| noted.began)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    match File::options().read(true).write(true).open(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => match create_file(path, Rights::PRIVATE) {
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+                File::options().read(true).write(true).open(path)
+            }
+            made => made,
+        },
+        opened => opened,
+    }
+}
+
+fn read(mut file: &File) -> io::Result<Noted> {
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    // One that was not written whole is as good as none: the generation grows with every job.
+    Ok(serde_json::from_str(text.trim()).unwrap_or_default())
+}
+
+fn overtaken(standby: &Path) -> Error {
+    Error::new(
+        ErrorKind::Fenced,
+        format!("Another process has taken over writing to {}.", standby.display()),
+        "Nothing is lost: that process goes on. Look at it with Get-CsBackupJob.",
+    )
+    .at("path", standby.display())
+}
+
+fn busy(standby: &Path) -> Error {
+    Error::new(
+        ErrorKind::StoreBusy,
+        format!("Another process is writing to {}.", standby.display()),
+        "Wait until its job has ended; Get-CsBackupJob shows it. Then run the command again.",
+    )
+    .at("path", standby.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_importer_and_none_of_an_older_generation() {
+        let folder = tempfile::tempdir().unwrap();
+        let standby = folder.path().join("standby.sqlite");
+        let cancel = CancellationToken::new();
+        let enter = |generation| Importer::enter(&standby, Generation(generation), &cancel);
+        let mut first = enter(7).unwrap();
+        assert!(!first.has_begun());
+        first.begin().unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| enter(8).map(|second| second.has_begun()));
+            std::thread::sleep(Duration::from_millis(30));
+            assert!(!waiting.is_finished());
+            drop(first);
+            assert!(waiting.join().unwrap().unwrap());
+        });
+        // A run that had nothing to write counts too.
+        enter(9).unwrap().pass().unwrap();
+        assert_eq!(enter(8).unwrap_err().kind, ErrorKind::Fenced);
+        assert!(enter(9).unwrap().has_begun());
+    }
+
+    #[test]
+    fn whoever_waited_for_a_lock_whose_file_was_removed_takes_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let standby = folder.path().join("standby.sqlite");
+        let cancel = CancellationToken::new();
+        let first = Importer::enter(&standby, Generation(1), &cancel).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| Importer::enter(&standby, Generation(2), &cancel).unwrap());
+            std::thread::sleep(Duration::from_millis(30));
+            std::fs::remove_file(folder_of(&standby).join("lock")).unwrap();
+            drop(first);
+            let second = waiting.join().unwrap();
+            assert!(folder_of(&standby).join("lock").exists());
+            let third = open(&folder_of(&standby).join("lock")).unwrap();
+            assert!(!lock_range(&third, RangeLock::Exclusive, LOCKED).unwrap(), "it is held");
+            drop(second);
+        });
+    }
+}

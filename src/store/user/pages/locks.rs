@@ -1,0 +1,216 @@
+//! SQLite's locks (<https://sqlite.org/lockingv3.html>), taken as it takes them, but by the open file and not by the process.
+
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::log::{LogIndex, SLOTS_AT, UNUSED};
+use crate::error::{Error, Result};
+use crate::platform::{
+    FileId, RangeLock, RawFile, lock_range, range_lock_of_others, unlock_range, write_all_at,
+};
+
+const PENDING: Range<u64> = 0x4000_0000..0x4000_0001;
+const RESERVED: Range<u64> = 0x4000_0001..0x4000_0002;
+const SHARED: Range<u64> = 0x4000_0002..0x4000_0002 + 510;
+/// Where a log's index has its locks: writing, carrying back, recovering, and a slot for each kind of reader.
+const LOG_SLOTS: u64 = 123;
+/// Everybody who has the index open shares this one.
+const CONNECTED: Range<u64> = 128..129;
+
+/// Pauses between two tries to get a lock.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A part of a file that is locked until this is dropped.
+#[derive(Debug)]
+pub(super) struct Held<'a> {
+    file: &'a RawFile,
+    range: Range<u64>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // A lock that cannot be given up goes with the file.
+        let _ = unlock_range(self.file, self.range.clone());
+    }
+}
+
+fn take<'a>(file: &'a RawFile, lock: RangeLock, range: Range<u64>) -> io::Result<Option<Held<'a>>> {
+    Ok(lock_range(file, lock, range.clone())?.then_some(Held { file, range }))
+}
+
+/// The right to read a database without a log: nobody writes to it meanwhile.
+///
+/// # Errors
+/// Failures of the file system.
+pub(super) fn share(database: &RawFile) -> io::Result<Option<Held<'_>>> {
+    // Whoever waits to write holds this one, and lets no new reader in.
+    let Some(_door) = take(database, RangeLock::Shared, PENDING)? else { return Ok(None) };
+    take(database, RangeLock::Shared, SHARED)
+}
+
+/// Who has locked a database, as far as a look without a lock tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Nobody, or readers only.
+    Readers,
+    /// Somebody who writes, or is about to.
+    Writer,
+    /// Somebody who lets nobody else in.
+    Exclusive,
+}
+
+/// Looks for locks, and takes none.
+///
+/// # Errors
+/// Failures of the file system.
+pub(super) fn holder(database: &RawFile) -> io::Result<Holder> {
+    if range_lock_of_others(database, RangeLock::Shared, SHARED)?.is_some() {
+        return Ok(Holder::Exclusive);
+    }
+    // Readers hold the first of these for a moment, as readers.
+    let writes = range_lock_of_others(database, RangeLock::Shared, PENDING.start..RESERVED.end)?;
+    Ok(if writes.is_some() { Holder::Writer } else { Holder::Readers })
+}
+
+/// Whether somebody has the index of a log open.
+///
+/// # Errors
+/// Failures of the file system.
+pub(super) fn is_connected(index: &RawFile) -> io::Result<bool> {
+    Ok(range_lock_of_others(index, RangeLock::Exclusive, CONNECTED)?.is_some())
+}
+
+/// A slot that keeps the database as a log's index says it is: what lies in it is not overwritten by what was committed later.
+#[derive(Debug)]
+pub(super) struct Slot<'a> {
+    _held: Held<'a>,
+    /// What the index said when the slot was taken.
+    pub(super) index: LogIndex,
+    /// Whether the log is not needed: everything in it is in the database.
+    pub(super) is_carried: bool,
+}
+
+/// Takes a reader's slot as SQLite does (`walTryBeginRead`); none where somebody came between, or no slot can be had. The caller holds
+/// [`share`] of the database, so that nobody removes the log.
+///
+/// # Errors
+/// Failures of the file system.
+pub(super) fn take_slot(shm: &RawFile, may_write: bool) -> io::Result<Option<Slot<'_>>> {
+    let Some(index) = LogIndex::read(shm)? else { return Ok(None) };
+    let lock_of = |slot: usize| LOG_SLOTS + slot as u64..LOG_SLOTS + slot as u64 + 1;
+    let is_same = |slot: usize| -> io::Result<bool> {
+        // What a server did to the slot before it was ours shows now.
+        Ok(LogIndex::read(shm)?.is_some_and(|now| {
+            now.end() == index.end() && now.pages == index.pages && now.slots[slot] == index.slots[slot]
+        }))
+    };
+    if index.carried == index.frames {
+        let Some(held) = take(shm, RangeLock::Shared, lock_of(0))? else { return Ok(None) };
+        return Ok(is_same(0)?.then_some(Slot { _held: held, index, is_carried: true }));
+    }
+    let usable = |slot: &usize| index.slots[*slot] != UNUSED && index.slots[*slot] <= index.frames;
+    let best = (1..5).filter(usable).max_by_key(|slot| index.slots[*slot]);
+    let slot = match best {
+        Some(slot) if index.slots[slot] == index.frames || !may_write => slot,
+        _ if may_write => match move_a_slot(shm, index.frames, lock_of)? {
+            Some(slot) => {
+                let Some(held) = take(shm, RangeLock::Shared, lock_of(slot))? else { return Ok(None) };
+                let is_ours = LogIndex::read(shm)?
+                    .is_some_and(|now| now.end() == index.end() && now.slots[slot] == index.frames);
+                return Ok(is_ours.then_some(Slot { _held: held, index, is_carried: false }));
+            }
+            None => match best {
+                Some(slot) => slot,
+                None => return Ok(None),
+            },
+        },
+        _ => return Ok(None),
+    };
+    let Some(held) = take(shm, RangeLock::Shared, lock_of(slot))? else { return Ok(None) };
+    Ok(is_same(slot)?.then_some(Slot { _held: held, index, is_carried: false }))
+}
+
+/// Says in a slot that nobody holds that its readers need the log up to this frame.
+fn move_a_slot(
+    shm: &RawFile,
+    frames: u32,
+    lock_of: impl Fn(usize) -> Range<u64>,
+) -> io::Result<Option<usize>> {
+    for slot in 1..5 {
+        if let Some(_alone) = take(shm, RangeLock::Exclusive, lock_of(slot))? {
+            write_all_at(shm, &frames.to_ne_bytes(), SLOTS_AT + 4 * slot as u64)?;
+            return Ok(Some(slot));
+        }
+    }
+    Ok(None)
+}
+
+/// The right to write to a database: readers go on, and no other writer begins.
+#[derive(Debug)]
+pub(super) struct Reserved<'a> {
+    file: &'a RawFile,
+    _shared: Held<'a>,
+    _reserved: Held<'a>,
+}
+
+/// Takes it; none where somebody else writes, or waits to.
+///
+/// # Errors
+/// Failures of the file system.
+pub(super) fn reserve(database: &RawFile) -> io::Result<Option<Reserved<'_>>> {
+    let Some(shared) = share(database)? else { return Ok(None) };
+    let Some(reserved) = take(database, RangeLock::Exclusive, RESERVED)? else { return Ok(None) };
+    Ok(Some(Reserved { file: database, _shared: shared, _reserved: reserved }))
+}
+
+impl Reserved<'_> {
+    /// Lets no new reader in and waits until the last one has gone; false where that takes longer than the limit. Nobody reads or writes
+    /// until what it returns is dropped.
+    ///
+    /// # Errors
+    /// Failures of the file system; what `go_on` says.
+    pub(super) fn shut(
+        &self,
+        path: &Path,
+        patience: Duration,
+        go_on: impl Fn() -> Result<()>,
+    ) -> Result<Option<Shut<'_>>> {
+        let failed = |cause: io::Error| Error::io("lock", path, &cause);
+        let started = Instant::now();
+        let mut door = None;
+        loop {
+            if door.is_none() {
+                door = take(self.file, RangeLock::Exclusive, PENDING).map_err(failed)?;
+            }
+            if door.is_some() && lock_range(self.file, RangeLock::Exclusive, SHARED).map_err(failed)? {
+                return Ok(door.map(|door| Shut { file: self.file, _door: door }));
+            }
+            if started.elapsed() >= patience {
+                return Ok(None);
+            }
+            go_on()?;
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// Nobody else reads or writes a database.
+#[derive(Debug)]
+pub(super) struct Shut<'a> {
+    file: &'a RawFile,
+    _door: Held<'a>,
+}
+
+impl Drop for Shut<'_> {
+    fn drop(&mut self) {
+        // Readers may come again; what shuts out other writers is held on.
+        let _ = lock_range(self.file, RangeLock::Shared, SHARED);
+    }
+}
+
+/// Whether the file that was opened still has its name: a lock on another one is none.
+pub(super) fn is_still_at(file: &RawFile, path: &Path) -> bool {
+    FileId::of(path).is_ok_and(|id| id == file.id())
+}

@@ -1,0 +1,149 @@
+//! Pages that wait for a commit: in memory as long as they are few, then in a file without a name.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::snapshot::Sink;
+use super::source::Staging;
+use crate::error::{Error, Result};
+use crate::platform::{RawFile, read_at, write_all_at};
+
+/// How much waits in memory.
+const MOST_IN_MEMORY: usize = 16 << 20;
+
+/// Where a staged page lies: in memory, or in the file.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Memory(usize),
+    File(u64),
+}
+
+#[derive(Default)]
+struct Inner {
+    page_size: usize,
+    pages: Vec<(u32, Place)>,
+    memory: Vec<u8>,
+    spilled: Option<File>,
+    spilled_bytes: u64,
+}
+
+/// Pages by their number, all of one size.
+pub(super) struct Staged {
+    folder: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+impl Staged {
+    /// Nothing yet; what does not fit into memory goes to a file in this folder.
+    pub(super) fn new(folder: &Path) -> Self {
+        Staged { folder: folder.to_owned(), inner: Mutex::default() }
+    }
+
+    /// Everything that waits, ordered by number, each page once and as it came last.
+    pub(super) fn finish(self) -> Ready {
+        let Inner { page_size, mut pages, memory, spilled, .. } =
+            self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
+        pages.reverse();
+        pages.sort_by_key(|(page, _)| *page);
+        pages.dedup_by_key(|(page, _)| *page);
+        Ready { folder: self.folder, page_size, pages, memory, spilled }
+    }
+}
+
+impl Sink for Staged {
+    fn put(&self, first: u32, content: &[u8], page_size: usize) -> Result<()> {
+        let failed = |cause| Error::io("write", &self.folder, &cause);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.page_size = page_size;
+        let in_memory = inner.memory.len() + content.len() <= MOST_IN_MEMORY;
+        let start = inner.spilled_bytes;
+        if in_memory {
+            let at = inner.memory.len();
+            inner.memory.extend_from_slice(content);
+            let places = (0..content.len()).step_by(page_size).map(|offset| Place::Memory(at + offset));
+            inner.pages.extend((first..).zip(places));
+            return Ok(());
+        }
+        if inner.spilled.is_none() {
+            inner.spilled = Some(tempfile::tempfile_in(&self.folder).map_err(failed)?);
+        }
+        if let Some(file) = &inner.spilled {
+            write_all_at(file, content, start).map_err(failed)?;
+        }
+        inner.spilled_bytes += content.len() as u64;
+        let places = (0..content.len()).step_by(page_size).map(|offset| Place::File(start + offset as u64));
+        inner.pages.extend((first..).zip(places));
+        Ok(())
+    }
+}
+
+impl Staging for Staged {
+    fn reset(&self) -> Result<()> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.pages.clear();
+        inner.memory.clear();
+        inner.spilled_bytes = 0;
+        Ok(())
+    }
+}
+
+/// Staged pages, ready to be written.
+pub(super) struct Ready {
+    folder: PathBuf,
+    page_size: usize,
+    pages: Vec<(u32, Place)>,
+    memory: Vec<u8>,
+    spilled: Option<File>,
+}
+
+impl Ready {
+    /// The numbers, ascending.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.pages.iter().map(|(page, _)| *page)
+    }
+
+    /// Shows every page, ascending.
+    ///
+    /// # Errors
+    /// Failures of the device; what `show` says.
+    pub(super) fn each(&self, mut show: impl FnMut(u32, &[u8]) -> Result<()>) -> Result<()> {
+        let mut buffer = vec![0; self.page_size];
+        for (page, place) in &self.pages {
+            match *place {
+                Place::Memory(at) => show(*page, &self.memory[at..at + self.page_size])?,
+                Place::File(at) => {
+                    let file = self.spilled.as_ref();
+                    let read = file.map_or(Ok(0), |file| read_at(file, &mut buffer, at));
+                    let read = read.map_err(|cause| Error::io("read", &self.folder, &cause))?;
+                    if read < self.page_size {
+                        let cause = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+                        return Err(Error::io("read", &self.folder, &cause));
+                    }
+                    show(*page, &buffer)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A new copy that pages are written into at their places, before it has its name.
+pub(super) struct Direct<'a> {
+    pub(super) file: &'a RawFile,
+    pub(super) path: &'a Path,
+}
+
+impl Sink for Direct<'_> {
+    fn put(&self, first: u32, content: &[u8], page_size: usize) -> Result<()> {
+        let written = write_all_at(self.file, content, u64::from(first - 1) * page_size as u64);
+        written.map_err(|cause| Error::io("write", self.path, &cause))
+    }
+}
+
+impl Staging for Direct<'_> {
+    fn reset(&self) -> Result<()> {
+        // The next pass writes every page again.
+        Ok(())
+    }
+}

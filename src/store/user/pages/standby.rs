@@ -1,0 +1,588 @@
+//! A copy: what it holds, how it is mended after a kill, and how a commit brings it to a state of its source.
+//!
+//! A commit is a transaction in SQLite's own terms, with SQLite's locks and journal: readers see the state before it or after it, and
+//! whatever kills it is undone by whoever opens the copy next, this library or any SQLite. Servers cannot write to it: the first page says
+//! a write version that no SQLite knows.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::hashes::Seed;
+use super::header::{HEADER_BYTES, Header, Layout, Own, lock_page};
+use super::history::{Entry, History, Writing};
+use super::importer::{self, Importer, folder_of};
+use super::journal::{self, Journal};
+use super::locks;
+use super::log::read_whole;
+use super::snapshot::{Sink, Snapshot};
+use super::source::Exported;
+use super::staged::Ready;
+use super::state::{Committed, State, StateFile};
+use crate::error::{Error, ErrorKind, Result};
+use crate::platform::{RawFile, Rights, create_file, sync_folder, write_all_at};
+use crate::store::files::with_suffix;
+use crate::store::sqlite::{Access, open, require_alone, sqlite_error, tighten_database};
+
+/// How long readers of a copy are waited for.
+const READERS_PATIENCE: Duration = Duration::from_secs(30);
+/// What may lie beside a database and belongs to it.
+const COMPANIONS: [&str; 3] = ["-journal", "-wal", "-shm"];
+
+/// The copy of a user store, and what is remembered of it.
+#[derive(Clone, Debug)]
+pub(super) struct Standby {
+    path: PathBuf,
+}
+
+/// What lies at a copy's place.
+pub(super) enum Found {
+    Missing,
+    /// Something of ours that cannot be read: it is made anew.
+    Unreadable,
+    Existing(Box<Existing>),
+}
+
+/// A copy that can be continued.
+pub(super) struct Existing {
+    pub(super) header: Header,
+    pub(super) pages: u32,
+    pub(super) seed: Seed,
+    pub(super) hashes: Vec<u128>,
+    /// What is remembered; none where the hashes were read from the copy.
+    pub(super) state: Option<State>,
+    /// What was remembered before, of a file that was changed since.
+    pub(super) former: Option<State>,
+    /// How many pages were not as they were left; looked at where everything is compared.
+    pub(super) spoiled: u64,
+    /// Whether the hashes are those that are remembered.
+    pub(super) is_remembered: bool,
+}
+
+/// What a commit wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wrote {
+    pub(super) pages: u64,
+    pub(super) removed: u64,
+    pub(super) bytes: u64,
+}
+
+impl Standby {
+    pub(super) fn new(path: &Path) -> Self {
+        Standby { path: path.to_owned() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn folder(&self) -> PathBuf {
+        folder_of(&self.path)
+    }
+
+    pub(super) fn state_file(&self) -> StateFile {
+        StateFile::at(self.folder().join("state"))
+    }
+
+    pub(super) fn history(&self) -> History {
+        History::at(self.folder().join("history"))
+    }
+
+    fn failed(&self, doing: &'static str) -> impl Fn(io::Error) -> Error + Copy {
+        move |cause| Error::io(doing, &self.path, &cause)
+    }
+
+    fn companion(&self, suffix: &str) -> PathBuf {
+        with_suffix(&self.path, suffix)
+    }
+
+    /// What is remembered of the copy, where it holds: the file is as it was left, and nothing lies beside it.
+    pub(super) fn remembered(&self) -> Option<State> {
+        let state = self.state_file().load()?;
+        let is_alone = || COMPANIONS.iter().all(|suffix| !self.companion(suffix).exists());
+        (state.is_of(&self.path) && is_alone()).then_some(state)
+    }
+
+    /// Whether the copy's first page still says that nobody may write to it.
+    pub(super) fn is_fenced(&self) -> Result<bool> {
+        let mut first = [0; HEADER_BYTES];
+        let file = RawFile::open(&self.path, false).map_err(self.failed("open"))?;
+        read_whole(&file, &mut first, 0).map_err(self.failed("read"))?;
+        Ok(Header::read(&first).is_some_and(|header| header.is_fenced()))
+    }
+
+    /// Whether something lies at the copy's place that is not ours. A fenced database is; one without the fence is where it is the file
+    /// that was left, of which somebody lifted the fence. What is no database is ours where a copy was begun: it is one that was damaged.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    pub(super) fn is_foreign(&self, has_begun: bool) -> Result<bool> {
+        let metadata = match std::fs::symlink_metadata(&self.path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
+            metadata => metadata.map_err(self.failed("read"))?,
+        };
+        if !metadata.is_file() {
+            return Ok(true);
+        }
+        let mut first = [0; HEADER_BYTES];
+        let file = RawFile::open(&self.path, false).map_err(self.failed("open"))?;
+        read_whole(&file, &mut first, 0).map_err(self.failed("read"))?;
+        Ok(match Header::read(&first) {
+            Some(header) if header.is_fenced() => false,
+            Some(_) => !self.state_file().load().is_some_and(|state| state.is_same_file(&self.path)),
+            None => metadata.len() > 0 && !has_begun,
+        })
+    }
+
+    /// Refuses to touch what is not ours.
+    fn require_ours(&self, importer: &Importer) -> Result<()> {
+        if !self.is_foreign(importer.has_begun())? {
+            return Ok(());
+        }
+        Err(self.foreign())
+    }
+
+    /// The refusal of what is not ours.
+    pub(super) fn foreign(&self) -> Error {
+        Error::new(
+            ErrorKind::ForeignContent,
+            format!("{} was not made by this product.", self.path.display()),
+            "Move it away, or publish a topology with another place for the standby copy.",
+        )
+        .at("path", self.path.display())
+    }
+
+    /// Whether a copy of ours was ever begun here; looked at without a lock.
+    pub(super) fn has_begun(&self) -> bool {
+        importer::has_begun(&self.path)
+    }
+
+    /// Lets servers write to a copy again that is no copy any more.
+    ///
+    /// # Errors
+    /// `StoreBusy`, `Io`.
+    pub(super) fn lift_fence(
+        &self,
+        existing: &Existing,
+        versions: (u8, u8),
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
+        let reserved = self.reserve(&file, cancel)?;
+        let go_on = || if cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) };
+        let _shut = reserved.shut(&self.path, READERS_PATIENCE, go_on)?.ok_or_else(|| self.busy())?;
+        let mut first = [0; HEADER_BYTES];
+        read_whole(&file, &mut first, 0).map_err(self.failed("read"))?;
+        let own = Own {
+            change_counter: existing.header.change_counter.wrapping_add(1),
+            schema_cookie: existing.header.schema_cookie,
+            versions: Some(versions),
+        };
+        own.put(&mut first, existing.pages);
+        write_all_at(&file, &first, 0).map_err(self.failed("write"))?;
+        file.sync_data().map_err(self.failed("write"))
+    }
+
+    /// Mends what a kill left behind, and says what there is then.
+    ///
+    /// # Errors
+    /// `ForeignContent`, `StoreBusy`, `StoreOpenInProcess`; failures of the file system.
+    pub(super) fn settle(
+        &self,
+        importer: &Importer,
+        verify: bool,
+        cancel: &CancellationToken,
+    ) -> Result<Found> {
+        crate::bound::touching(&self.path)?;
+        self.require_ours(importer)?;
+        if !self.path.exists() {
+            // What an earlier file of this name left would be played into the new one.
+            self.remove_companions()?;
+            return Ok(Found::Missing);
+        }
+        require_alone(&self.path)?;
+        self.undo_unfinished(cancel)?;
+        let mut first = [0; HEADER_BYTES];
+        let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
+        read_whole(&file, &mut first, 0).map_err(self.failed("read"))?;
+        let Some(mut header) = Header::read(&first) else { return Ok(Found::Unreadable) };
+        if self.companion("-wal").exists() {
+            if header.has_log() {
+                self.carry_log()?;
+                read_whole(&file, &mut first, 0).map_err(self.failed("read"))?;
+                let Some(carried) = Header::read(&first) else { return Ok(Found::Unreadable) };
+                header = carried;
+            }
+            for suffix in ["-wal", "-shm"] {
+                remove(&self.companion(suffix))?;
+            }
+        }
+        let size = file.metadata().map_err(self.failed("read"))?.len();
+        let pages = header.page_count(size);
+        let is_whole = u64::from(pages) * u64::from(header.layout.page_size) <= size && pages > 0;
+        if !is_whole {
+            return Ok(Found::Unreadable);
+        }
+        let known = self.state_file().load();
+        let state = known.clone().filter(|state| {
+            state.is_of(&self.path)
+                && header.is_fenced()
+                && (state.change_counter, state.pages, state.layout())
+                    == (header.change_counter, pages, header.layout)
+        });
+        if let Some(state) = state
+            && let Some(hashes) = self.state_file().hashes(&state)
+        {
+            let seed = state.seed;
+            let mut found = Existing {
+                header,
+                pages,
+                seed,
+                hashes,
+                state: Some(state),
+                former: None,
+                spoiled: 0,
+                is_remembered: true,
+            };
+            if verify {
+                let read = self.read_hashes(&file, header.layout, pages, seed, cancel)?;
+                found.spoiled =
+                    read.iter().zip(&found.hashes).filter(|(read, left)| read != left).count() as u64;
+                found.is_remembered = found.spoiled == 0;
+                found.hashes = read;
+            }
+            return Ok(Found::Existing(Box::new(found)));
+        }
+        let seed = Seed::new();
+        let hashes = self.read_hashes(&file, header.layout, pages, seed, cancel)?;
+        Ok(Found::Existing(Box::new(Existing {
+            header,
+            pages,
+            seed,
+            hashes,
+            state: None,
+            former: known,
+            spoiled: 0,
+            is_remembered: false,
+        })))
+    }
+
+    /// Reads every page of the copy.
+    pub(super) fn read_hashes(
+        &self,
+        file: &RawFile,
+        layout: Layout,
+        pages: u32,
+        seed: Seed,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<u128>> {
+        struct Nowhere;
+        impl Sink for Nowhere {
+            fn put(&self, _: u32, _: &[u8], _: usize) -> Result<()> {
+                Ok(())
+            }
+        }
+        let snapshot = Snapshot { path: &self.path, database: file, instead: None, layout, pages };
+        Ok(snapshot.pass(&[], seed, &Nowhere, cancel, &|_, _| {})?.hashes)
+    }
+
+    /// Undoes a commit that was killed. Nobody reads the copy meanwhile.
+    fn undo_unfinished(&self, cancel: &CancellationToken) -> Result<()> {
+        let path = journal::place(&self.path);
+        let failed = |cause: io::Error| Error::io("read", &path, &cause);
+        let found = match RawFile::open(&path, false) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.map_err(failed)?,
+        };
+        let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
+        let reserved = locks::reserve(&file).map_err(self.failed("lock"))?.ok_or_else(|| self.busy())?;
+        let go_on = || if cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) };
+        let _shut = reserved.shut(&self.path, READERS_PATIENCE, go_on)?.ok_or_else(|| self.busy())?;
+        if journal::is_unfinished(&found).map_err(failed)?
+            && let Some(before) = journal::read(&found, &path)?
+        {
+            journal::put_back(&before, &found, &path, &file, &self.path)?;
+        }
+        drop(found);
+        remove(&path)
+    }
+
+    /// Brings what somebody wrote to the log of a copy into the copy, by SQLite.
+    fn carry_log(&self) -> Result<()> {
+        let failed = |cause| sqlite_error("write the standby copy to", &self.path, &cause);
+        let connection = open(&self.path, Access::Write)?;
+        connection.pragma_update(None, "journal_mode", "DELETE").map_err(failed)?;
+        Ok(())
+    }
+
+    fn remove_companions(&self) -> Result<()> {
+        COMPANIONS.iter().try_for_each(|suffix| remove(&self.companion(suffix)))
+    }
+
+    fn busy(&self) -> Error {
+        Error::new(
+            ErrorKind::StoreBusy,
+            format!("{} is read or written by somebody else all the time.", self.path.display()),
+            "Find out who holds it: nobody should keep a transaction open at a standby copy. Then run the command again.",
+        )
+        .at("path", self.path.display())
+    }
+
+    // ---- a first copy --------------------------------------------------------------------------------------------------
+
+    /// A file for a copy that gets its name once it is complete.
+    ///
+    /// # Errors
+    /// `DiskFull`, `AccessDenied`, `Io`.
+    pub(super) fn begin_new(&self, importer: &mut Importer, rights: Rights) -> Result<(RawFile, PathBuf)> {
+        importer.begin()?;
+        let path = self.folder().join("new");
+        remove(&path)?;
+        let file = create_file(&path, rights).and_then(RawFile::of_new);
+        Ok((file.map_err(|cause| Error::io("write", &path, &cause))?, path))
+    }
+
+    /// Completes a first copy and gives it its name.
+    ///
+    /// # Errors
+    /// `DiskFull`, `Io`; the copy has no name then.
+    pub(super) fn publish(
+        &self,
+        file: &RawFile,
+        from: &Path,
+        exported: &Exported,
+        own: Own,
+    ) -> Result<Wrote> {
+        let failed = |cause: io::Error| Error::io("write", from, &cause);
+        let size = u64::from(exported.layout.page_size);
+        let mut first = match &exported.first_page {
+            Some(first) => first.clone(),
+            None => return Err(failed(io::Error::other("the first page is missing"))),
+        };
+        own.put(&mut first, exported.pages);
+        write_all_at(file, &first, 0).map_err(failed)?;
+        file.set_len(u64::from(exported.pages) * size).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        self.remove_companions()?;
+        std::fs::rename(from, &self.path).map_err(failed)?;
+        sync_folder(self.path.parent().unwrap_or(Path::new("."))).map_err(self.failed("write"))?;
+        Ok(Wrote { pages: u64::from(exported.pages), removed: 0, bytes: u64::from(exported.pages) * size })
+    }
+
+    // ---- a commit ------------------------------------------------------------------------------------------------------
+
+    /// Brings the copy to a state of its source in one transaction. `check` looks at the copy when everything is written and nothing is
+    /// committed; what it refuses is undone.
+    ///
+    /// # Errors
+    /// `StoreBusy`, `StoreReplaced`, `DiskFull`, `Io`, `Cancelled`, what `check` says: the copy is as it was.
+    pub(super) fn commit(
+        &self,
+        commit: &Commit<'_>,
+        check: &dyn Fn() -> Result<()>,
+    ) -> Result<(Wrote, Option<Error>)> {
+        let copy = commit.copy;
+        require_alone(&self.path)?;
+        let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
+        tighten_database(&self.path, commit.rights);
+        let reserved = self.reserve(&file, commit.cancel)?;
+        let mut first = [0; HEADER_BYTES];
+        read_whole(&file, &mut first, 0).map_err(self.failed("read"))?;
+        if Header::read(&first) != Some(copy.header) || !locks::is_still_at(&file, &self.path) {
+            return Err(self.replaced());
+        }
+        let old_size = copy.header.layout.page_size;
+        let mut journal = Journal::begin(&self.path, old_size, copy.pages, commit.rights)?;
+        let (mut history, mut lost) = match self.history().begin(commit.entry()) {
+            Ok(history) => (Some(history), None),
+            Err(error) => (None, Some(error)),
+        };
+        let kept = self.keep_before(commit, &file, &mut journal, &mut history, &mut lost);
+        let published = kept.and_then(|()| {
+            // The state before must be restorable before it goes; where it is not, that is said, and the copy goes on.
+            if let Some(Err(error)) = history.take().map(Writing::publish) {
+                lost.get_or_insert(error);
+            }
+            journal.seal()
+        });
+        let written = published.and_then(|()| {
+            let go_on = || if commit.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) };
+            let shut = reserved.shut(&self.path, READERS_PATIENCE, go_on)?.ok_or_else(|| self.busy())?;
+            let written = self.write(commit, &file).and_then(|wrote| check().map(|()| wrote));
+            Ok((shut, written))
+        });
+        match written {
+            Ok((_shut, Ok(wrote))) => {
+                journal.finish()?;
+                Ok((wrote, lost))
+            }
+            Ok((_shut, Err(error))) => {
+                journal.undo(&file, &self.path)?;
+                Err(error)
+            }
+            Err(error) => {
+                journal.finish()?;
+                Err(error)
+            }
+        }
+    }
+
+    fn reserve<'a>(&self, file: &'a RawFile, cancel: &CancellationToken) -> Result<locks::Reserved<'a>> {
+        let started = std::time::Instant::now();
+        loop {
+            if let Some(reserved) = locks::reserve(file).map_err(self.failed("lock"))? {
+                return Ok(reserved);
+            }
+            if cancel.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            if started.elapsed() >= READERS_PATIENCE {
+                return Err(self.busy());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn replaced(&self) -> Error {
+        Error::new(
+            ErrorKind::StoreReplaced,
+            format!("{} was replaced or written to while it was synchronized.", self.path.display()),
+            "Nothing was written to it. Run the command again, which reads it anew.",
+        )
+        .at("path", self.path.display())
+    }
+
+    /// Which pages of the copy go or are overwritten, as they are now: into the journal, and into the history as long as that can be
+    /// written.
+    fn keep_before(
+        &self,
+        commit: &Commit<'_>,
+        file: &RawFile,
+        journal: &mut Journal,
+        history: &mut Option<Writing>,
+        lost: &mut Option<Error>,
+    ) -> Result<()> {
+        let copy = commit.copy;
+        let size = copy.header.layout.page_size;
+        let never = lock_page(size);
+        let mut content = vec![0; size as usize];
+        let mut keep = |page: u32| -> Result<()> {
+            if page == never {
+                return Ok(());
+            }
+            commit.go_on()?;
+            let read = read_whole(file, &mut content, u64::from(page - 1) * u64::from(size));
+            if read.map_err(self.failed("read"))? < content.len() {
+                content.fill(0);
+            }
+            journal.add(page, &content)?;
+            if let Some(Err(error)) = history.as_mut().map(|history| history.add(page, &content)) {
+                lost.get_or_insert(error);
+                *history = None;
+            }
+            Ok(())
+        };
+        if commit.is_whole() {
+            return (1..=copy.pages).try_for_each(keep);
+        }
+        keep(1)?;
+        commit.ready.numbers().filter(|page| *page > 1 && *page <= copy.pages).try_for_each(&mut keep)?;
+        (commit.exported.pages.saturating_add(1)..=copy.pages).filter(|page| *page > 1).try_for_each(keep)
+    }
+
+    fn write(&self, commit: &Commit<'_>, file: &RawFile) -> Result<Wrote> {
+        let failed = self.failed("write");
+        let exported = commit.exported;
+        let size = exported.layout.page_size as usize;
+        let mut wrote = Wrote::default();
+        if commit.is_whole() {
+            // Nothing of the former layout shows through where a page is never written.
+            file.set_len(0).map_err(failed)?;
+        }
+        commit.ready.each(|page, content| {
+            if page == 1 || page > exported.pages {
+                return Ok(());
+            }
+            wrote.pages += 1;
+            write_all_at(file, content, u64::from(page - 1) * size as u64).map_err(failed)
+        })?;
+        let mut first = match &exported.first_page {
+            Some(first) => first.clone(),
+            None => {
+                let mut first = vec![0; size];
+                read_whole(file, &mut first, 0).map_err(failed)?;
+                first
+            }
+        };
+        commit.own.put(&mut first, exported.pages);
+        write_all_at(file, &first, 0).map_err(failed)?;
+        wrote.pages += 1;
+        wrote.bytes = wrote.pages * size as u64;
+        wrote.removed = u64::from(commit.copy.pages.saturating_sub(exported.pages));
+        file.set_len(u64::from(exported.pages) * size as u64).map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+        Ok(wrote)
+    }
+
+    /// Remembers where the copy stands after a commit.
+    ///
+    /// # Errors
+    /// Failures of the file system; the next job reads the copy then.
+    pub(super) fn remember(
+        &self,
+        committed: Committed,
+        hashes: &[u128],
+        before: Option<&[u128]>,
+    ) -> Result<State> {
+        self.state_file().store(committed, &self.path, hashes, before)
+    }
+}
+
+/// Everything that a commit needs.
+pub(super) struct Commit<'a> {
+    pub(super) copy: &'a Existing,
+    pub(super) exported: &'a Exported,
+    pub(super) ready: &'a Ready,
+    pub(super) own: Own,
+    pub(super) rights: Rights,
+    pub(super) cancel: &'a CancellationToken,
+    /// When the source was in the state that the copy has now, as far as that is known.
+    pub(super) before_at: Timestamp,
+    /// Why the copy is changed, where that is no ordinary sync.
+    pub(super) reason: Option<String>,
+}
+
+impl Commit<'_> {
+    /// Whether every page is laid out anew.
+    fn is_whole(&self) -> bool {
+        self.copy.header.layout.page_size != self.exported.layout.page_size
+    }
+
+    fn go_on(&self) -> Result<()> {
+        if self.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+
+    fn entry(&self) -> Entry {
+        Entry {
+            revision: self.copy.header.change_counter,
+            next: self.own.change_counter,
+            at: self.before_at,
+            pages: self.copy.pages,
+            page_size: self.copy.header.layout.page_size,
+            whole: self.is_whole(),
+            records: 0,
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+/// Removes a file; none is fine.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, &cause)),
+        _ => Ok(()),
+    }
+}

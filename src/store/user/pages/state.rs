@@ -1,0 +1,216 @@
+//! What is remembered of a copy, beside it: where it stands, and the hashes of its pages. All of it can be made anew from the copy.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::hashes::Seed;
+use super::header::{Layout, Own};
+use super::source::Mark;
+use crate::error::{Error, Result};
+use crate::platform::{Look, Rights, create_file, read_at, write_all_at};
+
+const MAGIC: [u8; 8] = *b"CSBPAGE1";
+/// Where the hashes begin; before them lies the rest.
+const HASHES_AT: usize = 8_192;
+const HASH_BYTES: usize = 16;
+
+/// Where a copy stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct State {
+    pub(super) seed: Seed,
+    page_size: u32,
+    reserved: u8,
+    encoding: u32,
+    has_pointer_map: bool,
+    is_incremental: bool,
+    pub(super) pages: u32,
+    pub(super) change_counter: u32,
+    pub(super) schema_cookie: u32,
+    /// How the copy's file looked after it was written.
+    standby: Look,
+    /// When that file was made, where the file system knows it.
+    born: Option<Timestamp>,
+    /// How the source looked when this state was read.
+    pub(super) source: Mark,
+    /// When this state was read.
+    pub(super) at: Timestamp,
+    /// When the source was last looked at and found to be in this state.
+    pub(super) confirmed: Timestamp,
+    /// When the copy was last checked as a whole.
+    pub(super) checked: Option<Timestamp>,
+    root: u64,
+}
+
+/// The parts of a state that a commit decides.
+pub(super) struct Committed {
+    pub(super) seed: Seed,
+    pub(super) layout: Layout,
+    pub(super) pages: u32,
+    pub(super) own: Own,
+    pub(super) source: Mark,
+    pub(super) at: Timestamp,
+    pub(super) checked: Option<Timestamp>,
+}
+
+impl State {
+    /// The layout of the copy's pages.
+    pub(super) fn layout(&self) -> Layout {
+        Layout {
+            page_size: self.page_size,
+            reserved: self.reserved,
+            encoding: self.encoding,
+            has_pointer_map: self.has_pointer_map,
+            is_incremental: self.is_incremental,
+        }
+    }
+
+    /// Whether the copy's file is the one that was left, whatever was written to it since.
+    pub(super) fn is_same_file(&self, standby: &Path) -> bool {
+        let same = |look: Look| (look.device, look.inode) == (self.standby.device, self.standby.inode);
+        // A number is given to another file once the first one has gone.
+        Look::of(standby).is_some_and(same) && born(standby) == self.born
+    }
+
+    /// Whether the copy's file is as it was left: what is remembered of it holds.
+    pub(super) fn is_of(&self, standby: &Path) -> bool {
+        Look::of(standby).is_some_and(|look| look == self.standby)
+    }
+}
+
+/// The file that a state lies in.
+#[derive(Clone, Debug)]
+pub(super) struct StateFile {
+    path: PathBuf,
+}
+
+impl StateFile {
+    pub(super) fn at(path: PathBuf) -> Self {
+        StateFile { path }
+    }
+
+    /// What is remembered, without the hashes; none where there is nothing, or it was not written whole.
+    pub(super) fn load(&self) -> Option<State> {
+        let file = File::open(&self.path).ok()?;
+        let mut head = vec![0; HASHES_AT];
+        read_at(&file, &mut head, 0).ok()?;
+        let length = usize::try_from(u32::from_le_bytes(head[8..12].try_into().ok()?)).ok()?;
+        let text = head.get(16..16 + length)?;
+        let is_whole =
+            head.starts_with(&MAGIC) && crc(text) == u32::from_le_bytes(head[12..16].try_into().ok()?);
+        if is_whole { serde_json::from_slice(text).ok() } else { None }
+    }
+
+    /// The hashes of a state; none where they are not those.
+    pub(super) fn hashes(&self, state: &State) -> Option<Vec<u128>> {
+        let file = File::open(&self.path).ok()?;
+        let mut bytes = vec![0; state.pages as usize * HASH_BYTES];
+        let mut done = 0;
+        while done < bytes.len() {
+            match read_at(&file, &mut bytes[done..], (HASHES_AT + done) as u64) {
+                Ok(0) | Err(_) => return None,
+                Ok(read) => done += read,
+            }
+        }
+        let hashes: Vec<u128> = bytes
+            .chunks_exact(HASH_BYTES)
+            .filter_map(|hash| Some(u128::from_le_bytes(hash.try_into().ok()?)))
+            .collect();
+        (state.seed.root(&hashes) == state.root).then_some(hashes)
+    }
+
+    /// Remembers a state of which the hashes have not changed.
+    ///
+    /// # Errors
+    /// `DiskFull`, `AccessDenied`, `Io`.
+    pub(super) fn touch(&self, state: &State) -> Result<()> {
+        let failed = |cause| Error::io("write", &self.path, &cause);
+        let file = File::options().write(true).open(&self.path).map_err(failed)?;
+        write_head(&file, state).map_err(failed)
+    }
+
+    /// Remembers a state after a commit. `before` is the list that the file holds, where it does.
+    ///
+    /// # Errors
+    /// As for [`StateFile::touch`]; what is in the file then is not believed.
+    pub(super) fn store(
+        &self,
+        committed: Committed,
+        standby: &Path,
+        hashes: &[u128],
+        before: Option<&[u128]>,
+    ) -> Result<State> {
+        let failed = |cause| Error::io("write", &self.path, &cause);
+        let look = Look::of(standby).ok_or_else(|| failed(io::Error::from(io::ErrorKind::NotFound)))?;
+        let layout = committed.layout;
+        let state = State {
+            seed: committed.seed,
+            page_size: layout.page_size,
+            reserved: layout.reserved,
+            encoding: layout.encoding,
+            has_pointer_map: layout.has_pointer_map,
+            is_incremental: layout.is_incremental,
+            pages: committed.pages,
+            change_counter: committed.own.change_counter,
+            schema_cookie: committed.own.schema_cookie,
+            standby: look,
+            born: born(standby),
+            source: committed.source,
+            at: committed.at,
+            confirmed: committed.at,
+            checked: committed.checked,
+            root: committed.seed.root(hashes),
+        };
+        let file = match File::options().write(true).open(&self.path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => create_file(&self.path, Rights::PRIVATE),
+            opened => opened,
+        };
+        let file = file.map_err(failed)?;
+        // Until the head is written again nobody believes the hashes.
+        write_all_at(&file, &[0; 16], 0).map_err(failed)?;
+        write_hashes(&file, hashes, before).map_err(failed)?;
+        write_head(&file, &state).map_err(failed)?;
+        Ok(state)
+    }
+}
+
+fn born(file: &Path) -> Option<Timestamp> {
+    Timestamp::try_from(std::fs::metadata(file).ok()?.created().ok()?).ok()
+}
+
+fn crc(text: &[u8]) -> u32 {
+    // The lower half of a hash: it only tells a torn text from a whole one.
+    u32::try_from(xxhash_rust::xxh3::xxh3_64(text) & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+fn write_head(file: &File, state: &State) -> io::Result<()> {
+    let text = serde_json::to_vec(state)?;
+    let length = u32::try_from(text.len()).ok().filter(|length| *length as usize + 16 <= HASHES_AT);
+    let length = length.ok_or_else(|| io::Error::other("the state does not fit into its place"))?;
+    let mut head = Vec::with_capacity(HASHES_AT);
+    head.extend(MAGIC);
+    head.extend(length.to_le_bytes());
+    head.extend(crc(&text).to_le_bytes());
+    head.extend(text);
+    head.resize(HASHES_AT, 0);
+    write_all_at(file, &head, 0)
+}
+
+/// Writes what differs from the list that the file holds, in runs.
+fn write_hashes(file: &File, hashes: &[u128], before: Option<&[u128]>) -> io::Result<()> {
+    const RUN: usize = 4_096;
+    let before = before.unwrap_or(&[]);
+    for (run, hashes) in hashes.chunks(RUN).enumerate() {
+        let at = run * RUN;
+        if before.get(at..at + hashes.len()) == Some(hashes) {
+            continue;
+        }
+        let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
+        write_all_at(file, &bytes, (HASHES_AT + at * HASH_BYTES) as u64)?;
+    }
+    file.set_len((HASHES_AT + hashes.len() * HASH_BYTES) as u64)
+}
