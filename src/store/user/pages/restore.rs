@@ -51,9 +51,18 @@ fn is_blank(path: &Path) -> Result<bool> {
     }
     let mut first = vec![0; 512];
     read_whole(&file, &mut first, 0).map_err(failed)?;
+    if Header::read(&first).is_none() {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("{} is no SQLite database.", path.display()),
+            "Move it away, then run the command again: the copy is given back where nothing is.",
+        )
+        .at("path", path.display())
+        .on(Side::Import));
+    }
     let has_log = RawFile::open(&with_suffix(path, "-wal"), false)
         .is_ok_and(|log| log.metadata().is_ok_and(|it| it.len() > 0));
-    Ok(Header::read(&first).is_some() && is_empty_leaf(1, &first) && !has_log)
+    Ok(is_empty_leaf(1, &first) && !has_log)
 }
 
 fn pages_of(path: &Path) -> Result<u32> {
