@@ -4,6 +4,7 @@
 //! passes a [`Context`] that says whether to go on, and an [`Observer`] that is told how far it has come. Modules are
 //! blocking; jobs run them on threads where that is allowed.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Moved, QuarantinedItem, Verification};
 pub use crate::store::Progress;
+pub use crate::store::user::{StoreState, WantedState};
 use crate::store::{Generation, Trace};
 
 pub mod cms_master;
@@ -74,6 +76,14 @@ impl ModuleId {
                 )
             })
     }
+}
+
+fn no_history(module: ModuleId) -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        format!("No history of the {} is kept.", module.store_name()),
+        "Only the user store has one.",
+    )
 }
 
 /// What a module tells while it works. Called often; implementations thin it out.
@@ -262,6 +272,30 @@ pub trait BackupModule: Send + Sync {
     /// # Errors
     /// When a store cannot be read; cancelled.
     fn observe_carry_back(&self, look: &Look) -> Result<GiveBack>;
+
+    /// The states of the copy that can be restored, the newest first; none for a kind of data of which no history is kept.
+    ///
+    /// # Errors
+    /// When what is kept cannot be listed.
+    fn states(&self) -> Result<Option<Vec<StoreState>>> {
+        Ok(None)
+    }
+
+    /// The state that is asked for, where it can be restored to this path: nothing may be there.
+    ///
+    /// # Errors
+    /// `InvalidArgument`.
+    fn find_state(&self, _wanted: WantedState, _to: &Path) -> Result<StoreState> {
+        Err(no_history(self.id()))
+    }
+
+    /// Writes a state to a path at which nothing is.
+    ///
+    /// # Errors
+    /// As for [`BackupModule::find_state`]; `Corrupt`, `DiskFull`, `AccessDenied`, `Fenced`; cancelled.
+    fn restore_state(&self, _wanted: WantedState, _to: &Path, _context: &Context) -> Result<StoreState> {
+        Err(no_history(self.id()))
+    }
 
     /// Lists what [`BackupModule::disable`] would remove, without writing.
     ///

@@ -6,7 +6,7 @@ use super::lease::LeasePlace;
 use super::request::{Kind, Operation};
 use super::row::Row;
 use super::step::Step;
-use super::steps::{AwaitState, Copy, Disable, ForgetStates, GiveBack, RequireFailedOver};
+use super::steps::{AwaitState, Copy, Disable, ForgetStates, GiveBack, RequireFailedOver, Restore};
 use crate::module::BackupModule;
 use crate::pool::PoolState;
 use crate::topology::PoolFqdn;
@@ -40,14 +40,14 @@ impl List {
     /// The list of an operation.
     pub(super) fn of(operation: &Operation, targets: &Targets) -> Self {
         let mut list = List::default();
-        match operation.kind {
+        match &operation.kind {
             Kind::Backup { awaited, failed_over_pool_only } => {
-                if failed_over_pool_only {
+                if *failed_over_pool_only {
                     list.push(RequireFailedOver::new(&operation.pool, targets.pool_state));
                 }
                 let copies = list.copies(operation, targets);
                 if let Some(awaited) = awaited {
-                    list.push(AwaitState::new(awaited, &list.rows, &targets.lease));
+                    list.push(AwaitState::new(*awaited, &list.rows, &targets.lease));
                 }
                 list.steps.extend(copies);
             }
@@ -61,6 +61,11 @@ impl List {
                     list.push(Disable::new(module, &targets.lease));
                 }
                 list.push(ForgetStates::new(&targets.lease));
+            }
+            Kind::Restore { wanted, path } => {
+                for module in &targets.outward {
+                    list.push(Restore::new(module, *wanted, path.clone(), &targets.lease));
+                }
             }
         }
         list

@@ -1,11 +1,13 @@
 //! What a job is asked to do, as it crosses the C ABI.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::ModuleId;
+use crate::module::{ModuleId, WantedState};
 use crate::topology::PoolFqdn;
 
 const DEFAULT_RETRY_COUNT: u32 = 5;
@@ -127,6 +129,34 @@ pub struct DisableRequest {
     pub wait_for_lease_ms: u64,
 }
 
+/// The document of a job that writes an earlier state of a pool's user store to a file of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestoreRequest {
+    /// The pool whose store it is.
+    pub pool_fqdn: PoolFqdn,
+    /// The last state at or before this time.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
+    /// The state with this number, as `getPoolBackupHistory` lists it. One of both is given.
+    #[serde(default)]
+    pub revision: Option<u32>,
+    /// Where it is written to: an absolute path at which nothing is.
+    pub path: PathBuf,
+    /// Whether the topology comes from the local replica.
+    #[serde(default)]
+    pub local_store: bool,
+    /// Whether to plan only.
+    #[serde(default)]
+    pub what_if: bool,
+    /// How often a failed call is tried again.
+    #[serde(default = "default_retry_count")]
+    pub retry_count: u32,
+    /// How long to wait for another job of the same pool and direction.
+    #[serde(default)]
+    pub wait_for_lease_ms: u64,
+}
+
 /// The document that `csb_job_start` takes: the kind of job, and the fields of that kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "camelCase", deny_unknown_fields)]
@@ -137,6 +167,8 @@ pub enum JobRequest {
     Sync(SyncRequest),
     /// Takes everything of ours out of a pool's stores and their copies.
     Disable(DisableRequest),
+    /// Writes an earlier state of a pool's user store to a file.
+    Restore(RestoreRequest),
 }
 
 fn default_retry_count() -> u32 {
@@ -167,7 +199,7 @@ impl Awaited {
 }
 
 /// What kind of job it is, with what only that kind is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The pool's modules are copied to its backup pool.
     Backup {
@@ -180,6 +212,13 @@ pub enum Kind {
     Sync,
     /// Everything of ours is taken out of the pool's stores and their copies.
     Disable,
+    /// An earlier state is written to a file.
+    Restore {
+        /// Which one.
+        wanted: WantedState,
+        /// Where to.
+        path: PathBuf,
+    },
 }
 
 /// What every step of a job is to keep to.
@@ -228,6 +267,7 @@ impl JobRequest {
             JobRequest::Backup(request) => request.operation(),
             JobRequest::Sync(request) => request.operation(),
             JobRequest::Disable(request) => Ok(request.operation()),
+            JobRequest::Restore(request) => request.operation(),
         }
     }
 }
@@ -286,6 +326,46 @@ impl SyncRequest {
                 wait_for_lease: Duration::from_millis(self.wait_for_lease_ms),
                 accept_deletions: self.accept_deletions,
                 verify: self.verify,
+                what_if: self.what_if,
+            },
+            pool: self.pool_fqdn,
+        })
+    }
+}
+
+impl RestoreRequest {
+    fn operation(self) -> Result<Operation> {
+        let wanted = match (self.at, self.revision) {
+            (Some(at), None) => WantedState::At(at),
+            (None, Some(revision)) => WantedState::Revision(revision),
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::OptionConflict,
+                    "A state is named by a time or by a revision.",
+                    "Give one of At and Revision; Get-CsPoolBackupHistory lists both.",
+                ));
+            }
+        };
+        if !self.path.is_absolute() {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{} is no absolute path.", self.path.display()),
+                "Name the file with its whole path.",
+            )
+            .at("path", self.path.display()));
+        }
+        Ok(Operation {
+            command: "Restore-CsPoolBackup",
+            request: document(&self),
+            kind: Kind::Restore { wanted, path: self.path },
+            modules: vec![ModuleId::PresenceFocus],
+            local_store: self.local_store,
+            options: Options {
+                retry_count: self.retry_count,
+                wait_time: Duration::ZERO,
+                wait_for_lease: Duration::from_millis(self.wait_for_lease_ms),
+                accept_deletions: false,
+                verify: false,
                 what_if: self.what_if,
             },
             pool: self.pool_fqdn,

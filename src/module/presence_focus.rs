@@ -1,6 +1,11 @@
 //! `UserServices.PresenceFocus`: the user store.
 
-use super::{BackupModule, Context, CycleOutcome, CycleResult, GiveBack, Look, ModuleId, Observation};
+use std::path::Path;
+
+use super::{
+    BackupModule, Context, CycleOutcome, CycleResult, GiveBack, Look, ModuleId, Observation, StoreState,
+    WantedState,
+};
 use crate::error::{Result, Side};
 use crate::store::Trace;
 use crate::store::user::{PairOutcome, UserStorePair, Work};
@@ -91,6 +96,19 @@ impl BackupModule for PresenceFocus {
         Ok(GiveBack { items, ..GiveBack::default() })
     }
 
+    fn states(&self) -> Result<Option<Vec<StoreState>>> {
+        self.pair.states().map(Some)
+    }
+
+    fn find_state(&self, wanted: WantedState, to: &Path) -> Result<StoreState> {
+        self.pair.find_state(wanted, to)
+    }
+
+    fn restore_state(&self, wanted: WantedState, to: &Path, context: &Context) -> Result<StoreState> {
+        let state = self.pair.find_state(wanted, to)?;
+        self.pair.restore_state(state.revision, to, context.generation, &context.cancel)
+    }
+
     fn observe_disable(&self, _look: &Look) -> Result<Vec<Trace>> {
         self.pair.remove_traces(true)
     }
@@ -103,7 +121,6 @@ impl BackupModule for PresenceFocus {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::sync::Arc;
 
     use rusqlite::Connection;

@@ -58,23 +58,25 @@ pub(super) struct Role {
 }
 
 /// What everybody may run who may look at the deployment.
-const READING: [&str; 8] = [
+const READING: [&str; 9] = [
     "Get-CsAdminRole",
     "Get-CsBackupJob",
     "Get-CsBackupServiceConfiguration",
     "Get-CsBackupServiceStatus",
     "Get-CsPool",
+    "Get-CsPoolBackupHistory",
     "Get-CsPoolBackupRelationship",
     "Get-CsTopology",
     "Wait-CsBackupJob",
 ];
 /// What only those may run who may change it.
-const WRITING: [&str; 7] = [
+const WRITING: [&str; 8] = [
     "Backup-CsPool",
     "Disable-CsPoolBackup",
     "Invoke-CsBackupServiceSync",
     "Publish-CsTopology",
     "Remove-CsBackupServiceConfiguration",
+    "Restore-CsPoolBackup",
     "Set-CsBackupServiceConfiguration",
     "Stop-CsBackupJob",
 ];

@@ -69,6 +69,14 @@ pub enum Request {
         #[serde(default)]
         local_store: bool,
     },
+    /// The states of a pool's stores that can be restored.
+    GetPoolBackupHistory {
+        /// The pool whose stores they are.
+        pool_fqdn: PoolFqdn,
+        /// Whether the topology comes from the local replica.
+        #[serde(default)]
+        local_store: bool,
+    },
     /// The state of a pool's modules.
     GetBackupServiceStatus(StatusRequest),
     /// The settings of the backup service.
@@ -241,6 +249,9 @@ impl Service {
             Request::GetPools { local_store } => self.pools(local_store),
             Request::GetPoolBackupRelationship { pool_fqdn, local_store } => {
                 self.relationship(&pool_fqdn, local_store)
+            }
+            Request::GetPoolBackupHistory { pool_fqdn, local_store } => {
+                document(&self.history(&pool_fqdn, local_store)?)
             }
             Request::GetBackupServiceStatus(request) => document(&self.status(&request)?),
             Request::GetBackupServiceConfiguration { local_store } => {

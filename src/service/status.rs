@@ -9,7 +9,7 @@ use super::{Connected, Service, modules};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::request::{Category, module_list};
 use crate::module::state::{failed_state, module_state};
-use crate::module::{BackupModule, Look, Observation};
+use crate::module::{BackupModule, Look, ModuleId, Observation, StoreState};
 use crate::pool::{PoolState, PoolStateDetails};
 use crate::report::{ExportState, ImportState, ModuleState};
 use crate::store::leases::{PATIENCE, StoredState};
@@ -59,6 +59,30 @@ pub struct ModuleStatus {
     /// When what is said here was seen.
     pub observed_at: Option<Timestamp>,
     /// Why the state is not healthy, or is unusual.
+    pub reason: Option<String>,
+}
+
+/// The states of a pool's stores that can be restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct History {
+    /// The pool whose stores they are.
+    pub pool_fqdn: PoolFqdn,
+    /// The pool that holds them.
+    pub backup_pool_fqdn: PoolFqdn,
+    /// By kind of data.
+    pub modules: Vec<ModuleHistory>,
+}
+
+/// The states of one store that can be restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModuleHistory {
+    /// The kind of data.
+    pub module: ModuleId,
+    /// The newest first.
+    pub states: Vec<StoreState>,
+    /// Why there are none, where this kind of data keeps no history.
     pub reason: Option<String>,
 }
 
@@ -129,6 +153,28 @@ impl Service {
             overall_export_status: export,
             overall_import_status: import,
             backup_modules: rows,
+        })
+    }
+
+    /// The states of a pool's stores that can be restored.
+    pub(super) fn history(&self, pool_fqdn: &PoolFqdn, local_store: bool) -> Result<History> {
+        let connected = self.connected()?;
+        let documents = connected.deployment.documents(local_store)?;
+        let topology = documents.topology()?;
+        let configuration = documents.configuration()?;
+        let (pool, backup, _) = topology.pair(pool_fqdn)?;
+        modules::require_places(&connected.deployment, &topology, &pool.fqdn)?;
+        let of_module = |id: ModuleId| {
+            let module = modules::module(&connected.deployment, &topology, &configuration, &pool.fqdn, id)?;
+            let states = module.states()?;
+            let reason = states.is_none().then(|| format!("No history of the {} is kept.", id.store_name()));
+            Ok(ModuleHistory { module: id, states: states.unwrap_or_default(), reason })
+        };
+        let of_users = [ModuleId::PresenceFocus, ModuleId::DataConf];
+        Ok(History {
+            pool_fqdn: pool.fqdn.clone(),
+            backup_pool_fqdn: backup.fqdn.clone(),
+            modules: of_users.into_iter().map(of_module).collect::<Result<_>>()?,
         })
     }
 

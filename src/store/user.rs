@@ -31,6 +31,15 @@ pub struct StoreState {
     pub reason: Option<String>,
 }
 
+/// A state of a store, as somebody asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WantedState {
+    /// The last one at or before a time.
+    At(Timestamp),
+    /// The one with this number.
+    Revision(u32),
+}
+
 /// How a pair of user stores compares, read from both without writing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PairObservation {
@@ -134,11 +143,11 @@ pub trait UserStorePair: Send + Sync {
     /// When what is kept of them cannot be listed.
     fn states(&self) -> Result<Vec<StoreState>>;
 
-    /// The state that the store was in at a time.
+    /// The state that is asked for, where it could be written to this path.
     ///
     /// # Errors
-    /// `InvalidArgument` for a time before the oldest one.
-    fn state_at(&self, at: Timestamp) -> Result<u32>;
+    /// `InvalidArgument` where there is no such state, or something lies at the path.
+    fn find_state(&self, wanted: WantedState, to: &Path) -> Result<StoreState>;
 
     /// Writes a state as a database of its own to a path where nothing is.
     ///

@@ -18,7 +18,7 @@ use super::verdict;
 use crate::error::{Error, Result, Side};
 use crate::platform::Rights;
 use crate::report::Verification;
-use crate::store::user::{PairObservation, PairOutcome, StoreState, UserStorePair, Work};
+use crate::store::user::{PairObservation, PairOutcome, StoreState, UserStorePair, WantedState, Work};
 use crate::store::{Generation, Trace};
 use crate::topology::UserStoreConfig;
 
@@ -343,8 +343,8 @@ impl UserStorePair for PagePair {
         restore::states(self)
     }
 
-    fn state_at(&self, at: Timestamp) -> Result<u32> {
-        restore::state_at(self, at)
+    fn find_state(&self, wanted: WantedState, to: &Path) -> Result<StoreState> {
+        restore::find_state(self, wanted, to)
     }
 
     fn restore_state(

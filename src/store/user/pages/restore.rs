@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::check::is_empty_leaf;
@@ -20,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{RawFile, Rights, create_file, rename_to_free_name, sync_folder, write_all_at};
 use crate::store::files::with_suffix;
 use crate::store::sqlite::{quote, require_alone};
-use crate::store::user::{PairOutcome, StoreState, Work};
+use crate::store::user::{PairOutcome, StoreState, WantedState, Work};
 use crate::store::{Generation, Trace};
 
 /// Copied in pieces of this size.
@@ -291,14 +290,8 @@ pub(super) fn states(pair: &PagePair) -> Result<Vec<StoreState>> {
     Ok(std::iter::once(current).chain(earlier).collect())
 }
 
-/// Writes a state as a plain database to a place where nothing is.
-pub(super) fn restore_state(
-    pair: &PagePair,
-    revision: u32,
-    to: &Path,
-    generation: Generation,
-    cancel: &CancellationToken,
-) -> Result<StoreState> {
+/// The state that is asked for, where it could be written to this path.
+pub(super) fn find_state(pair: &PagePair, wanted: WantedState, to: &Path) -> Result<StoreState> {
     if std::fs::symlink_metadata(to).is_ok() {
         return Err(Error::new(
             ErrorKind::InvalidArgument,
@@ -307,11 +300,43 @@ pub(super) fn restore_state(
         )
         .at("path", to.display()));
     }
+    if !to.parent().is_some_and(Path::is_dir) {
+        return Err(Error::new(
+            ErrorKind::FileMissing,
+            format!("The folder of {} does not exist.", to.display()),
+            "Create it, or name another file.",
+        )
+        .at("path", to.display()));
+    }
+    let is_it = |state: &StoreState| match wanted {
+        WantedState::At(at) => state.at <= at,
+        WantedState::Revision(revision) => state.revision == revision,
+    };
+    states(pair)?.into_iter().find(is_it).ok_or_else(|| {
+        let what = match wanted {
+            WantedState::At(at) => format!("The history does not reach back to {at}."),
+            WantedState::Revision(revision) => format!("There is no state {revision} in the history."),
+        };
+        Error::new(
+            ErrorKind::InvalidArgument,
+            what,
+            "Get-CsPoolBackupHistory lists the states that there are.",
+        )
+    })
+}
+
+/// Writes a state as a plain database to a place where nothing is.
+pub(super) fn restore_state(
+    pair: &PagePair,
+    revision: u32,
+    to: &Path,
+    generation: Generation,
+    cancel: &CancellationToken,
+) -> Result<StoreState> {
     let importer = Importer::enter(pair.standby.path(), generation, cancel)?;
     let existing = settled(pair, &importer, cancel)?;
+    let known = find_state(pair, WantedState::Revision(revision), to)?;
     let chain = pair.standby.history().list(existing.header.change_counter)?;
-    let known = states(pair)?.into_iter().find(|state| state.revision == revision);
-    let Some(known) = known else { return Err(no_state(revision)) };
     let until = chain.iter().position(|entry| entry.revision == revision).map_or(0, |at| at + 1);
     let versions =
         existing.state.as_ref().or(existing.former.as_ref()).map_or((1, 1), |it| it.source.versions);
@@ -324,25 +349,6 @@ pub(super) fn restore_state(
         remove(&part)?;
     }
     named.map(|()| known)
-}
-
-fn no_state(revision: u32) -> Error {
-    Error::new(
-        ErrorKind::InvalidArgument,
-        format!("There is no state {revision} in the history."),
-        "Get-CsPoolBackupHistory lists those that there are.",
-    )
-}
-
-/// The state that the store was in at a time.
-pub(super) fn state_at(pair: &PagePair, at: Timestamp) -> Result<u32> {
-    states(pair)?.into_iter().find(|state| state.at <= at).map(|state| state.revision).ok_or_else(|| {
-        Error::new(
-            ErrorKind::InvalidArgument,
-            format!("The history does not reach back to {at}."),
-            "Get-CsPoolBackupHistory lists the states that there are.",
-        )
-    })
 }
 
 /// Lists what there is of ours at both places, and removes it unless this is a dry run. The copy stays, as a plain database.

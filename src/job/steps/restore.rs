@@ -1,0 +1,80 @@
+//! Writing an earlier state of a store to a file of its own, to look into or to give back. Nothing else is written.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::job::lease::LeasePlace;
+use crate::job::step::{Done, Pending, Planned, Step, Work};
+use crate::module::{BackupModule, ModuleId, WantedState};
+use crate::report::Outcome;
+
+/// Writes a state of one module's copy to a path.
+pub(in crate::job) struct Restore {
+    module: Arc<dyn BackupModule>,
+    wanted: WantedState,
+    path: PathBuf,
+    lease: LeasePlace,
+}
+
+impl Restore {
+    pub(in crate::job) fn new(
+        module: &Arc<dyn BackupModule>,
+        wanted: WantedState,
+        path: PathBuf,
+        lease: &LeasePlace,
+    ) -> Self {
+        Restore { module: Arc::clone(module), wanted, path, lease: lease.clone() }
+    }
+}
+
+impl Step for Restore {
+    fn id(&self) -> String {
+        format!("restore:{}", self.module.id().name())
+    }
+
+    fn title(&self) -> String {
+        format!("Write an earlier state of the {} to {}", self.module.id().store_name(), self.path.display())
+    }
+
+    fn module(&self) -> Option<ModuleId> {
+        Some(self.module.id())
+    }
+
+    fn touches(&self) -> Vec<String> {
+        vec![self.path.display().to_string()]
+    }
+
+    fn lease(&self) -> Option<&LeasePlace> {
+        Some(&self.lease)
+    }
+
+    fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned>> {
+        Box::pin(async move {
+            let (module, wanted, path) = (Arc::clone(&self.module), self.wanted, self.path.clone());
+            let looking = work.threads.run(&work.job.cancel, move || module.find_state(wanted, &path));
+            let found = looking.await?;
+            Ok(Planned { items: Some(1), bytes: Some(found.bytes), ..Planned::default() })
+        })
+    }
+
+    fn run<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Done> {
+        Box::pin(async move {
+            let name = self.module.id().name();
+            let (module, context) = (Arc::clone(&self.module), work.context(&self.id(), name, false));
+            let (wanted, path) = (self.wanted, self.path.clone());
+            let attempt = move || {
+                context.check()?;
+                module.restore_state(wanted, &path, &context)
+            };
+            match work.attempts(name, attempt, |_, _| ()).await {
+                Ok(state) => {
+                    let text =
+                        format!("Revision {} of {} is in {}.", state.revision, state.at, self.path.display());
+                    Done::of(Outcome::Succeeded, vec![text])
+                }
+                Err(error) => work.failure(self, error),
+            }
+        })
+    }
+}
