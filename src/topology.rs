@@ -12,6 +12,6 @@ mod validate;
 pub use fqdn::PoolFqdn;
 pub(crate) use input::{Unread, absolute, read_bytes, read_text};
 pub use parse::{TopologyDocument, line_of, located, toml_error};
-pub use place::Place;
+pub use place::PoolPlace;
 pub use pool::{ContentStoreConfig, Pool, Standby, Topology, UserStoreConfig};
 pub use url::{Engine, StoreUrl};

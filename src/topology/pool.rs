@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Place, PoolFqdn, StoreUrl};
+use super::{PoolFqdn, PoolPlace, StoreUrl};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stored::StoredDocument;
 
@@ -37,7 +37,7 @@ pub struct Pool {
     pub backup_pool: Option<PoolFqdn>,
     /// What the URLs of its stores were relative to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    pub place: Option<PoolPlace>,
     /// The database that the server software writes to.
     pub user_store: UserStoreConfig,
     /// Conference files.
