@@ -162,7 +162,7 @@ impl Awaited {
 
 /// What kind of job it is, with what only that kind is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum JobKind {
     /// The pool's modules are copied to its backup pool.
     Backup {
         /// What is waited for before.
@@ -203,7 +203,7 @@ pub struct Operation {
     /// The pool.
     pub pool: PoolFqdn,
     /// Which list of steps.
-    pub kind: Kind,
+    pub kind: JobKind,
     /// The modules, in the order in which they run.
     pub modules: Vec<ModuleId>,
     /// Whether the topology comes from the local replica.
@@ -250,7 +250,7 @@ impl BackupRequest {
         Ok(Operation {
             command: "Backup-CsPool",
             request: document(&self),
-            kind: Kind::Backup { awaited, failed_over_pool_only: self.failed_over_pool_only },
+            kind: JobKind::Backup { awaited, failed_over_pool_only: self.failed_over_pool_only },
             modules: self.category.map_or(ModuleId::ALL.to_vec(), Category::modules),
             local_store: self.local_store,
             options: Options {
@@ -271,7 +271,7 @@ impl SyncRequest {
         Ok(Operation {
             command: "Invoke-CsBackupServiceSync",
             request: document(&self),
-            kind: Kind::Sync,
+            kind: JobKind::Sync,
             modules: module_list(&self.modules)?,
             local_store: self.local_store,
             options: Options {
@@ -292,7 +292,7 @@ impl DisableRequest {
         Operation {
             command: "Disable-CsPoolBackup",
             request: document(&self),
-            kind: Kind::Disable,
+            kind: JobKind::Disable,
             modules: ModuleId::ALL.to_vec(),
             local_store: self.local_store,
             options: Options {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::environment::Environment;
 use super::events::EventKind;
 use super::handle::Job;
-use super::lease::{Held, LeasePlace};
+use super::lease::{HeldLease, LeasePlace};
 use super::progress::{Activity, StepObserver};
 use super::request::Options;
 use super::row::Row;
@@ -127,7 +127,7 @@ pub(super) struct Work {
     pub(super) errors: Vec<Error>,
     pub(super) retries: u32,
     /// The lease of the steps that run.
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<HeldLease>,
 }
 
 impl Work {

@@ -10,14 +10,14 @@ use crate::topology::PoolFqdn;
 use std::sync::Arc;
 
 /// Copies one module.
-pub(in crate::job) struct Copy {
+pub(in crate::job) struct CopyModule {
     row: usize,
     module: Arc<dyn BackupModule>,
     to: PoolFqdn,
     lease: LeasePlace,
 }
 
-impl Copy {
+impl CopyModule {
     /// What the report's rows of such steps say.
     pub(in crate::job) const PURPOSE: &'static str = "copy";
 
@@ -27,11 +27,11 @@ impl Copy {
         to: &PoolFqdn,
         lease: &LeasePlace,
     ) -> Self {
-        Copy { row, module: Arc::clone(module), to: to.clone(), lease: lease.clone() }
+        CopyModule { row, module: Arc::clone(module), to: to.clone(), lease: lease.clone() }
     }
 }
 
-impl Step for Copy {
+impl Step for CopyModule {
     fn id(&self) -> String {
         format!("{}:{}", Self::PURPOSE, self.module.id().name())
     }

@@ -17,7 +17,7 @@ impl Failure for CycleFailure {
 }
 
 /// What is run: [`BackupModule::run_cycle`] or one of its family.
-pub(super) type Cycle = fn(&dyn BackupModule, &Context) -> CycleResult;
+pub(super) type CycleFunction = fn(&dyn BackupModule, &Context) -> CycleResult;
 
 impl Work {
     /// Looks at both stores of a row and takes up what was seen.
@@ -48,7 +48,7 @@ impl Work {
         index: usize,
         step: &str,
         verify: bool,
-        cycle: Cycle,
+        cycle: CycleFunction,
     ) -> Vec<String> {
         let Some(row) = self.rows.get(index) else { return Vec::new() };
         if row.not_applicable.is_some() {

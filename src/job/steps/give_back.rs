@@ -9,14 +9,14 @@ use crate::module::{BackupModule, ModuleId};
 use crate::topology::PoolFqdn;
 
 /// Gives one module's data back.
-pub(in crate::job) struct GiveBack {
+pub(in crate::job) struct GiveBackModule {
     row: usize,
     module: Arc<dyn BackupModule>,
     to: PoolFqdn,
     lease: LeasePlace,
 }
 
-impl GiveBack {
+impl GiveBackModule {
     /// What the report's rows of such steps say.
     pub(in crate::job) const PURPOSE: &'static str = "carryBack";
 
@@ -27,11 +27,11 @@ impl GiveBack {
         to: &PoolFqdn,
         lease: &LeasePlace,
     ) -> Self {
-        GiveBack { row, module: Arc::clone(module), to: to.clone(), lease: lease.clone() }
+        GiveBackModule { row, module: Arc::clone(module), to: to.clone(), lease: lease.clone() }
     }
 }
 
-impl Step for GiveBack {
+impl Step for GiveBackModule {
     fn id(&self) -> String {
         format!("{}:{}", Self::PURPOSE, self.module.id().name())
     }
