@@ -19,10 +19,10 @@ const MOST_LEFT_BEHIND: usize = 16;
 
 /// What the caller of a watched thread knows of it.
 struct Watch {
-    state: Mutex<State>,
+    state: Mutex<WatchState>,
 }
 
-struct State {
+struct WatchState {
     /// What it touched last.
     place: Option<PathBuf>,
     /// When it last said that it comes on.
@@ -84,8 +84,9 @@ pub(crate) fn within<R: Send + 'static>(
     if let Some(stuck) = too_many() {
         return Err(stuck);
     }
-    let watch =
-        Arc::new(Watch { state: Mutex::new(State { place: None, alive: Instant::now(), ended: false }) });
+    let watch = Arc::new(Watch {
+        state: Mutex::new(WatchState { place: None, alive: Instant::now(), ended: false }),
+    });
     let done = Arc::new(Done { result: Mutex::new(None), is_there: Condvar::new() });
     let (told, to_tell) = (Arc::clone(&watch), Arc::clone(&done));
     let body = move || {
