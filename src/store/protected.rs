@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::bound::{alive, touching, within};
 use crate::config::DeploymentConfig;
-use crate::platform::{Entry, FileId, Folder, Head, Kind};
+use crate::platform::{Entry, EntryKind, FileId, Folder, Head};
 use crate::topology::{StoreUrl, Topology};
 
 /// The first bytes of every SQLite database.
@@ -73,7 +73,7 @@ impl DeploymentFiles {
     }
 
     /// Looks at all of them.
-    pub fn look(self) -> Protected {
+    pub fn look(self) -> ProtectedFiles {
         let above = |path: &Path| path.parent().unwrap_or(path).to_owned();
         let mut paths: Vec<PathBuf> =
             self.files.iter().flat_map(|(_, path, _)| [path.clone(), above(path)]).collect();
@@ -87,7 +87,7 @@ impl DeploymentFiles {
         };
         let files = self.files.into_iter().map(file).collect();
         let trees = self.trees.into_iter().filter_map(|(what, _)| Some((next()?, what))).collect();
-        Protected { files, trees, records: next(), documents: vec![TOPOLOGY, DEPLOYMENT] }
+        ProtectedFiles { files, trees, records: next(), documents: vec![TOPOLOGY, DEPLOYMENT] }
     }
 }
 
@@ -125,7 +125,7 @@ fn identities(paths: &[PathBuf]) -> Vec<Option<FileId>> {
 }
 
 /// The files and folders of a deployment, by identity.
-pub struct Protected {
+pub struct ProtectedFiles {
     files: Vec<File>,
     trees: Vec<(FileId, String)>,
     records: Option<FileId>,
@@ -141,10 +141,10 @@ struct File {
     name: OsString,
 }
 
-impl Protected {
+impl ProtectedFiles {
     /// The same, for what may take the place of an earlier topology document.
     pub fn except_topologies(self) -> Self {
-        Protected { documents: vec![DEPLOYMENT], ..self }
+        ProtectedFiles { documents: vec![DEPLOYMENT], ..self }
     }
 
     /// Why nothing may be written to a name in a folder; none where it may.
@@ -174,7 +174,7 @@ impl Protected {
         }
         if let Some(database) = database_of(name)
             && let Some(entry) = folder.look(database)?
-            && entry.kind == Kind::File
+            && entry.kind == EntryKind::File
             && is_database(folder, database, &entry)?
         {
             return Ok(Some(format!(
@@ -191,11 +191,11 @@ impl Protected {
     /// Why what is there may not be replaced, from what it is and how it begins.
     fn objection_to(&self, folder: &Folder, name: &OsStr, entry: &Entry) -> io::Result<Option<String>> {
         let objection = match entry.kind {
-            Kind::Link => "it is a link",
-            Kind::Folder => "it is a folder",
-            Kind::Special => "it is a device, a pipe or a socket",
-            Kind::Null => return Ok(None),
-            Kind::File => match folder.head(name, entry.identity, LONGEST_DOCUMENT)? {
+            EntryKind::Link => "it is a link",
+            EntryKind::Folder => "it is a folder",
+            EntryKind::Special => "it is a device, a pipe or a socket",
+            EntryKind::Null => return Ok(None),
+            EntryKind::File => match folder.head(name, entry.identity, LONGEST_DOCUMENT)? {
                 Head::OpenHere => "this process has it open",
                 Head::Changed => "another program is writing to it",
                 Head::Read(bytes) if bytes.starts_with(SQLITE) => "it is an SQLite database",

@@ -37,7 +37,7 @@ impl From<&Metadata> for FileId {
 
 /// The outside of a file: whatever is written to it shows here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Look {
+pub struct FileStat {
     /// In bytes.
     pub size: u64,
     /// When it was last written to, in seconds and nanoseconds.
@@ -50,11 +50,11 @@ pub struct Look {
     pub device: u64,
 }
 
-impl Look {
+impl FileStat {
     /// How the file looks that a path leads to; none where there is none. The file is not opened.
     pub fn of(path: &Path) -> Option<Self> {
         let file = std::fs::metadata(path).ok()?;
-        Some(Look {
+        Some(FileStat {
             size: file.size(),
             modified: (file.mtime(), file.mtime_nsec()),
             changed: (file.ctime(), file.ctime_nsec()),
@@ -196,8 +196,8 @@ mod tests {
     fn a_time_that_is_set_shows_and_nothing_else_does() {
         let file = tempfile::NamedTempFile::new().unwrap();
         set_modified(file.path(), (100, 7)).unwrap();
-        let look = Look::of(file.path()).unwrap();
+        let look = FileStat::of(file.path()).unwrap();
         assert_eq!((look.modified, look.size), ((100, 7), 0));
-        assert_eq!(Look::of(Path::new("/nowhere")), None);
+        assert_eq!(FileStat::of(Path::new("/nowhere")), None);
     }
 }

@@ -6,8 +6,8 @@ use rustix::fs::{AtFlags, Dir, FileType, Stat};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
-use super::protected::{self, Protected};
-use super::{ContentPath, Listing, OWN_FOLDER, ObjectKind, ObjectMeta, Owner, Refusal, link};
+use super::protected::{self, ProtectedDatabases};
+use super::{ContentPath, Listing, OWN_FOLDER, ObjectKind, ObjectMeta, Ownership, Refusal, link};
 use crate::error::{Error, Result};
 use crate::store::content::Names;
 
@@ -18,7 +18,7 @@ const ENTRIES_PER_CHECK: usize = 256;
 pub(super) fn list(
     folder: &OwnedFd,
     path: &ContentPath,
-    protected: &Protected,
+    protected: &ProtectedDatabases,
     cancel: &CancellationToken,
 ) -> Result<Result<Listing, Errno>> {
     let names = match names(folder, path.is_root(), usize::MAX) {
@@ -126,6 +126,6 @@ pub(super) fn meta(stat: &Stat, kind: ObjectKind) -> ObjectMeta {
                 ObjectKind::Folder => 0o3777,
                 ObjectKind::Link => 0,
             },
-        owner: Owner { user: stat.st_uid, group: stat.st_gid },
+        owner: Ownership { user: stat.st_uid, group: stat.st_gid },
     }
 }

@@ -30,15 +30,15 @@ type Identity = (u64, u64);
 /// file of its name. Journals are known by place only: nobody locks them, and a server makes and removes one with every
 /// commit, so that its inode soon belongs to a file of the content.
 #[derive(Default)]
-pub(super) struct Protected {
+pub(super) struct ProtectedDatabases {
     files: BTreeSet<Identity>,
     places: Vec<(Identity, Box<[u8]>)>,
 }
 
-impl Protected {
+impl ProtectedDatabases {
     /// Looks for these files and those beside them, opening none.
     pub(super) fn find(databases: &[PathBuf]) -> Self {
-        let mut found = Protected::default();
+        let mut found = ProtectedDatabases::default();
         for path in databases {
             let Some(name) = path.file_name().map(OsStrExt::as_bytes) else { continue };
             if let Some(folder) = path.parent().and_then(identity) {
@@ -143,7 +143,7 @@ fn identity(path: &Path) -> Option<Identity> {
 mod tests {
     use super::*;
 
-    fn is_database(protected: &Protected, path: &Path) -> bool {
+    fn is_database(protected: &ProtectedDatabases, path: &Path) -> bool {
         let folder = OwnedFd::from(std::fs::File::open(path.parent().unwrap()).unwrap());
         let name = path.file_name().unwrap().as_bytes();
         protected.is_database(&folder, name, &rustix::fs::stat(path).unwrap())
@@ -156,7 +156,7 @@ mod tests {
             ["a.db", "a.db-journal", "upload"].map(|name| folder.path().join(name));
         std::fs::write(&database, "").unwrap();
         std::fs::write(&journal, "").unwrap();
-        let protected = Protected::find(std::slice::from_ref(&database));
+        let protected = ProtectedDatabases::find(std::slice::from_ref(&database));
         std::fs::rename(&journal, &upload).unwrap();
         assert!(is_database(&protected, &database));
         assert!(!is_database(&protected, &upload));
@@ -167,7 +167,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir(at("elsewhere")).unwrap();
-        let protected = Protected::find(&[at("a.db")]);
+        let protected = ProtectedDatabases::find(&[at("a.db")]);
         for name in ["a.db", "a.db-wal", "a.db-journal", "elsewhere/a.db", "elsewhere/a.db-journal"] {
             std::fs::write(at(name), "made since").unwrap();
             assert_eq!(is_database(&protected, &at(name)), !name.starts_with("elsewhere"), "{name}");

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::platform::Look;
+use crate::platform::FileStat;
 use crate::store::files::with_suffix;
 
 /// No file system of today keeps times more coarsely than the kernel's slowest tick, a hundredth of a second.
@@ -16,10 +16,10 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 /// counts for none: SQLite makes and removes one whenever somebody reads alone. And a log's time of change says nothing:
 /// SQLite hands it to the database's owner whenever root opens it.
 pub(super) fn of_database(path: &Path) -> Option<String> {
-    let log = Look::of(&with_suffix(path, "-wal"))
+    let log = FileStat::of(&with_suffix(path, "-wal"))
         .filter(|log| log.size > 0)
-        .map(|log| Look { changed: (0, 0), ..log });
-    serde_json::to_string(&(Look::of(path)?, log)).ok()
+        .map(|log| FileStat { changed: (0, 0), ..log });
+    serde_json::to_string(&(FileStat::of(path)?, log)).ok()
 }
 
 #[cfg(test)]

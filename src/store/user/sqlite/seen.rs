@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::look::TICK;
-use crate::platform::{Look, Rights, create_file, set_modified};
+use crate::platform::{FileStat, Rights, create_file, set_modified};
 use crate::store::files::with_suffix;
 
 /// The outside of the standby's file, and the token of the cursor within.
@@ -17,12 +17,12 @@ use crate::store::files::with_suffix;
 struct Seen {
     token: Uuid,
     #[serde(flatten)]
-    look: Look,
+    look: FileStat,
 }
 
 impl Seen {
     fn now(standby: &Path, token: Uuid) -> Option<Self> {
-        Look::of(standby).map(|look| Seen { token, look })
+        FileStat::of(standby).map(|look| Seen { token, look })
     }
 }
 
@@ -66,13 +66,13 @@ pub(super) fn keep_published(standby: &Path, token: Uuid) {
 /// ever the clock; false where that cannot be. By its path: closing the file would take away the locks that this process
 /// holds on it.
 fn set_apart(standby: &Path) -> bool {
-    let Some((seconds, nanoseconds)) = Look::of(standby).map(|look| look.modified) else { return false };
+    let Some((seconds, nanoseconds)) = FileStat::of(standby).map(|look| look.modified) else { return false };
     let earlier = match nanoseconds {
         0 => (seconds - 1, 999_999_999),
         _ => (seconds, nanoseconds - 1),
     };
     set_modified(standby, earlier).is_ok()
-        && Look::of(standby).is_some_and(|look| look.modified < (seconds, nanoseconds))
+        && FileStat::of(standby).is_some_and(|look| look.modified < (seconds, nanoseconds))
 }
 
 /// Changes when another connection has written.
@@ -100,7 +100,7 @@ mod tests {
         for (time, earlier) in [((100, 5), (100, 4)), ((100, 0), (99, 999_999_999))] {
             let file = written(time.0, time.1);
             assert!(set_apart(file.path()));
-            assert_eq!(Look::of(file.path()).unwrap().modified, earlier);
+            assert_eq!(FileStat::of(file.path()).unwrap().modified, earlier);
         }
         assert!(!set_apart(Path::new("/nowhere")));
     }
@@ -109,9 +109,9 @@ mod tests {
     fn where_no_earlier_time_can_be_had_the_clock_is_waited_for() {
         // The first time that ext4 and XFS can keep.
         let file = written(-(1 << 31), 0);
-        let before = Look::of(file.path()).unwrap().modified;
+        let before = FileStat::of(file.path()).unwrap().modified;
         let (is_apart, started) = (set_apart(file.path()), Instant::now());
-        assert_eq!(is_apart, Look::of(file.path()).unwrap().modified < before);
+        assert_eq!(is_apart, FileStat::of(file.path()).unwrap().modified < before);
         keep_published(file.path(), Uuid::nil());
         assert!(is_apart || started.elapsed() >= TICK);
         assert!(is_as_left(file.path(), Uuid::nil()));
