@@ -11,7 +11,7 @@ use unix as system;
 pub use system::accounts::{account_name, account_number};
 pub use system::databases::{Ours, creating_with, is_open_elsewhere, watch_databases};
 pub use system::files::{
-    FileId, FileStat, Right, drop_from_cache, is_open_here, may, mount_of, open_regular, read_at,
+    FileId, FileStat, Right, drop_from_cache, is_open_in_process, may, mount_of, open_regular, read_at,
     set_modified, sync_folder,
 };
 pub use system::locks::{lock_holders, process_name};

@@ -106,8 +106,10 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether this process has a file open: opening it once more, and closing it, would drop the locks that it holds on it.
-pub fn is_open_here(file: FileId) -> bool {
+/// Whether this process has a file open, by whatever descriptor: opening it once more, and closing it, would drop the locks that
+/// it holds on it, those of our own SQLite as well. `is_open_elsewhere` leaves the descriptors of our SQLite out: to open a
+/// database through the same SQLite is safe.
+pub fn is_open_in_process(file: FileId) -> bool {
     let Ok(handles) = std::fs::read_dir("/proc/self/fd") else { return false };
     let is_it = |handle: &std::fs::DirEntry| {
         // The kernel's own list is asked first: looking at a handle itself may wait for ever where its mount does not answer.

@@ -13,7 +13,7 @@ use rustix::fs::{
 use uuid::Uuid;
 
 use super::accounts::account_number;
-use super::files::{FileId, is_open_here};
+use super::files::{FileId, is_open_in_process};
 
 /// The rights of a report where nothing else is known.
 const PRIVATE: u32 = 0o600;
@@ -150,7 +150,7 @@ impl Folder {
     /// # Errors
     /// What the system says.
     pub fn head(&self, name: &OsStr, seen: FileId, length: u64) -> io::Result<Head> {
-        if is_open_here(seen) {
+        if is_open_in_process(seen) {
             return Ok(Head::OpenHere);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
