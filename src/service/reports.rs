@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Service, text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Report, html};
-use crate::store::protected::{DeploymentFiles, ProtectedFiles};
+use crate::store::places::{Places, ProtectedFiles};
 use crate::topology::absolute;
 
 mod folder;
@@ -126,16 +126,15 @@ impl Service {
 
     /// What must not be overwritten. Of a topology that cannot be read where it was asked for the other copy tells as well.
     fn protected(&self, local_store: bool) -> Result<ProtectedFiles> {
-        let Some(connected) = &self.connected else { return Ok(DeploymentFiles::default().look()) };
-        let mut files = DeploymentFiles::of(&connected.deployment.config);
+        let Some(connected) = &self.connected else { return Ok(Places::default().protected()) };
+        let places = Places::of(&connected.deployment.config);
         let topology = |local| connected.deployment.documents(local)?.topology();
         match topology(local_store).or_else(|error| topology(!local_store).map_err(|_| error)) {
-            Ok(topology) => files.add(&topology),
+            Ok(topology) => Ok(places.with_topology(&topology).protected()),
             // Then there are no stores yet.
-            Err(error) if error.kind == ErrorKind::NotPublished => {}
-            Err(error) => return Err(error),
+            Err(error) if error.kind == ErrorKind::NotPublished => Ok(places.protected()),
+            Err(error) => Err(error),
         }
-        Ok(files.look())
     }
 }
 

@@ -13,16 +13,16 @@ use crate::topology::{Pool, PoolFqdn, StoreUrl, Topology};
 
 mod identity;
 mod patience;
+mod protected;
 mod role;
 mod system;
 
 use patience::{Answer, Asked, identify};
+pub use protected::ProtectedFiles;
 use role::PlaceRole;
 
-/// What SQLite appends to a database's name for the files beside it.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
-
 /// All places of a deployment.
+#[derive(Default)]
 pub struct Places {
     places: Vec<Place>,
 }
@@ -63,17 +63,24 @@ impl Place {
 }
 
 impl Places {
-    /// The places of a deployment with this topology. Stores that are no files or folders of this machine have none.
-    pub fn of(config: &DeploymentConfig, topology: &Topology) -> Self {
-        let mut places = Places { places: Vec::new() };
+    /// The places of a deployment, without those that its topology names. Stores that are no files or folders of this machine
+    /// have none.
+    pub fn of(config: &DeploymentConfig) -> Self {
+        let mut places = Places::default();
         places.add(PlaceRole::DeploymentFile, None, &config.file);
         places.add(PlaceRole::LocalReplica, None, &config.local_replica);
         places.add(PlaceRole::Jobs, None, &config.jobs);
         places.add_store(PlaceRole::ManagementStore, None, &config.central_management_store);
-        for pool in &topology.pools {
-            places.add_pool(pool);
-        }
         places
+    }
+
+    /// The same places, and those of the pools of a topology.
+    #[must_use]
+    pub fn with_topology(mut self, topology: &Topology) -> Self {
+        for pool in &topology.pools {
+            self.add_pool(pool);
+        }
+        self
     }
 
     /// The same places, and the file that the topology is read from.

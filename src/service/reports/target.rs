@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::bound::touching;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Entry, EntryKind, Folder};
-use crate::store::protected::ProtectedFiles;
+use crate::store::places::ProtectedFiles;
 
 /// A file that a report may be written to.
 pub(super) struct ReportTarget {

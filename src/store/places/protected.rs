@@ -8,16 +8,13 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::role::PlaceKind;
+use super::{Place, Places};
 use crate::bound::{alive, touching, within};
-use crate::config::DeploymentConfig;
 use crate::platform::{Entry, EntryKind, FileId, Folder, Head};
-use crate::topology::{StoreUrl, Topology};
+use crate::store::sqlite::{COMPANIONS, HEADER, is_companion};
 
-/// The first bytes of every SQLite database.
-const SQLITE: &[u8] = b"SQLite format 3\0";
-
-/// What SQLite keeps beside a database, and the beginnings of what this product does.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+/// What the names of the files begin with that this product keeps beside a database, after its own.
 const OWN_COMPANIONS: [&str; 2] = [".csb-", ".superseded-"];
 
 /// A topology and a deployment file have a line that begins so, in whatever state an administrator left them.
@@ -26,68 +23,35 @@ const DEPLOYMENT: &str = "central_management_store";
 /// As far as a file is read for that line.
 const LONGEST_DOCUMENT: u64 = 4 << 20;
 
-/// The files and folders of a deployment, before anybody has looked at them.
-#[derive(Default)]
-pub struct DeploymentFiles {
-    files: Vec<(String, PathBuf, bool)>,
-    trees: Vec<(String, PathBuf)>,
-    records: Option<PathBuf>,
-}
-
-impl DeploymentFiles {
-    /// The deployment's own files.
-    pub fn of(config: &DeploymentConfig) -> Self {
-        let mut files = DeploymentFiles { records: Some(config.jobs.clone()), ..DeploymentFiles::default() };
-        files.file("the deployment file", &config.file, false);
-        files.store("the Central Management store", &config.central_management_store);
-        files.file("the local replica", &config.local_replica, false);
-        files
-    }
-
-    /// The stores that a topology names, too.
-    pub fn add(&mut self, topology: &Topology) {
-        for pool in &topology.pools {
-            self.store(&format!("the user store of {}", pool.fqdn), &pool.user_store.url);
-            self.store(&format!("the content store of {}", pool.fqdn), &pool.content_store.url);
-            let Some(standby) = &pool.standby else { continue };
-            let index = standby.content_index();
-            let held = [&standby.user_store, &standby.content_store, &standby.service_store, &index];
-            for url in held.into_iter().chain(&standby.management_store) {
-                self.store(&format!("what {} holds for its partner", pool.fqdn), url);
+impl Places {
+    /// Looks at all of them, for what must not take the place of any.
+    pub fn protected(&self) -> ProtectedFiles {
+        let above = |path: &Path| path.parent().unwrap_or(path).to_owned();
+        let asked = |place: &Place| [place.path.clone(), above(&place.path)];
+        let mut found = identities(&self.places.iter().flat_map(asked).collect::<Vec<_>>()).into_iter();
+        let mut protected = ProtectedFiles {
+            files: Vec::new(),
+            trees: Vec::new(),
+            records: None,
+            documents: vec![TOPOLOGY, DEPLOYMENT],
+        };
+        for place in &self.places {
+            let (identity, folder) = (found.next().flatten(), found.next().flatten());
+            match place.role.kind() {
+                PlaceKind::Tree => protected
+                    .trees
+                    .extend(identity.map(|identity| (identity, place.role.for_people(place.pool.as_ref())))),
+                PlaceKind::Records => protected.records = identity,
+                kind @ (PlaceKind::Database | PlaceKind::File) => protected.files.push(File {
+                    what: place.role.for_people(place.pool.as_ref()),
+                    is_database: kind == PlaceKind::Database,
+                    identity,
+                    folder,
+                    name: place.path.file_name().unwrap_or_default().to_owned(),
+                }),
             }
         }
-    }
-
-    fn store(&mut self, what: &str, url: &StoreUrl) {
-        // What is on no file system of this machine is out of a report's reach.
-        let Ok(path) = url.local_path() else { return };
-        if url.engine().is_database() {
-            self.file(what, path, true);
-        } else {
-            self.trees.push((what.to_owned(), path.to_owned()));
-        }
-    }
-
-    fn file(&mut self, what: &str, path: &Path, is_database: bool) {
-        self.files.push((what.to_owned(), path.to_owned(), is_database));
-    }
-
-    /// Looks at all of them.
-    pub fn look(self) -> ProtectedFiles {
-        let above = |path: &Path| path.parent().unwrap_or(path).to_owned();
-        let mut paths: Vec<PathBuf> =
-            self.files.iter().flat_map(|(_, path, _)| [path.clone(), above(path)]).collect();
-        paths.extend(self.trees.iter().map(|(_, path)| path.clone()));
-        paths.extend(self.records.iter().cloned());
-        let mut found = identities(&paths).into_iter();
-        let mut next = || found.next().flatten();
-        let file = |(what, path, is_database): (String, PathBuf, bool)| {
-            let name = path.file_name().unwrap_or_default().to_owned();
-            File { what, is_database, identity: next(), folder: next(), name }
-        };
-        let files = self.files.into_iter().map(file).collect();
-        let trees = self.trees.into_iter().filter_map(|(what, _)| Some((next()?, what))).collect();
-        ProtectedFiles { files, trees, records: next(), documents: vec![TOPOLOGY, DEPLOYMENT] }
+        protected
     }
 }
 
@@ -198,7 +162,7 @@ impl ProtectedFiles {
             EntryKind::File => match folder.head(name, entry.identity, LONGEST_DOCUMENT)? {
                 Head::OpenHere => "this process has it open",
                 Head::Changed => "another program is writing to it",
-                Head::Read(bytes) if bytes.starts_with(SQLITE) => "it is an SQLite database",
+                Head::Read(bytes) if bytes.starts_with(HEADER) => "it is an SQLite database",
                 Head::Read(bytes) if self.is_document(&bytes) => "it is a topology or a deployment file",
                 Head::Read(_) => return Ok(None),
             },
@@ -221,19 +185,17 @@ impl File {
     }
 
     fn has_companion(&self, folder: Option<FileId>, name: &OsStr) -> bool {
-        let Some(rest) = name.as_encoded_bytes().strip_prefix(self.name.as_encoded_bytes()) else {
-            return false;
-        };
-        let begins = |start: &&str| rest.starts_with(start.as_bytes());
-        let is_companion = COMPANIONS.iter().any(begins) || OWN_COMPANIONS.iter().any(begins);
-        is_companion && folder.is_some() && self.folder == folder
+        let (own, name) = (self.name.as_encoded_bytes(), name.as_encoded_bytes());
+        let is_own = |rest: &[u8]| OWN_COMPANIONS.iter().any(|start| rest.starts_with(start.as_bytes()));
+        let belongs = is_companion(own, name) || name.strip_prefix(own).is_some_and(is_own);
+        belongs && folder.is_some() && self.folder == folder
     }
 }
 
 /// Whether a file is a database, as far as that can be told without harm: one that this process has open counts as one.
 fn is_database(folder: &Folder, name: &OsStr, entry: &Entry) -> io::Result<bool> {
-    Ok(match folder.head(name, entry.identity, SQLITE.len() as u64)? {
-        Head::Read(bytes) => bytes == SQLITE,
+    Ok(match folder.head(name, entry.identity, HEADER.len() as u64)? {
+        Head::Read(bytes) => bytes == HEADER,
         Head::OpenHere | Head::Changed => true,
     })
 }

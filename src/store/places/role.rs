@@ -1,5 +1,7 @@
 //! What a place is for, and which may lie in which.
 
+use crate::topology::PoolFqdn;
+
 /// What a place is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PlaceRole {
@@ -15,6 +17,19 @@ pub(super) enum PlaceRole {
     Jobs,
     DeploymentFile,
     TopologyFile,
+}
+
+/// What lies at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PlaceKind {
+    /// A database, and what SQLite and this product keep beside it.
+    Database,
+    /// A document.
+    File,
+    /// A folder, and everything in it.
+    Tree,
+    /// A folder of job records, and of what else people put there.
+    Records,
 }
 
 impl PlaceRole {
@@ -36,20 +51,40 @@ impl PlaceRole {
         }
     }
 
-    pub(super) const fn is_database(self) -> bool {
-        matches!(
-            self,
+    /// What it is for people, of the pool whose it is, where it is a pool's.
+    pub(super) fn for_people(self, pool: Option<&PoolFqdn>) -> String {
+        match (self, pool) {
+            (PlaceRole::UserStore, Some(pool)) => format!("the user store of {pool}"),
+            (PlaceRole::ContentStore, Some(pool)) => format!("the content store of {pool}"),
+            (_, Some(pool)) => format!("what {pool} holds for its partner"),
+            (PlaceRole::ManagementStore, None) => "the Central Management store".to_owned(),
+            (PlaceRole::LocalReplica, None) => "the local replica".to_owned(),
+            (_, None) => self.name().to_owned(),
+        }
+    }
+
+    /// What lies there.
+    pub(super) const fn kind(self) -> PlaceKind {
+        match self {
             PlaceRole::UserStore
-                | PlaceRole::StandbyUserStore
-                | PlaceRole::StandbyManagementStore
-                | PlaceRole::ServiceStore
-                | PlaceRole::ContentIndex
-                | PlaceRole::ManagementStore
-        )
+            | PlaceRole::StandbyUserStore
+            | PlaceRole::StandbyManagementStore
+            | PlaceRole::ServiceStore
+            | PlaceRole::ContentIndex
+            | PlaceRole::ManagementStore => PlaceKind::Database,
+            PlaceRole::ContentStore | PlaceRole::StandbyContentStore => PlaceKind::Tree,
+            PlaceRole::Jobs => PlaceKind::Records,
+            PlaceRole::LocalReplica | PlaceRole::DeploymentFile | PlaceRole::TopologyFile => PlaceKind::File,
+        }
+    }
+
+    /// Whether a database lies there, which has files of its own beside it.
+    pub(super) fn is_database(self) -> bool {
+        self.kind() == PlaceKind::Database
     }
 
     /// The table of `docs/documents.md`, "Places".
-    pub(super) const fn may_lie_in(self, outer: PlaceRole) -> bool {
+    pub(super) fn may_lie_in(self, outer: PlaceRole) -> bool {
         match outer {
             // Databases are passed over by inode, and a topology document is a file like any other. Beside a standby copy
             // lie files that are not passed over: it would grow with every job.

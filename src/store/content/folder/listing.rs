@@ -10,6 +10,7 @@ use super::protected::{self, ProtectedDatabases};
 use super::{ContentPath, Listing, OWN_FOLDER, ObjectKind, ObjectMeta, Ownership, Refusal, link};
 use crate::error::{Error, Result};
 use crate::store::content::Names;
+use crate::store::sqlite::is_companion;
 
 /// How many entries are looked at between two questions whether to go on.
 const ENTRIES_PER_CHECK: usize = 256;
@@ -53,8 +54,7 @@ pub(super) fn list(
     })?;
     if !databases.is_empty() {
         // A database that is known by its inode only has its log and journal beside it.
-        let is_beside_one =
-            |name: &[u8]| databases.iter().any(|database| protected::is_companion(database, name));
+        let is_beside_one = |name: &[u8]| databases.iter().any(|database| is_companion(database, name));
         listing.refuse(is_beside_one, &protected::refusal());
     }
     Ok(Ok(listing))
