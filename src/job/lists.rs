@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::lease::LeasePlace;
 use super::request::{JobKind, Operation};
 use super::row::Row;
-use super::step::Step;
+use super::step::{RowSubject, Step};
 use super::steps::{AwaitState, CopyModule, DisableModule, ForgetStates, GiveBackModule, RequireFailedOver};
 use crate::module::BackupModule;
 use crate::pool::PoolState;
@@ -70,9 +70,11 @@ impl List {
         self.steps.push(Arc::new(step));
     }
 
-    fn row(&mut self, row: Row) -> usize {
+    /// Adds a row to the report, for the step that is to fill it.
+    fn subject(&mut self, row: Row, to: &PoolFqdn, lease: &LeasePlace) -> RowSubject {
+        let module = Arc::clone(&row.module);
         self.rows.push(row);
-        self.rows.len() - 1
+        RowSubject { row: self.rows.len() - 1, module, to: to.clone(), lease: lease.clone() }
     }
 
     /// A row for each of the pool's modules, and the step that copies it.
@@ -80,8 +82,8 @@ impl List {
         let mut steps: Vec<Arc<dyn Step>> = Vec::new();
         for module in &targets.outward {
             let (from, to) = (&operation.pool, &targets.partner);
-            let row = self.row(Row::new(module, CopyModule::PURPOSE, from, to, targets.pool_state));
-            steps.push(Arc::new(CopyModule::new(row, module, to, &targets.lease)));
+            let row = Row::new(module, CopyModule::PURPOSE, from, to, targets.pool_state);
+            steps.push(Arc::new(CopyModule(self.subject(row, to, &targets.lease))));
         }
         steps
     }
@@ -90,8 +92,9 @@ impl List {
     fn give_back(&mut self, operation: &Operation, targets: &Targets) {
         for module in targets.inward.iter().filter(|module| !module.touches_back().is_empty()) {
             let (from, to) = (&operation.pool, &targets.partner);
-            let row = self.row(Row::new(module, GiveBackModule::PURPOSE, from, to, targets.partner_state));
-            self.push(GiveBackModule::new(row, module, to, &targets.partner_lease));
+            let row = Row::new(module, GiveBackModule::PURPOSE, from, to, targets.partner_state);
+            let subject = self.subject(row, to, &targets.partner_lease);
+            self.push(GiveBackModule(subject));
         }
     }
 }

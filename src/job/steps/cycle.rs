@@ -42,6 +42,26 @@ impl Work {
         }
     }
 
+    /// Runs the step of a row: cycles of its module, and a look at what became of the stores. `is_copy` says whether it makes
+    /// the pool's own copy; only that one is verified. Lines for the report.
+    pub(super) async fn run_row(
+        &mut self,
+        index: usize,
+        step: &str,
+        is_copy: bool,
+        cycle: CycleFunction,
+    ) -> Vec<String> {
+        let before = self.state_of(index);
+        let verify = is_copy && self.options.verify;
+        let mut details = self.cycle(index, step, verify, cycle).await;
+        if let Some(row) = self.rows.get_mut(index) {
+            row.done = true;
+            details.extend(row.not_applicable.clone());
+        }
+        self.look_again(index, before, is_copy).await;
+        details
+    }
+
     /// One cycle of a row's module, again after a pause where that may help; what failed is taken up in the row.
     pub(super) async fn cycle(
         &mut self,
@@ -88,7 +108,6 @@ impl Work {
     }
 
     /// Looks at a row after it ran, tells what changed since it was last told, and remembers it for status queries.
-    /// `is_success` says whether this was one of the pool's own copy.
     pub(super) async fn look_again(&mut self, index: usize, before: RowState, is_copy: bool) {
         let Some(row) = self.rows.get_mut(index) else { return };
         if row.errors.is_empty() {
