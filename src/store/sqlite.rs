@@ -13,9 +13,11 @@ use crate::store::files::with_suffix;
 
 mod database;
 mod file;
+mod schema;
 
 pub use database::Database;
 pub use file::OpenedFile;
+pub use schema::Schema;
 
 /// What every SQLite database begins with.
 pub const HEADER: &[u8; 16] = b"SQLite format 3\0";

@@ -120,7 +120,7 @@ impl ContentIndex {
     fn open_to_read(path: &Path, pool: &PoolFqdn) -> Result<Option<Self>> {
         let connection = open(path, Access::Read)?;
         patient(&connection, path)?;
-        let is_current = schema::is_current(&connection, path)?;
+        let is_current = schema::SCHEMA.is_current(&connection, path)?;
         Ok(is_current.then(|| ContentIndex { path: path.to_owned(), connection, pool: pool.clone() }))
     }
 
