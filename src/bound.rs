@@ -87,7 +87,7 @@ pub(crate) fn within<R: Send + 'static>(
     let watch = Arc::new(Watch {
         state: Mutex::new(WatchState { place: None, alive: Instant::now(), ended: false }),
     });
-    let done = Arc::new(Done { result: Mutex::new(None), is_there: Condvar::new() });
+    let done = Arc::new(Outbox { result: Mutex::new(None), is_there: Condvar::new() });
     let (told, to_tell) = (Arc::clone(&watch), Arc::clone(&done));
     let body = move || {
         WATCH.set(Some(Arc::clone(&told)));
@@ -125,8 +125,10 @@ pub(crate) fn within<R: Send + 'static>(
         } else {
             left_behind.push(watch);
         }
-        let waited =
-            format!("It was waited for {} s; what was asked for may still be done once it answers.", limit.as_secs_f32());
+        let waited = format!(
+            "It was waited for {} s; what was asked for may still be done once it answers.",
+            limit.as_secs_f32()
+        );
         return Err(silent(&place.unwrap_or_default(), &waited));
     }
 }
@@ -135,12 +137,12 @@ pub(crate) fn within<R: Send + 'static>(
 type Ended<R> = std::result::Result<Result<R>, Box<dyn Any + Send>>;
 
 /// Where it says it. A channel would do the same, but leave something behind in the thread of a host that waits.
-struct Done<R> {
+struct Outbox<R> {
     result: Mutex<Option<Ended<R>>>,
     is_there: Condvar,
 }
 
-impl<R> Done<R> {
+impl<R> Outbox<R> {
     fn wait(&self, limit: Duration) -> Option<Ended<R>> {
         let waited = self.is_there.wait_timeout_while(lock(&self.result), limit, |result| result.is_none());
         waited.unwrap_or_else(PoisonError::into_inner).0.take()
