@@ -8,8 +8,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -20,10 +19,10 @@ const MOST_LEFT_BEHIND: usize = 16;
 
 /// What the caller of a watched thread knows of it.
 struct Watch {
-    state: Mutex<State>,
+    state: Mutex<WatchState>,
 }
 
-struct State {
+struct WatchState {
     /// What it touched last.
     place: Option<PathBuf>,
     /// When it last said that it comes on.
@@ -85,16 +84,18 @@ pub(crate) fn within<R: Send + 'static>(
     if let Some(stuck) = too_many() {
         return Err(stuck);
     }
-    let watch =
-        Arc::new(Watch { state: Mutex::new(State { place: None, alive: Instant::now(), ended: false }) });
-    let (done, is_done) = sync_channel(1);
-    let told = Arc::clone(&watch);
+    let watch = Arc::new(Watch {
+        state: Mutex::new(WatchState { place: None, alive: Instant::now(), ended: false }),
+    });
+    let done = Arc::new(Outbox { result: Mutex::new(None), is_there: Condvar::new() });
+    let (told, to_tell) = (Arc::clone(&watch), Arc::clone(&done));
     let body = move || {
         WATCH.set(Some(Arc::clone(&told)));
         let result = catch_unwind(AssertUnwindSafe(work));
         WATCH.set(None);
         // Its caller may be gone.
-        let _ = done.send(result);
+        *lock(&to_tell.result) = Some(result);
+        to_tell.is_there.notify_one();
         let mut left_behind = lock(&LEFT_BEHIND);
         lock(&told.state).ended = true;
         left_behind.retain(|other| !Arc::ptr_eq(other, &told));
@@ -105,36 +106,51 @@ pub(crate) fn within<R: Send + 'static>(
         .map_err(|cause| no_thread(&cause))?;
     loop {
         let idle = lock(&watch.state).alive.elapsed();
-        match is_done.recv_timeout(limit.saturating_sub(idle)) {
-            Ok(result) => return unwrap(result),
-            Err(RecvTimeoutError::Disconnected) => return Err(silent(Path::new(""), "Its thread ended.")),
-            Err(RecvTimeoutError::Timeout) if lock(&watch.state).alive.elapsed() < limit => {}
-            Err(RecvTimeoutError::Timeout) => {
-                let mut left_behind = lock(&LEFT_BEHIND);
-                let (place, ended) = {
-                    let state = lock(&watch.state);
-                    (state.place.clone(), state.ended)
-                };
-                if ended {
-                    drop(left_behind);
-                    if let Ok(result) = is_done.try_recv() {
-                        return unwrap(result);
-                    }
-                } else {
-                    left_behind.push(watch);
-                }
-                let waited = format!(
-                    "It was waited for {} s; what was asked for may still be done once it answers.",
-                    limit.as_secs_f32()
-                );
-                return Err(silent(&place.unwrap_or_default(), &waited));
-            }
+        if let Some(result) = done.wait(limit.saturating_sub(idle)) {
+            return unwrap(result);
         }
+        if lock(&watch.state).alive.elapsed() < limit {
+            continue;
+        }
+        let mut left_behind = lock(&LEFT_BEHIND);
+        let (place, ended) = {
+            let state = lock(&watch.state);
+            (state.place.clone(), state.ended)
+        };
+        if ended {
+            drop(left_behind);
+            if let Some(result) = done.wait(Duration::ZERO) {
+                return unwrap(result);
+            }
+        } else {
+            left_behind.push(watch);
+        }
+        let waited = format!(
+            "It was waited for {} s; what was asked for may still be done once it answers.",
+            limit.as_secs_f32()
+        );
+        return Err(silent(&place.unwrap_or_default(), &waited));
     }
 }
 
-fn unwrap<R>(result: std::result::Result<Result<R>, Box<dyn Any + Send>>) -> Result<R> {
-    result.unwrap_or_else(|payload| resume_unwind(payload))
+/// What a thread has to say at its end, or how it panicked.
+type Ended<R> = std::result::Result<Result<R>, Box<dyn Any + Send>>;
+
+/// Where it says it. A channel would do the same, but leave something behind in the thread of a host that waits.
+struct Outbox<R> {
+    result: Mutex<Option<Ended<R>>>,
+    is_there: Condvar,
+}
+
+impl<R> Outbox<R> {
+    fn wait(&self, limit: Duration) -> Option<Ended<R>> {
+        let waited = self.is_there.wait_timeout_while(lock(&self.result), limit, |result| result.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.take()
+    }
+}
+
+fn unwrap<R>(ended: Ended<R>) -> Result<R> {
+    ended.unwrap_or_else(|payload| resume_unwind(payload))
 }
 
 fn too_many() -> Option<Error> {

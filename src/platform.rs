@@ -11,12 +11,12 @@ use unix as system;
 pub use system::accounts::{account_name, account_number};
 pub use system::databases::{Ours, creating_with, is_open_elsewhere, watch_databases};
 pub use system::files::{
-    FileId, Look, Right, drop_from_cache, is_open_here, may, mount_of, open_regular, read_at,
+    FileId, FileStat, Right, drop_from_cache, is_open_in_process, may, mount_of, open_regular, read_at,
     rename_to_free_name, set_modified, share_blocks, sync_folder, write_all_at,
 };
 pub use system::locks::{lock_holders, process_name};
-pub use system::paths::{Found, Mounts, folds_case};
-pub use system::place::{Entry, Folder, Head, Kind};
+pub use system::paths::{Mounts, PathStat, folds_case};
+pub use system::place::{Entry, EntryKind, Folder, Head};
 pub use system::process::{boot_id, host_name, process_space, process_start};
 pub use system::ranges::{RangeLock, lock_range, range_lock_of_others, unlock_range};
 pub use system::raw::RawFile;

@@ -14,7 +14,6 @@ pub mod factory;
 pub mod files;
 pub mod leases;
 pub mod places;
-pub mod protected;
 pub mod sample;
 pub mod sqlite;
 mod until;

@@ -139,7 +139,7 @@ struct Inner {
 
 /// What a reader gets.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Batch {
+pub struct EventBatch {
     /// Events after the asked one.
     pub events: Vec<Event>,
     /// The last event there is.
@@ -182,7 +182,7 @@ impl EventLog {
 
     /// Events after `after_seq`, waiting up to `timeout` for the first one. Returns at once, and empty, when the job
     /// has ended or was abandoned and there is nothing more.
-    pub fn wait(&self, after_seq: u64, timeout: Duration) -> Batch {
+    pub fn wait(&self, after_seq: u64, timeout: Duration) -> EventBatch {
         let deadline = Instant::now() + timeout;
         let mut inner = self.lock();
         while inner.last_seq <= after_seq && !inner.finished && !inner.abandoned {
@@ -192,7 +192,7 @@ impl EventLog {
             }
             inner = self.changed.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        Batch {
+        EventBatch {
             events: inner.events.iter().filter(|event| event.seq > after_seq).cloned().collect(),
             last_seq: inner.last_seq,
             dropped: inner.dropped,
@@ -263,7 +263,7 @@ mod tests {
         });
         let started = Instant::now();
         log.abandon();
-        assert_eq!(reader.join().unwrap(), Batch::default());
+        assert_eq!(reader.join().unwrap(), EventBatch::default());
         assert!(started.elapsed() < Duration::from_secs(5));
     }
 }

@@ -53,12 +53,12 @@ impl fmt::Debug for LeasePlace {
 
 /// A lease that this job holds, and where it is kept.
 #[derive(Clone)]
-pub(super) struct Held {
+pub(super) struct HeldLease {
     pub(super) lease: Lease,
     leases: Arc<dyn leases::Leases>,
 }
 
-impl Held {
+impl HeldLease {
     /// Works there, on a thread where that is allowed. Another process may have locked it: that is waited for, but not
     /// when the job is cancelled.
     pub(super) async fn with_store<R: Send + 'static>(
@@ -66,7 +66,7 @@ impl Held {
         cancel: Option<&CancellationToken>,
         work: impl FnOnce(&dyn leases::Leases, &Lease, &Until) -> Result<R> + Send + 'static,
     ) -> Result<R> {
-        let Held { lease, leases } = self.clone();
+        let HeldLease { lease, leases } = self.clone();
         within_patience(cancel, move |until| work(leases.as_ref(), &lease, until)).await
     }
 
@@ -76,7 +76,7 @@ impl Held {
 }
 
 /// The lease of one job, renewed by a task of its own until it is given back.
-pub(super) struct Leases {
+pub(super) struct LeaseKeeper {
     job: Arc<Job>,
     environment: Arc<Environment>,
     held: Holding,
@@ -84,14 +84,14 @@ pub(super) struct Leases {
 }
 
 /// The lease that a job holds, where it holds one.
-type Holding = Arc<Mutex<Option<Held>>>;
+type Holding = Arc<Mutex<Option<HeldLease>>>;
 
-impl Leases {
+impl LeaseKeeper {
     /// Begins to look after a job's lease, which it does not have yet.
     pub(super) fn keep(job: &Arc<Job>, environment: &Arc<Environment>) -> Self {
         let held = Holding::default();
         let keeper = tokio::spawn(keep(Arc::clone(job), Arc::clone(environment), Arc::clone(&held)));
-        Leases {
+        LeaseKeeper {
             job: Arc::clone(job),
             environment: Arc::clone(environment),
             held,
@@ -100,7 +100,7 @@ impl Leases {
     }
 
     /// Takes a lease, waiting for it as long as was asked for. One that is held is given back before.
-    pub(super) async fn take(&self, place: &LeasePlace, patience: Duration) -> Result<Held> {
+    pub(super) async fn take(&self, place: &LeasePlace, patience: Duration) -> Result<HeldLease> {
         self.give_back().await;
         let (job, environment) = (&self.job, &self.environment);
         let started = environment.clock.monotonic();
@@ -126,7 +126,7 @@ impl Leases {
                     pause(job, environment, LEASE_POLL).await?;
                 }
                 Ok(Acquired::Held(lease)) => {
-                    let held = Held { lease, leases: Arc::clone(&place.leases) };
+                    let held = HeldLease { lease, leases: Arc::clone(&place.leases) };
                     *lock(&self.held) = Some(held.clone());
                     return Ok(held);
                 }
@@ -166,7 +166,7 @@ impl Leases {
     }
 }
 
-fn lock(held: &Holding) -> std::sync::MutexGuard<'_, Option<Held>> {
+fn lock(held: &Holding) -> std::sync::MutexGuard<'_, Option<HeldLease>> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::lease::LeasePlace;
-use super::request::{Kind, Operation};
+use super::request::{JobKind, Operation};
 use super::row::Row;
-use super::step::Step;
-use super::steps::{AwaitState, Copy, Disable, ForgetStates, GiveBack, RequireFailedOver, Restore};
+use super::step::{RowSubject, Step};
+use super::steps::{
+    AwaitState, CopyModule, DisableModule, ForgetStates, GiveBackModule, RequireFailedOver, Restore,
+};
 use crate::module::BackupModule;
 use crate::pool::PoolState;
 use crate::topology::PoolFqdn;
@@ -41,7 +43,7 @@ impl List {
     pub(super) fn of(operation: &Operation, targets: &Targets) -> Self {
         let mut list = List::default();
         match &operation.kind {
-            Kind::Backup { awaited, failed_over_pool_only } => {
+            JobKind::Backup { awaited, failed_over_pool_only } => {
                 if *failed_over_pool_only {
                     list.push(RequireFailedOver::new(&operation.pool, targets.pool_state));
                 }
@@ -51,18 +53,18 @@ impl List {
                 }
                 list.steps.extend(copies);
             }
-            Kind::Sync => {
+            JobKind::Sync => {
                 let copies = list.copies(operation, targets);
                 list.steps.extend(copies);
                 list.give_back(operation, targets);
             }
-            Kind::Disable => {
+            JobKind::Disable => {
                 for module in &targets.outward {
-                    list.push(Disable::new(module, &targets.lease));
+                    list.push(DisableModule::new(module, &targets.lease));
                 }
                 list.push(ForgetStates::new(&targets.lease));
             }
-            Kind::Restore { wanted, path } => {
+            JobKind::Restore { wanted, path } => {
                 for module in &targets.outward {
                     list.push(Restore::new(module, *wanted, path.clone(), &targets.lease));
                 }
@@ -75,9 +77,11 @@ impl List {
         self.steps.push(Arc::new(step));
     }
 
-    fn row(&mut self, row: Row) -> usize {
+    /// Adds a row to the report, for the step that is to fill it.
+    fn subject(&mut self, row: Row, to: &PoolFqdn, lease: &LeasePlace) -> RowSubject {
+        let module = Arc::clone(&row.module);
         self.rows.push(row);
-        self.rows.len() - 1
+        RowSubject { row: self.rows.len() - 1, module, to: to.clone(), lease: lease.clone() }
     }
 
     /// A row for each of the pool's modules, and the step that copies it.
@@ -85,8 +89,8 @@ impl List {
         let mut steps: Vec<Arc<dyn Step>> = Vec::new();
         for module in &targets.outward {
             let (from, to) = (&operation.pool, &targets.partner);
-            let row = self.row(Row::new(module, Copy::PURPOSE, from, to, targets.pool_state));
-            steps.push(Arc::new(Copy::new(row, module, to, &targets.lease)));
+            let row = Row::new(module, CopyModule::PURPOSE, from, to, targets.pool_state);
+            steps.push(Arc::new(CopyModule(self.subject(row, to, &targets.lease))));
         }
         steps
     }
@@ -95,8 +99,9 @@ impl List {
     fn give_back(&mut self, operation: &Operation, targets: &Targets) {
         for module in targets.inward.iter().filter(|module| !module.touches_back().is_empty()) {
             let (from, to) = (&operation.pool, &targets.partner);
-            let row = self.row(Row::new(module, GiveBack::PURPOSE, from, to, targets.partner_state));
-            self.push(GiveBack::new(row, module, to, &targets.partner_lease));
+            let row = Row::new(module, GiveBackModule::PURPOSE, from, to, targets.partner_state);
+            let subject = self.subject(row, to, &targets.partner_lease);
+            self.push(GiveBackModule(subject));
         }
     }
 }

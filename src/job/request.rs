@@ -200,7 +200,7 @@ impl Awaited {
 
 /// What kind of job it is, with what only that kind is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum JobKind {
     /// The pool's modules are copied to its backup pool.
     Backup {
         /// What is waited for before.
@@ -248,7 +248,7 @@ pub struct Operation {
     /// The pool.
     pub pool: PoolFqdn,
     /// Which list of steps.
-    pub kind: Kind,
+    pub kind: JobKind,
     /// The modules, in the order in which they run.
     pub modules: Vec<ModuleId>,
     /// Whether the topology comes from the local replica.
@@ -296,7 +296,7 @@ impl BackupRequest {
         Ok(Operation {
             command: "Backup-CsPool",
             request: document(&self),
-            kind: Kind::Backup { awaited, failed_over_pool_only: self.failed_over_pool_only },
+            kind: JobKind::Backup { awaited, failed_over_pool_only: self.failed_over_pool_only },
             modules: self.category.map_or(ModuleId::ALL.to_vec(), Category::modules),
             local_store: self.local_store,
             options: Options {
@@ -317,7 +317,7 @@ impl SyncRequest {
         Ok(Operation {
             command: "Invoke-CsBackupServiceSync",
             request: document(&self),
-            kind: Kind::Sync,
+            kind: JobKind::Sync,
             modules: module_list(&self.modules)?,
             local_store: self.local_store,
             options: Options {
@@ -357,7 +357,7 @@ impl RestoreRequest {
         Ok(Operation {
             command: "Restore-CsPoolBackup",
             request: document(&self),
-            kind: Kind::Restore { wanted, path: self.path },
+            kind: JobKind::Restore { wanted, path: self.path },
             modules: vec![ModuleId::PresenceFocus],
             local_store: self.local_store,
             options: Options {
@@ -378,7 +378,7 @@ impl DisableRequest {
         Operation {
             command: "Disable-CsPoolBackup",
             request: document(&self),
-            kind: Kind::Disable,
+            kind: JobKind::Disable,
             modules: ModuleId::ALL.to_vec(),
             local_store: self.local_store,
             options: Options {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::environment::Environment;
 use super::events::EventKind;
 use super::handle::Job;
-use super::lease::Leases;
+use super::lease::LeaseKeeper;
 use super::lists::{List, Targets};
 use super::request::Operation;
 use super::step::{Done, Planned, Step, Work, not_run, noted, unplanned};
@@ -114,7 +114,7 @@ impl Run {
             return caught(self.plan_all()).await;
         }
         self.write_record(false, self.report_of_a_dead_process()).await?;
-        let leases = Leases::keep(&self.work.job, &self.work.environment);
+        let leases = LeaseKeeper::keep(&self.work.job, &self.work.environment);
         let done = caught(self.run_all(&leases)).await;
         if let (Err(Stop::Because(defect)), Some((index, _))) = (&done, self.running) {
             self.broke_off(index, defect.clone());
@@ -158,7 +158,7 @@ impl Run {
         Ok(planned)
     }
 
-    async fn run_all(&mut self, leases: &Leases) -> Going {
+    async fn run_all(&mut self, leases: &LeaseKeeper) -> Going {
         crate::failpoint::fail_point!("job.execute");
         let mut from = 0;
         while let Some(first) = self.list.get(from) {
@@ -171,7 +171,7 @@ impl Run {
     }
 
     /// Runs the steps of one lease.
-    async fn run_group(&mut self, group: Range<usize>, leases: &Leases) -> Going {
+    async fn run_group(&mut self, group: Range<usize>, leases: &LeaseKeeper) -> Going {
         self.work.check()?;
         let steps: Vec<(usize, Arc<dyn Step>)> =
             group.filter_map(|index| Some((index, Arc::clone(self.list.get(index)?)))).collect();

@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex};
 use super::environment::Environment;
 use super::events::EventKind;
 use super::handle::Job;
-use super::lease::{Held, LeasePlace};
+use super::lease::{HeldLease, LeasePlace};
 use super::progress::{Activity, StepObserver};
 use super::request::Options;
 use super::row::Row;
 use super::threads::StoreWork;
 use crate::error::{Error, ErrorKind};
-use crate::module::{Context, Look, ModuleId};
+use crate::module::{BackupModule, Context, Look, ModuleId};
 use crate::report::{Outcome, PlannedStep, StepReport, Trace};
 use crate::store::Generation;
 use crate::store::leases::journal::NotedStep;
+use crate::topology::PoolFqdn;
 
 /// What a step is waited for with.
 pub(super) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -53,6 +54,15 @@ impl Done {
     }
 }
 
+/// What a step is about that fills a row of the report: one module, in one direction.
+pub(super) struct RowSubject {
+    pub(super) row: usize,
+    pub(super) module: Arc<dyn BackupModule>,
+    /// The pool that gets the data.
+    pub(super) to: PoolFqdn,
+    pub(super) lease: LeasePlace,
+}
+
 /// One step of a job's list. Steps that belong to a module's row of the report tell that row what failed; the others the
 /// job, see [`Work::failed`].
 pub(super) trait Step: Send + Sync {
@@ -62,14 +72,19 @@ pub(super) trait Step: Send + Sync {
     /// One line that a person understands.
     fn title(&self) -> String;
 
+    /// What it is about, where it fills a row of the report.
+    fn subject(&self) -> Option<&RowSubject> {
+        None
+    }
+
     /// The module, where the step belongs to one.
     fn module(&self) -> Option<ModuleId> {
-        None
+        self.subject().map(|subject| subject.module.id())
     }
 
     /// Its row of the report, where it has one.
     fn row(&self) -> Option<usize> {
-        None
+        self.subject().map(|subject| subject.row)
     }
 
     /// The stores that it writes to.
@@ -79,7 +94,7 @@ pub(super) trait Step: Send + Sync {
 
     /// The lease that it needs. Steps that follow each other and need the same one share it.
     fn lease(&self) -> Option<&LeasePlace> {
-        None
+        self.subject().map(|subject| &subject.lease)
     }
 
     /// Whether it is left out, with a warning, where another job holds its lease: that one has precedence. Else the job
@@ -127,7 +142,7 @@ pub(super) struct Work {
     pub(super) errors: Vec<Error>,
     pub(super) retries: u32,
     /// The lease of the steps that run.
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<HeldLease>,
 }
 
 impl Work {

@@ -11,9 +11,9 @@ mod require_state;
 mod restore;
 
 pub(super) use await_state::AwaitState;
-pub(super) use copy::Copy;
-pub(super) use disable::Disable;
+pub(super) use copy::CopyModule;
+pub(super) use disable::DisableModule;
 pub(super) use forget_states::ForgetStates;
-pub(super) use give_back::GiveBack;
+pub(super) use give_back::GiveBackModule;
 pub(super) use require_state::RequireFailedOver;
 pub(super) use restore::Restore;

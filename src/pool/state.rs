@@ -47,7 +47,7 @@ pub struct PoolStateDetails {
 
 /// What a pool is doing, since when, and by which job. A document of a former build is the state alone, as a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Form")]
+#[serde(from = "RecordForm")]
 pub struct PoolStateRecord {
     /// What the pool is doing.
     pub state: PoolState,
@@ -62,7 +62,7 @@ impl StoredDocument for PoolStateRecord {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Form {
+enum RecordForm {
     Object {
         state: PoolState,
         #[serde(flatten)]
@@ -71,11 +71,11 @@ enum Form {
     Word(PoolState),
 }
 
-impl From<Form> for PoolStateRecord {
-    fn from(form: Form) -> Self {
+impl From<RecordForm> for PoolStateRecord {
+    fn from(form: RecordForm) -> Self {
         match form {
-            Form::Object { state, details } => PoolStateRecord { state, details },
-            Form::Word(state) => PoolStateRecord { state, ..PoolStateRecord::default() },
+            RecordForm::Object { state, details } => PoolStateRecord { state, details },
+            RecordForm::Word(state) => PoolStateRecord { state, ..PoolStateRecord::default() },
         }
     }
 }

@@ -8,8 +8,8 @@ use askama::Template;
 use super::{Report, StepReport};
 use crate::error::{Error, ErrorKind, Result};
 
+mod appearance;
 mod format;
-mod look;
 mod modules;
 mod timeline;
 mod view;
@@ -37,7 +37,7 @@ struct Page<'a> {
 
 struct StepView<'a> {
     step: &'a StepReport,
-    look: look::Look,
+    appearance: appearance::Appearance,
     /// What went wrong is read first, so that it need not be opened.
     open: bool,
 }
@@ -72,6 +72,10 @@ pub fn render(report: &Report) -> Result<String> {
 }
 
 fn step(step: &StepReport) -> StepView<'_> {
-    let look = look::look(step.outcome);
-    StepView { step, look, open: matches!(look.class, "bad" | "warn" | "stop") && !step.details.is_empty() }
+    let appearance = appearance::appearance(step.outcome);
+    StepView {
+        step,
+        appearance,
+        open: matches!(appearance.class, "bad" | "warn" | "stop") && !step.details.is_empty(),
+    }
 }

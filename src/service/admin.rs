@@ -9,7 +9,7 @@ const EDITION: u64 = 1;
 
 /// The roles of a deployment. A document of a former build is their list alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Form")]
+#[serde(from = "RolesForm")]
 pub(super) struct Roles {
     /// Of which build the standard roles are; 0 in documents of former builds.
     pub(super) edition: u64,
@@ -22,16 +22,16 @@ impl StoredDocument for Roles {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Form {
+enum RolesForm {
     Object { edition: u64, roles: Vec<Role> },
     List(Vec<Role>),
 }
 
-impl From<Form> for Roles {
-    fn from(form: Form) -> Self {
+impl From<RolesForm> for Roles {
+    fn from(form: RolesForm) -> Self {
         match form {
-            Form::Object { edition, roles } => Roles { edition, roles },
-            Form::List(roles) => Roles { edition: 0, roles },
+            RolesForm::Object { edition, roles } => Roles { edition, roles },
+            RolesForm::List(roles) => Roles { edition: 0, roles },
         }
     }
 }

@@ -64,7 +64,7 @@ impl Deployment {
         touching(file)?;
         let document = TopologyDocument::read(file)?;
         let topology = document.topology.clone();
-        let places = Places::of(&self.config, &topology).with_topology_file(&document.file);
+        let places = Places::of(&self.config).with_topology(&topology).with_topology_file(&document.file);
         let located = |conflict: Box<Conflict>| match &conflict.pool {
             Some(pool) => document.at_pool(pool, conflict.error),
             None => conflict.error,

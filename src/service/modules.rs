@@ -66,7 +66,7 @@ pub(super) fn require_places(deployment: &Deployment, topology: &Topology, fqdn:
     for place in pool.place.iter().chain(&backup.place) {
         place.folder()?;
     }
-    Places::of(&deployment.config, topology).check_for(&[&pool.fqdn, &backup.fqdn])
+    Places::of(&deployment.config).with_topology(topology).check_for(&[&pool.fqdn, &backup.fqdn])
 }
 
 /// One module of one pool, towards its backup pool.

@@ -9,13 +9,13 @@ use uuid::Uuid;
 use super::{Service, text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Report, html};
-use crate::store::protected::{DeploymentFiles, Protected};
+use crate::store::places::{Places, ProtectedFiles};
 use crate::topology::absolute;
 
 mod folder;
 mod target;
 
-use target::Target;
+use target::ReportTarget;
 
 /// How a report is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ impl Service {
         let file = request.file.as_deref().map(|file| absolute("file", file)).transpose()?;
         // After a job, or Ctrl+C, nobody should wait for a Central Management store that does not answer: the replica is at hand.
         let local_store = request.local_store || !request.what_if;
-        let check = |file| Target::checked(file, &self.protected(local_store)?);
+        let check = |file| ReportTarget::checked(file, &self.protected(local_store)?);
         let target = file.as_deref().map(check).transpose()?;
         if request.what_if {
             return Ok(json!({ "file": file.as_deref().map(text) }));
@@ -109,7 +109,7 @@ impl Service {
     pub(super) fn write_topology(&self, file: &Path, local_store: bool, toml: &str) -> Result<PathBuf> {
         let file = absolute("file", file)?;
         let protected = self.protected(local_store)?.except_topologies();
-        Target::checked(&file, &protected)?.write(toml.as_bytes())
+        ReportTarget::checked(&file, &protected)?.write(toml.as_bytes())
     }
 
     fn report_to_write(&self, request: &ReportRequest) -> Result<Report> {
@@ -125,17 +125,16 @@ impl Service {
     }
 
     /// What must not be overwritten. Of a topology that cannot be read where it was asked for the other copy tells as well.
-    fn protected(&self, local_store: bool) -> Result<Protected> {
-        let Some(connected) = &self.connected else { return Ok(DeploymentFiles::default().look()) };
-        let mut files = DeploymentFiles::of(&connected.deployment.config);
+    fn protected(&self, local_store: bool) -> Result<ProtectedFiles> {
+        let Some(connected) = &self.connected else { return Ok(Places::default().protected()) };
+        let places = Places::of(&connected.deployment.config);
         let topology = |local| connected.deployment.documents(local)?.topology();
         match topology(local_store).or_else(|error| topology(!local_store).map_err(|_| error)) {
-            Ok(topology) => files.add(&topology),
+            Ok(topology) => Ok(places.with_topology(&topology).protected()),
             // Then there are no stores yet.
-            Err(error) if error.kind == ErrorKind::NotPublished => {}
-            Err(error) => return Err(error),
+            Err(error) if error.kind == ErrorKind::NotPublished => Ok(places.protected()),
+            Err(error) => Err(error),
         }
-        Ok(files.look())
     }
 }
 

@@ -21,9 +21,9 @@ mod object;
 mod path;
 pub mod rehearsal;
 
-pub use listing::{Entry, Listing, Names};
+pub use listing::{ListedObject, Listing, Names};
 pub use object::{
-    Attributes, Extended, Instance, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Owner, Refusal,
+    Attributes, Extended, Instance, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Refusal,
 };
 pub use path::ContentPath;
 
@@ -72,7 +72,7 @@ pub enum Presence {
 
 /// Something that [`ContentStore::unmark`] removed or would remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trace {
+pub struct ContentTrace {
     /// `marker` or `temporaryFile`.
     pub kind: &'static str,
     /// Its name within the store.
@@ -225,7 +225,7 @@ pub trait ContentStore: Send + Sync {
     ///
     /// # Errors
     /// When it cannot be read or written.
-    fn unmark(&self, dry_run: bool) -> Result<Vec<Trace>>;
+    fn unmark(&self, dry_run: bool) -> Result<Vec<ContentTrace>>;
 
     /// Removes staged objects that a killed process left; returns how many. Staged objects of this process must not
     /// exist.

@@ -13,23 +13,23 @@ use crate::topology::{Pool, PoolFqdn, StoreUrl, Topology};
 
 mod identity;
 mod patience;
+mod protected;
 mod role;
 mod system;
 
 use patience::{Answer, Asked, identify};
-use role::Role;
-
-/// What SQLite appends to a database's name for the files beside it.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+pub use protected::ProtectedFiles;
+use role::PlaceRole;
 
 /// All places of a deployment.
+#[derive(Default)]
 pub struct Places {
     places: Vec<Place>,
 }
 
 /// One place: what it is for, and where it is.
 struct Place {
-    role: Role,
+    role: PlaceRole,
     /// The pool whose it is; none for what belongs to the deployment.
     pool: Option<PoolFqdn>,
     path: PathBuf,
@@ -63,31 +63,38 @@ impl Place {
 }
 
 impl Places {
-    /// The places of a deployment with this topology. Stores that are no files or folders of this machine have none.
-    pub fn of(config: &DeploymentConfig, topology: &Topology) -> Self {
-        let mut places = Places { places: Vec::new() };
-        places.add(Role::DeploymentFile, None, &config.file);
-        places.add(Role::LocalReplica, None, &config.local_replica);
-        places.add(Role::Jobs, None, &config.jobs);
-        places.add_store(Role::ManagementStore, None, &config.central_management_store);
-        for pool in &topology.pools {
-            places.add_pool(pool);
-        }
+    /// The places of a deployment, without those that its topology names. Stores that are no files or folders of this machine
+    /// have none.
+    pub fn of(config: &DeploymentConfig) -> Self {
+        let mut places = Places::default();
+        places.add(PlaceRole::DeploymentFile, None, &config.file);
+        places.add(PlaceRole::LocalReplica, None, &config.local_replica);
+        places.add(PlaceRole::Jobs, None, &config.jobs);
+        places.add_store(PlaceRole::ManagementStore, None, &config.central_management_store);
         places
+    }
+
+    /// The same places, and those of the pools of a topology.
+    #[must_use]
+    pub fn with_topology(mut self, topology: &Topology) -> Self {
+        for pool in &topology.pools {
+            self.add_pool(pool);
+        }
+        self
     }
 
     /// The same places, and the file that the topology is read from.
     #[must_use]
     pub fn with_topology_file(mut self, file: &Path) -> Self {
-        self.add(Role::TopologyFile, None, file);
+        self.add(PlaceRole::TopologyFile, None, file);
         self
     }
 
-    fn add(&mut self, role: Role, pool: Option<&PoolFqdn>, path: &Path) {
+    fn add(&mut self, role: PlaceRole, pool: Option<&PoolFqdn>, path: &Path) {
         self.places.push(Place { role, pool: pool.cloned(), path: path.to_owned() });
     }
 
-    fn add_store(&mut self, role: Role, pool: Option<&PoolFqdn>, url: &StoreUrl) {
+    fn add_store(&mut self, role: PlaceRole, pool: Option<&PoolFqdn>, url: &StoreUrl) {
         if let Ok(path) = url.local_path() {
             self.add(role, pool, path);
         }
@@ -98,15 +105,15 @@ impl Places {
             return;
         }
         let name = Some(&pool.fqdn);
-        self.add_store(Role::UserStore, name, &pool.user_store.url);
-        self.add_store(Role::ContentStore, name, &pool.content_store.url);
+        self.add_store(PlaceRole::UserStore, name, &pool.user_store.url);
+        self.add_store(PlaceRole::ContentStore, name, &pool.content_store.url);
         let Some(standby) = &pool.standby else { return };
-        self.add_store(Role::StandbyUserStore, name, &standby.user_store);
-        self.add_store(Role::StandbyContentStore, name, &standby.content_store);
-        self.add_store(Role::ServiceStore, name, &standby.service_store);
-        self.add_store(Role::ContentIndex, name, &standby.content_index());
+        self.add_store(PlaceRole::StandbyUserStore, name, &standby.user_store);
+        self.add_store(PlaceRole::StandbyContentStore, name, &standby.content_store);
+        self.add_store(PlaceRole::ServiceStore, name, &standby.service_store);
+        self.add_store(PlaceRole::ContentIndex, name, &standby.content_index());
         if let Some(url) = &standby.management_store {
-            self.add_store(Role::StandbyManagementStore, name, url);
+            self.add_store(PlaceRole::StandbyManagementStore, name, url);
         }
     }
 
@@ -155,7 +162,7 @@ impl Places {
     /// # Errors
     /// `SharedStore`.
     pub fn check_documents(&self) -> std::result::Result<(), Box<Conflict>> {
-        let store = self.places.iter().find(|place| place.role == Role::ManagementStore);
+        let store = self.places.iter().find(|place| place.role == PlaceRole::ManagementStore);
         let copy = store.and_then(|store| self.places.iter().find(|copy| is_connected_to_copy(copy, store)));
         match (copy, store) {
             (Some(copy), Some(store)) => Err(conflict(copy, store, shared(copy, store))),
@@ -179,8 +186,8 @@ fn is_same(this: &Answer, other: &Answer) -> bool {
 
 /// Whether the deployment file names a standby copy as its Central Management store.
 fn is_connected_to_copy(copy: &Place, store: &Place) -> bool {
-    copy.role == Role::StandbyManagementStore
-        && store.role == Role::ManagementStore
+    copy.role == PlaceRole::StandbyManagementStore
+        && store.role == PlaceRole::ManagementStore
         && copy.path == store.path
 }
 

@@ -13,9 +13,26 @@ use crate::store::files::with_suffix;
 
 mod database;
 mod file;
+mod schema;
 
 pub use database::Database;
 pub use file::{OpenedFile, lock_holders};
+pub use schema::Schema;
+
+/// What every SQLite database begins with.
+pub const HEADER: &[u8; 16] = b"SQLite format 3\0";
+
+/// What SQLite appends to a database's name for the files beside it. A super-journal, of several databases at once, has `-mj`
+/// and a number: see [`is_companion`].
+pub const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Whether a name is that of a log or journal of a database, by their names in one folder.
+pub fn is_companion(database: &[u8], name: &[u8]) -> bool {
+    name.strip_prefix(database).is_some_and(|rest| match rest.strip_prefix(b"-mj") {
+        Some(number) => number.iter().all(u8::is_ascii_hexdigit),
+        None => COMPANIONS.iter().any(|suffix| suffix.as_bytes() == rest),
+    })
+}
 
 /// SQLite 3.51.3 is the first without the race between a checkpoint and a write that loses committed pages
 /// (<https://sqlite.org/wal.html#walresetbug>).
@@ -122,7 +139,7 @@ pub fn require_alone(path: &Path) -> Result<()> {
 /// Takes away from a database, and from what SQLite keeps beside it, what goes beyond these rights. Where it is another
 /// account's that is for that one to do.
 pub fn tighten_database(path: &Path, rights: Rights) {
-    for suffix in ["", "-wal", "-shm", "-journal"] {
+    for suffix in [""].into_iter().chain(COMPANIONS) {
         let _ = tighten(&with_suffix(path, suffix), rights);
     }
 }
@@ -263,6 +280,16 @@ mod tests {
     #[test]
     fn bundled_sqlite_is_safe() {
         assert_safe_version().unwrap();
+    }
+
+    #[test]
+    fn companions_are_known_by_their_names() {
+        for name in ["a.db-wal", "a.db-shm", "a.db-journal", "a.db-mj0123ABCD"] {
+            assert!(is_companion(b"a.db", name.as_bytes()), "{name}");
+        }
+        for name in ["a.db", "a.db-wale", "b.db-wal", "a.db-mjx", "a.db-notes.txt"] {
+            assert!(!is_companion(b"a.db", name.as_bytes()), "{name}");
+        }
     }
 
     #[test]

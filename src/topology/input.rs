@@ -4,7 +4,7 @@ use std::io::{ErrorKind as Io, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::{FileId, is_open_here, open_regular};
+use crate::platform::{FileId, is_open_in_process, open_regular};
 
 /// No document that people write is nearly as long.
 const LONGEST: u64 = 16 << 20;
@@ -67,7 +67,7 @@ pub(crate) fn read_bytes(path: &Path, what: &str) -> Result<Vec<u8>, Unread> {
         Unread::Refused(error.at("file", path.display()))
     };
     // Opening and closing it would drop the locks that an SQLite library of this process holds on it.
-    if is_open_here(FileId::of(path).map_err(Unread::Failed)?) {
+    if is_open_in_process(FileId::of(path).map_err(Unread::Failed)?) {
         return Err(refused("this process has it open"));
     }
     let file = open_regular(path).map_err(|cause| match cause.kind() {

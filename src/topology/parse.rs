@@ -9,7 +9,8 @@ use toml::Spanned;
 use super::input::{absolute, read_text};
 use super::validate::Lines;
 use super::{
-    ContentStoreConfig, HistoryLimits, Place, Pool, PoolFqdn, Standby, StoreUrl, Topology, UserStoreConfig,
+    ContentStoreConfig, HistoryLimits, Pool, PoolFqdn, PoolPlace, Standby, StoreUrl, Topology,
+    UserStoreConfig,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -87,7 +88,7 @@ impl TopologyDocument {
 
     fn from_toml(text: &str, file: &Path) -> Result<Self> {
         let document: TopologyToml = toml::from_str(text).map_err(|cause| toml_error(&cause, text, file))?;
-        let reader = Reader { text, file };
+        let reader = DocumentReader { text, file };
         let mut lines = Lines::default();
         let central_management_pool = reader.fqdn(&document.central_management_pool)?;
         lines.central_management_pool = reader.line(&document.central_management_pool);
@@ -118,12 +119,12 @@ impl Topology {
     }
 }
 
-struct Reader<'a> {
+struct DocumentReader<'a> {
     text: &'a str,
     file: &'a Path,
 }
 
-impl Reader<'_> {
+impl DocumentReader<'_> {
     fn line<T>(&self, value: &Spanned<T>) -> usize {
         line_of(self.text, value.span().start)
     }
@@ -136,9 +137,9 @@ impl Reader<'_> {
         PoolFqdn::parse(name.get_ref()).map_err(|error| self.at(name, error))
     }
 
-    fn place(&self, place: &Spanned<String>) -> Result<Place> {
+    fn place(&self, place: &Spanned<String>) -> Result<PoolPlace> {
         let base = self.file.parent().unwrap_or(Path::new("/"));
-        let parsed = Place::parse(place.get_ref(), base);
+        let parsed = PoolPlace::parse(place.get_ref(), base);
         parsed
             .and_then(|parsed| parsed.folder().map(|_| ()).map(|()| parsed))
             .map_err(|error| self.at(place, error))

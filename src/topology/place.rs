@@ -12,14 +12,14 @@ use crate::error::{Error, ErrorKind, Result};
 /// Where a pool's stores are: a folder of this machine, or of another one that is reached through ssh.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum Place {
+pub enum PoolPlace {
     /// A folder of this machine, absolute.
     Local(PathBuf),
     /// `ssh://user@host[:port]/root`.
     Ssh(Url),
 }
 
-impl Place {
+impl PoolPlace {
     /// Reads a folder, relative to `base`, or `ssh://user@host[:port]/root`.
     ///
     /// # Errors
@@ -29,7 +29,7 @@ impl Place {
             if place.is_empty() {
                 return Err(wrong("names no folder"));
             }
-            return absolute(place, base).map(Place::Local);
+            return absolute(place, base).map(PoolPlace::Local);
         };
         secret::refuse(&format!("//{rest}"))?;
         if scheme != "ssh" {
@@ -42,7 +42,7 @@ impl Place {
             return Err(wrong("is no ssh://USER@HOST/ROOT"));
         }
         url.set_host(Some(&host)).map_err(|_| wrong("cannot be read"))?;
-        Ok(Place::Ssh(url))
+        Ok(PoolPlace::Ssh(url))
     }
 
     /// The folder that URLs are relative to.
@@ -51,8 +51,8 @@ impl Place {
     /// `UnsupportedStore` for another machine.
     pub fn folder(&self) -> Result<&Path> {
         match self {
-            Place::Local(folder) => Ok(folder),
-            Place::Ssh(_) => Err(Error::new(
+            PoolPlace::Local(folder) => Ok(folder),
+            PoolPlace::Ssh(_) => Err(Error::new(
                 ErrorKind::UnsupportedStore,
                 "This version cannot reach ssh: places.",
                 "Name a folder that this machine reaches as place, or leave it out.",
@@ -70,31 +70,31 @@ fn wrong(what: &str) -> Error {
     )
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for PoolPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Local(folder) => folder.display().fmt(f),
-            Place::Ssh(url) => url.fmt(f),
+            PoolPlace::Local(folder) => folder.display().fmt(f),
+            PoolPlace::Ssh(url) => url.fmt(f),
         }
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for PoolPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Place({self})")
+        write!(f, "PoolPlace({self})")
     }
 }
 
-impl TryFrom<String> for Place {
+impl TryFrom<String> for PoolPlace {
     type Error = Error;
 
     fn try_from(place: String) -> Result<Self> {
-        Place::parse(&place, Path::new("/"))
+        PoolPlace::parse(&place, Path::new("/"))
     }
 }
 
-impl From<Place> for String {
-    fn from(place: Place) -> String {
+impl From<PoolPlace> for String {
+    fn from(place: PoolPlace) -> String {
         place.to_string()
     }
 }
@@ -103,8 +103,8 @@ impl From<Place> for String {
 mod tests {
     use super::*;
 
-    fn parse(place: &str) -> Result<Place> {
-        Place::parse(place, Path::new("/srv/a"))
+    fn parse(place: &str) -> Result<PoolPlace> {
+        PoolPlace::parse(place, Path::new("/srv/a"))
     }
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
         ] {
             let parsed = parse(place).unwrap();
             assert_eq!(parsed.to_string(), shown);
-            assert_eq!(Place::try_from(shown.to_owned()).unwrap(), parsed);
+            assert_eq!(PoolPlace::try_from(shown.to_owned()).unwrap(), parsed);
             let refused = parsed.folder().err().map(|error| error.kind);
             assert_eq!(refused, shown.starts_with("ssh").then_some(ErrorKind::UnsupportedStore));
         }

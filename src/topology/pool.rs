@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{HistoryLimits, Place, PoolFqdn, StoreUrl};
+use super::{HistoryLimits, PoolFqdn, PoolPlace, StoreUrl};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stored::StoredDocument;
 
@@ -35,7 +35,7 @@ pub struct Pool {
     pub backup_pool: Option<PoolFqdn>,
     /// What the URLs of its stores were relative to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    pub place: Option<PoolPlace>,
     /// The database that the server software writes to.
     pub user_store: UserStoreConfig,
     /// Conference files.

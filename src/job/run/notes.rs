@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Run;
 use crate::error::{ErrorKind, Result};
 use crate::job::events::EventKind;
-use crate::job::lease::Held;
+use crate::job::lease::HeldLease;
 use crate::job::step::{Step, noted};
 use crate::store::Until;
 use crate::store::leases::journal::NotedStep;
@@ -15,7 +15,7 @@ impl Run {
     /// Notes that the steps of a lease begin; the ids of those that an earlier job has done, which was killed later.
     pub(super) async fn begin_list(
         &mut self,
-        held: &Held,
+        held: &HeldLease,
         steps: &[(usize, Arc<dyn Step>)],
     ) -> Result<Vec<String>> {
         let resumable: Vec<NotedStep> = steps

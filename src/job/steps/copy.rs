@@ -1,68 +1,41 @@
 //! Bringing a pool's copy at its backup pool up to date, for one module.
 
 use crate::error::Result;
-use crate::job::lease::LeasePlace;
 use crate::job::row::Row;
-use crate::job::step::{Done, Pending, Planned, Step, Work};
-use crate::module::{BackupModule, ModuleId};
-use crate::topology::PoolFqdn;
+use crate::job::step::{Done, Pending, Planned, RowSubject, Step, Work};
 
-use std::sync::Arc;
+/// Copies one module, under the lease of the pool's own direction.
+pub(in crate::job) struct CopyModule(pub(in crate::job) RowSubject);
 
-/// Copies one module.
-pub(in crate::job) struct Copy {
-    row: usize,
-    module: Arc<dyn BackupModule>,
-    to: PoolFqdn,
-    lease: LeasePlace,
-}
-
-impl Copy {
+impl CopyModule {
     /// What the report's rows of such steps say.
     pub(in crate::job) const PURPOSE: &'static str = "copy";
-
-    pub(in crate::job) fn new(
-        row: usize,
-        module: &Arc<dyn BackupModule>,
-        to: &PoolFqdn,
-        lease: &LeasePlace,
-    ) -> Self {
-        Copy { row, module: Arc::clone(module), to: to.clone(), lease: lease.clone() }
-    }
 }
 
-impl Step for Copy {
+impl Step for CopyModule {
+    fn subject(&self) -> Option<&RowSubject> {
+        Some(&self.0)
+    }
+
     fn id(&self) -> String {
-        format!("{}:{}", Self::PURPOSE, self.module.id().name())
+        format!("{}:{}", Self::PURPOSE, self.0.module.id().name())
     }
 
     fn title(&self) -> String {
-        format!("Copy the {} to {}", self.module.id().store_name(), self.to)
-    }
-
-    fn module(&self) -> Option<ModuleId> {
-        Some(self.module.id())
-    }
-
-    fn row(&self) -> Option<usize> {
-        Some(self.row)
+        format!("Copy the {} to {}", self.0.module.id().store_name(), self.0.to)
     }
 
     fn touches(&self) -> Vec<String> {
-        self.module.touches()
-    }
-
-    fn lease(&self) -> Option<&LeasePlace> {
-        Some(&self.lease)
+        self.0.module.touches()
     }
 
     fn looks_itself(&self) -> bool {
-        self.module.cycle_observes()
+        self.0.module.cycle_observes()
     }
 
     fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned>> {
         Box::pin(async move {
-            let seen = work.observe(self.row).await?;
+            let seen = work.observe(self.0.row).await?;
             let (items, bytes) = seen.to_move();
             Ok(Planned {
                 items: Some(items),
@@ -76,17 +49,9 @@ impl Step for Copy {
 
     fn run<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Done> {
         Box::pin(async move {
-            let before = work.state_of(self.row);
-            let mut details = work
-                .cycle(self.row, &self.id(), work.options.verify, |m, context| m.run_cycle(context))
-                .await;
-            if let Some(row) = work.rows.get_mut(self.row) {
-                row.done = true;
-                details.extend(row.not_applicable.clone());
-            }
-            work.look_again(self.row, before, true).await;
-            let found = work.rows.get(self.row).and_then(Row::found).filter(|_| self.looks_itself());
-            Done { outcome: work.outcome_of_row(self.row), details, found }
+            let details = work.run_row(self.0.row, &self.id(), true, |m, context| m.run_cycle(context)).await;
+            let found = work.rows.get(self.0.row).and_then(Row::found).filter(|_| self.looks_itself());
+            Done { outcome: work.outcome_of_row(self.0.row), details, found }
         })
     }
 }

@@ -17,7 +17,7 @@ impl Failure for CycleFailure {
 }
 
 /// What is run: [`BackupModule::run_cycle`] or one of its family.
-pub(super) type Cycle = fn(&dyn BackupModule, &Context) -> CycleResult;
+pub(super) type CycleFunction = fn(&dyn BackupModule, &Context) -> CycleResult;
 
 impl Work {
     /// Looks at both stores of a row and takes up what was seen.
@@ -42,13 +42,33 @@ impl Work {
         }
     }
 
+    /// Runs the step of a row: cycles of its module, and a look at what became of the stores. `is_copy` says whether it makes
+    /// the pool's own copy; only that one is verified. Lines for the report.
+    pub(super) async fn run_row(
+        &mut self,
+        index: usize,
+        step: &str,
+        is_copy: bool,
+        cycle: CycleFunction,
+    ) -> Vec<String> {
+        let before = self.state_of(index);
+        let verify = is_copy && self.options.verify;
+        let mut details = self.cycle(index, step, verify, cycle).await;
+        if let Some(row) = self.rows.get_mut(index) {
+            row.done = true;
+            details.extend(row.not_applicable.clone());
+        }
+        self.look_again(index, before, is_copy).await;
+        details
+    }
+
     /// One cycle of a row's module, again after a pause where that may help; what failed is taken up in the row.
     pub(super) async fn cycle(
         &mut self,
         index: usize,
         step: &str,
         verify: bool,
-        cycle: Cycle,
+        cycle: CycleFunction,
     ) -> Vec<String> {
         let Some(row) = self.rows.get(index) else { return Vec::new() };
         if row.not_applicable.is_some() {
@@ -88,7 +108,6 @@ impl Work {
     }
 
     /// Looks at a row after it ran, tells what changed since it was last told, and remembers it for status queries.
-    /// `is_success` says whether this was one of the pool's own copy.
     pub(super) async fn look_again(&mut self, index: usize, before: RowState, is_copy: bool) {
         let Some(row) = self.rows.get_mut(index) else { return };
         if row.errors.is_empty() {

@@ -9,18 +9,18 @@ use crate::module::{BackupModule, ModuleId};
 use crate::report::Outcome;
 
 /// Takes everything of ours out of one module's stores.
-pub(in crate::job) struct Disable {
+pub(in crate::job) struct DisableModule {
     module: Arc<dyn BackupModule>,
     lease: LeasePlace,
 }
 
-impl Disable {
+impl DisableModule {
     pub(in crate::job) fn new(module: &Arc<dyn BackupModule>, lease: &LeasePlace) -> Self {
-        Disable { module: Arc::clone(module), lease: lease.clone() }
+        DisableModule { module: Arc::clone(module), lease: lease.clone() }
     }
 }
 
-impl Step for Disable {
+impl Step for DisableModule {
     fn id(&self) -> String {
         format!("disable:{}", self.module.id().name())
     }

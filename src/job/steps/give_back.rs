@@ -3,57 +3,31 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::job::lease::LeasePlace;
-use crate::job::step::{Done, Pending, Planned, Step, Work};
-use crate::module::{BackupModule, ModuleId};
-use crate::topology::PoolFqdn;
+use crate::job::step::{Done, Pending, Planned, RowSubject, Step, Work};
 
-/// Gives one module's data back.
-pub(in crate::job) struct GiveBack {
-    row: usize,
-    module: Arc<dyn BackupModule>,
-    to: PoolFqdn,
-    lease: LeasePlace,
-}
+/// Gives one module's data back: the module is of the pool that gets it, and the lease that of that pool's own direction.
+pub(in crate::job) struct GiveBackModule(pub(in crate::job) RowSubject);
 
-impl GiveBack {
+impl GiveBackModule {
     /// What the report's rows of such steps say.
     pub(in crate::job) const PURPOSE: &'static str = "carryBack";
-
-    /// Of the module of the pool that gets its data back, under the lease of that pool's own direction.
-    pub(in crate::job) fn new(
-        row: usize,
-        module: &Arc<dyn BackupModule>,
-        to: &PoolFqdn,
-        lease: &LeasePlace,
-    ) -> Self {
-        GiveBack { row, module: Arc::clone(module), to: to.clone(), lease: lease.clone() }
-    }
 }
 
-impl Step for GiveBack {
+impl Step for GiveBackModule {
+    fn subject(&self) -> Option<&RowSubject> {
+        Some(&self.0)
+    }
+
     fn id(&self) -> String {
-        format!("{}:{}", Self::PURPOSE, self.module.id().name())
+        format!("{}:{}", Self::PURPOSE, self.0.module.id().name())
     }
 
     fn title(&self) -> String {
-        format!("Give {} back what its {} lost", self.to, self.module.id().store_name())
-    }
-
-    fn module(&self) -> Option<ModuleId> {
-        Some(self.module.id())
-    }
-
-    fn row(&self) -> Option<usize> {
-        Some(self.row)
+        format!("Give {} back what its {} lost", self.0.to, self.0.module.id().store_name())
     }
 
     fn touches(&self) -> Vec<String> {
-        self.module.touches_back()
-    }
-
-    fn lease(&self) -> Option<&LeasePlace> {
-        Some(&self.lease)
+        self.0.module.touches_back()
     }
 
     /// What is given back is the pool's own data: where its own job is running, that one has precedence.
@@ -63,7 +37,7 @@ impl Step for GiveBack {
 
     fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned>> {
         Box::pin(async move {
-            let (module, look) = (Arc::clone(&self.module), work.look());
+            let (module, look) = (Arc::clone(&self.0.module), work.look());
             let looking = work.threads.run(&work.job.cancel, move || {
                 crate::failpoint::fail_point!("job.look");
                 // A store that is lost cannot be observed, but what would be given back can be counted.
@@ -74,7 +48,7 @@ impl Step for GiveBack {
             });
             let (lost, seen) = looking.await?;
             if let Some(seen) = &seen {
-                work.saw(self.row, seen);
+                work.saw(self.0.row, seen);
             }
             let nothing_lost = lost.items == 0 && lost.refused.is_none() && seen.is_some();
             Ok(Planned {
@@ -89,15 +63,9 @@ impl Step for GiveBack {
 
     fn run<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Done> {
         Box::pin(async move {
-            let before = work.state_of(self.row);
-            let mut details =
-                work.cycle(self.row, &self.id(), false, |m, context| m.carry_back(context)).await;
-            if let Some(row) = work.rows.get_mut(self.row) {
-                row.done = true;
-                details.extend(row.not_applicable.clone());
-            }
-            work.look_again(self.row, before, false).await;
-            let outcome = work.outcome_of_row(self.row);
+            let details =
+                work.run_row(self.0.row, &self.id(), false, |m, context| m.carry_back(context)).await;
+            let outcome = work.outcome_of_row(self.0.row);
             Done::of(outcome, details)
         })
     }

@@ -303,75 +303,75 @@ fn stores_of_a_former_build_become_master_and_copy_by_their_use_and_lose_nothing
 }
 
 #[derive(Clone, Debug)]
-enum Event {
+enum Change {
     Publish(usize),
     Copy { batches: u64, verify: bool },
     Save,
     RestoreMaster,
     RestoreCopy,
-    ChangeCopy(i64),
+    EditCopy(i64),
     RemoveFromCopy(i64),
     PublishAtCopy,
-    ChangeMaster(i64),
+    EditMaster(i64),
     LoseCopy,
     PromoteCopy,
     Begin,
 }
 
-fn event() -> impl Strategy<Value = Event> {
+fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
-        4 => prop_oneof![1..5_usize, 90..240_usize].prop_map(Event::Publish),
-        6 => (1..4_u64, any::<bool>()).prop_map(|(batches, verify)| Event::Copy { batches, verify }),
-        1 => Just(Event::Save),
-        1 => Just(Event::RestoreMaster),
-        1 => Just(Event::RestoreCopy),
-        1 => (1..6_i64).prop_map(Event::ChangeCopy),
-        1 => (1..6_i64).prop_map(Event::RemoveFromCopy),
-        1 => Just(Event::PublishAtCopy),
-        1 => (1..6_i64).prop_map(Event::ChangeMaster),
-        1 => Just(Event::LoseCopy),
-        1 => Just(Event::PromoteCopy),
-        1 => Just(Event::Begin),
+        4 => prop_oneof![1..5_usize, 90..240_usize].prop_map(Change::Publish),
+        6 => (1..4_u64, any::<bool>()).prop_map(|(batches, verify)| Change::Copy { batches, verify }),
+        1 => Just(Change::Save),
+        1 => Just(Change::RestoreMaster),
+        1 => Just(Change::RestoreCopy),
+        1 => (1..6_i64).prop_map(Change::EditCopy),
+        1 => (1..6_i64).prop_map(Change::RemoveFromCopy),
+        1 => Just(Change::PublishAtCopy),
+        1 => (1..6_i64).prop_map(Change::EditMaster),
+        1 => Just(Change::LoseCopy),
+        1 => Just(Change::PromoteCopy),
+        1 => Just(Change::Begin),
     ]
 }
 
 impl Pair {
-    fn happen(&mut self, event: &Event) {
+    fn happen(&mut self, change: &Change) {
         let has_copy = self.path("copy").exists();
-        match event {
-            Event::Publish(count) => self.publish_many(*count),
-            Event::Save => {
+        match change {
+            Change::Publish(count) => self.publish_many(*count),
+            Change::Save => {
                 self.save("master", "saved master");
                 if has_copy {
                     self.save("copy", "saved copy");
                 }
             }
-            Event::RestoreMaster if self.path("saved master").exists() => self.put("saved master", "master"),
-            Event::RestoreCopy if self.path("saved copy").exists() => self.put("saved copy", "copy"),
-            Event::ChangeCopy(revision) if has_copy => {
+            Change::RestoreMaster if self.path("saved master").exists() => self.put("saved master", "master"),
+            Change::RestoreCopy if self.path("saved copy").exists() => self.put("saved copy", "copy"),
+            Change::EditCopy(revision) if has_copy => {
                 self.tamper("copy", &format!("UPDATE csb_document SET body = body || ' ' WHERE revision = {revision}"));
             }
-            Event::RemoveFromCopy(revision) if has_copy => {
+            Change::RemoveFromCopy(revision) if has_copy => {
                 self.tamper("copy", &format!("DELETE FROM csb_document WHERE revision = {revision}"));
             }
-            Event::PublishAtCopy if has_copy => self.tamper(
+            Change::PublishAtCopy if has_copy => self.tamper(
                 "copy",
                 "INSERT INTO csb_document (kind, name, version, body, published_ms)
                  SELECT 'roles', 'global', 1 + coalesce(max(version), 0), '[]', 7 FROM csb_document WHERE kind = 'roles'",
             ),
-            Event::ChangeMaster(revision) => {
+            Change::EditMaster(revision) => {
                 self.tamper("master", &format!("UPDATE csb_document SET body = body || ' ' WHERE revision = {revision}"));
             }
-            Event::LoseCopy if has_copy => {
+            Change::LoseCopy if has_copy => {
                 for suffix in ["", "-wal", "-shm"] {
                     let _ = std::fs::remove_file(self.path(&format!("copy{suffix}")));
                 }
             }
-            Event::PromoteCopy if has_copy => {
+            Change::PromoteCopy if has_copy => {
                 let store = factory::management_store(&self.url("copy")).unwrap();
                 store.promote(store.position().unwrap().reign.epoch).unwrap();
             }
-            Event::Begin => {
+            Change::Begin => {
                 let store = factory::management_store(&self.url("master")).unwrap();
                 store.promote(store.position().unwrap().reign.epoch).unwrap();
             }
@@ -413,12 +413,12 @@ impl Pair {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn what_a_look_says_is_what_the_run_does(events in prop::collection::vec(event(), 1..16)) {
+    fn what_a_look_says_is_what_the_run_does(changes in prop::collection::vec(change(), 1..16)) {
         let mut pair = Pair::new();
         pair.publish(2);
-        for event in &events {
-            match event {
-                Event::Copy { batches, verify } => pair.copy_as_seen(*batches, *verify),
+        for change in &changes {
+            match change {
+                Change::Copy { batches, verify } => pair.copy_as_seen(*batches, *verify),
                 other => pair.happen(other),
             }
         }

@@ -92,12 +92,12 @@ struct Restore<'a> {
     index: ContentIndex,
     copier: Copier<'a, 'a>,
     meter: Meter<'a>,
-    batch: Batch<Ready<'a>>,
+    batch: Batch<ReadyToReturn<'a>>,
     outcome: CycleOutcome,
 }
 
 /// An object that waits for its batch; folders have nothing staged.
-struct Ready<'a> {
+struct ReadyToReturn<'a> {
     path: ContentPath,
     object: IndexedObject,
     staged: Option<Box<dyn StagedObject + 'a>>,
@@ -169,17 +169,17 @@ impl<'a> Restore<'a> {
         Ok(())
     }
 
-    fn prepare(&mut self, path: &ContentPath, known: &IndexedObject) -> ObjectResult<Ready<'a>> {
+    fn prepare(&mut self, path: &ContentPath, known: &IndexedObject) -> ObjectResult<ReadyToReturn<'a>> {
         let mut object = IndexedObject { settled: true, ..*known };
         if known.meta.kind == ObjectKind::Folder {
             // An unsettled folder's mode is not known; the standby's is what it had when it was made.
             if !known.settled {
                 object.meta.mode = self.module.standby.stat(path)?.mode;
             }
-            return Ok(Ready { path: path.clone(), object, staged: None });
+            return Ok(ReadyToReturn { path: path.clone(), object, staged: None });
         }
         if let Some(staged) = self.foresee(path, known)? {
-            return Ok(Ready { path: path.clone(), object, staged: Some(staged) });
+            return Ok(ReadyToReturn { path: path.clone(), object, staged: Some(staged) });
         }
         let attributes = known.settled.then(|| known.meta.attributes());
         let copied = self.copier.copy(path, known.meta.kind, attributes, &self.meter)?;
@@ -188,7 +188,7 @@ impl<'a> Restore<'a> {
         }
         object.hash = Some(copied.seen.hash);
         object.meta.size = copied.seen.meta.size;
-        Ok(Ready { path: path.clone(), object, staged: Some(copied.staged) })
+        Ok(ReadyToReturn { path: path.clone(), object, staged: Some(copied.staged) })
     }
 
     /// In a rehearsal: a copy that has the size and time that it was given is not read.
@@ -230,10 +230,10 @@ impl<'a> Restore<'a> {
     /// What the source has again; none if it could not be published.
     fn publish_one(
         &mut self,
-        ready: Ready<'a>,
+        ready: ReadyToReturn<'a>,
         moved: &mut Moved,
     ) -> Result<Option<(ContentPath, IndexedObject)>> {
-        let Ready { path, mut object, staged } = ready;
+        let ReadyToReturn { path, mut object, staged } = ready;
         let bytes = object.meta.size;
         match self.publish(&path, &mut object, staged) {
             Ok(true) => {

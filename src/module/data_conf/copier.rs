@@ -12,7 +12,7 @@ use crate::store::content::{
 
 mod pass;
 mod patch;
-use pass::{Pass, Target, unchanged};
+use pass::{Pass, TargetFile, unchanged};
 
 /// Large enough that system calls cost nothing, small enough to stay in the processor's cache.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -27,7 +27,7 @@ const WRITE_AGAIN: u32 = 1;
 pub(super) struct Copied<'s> {
     pub(super) staged: Box<dyn StagedObject + 's>,
     /// The version that was copied.
-    pub(super) seen: Seen,
+    pub(super) seen: ReadVersion,
     /// How many bytes had to be sent: the rest is as in the version that is replaced.
     pub(super) sent: u64,
     /// Whether the destination can hold its extended attributes.
@@ -37,13 +37,13 @@ pub(super) struct Copied<'s> {
 /// What became of a file that may have changed.
 pub(super) enum Changed<'s> {
     /// It is what the destination holds.
-    No(Seen),
+    No(ReadVersion),
     /// It is not, and is ready to be published.
     Yes(Copied<'s>),
 }
 
 /// One version of a file or link, as it was read.
-pub(super) struct Seen {
+pub(super) struct ReadVersion {
     pub(super) meta: ObjectMeta,
     /// The content's BLAKE3, of a link that of its target.
     pub(super) hash: [u8; 32],
@@ -101,7 +101,7 @@ impl<'s, 'c> Copier<'s, 'c> {
         if may_keep || !reader.is_solid() {
             return Ok(None);
         }
-        let seen = Seen { meta, hash: [0; 32], groups: None, extended: reader.extended()? };
+        let seen = ReadVersion { meta, hash: [0; 32], groups: None, extended: reader.extended()? };
         Ok(Some(Copied { staged: self.to.stage()?, seen, sent: meta.size, is_whole: true }))
     }
 
@@ -124,7 +124,7 @@ impl<'s, 'c> Copier<'s, 'c> {
     ) -> ObjectResult<Changed<'s>> {
         let mut written_again = 0;
         loop {
-            let (Target { mut staged, sent }, seen) =
+            let (TargetFile { mut staged, sent }, seen) =
                 self.stage(path, held.and_then(|held| held.groups.as_ref()), meter)?;
             if held.is_some_and(|held| held.hash == seen.hash) {
                 return Ok(Changed::No(seen));
@@ -150,7 +150,7 @@ impl<'s, 'c> Copier<'s, 'c> {
         path: &ContentPath,
         kind: ObjectKind,
         meter: &Meter<'_>,
-    ) -> ObjectResult<Seen> {
+    ) -> ObjectResult<ReadVersion> {
         if kind == ObjectKind::Link {
             return self.read_link(path).map(|(_, seen)| seen);
         }
@@ -169,14 +169,14 @@ impl<'s, 'c> Copier<'s, 'c> {
         path: &ContentPath,
         held: Option<&HeldGroups>,
         meter: &Meter<'_>,
-    ) -> ObjectResult<(Target<'s>, Seen)> {
+    ) -> ObjectResult<(TargetFile<'s>, ReadVersion)> {
         let (from, to, buffer) = (self.from, self.to, &mut self.buffer);
         unchanged(meter, || {
             let mut pass = Pass::begin(from, path, self.context, meter)?;
             let size = pass.reader.meta().size;
             let is_big = size >= GROUPED_BYTES;
             let staged = if is_big { to.stage_over(path)? } else { to.stage()? };
-            let mut target = Target { staged, sent: 0 };
+            let mut target = TargetFile { staged, sent: 0 };
             let hashed = match held.filter(|_| pass.reader.is_solid() && groups_of(size).is_some()) {
                 Some(held) if target.staged.take_over(&held.instance, size) => {
                     pass.patch(&mut target, &held.groups)?
@@ -189,7 +189,7 @@ impl<'s, 'c> Copier<'s, 'c> {
     }
 
     /// Reads what the destination holds under this name, which counts for no progress.
-    pub(super) fn hash_of_copy(&mut self, path: &ContentPath, kind: ObjectKind) -> ObjectResult<Seen> {
+    pub(super) fn hash_of_copy(&mut self, path: &ContentPath, kind: ObjectKind) -> ObjectResult<ReadVersion> {
         let unwatched = Meter::unwatched(self.context);
         let mut back = Copier::new(self.to, self.from, self.context);
         back.hash(path, kind, &unwatched)
@@ -201,13 +201,13 @@ impl<'s, 'c> Copier<'s, 'c> {
         Ok(Copied { staged, seen, sent: 0, is_whole: true })
     }
 
-    fn read_link(&self, path: &ContentPath) -> ObjectResult<(Box<[u8]>, Seen)> {
+    fn read_link(&self, path: &ContentPath) -> ObjectResult<(Box<[u8]>, ReadVersion)> {
         for _ in 0..=READ_AGAIN {
             let meta = self.from.stat(path)?;
             let target = self.from.read_link(path)?;
             if meta.kind == ObjectKind::Link && self.from.stat(path)?.is_same_version(&meta) {
                 let hash = *blake3::hash(&target).as_bytes();
-                return Ok((target, Seen { meta, hash, groups: None, extended: Extended::default() }));
+                return Ok((target, ReadVersion { meta, hash, groups: None, extended: Extended::default() }));
             }
         }
         Err(changing())

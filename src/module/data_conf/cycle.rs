@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::batch::{BATCH_ITEMS, Batch};
 use super::meter::Meter;
-use super::plan::{Deletion, Plan, Step};
+use super::plan::{CyclePlan, Deletion, ObjectStep};
 use super::spool::Spool;
 use super::tally::Tally;
 use super::walk::{self, Difference, Finder, Lacking, quarantined};
@@ -45,7 +45,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         module,
         index: (!is_first).then_some(&index),
         meter: &meter,
-        plan: Plan::new(module.index.folder()),
+        plan: CyclePlan::new(module.index.folder()),
         before: Tally::default(),
         unchanged: Spool::new(module.index.folder()),
     };
@@ -141,7 +141,7 @@ struct Cycle<'a, 'm> {
 }
 
 impl<'a> Cycle<'a, '_> {
-    fn all(&mut self, plan: &Plan) -> Result<()> {
+    fn all(&mut self, plan: &CyclePlan) -> Result<()> {
         let held = self.held_before(plan)?;
         // Files are prepared in any order, folders after those that they are in; all are published as they are taken.
         self.copy(&plan.folders, 1)?;
@@ -163,7 +163,7 @@ impl<'a> Cycle<'a, '_> {
     }
 
     /// What does not fill a batch is left for the next commit.
-    fn copy(&mut self, steps: &Spool<Step>, threads: usize) -> Result<()> {
+    fn copy(&mut self, steps: &Spool<ObjectStep>, threads: usize) -> Result<()> {
         let (module, context, scan_ns, meter) = (self.module, self.context, self.scan_ns, self.meter);
         let threads = threads.min(usize::try_from(steps.len()).unwrap_or(threads));
         prepare::prepare_all(module, context, scan_ns, meter, steps.iter(), threads, |step, prepared| {
@@ -172,7 +172,7 @@ impl<'a> Cycle<'a, '_> {
         })
     }
 
-    fn take(&mut self, step: &Step, prepared: Prepared<'a>) -> Result<()> {
+    fn take(&mut self, step: &ObjectStep, prepared: Prepared<'a>) -> Result<()> {
         match prepared {
             Ok(Some(ready)) => {
                 let bytes = ready.object.meta.size;
@@ -187,7 +187,7 @@ impl<'a> Cycle<'a, '_> {
         if self.batch.is_full() { self.commit() } else { Ok(()) }
     }
 
-    fn refused(&mut self, step: &Step, refusal: Refusal) {
+    fn refused(&mut self, step: &ObjectStep, refusal: Refusal) {
         if let Ok(meta) = self.module.source.stat(&step.path)
             && step.is_real(&meta)
         {
@@ -256,7 +256,7 @@ struct Planner<'a> {
     /// None where the standby holds nothing.
     index: Option<&'a ContentIndex>,
     meter: &'a Meter<'a>,
-    plan: Plan,
+    plan: CyclePlan,
     /// What is pending.
     before: Tally,
     /// Listings in which nothing differs.

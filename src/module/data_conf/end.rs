@@ -4,8 +4,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Result, Side};
 use crate::store::content::{
-    Attributes, ContentPath, ContentReader, ContentStore, Extended, Instance, Listing, Marker, ObjectError,
-    ObjectKind, ObjectMeta, ObjectResult, Presence, StagedObject, Trace, Version,
+    Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance, Listing, Marker,
+    ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, StagedObject, Version,
 };
 
 /// A store that is read or written on one side.
@@ -39,7 +39,7 @@ fn object_failed_on(side: Side) -> impl Fn(ObjectError) -> ObjectError + Copy {
 }
 
 /// A file of a store that is read on one side.
-struct Reader<'a>(Box<dyn ContentReader + 'a>, Side);
+struct SidedReader<'a>(Box<dyn ContentReader + 'a>, Side);
 
 /// A file of a store that is written on one side.
 struct Staged<'a>(Box<dyn StagedObject + 'a>, Side);
@@ -87,7 +87,7 @@ impl ContentStore for End {
         check_writable() -> ();
         create() -> ();
         mark(marker: &Marker) -> ();
-        unmark(dry_run: bool) -> Vec<Trace>;
+        unmark(dry_run: bool) -> Vec<ContentTrace>;
         sweep() -> u64;
         harden() -> ();
         flush() -> ();
@@ -107,7 +107,7 @@ impl ContentStore for End {
 
     fn read(&self, path: &ContentPath) -> ObjectResult<Box<dyn ContentReader + '_>> {
         let reader = self.store.read(path).map_err(object_failed_on(self.side))?;
-        Ok(Box::new(Reader(reader, self.side)))
+        Ok(Box::new(SidedReader(reader, self.side)))
     }
 
     fn stage(&self) -> ObjectResult<Box<dyn StagedObject + '_>> {
@@ -142,7 +142,7 @@ impl End {
     }
 }
 
-impl ContentReader for Reader<'_> {
+impl ContentReader for SidedReader<'_> {
     fn meta(&self) -> ObjectMeta {
         self.0.meta()
     }

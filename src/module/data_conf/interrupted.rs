@@ -7,7 +7,7 @@ use super::DataConf;
 use super::batch::BATCH_ITEMS;
 use crate::error::Result;
 use crate::module::Context;
-use crate::store::content::index::{ContentIndex, Held};
+use crate::store::content::index::{ContentIndex, HeldObject};
 use crate::store::content::{ContentStore, ObjectError, ObjectKind};
 
 impl DataConf {
@@ -38,7 +38,7 @@ impl DataConf {
 /// As which kind the index has to know what was found, so that the row is right and those below it go; none where they
 /// are right, and where others put there what was found. A row that says folder is right, or gone before anything else
 /// is begun under its name; files and links take each other's place at once.
-fn left(held: &Held, found: ObjectKind) -> Option<ObjectKind> {
+fn left(held: &HeldObject, found: ObjectKind) -> Option<ObjectKind> {
     let known = held.object.meta.kind;
     let may_be_other = known != ObjectKind::Folder && held.made_folder;
     may_be_other.then_some(if found == ObjectKind::Folder { found } else { known })

@@ -93,12 +93,12 @@ impl Drop for ClosesOnDefect<'_> {
 /// Folders that are still to be visited.
 #[derive(Default)]
 struct Queue {
-    state: Mutex<Pending>,
+    state: Mutex<QueueState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Pending {
+struct QueueState {
     /// The next one last.
     folders: Vec<ContentPath>,
     /// Those as well that are being visited.
@@ -143,7 +143,7 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Pending> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -155,14 +155,14 @@ mod tests {
 
     use super::*;
 
-    type Failure = (&'static str, fn() -> Error);
+    type Injected = (&'static str, fn() -> Error);
 
     /// Finds the names of folders in a tree in which every folder above the last level has so many others.
     struct Tree {
         depth: usize,
         width: u8,
         /// What goes wrong in which folder.
-        failure: Option<Failure>,
+        failure: Option<Injected>,
     }
 
     impl Visitor<ContentPath> for Tree {
@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    fn trees(count: usize, failure: Option<Failure>) -> Vec<Tree> {
+    fn trees(count: usize, failure: Option<Injected>) -> Vec<Tree> {
         std::iter::repeat_with(|| Tree { depth: 3, width: 3, failure }).take(count).collect()
     }
 

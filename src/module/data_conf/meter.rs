@@ -11,10 +11,10 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Counts one activity, in which several threads may take part.
 pub(super) struct Meter<'a> {
     context: &'a Context,
-    state: Mutex<State>,
+    state: Mutex<MeterState>,
 }
 
-struct State {
+struct MeterState {
     progress: Progress,
     told_at: Option<Duration>,
     is_watched: bool,
@@ -29,14 +29,15 @@ impl<'a> Meter<'a> {
             bytes_total: totals.map(|(_, bytes)| bytes),
             ..Progress::default()
         };
-        let meter = Meter { context, state: Mutex::new(State { progress, told_at: None, is_watched: true }) };
+        let meter =
+            Meter { context, state: Mutex::new(MeterState { progress, told_at: None, is_watched: true }) };
         meter.count(|_| {});
         meter
     }
 
     /// Counts what nobody is told about.
     pub(super) fn unwatched(context: &'a Context) -> Self {
-        let state = State { progress: Progress::default(), told_at: None, is_watched: false };
+        let state = MeterState { progress: Progress::default(), told_at: None, is_watched: false };
         Meter { context, state: Mutex::new(state) }
     }
 

@@ -12,7 +12,7 @@ use crate::store::content::{ContentPath, ObjectKind, ObjectMeta};
 
 /// What to do with one object of the source.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum Work {
+pub(super) enum ObjectWork {
     /// Make the folder, or change what the standby is known to have of it.
     Folder(Option<Box<IndexedObject>>),
     /// Make the folder in the place of a file.
@@ -29,18 +29,22 @@ pub(super) enum Work {
 
 /// One object to copy or compare.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Step {
+pub(super) struct ObjectStep {
     pub(super) path: ContentPath,
-    pub(super) work: Work,
+    pub(super) work: ObjectWork,
 }
 
-impl Step {
+impl ObjectStep {
     /// Whether the object, which looks like this now, is pending, or was only to be compared because it is young.
     pub(super) fn is_real(&self, now: &ObjectMeta) -> bool {
         match &self.work {
-            Work::Compare(known) => !now.is_same_version(&known.meta),
-            Work::Folder(Some(known)) => now.mode != known.meta.mode || now.owner != known.meta.owner,
-            Work::Folder(None) | Work::FolderForFile | Work::Copy | Work::Rename(_) | Work::Link => true,
+            ObjectWork::Compare(known) => !now.is_same_version(&known.meta),
+            ObjectWork::Folder(Some(known)) => now.mode != known.meta.mode || now.owner != known.meta.owner,
+            ObjectWork::Folder(None)
+            | ObjectWork::FolderForFile
+            | ObjectWork::Copy
+            | ObjectWork::Rename(_)
+            | ObjectWork::Link => true,
         }
     }
 
@@ -48,11 +52,11 @@ impl Step {
     pub(super) fn repair(path: ContentPath, meta: &ObjectMeta) -> Self {
         let work = match meta.kind {
             // Whatever has its name there gives way, and is kept.
-            ObjectKind::Folder => Work::FolderForFile,
-            ObjectKind::File => Work::Copy,
-            ObjectKind::Link => Work::Link,
+            ObjectKind::Folder => ObjectWork::FolderForFile,
+            ObjectKind::File => ObjectWork::Copy,
+            ObjectKind::Link => ObjectWork::Link,
         };
-        Step { path, work }
+        ObjectStep { path, work }
     }
 }
 
@@ -64,22 +68,22 @@ pub(super) struct Deletion {
 }
 
 /// Everything that a cycle is going to do, in its order.
-pub(super) struct Plan {
+pub(super) struct CyclePlan {
     /// Folders, each after the one that it is in.
-    pub(super) folders: Spool<Step>,
+    pub(super) folders: Spool<ObjectStep>,
     /// Files and links to copy or compare.
-    pub(super) files: Spool<Step>,
+    pub(super) files: Spool<ObjectStep>,
     /// What is in folders before these.
     pub(super) deletions: Spool<Deletion>,
     /// Files in the place of folders, which have to be deleted first.
-    pub(super) after_deletions: Spool<Step>,
+    pub(super) after_deletions: Spool<ObjectStep>,
     bytes: u64,
 }
 
-impl Plan {
+impl CyclePlan {
     /// Nothing to do yet. What does not fit into memory is kept in this folder.
     pub(super) fn new(folder: &Path) -> Self {
-        Plan {
+        CyclePlan {
             folders: Spool::new(folder),
             files: Spool::new(folder),
             deletions: Spool::new(folder),
@@ -95,28 +99,28 @@ impl Plan {
         difference: Difference,
         earlier: Option<(ContentPath, IndexedObject)>,
     ) -> Result<()> {
-        let copy = || earlier.map_or(Work::Copy, |earlier| Work::Rename(Box::new(earlier)));
+        let copy = || earlier.map_or(ObjectWork::Copy, |earlier| ObjectWork::Rename(Box::new(earlier)));
         let (list, size, work) = match difference {
             Difference::Delete { known, .. } => {
                 return self.deletions.push(&Deletion { path, meta: known.meta });
             }
             Difference::Write { meta, replaces } => match (meta.kind, replaces) {
-                (ObjectKind::Folder, Some(_)) => (&mut self.folders, 0, Work::FolderForFile),
-                (ObjectKind::Folder, None) => (&mut self.folders, 0, Work::Folder(None)),
+                (ObjectKind::Folder, Some(_)) => (&mut self.folders, 0, ObjectWork::FolderForFile),
+                (ObjectKind::Folder, None) => (&mut self.folders, 0, ObjectWork::Folder(None)),
                 (ObjectKind::File, Some(_)) => (&mut self.after_deletions, meta.size, copy()),
                 (ObjectKind::File, None) => (&mut self.files, meta.size, copy()),
-                (ObjectKind::Link, Some(_)) => (&mut self.after_deletions, 0, Work::Link),
-                (ObjectKind::Link, None) => (&mut self.files, 0, Work::Link),
+                (ObjectKind::Link, Some(_)) => (&mut self.after_deletions, 0, ObjectWork::Link),
+                (ObjectKind::Link, None) => (&mut self.files, 0, ObjectWork::Link),
             },
             Difference::Compare { meta, known, .. } if meta.kind == ObjectKind::Folder => {
-                (&mut self.folders, 0, Work::Folder(Some(Box::new(known))))
+                (&mut self.folders, 0, ObjectWork::Folder(Some(Box::new(known))))
             }
             Difference::Compare { meta, known, .. } => {
-                (&mut self.files, meta.size, Work::Compare(Box::new(known)))
+                (&mut self.files, meta.size, ObjectWork::Compare(Box::new(known)))
             }
         };
         self.bytes = self.bytes.saturating_add(size);
-        list.push(&Step { path, work })
+        list.push(&ObjectStep { path, work })
     }
 
     /// Objects and bytes to be read.
@@ -128,10 +132,10 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::content::Owner;
+    use crate::store::content::Ownership;
 
     fn meta(kind: ObjectKind) -> ObjectMeta {
-        let owner = Owner { user: 1, group: 2 };
+        let owner = Ownership { user: 1, group: 2 };
         ObjectMeta { kind, size: 3, mtime_ns: 4, ctime_ns: 5, inode: 6, device: 7, mode: 0o755, owner }
     }
 
@@ -146,18 +150,18 @@ mod tests {
     #[test]
     fn what_was_only_to_be_compared_is_not_pending() {
         let (file, folder) = (meta(ObjectKind::File), meta(ObjectKind::Folder));
-        let is_real = |work, now: &ObjectMeta| Step { path: path(), work }.is_real(now);
-        let compare = || Work::Compare(known(file));
+        let is_real = |work, now: &ObjectMeta| ObjectStep { path: path(), work }.is_real(now);
+        let compare = || ObjectWork::Compare(known(file));
         assert!(!is_real(compare(), &file));
         assert!(is_real(compare(), &ObjectMeta { ctime_ns: 9, ..file }));
-        let change = || Work::Folder(Some(known(folder)));
+        let change = || ObjectWork::Folder(Some(known(folder)));
         assert!(
             !is_real(change(), &ObjectMeta { ctime_ns: 9, ..folder }),
             "names in it are objects of their own"
         );
         assert!(is_real(change(), &ObjectMeta { mode: 0o700, ..folder }));
-        assert!(is_real(change(), &ObjectMeta { owner: Owner::default(), ..folder }));
-        for new in [Work::Folder(None), Work::FolderForFile, Work::Copy, Work::Link] {
+        assert!(is_real(change(), &ObjectMeta { owner: Ownership::default(), ..folder }));
+        for new in [ObjectWork::Folder(None), ObjectWork::FolderForFile, ObjectWork::Copy, ObjectWork::Link] {
             assert!(is_real(new, &file));
         }
     }
@@ -165,7 +169,7 @@ mod tests {
     #[test]
     fn each_difference_has_its_place_in_the_plan() {
         let [file, folder, link] = [ObjectKind::File, ObjectKind::Folder, ObjectKind::Link].map(meta);
-        let mut plan = Plan::new(Path::new("/nowhere"));
+        let mut plan = CyclePlan::new(Path::new("/nowhere"));
         let mut add = |difference| plan.add(path(), difference, None).unwrap();
         let replaces = Some(ObjectKind::Folder);
         for meta in [file, link] {

@@ -111,7 +111,7 @@ impl Pair {
         Context {
             generation: self.generation,
             cancel: CancellationToken::new(),
-            observer: Arc::new(Seen::default()),
+            observer: Arc::new(Recorder::default()),
             clock: Arc::new(SystemClock::new()),
             accept_deletions: false,
             verify: false,
@@ -221,12 +221,12 @@ fn tree(root: &Path) -> Tree {
 
 /// Remembers progress and warnings.
 #[derive(Default)]
-struct Seen {
+struct Recorder {
     progress: Mutex<Vec<Progress>>,
     warnings: Mutex<Vec<String>>,
 }
 
-impl Observer for Seen {
+impl Observer for Recorder {
     fn progress(&self, progress: Progress) {
         self.progress.lock().unwrap().push(progress);
     }

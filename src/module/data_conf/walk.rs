@@ -8,7 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::QuarantinedItem;
 use crate::store::content::index::{ContentIndex, FolderParts, HeldName, IndexedObject};
 use crate::store::content::{
-    COARSEST_TICK_NS, ContentPath, ContentStore, Entry, Listing, ObjectError, ObjectKind, ObjectMeta, Refusal,
+    COARSEST_TICK_NS, ContentPath, ContentStore, ListedObject, Listing, ObjectError, ObjectKind, ObjectMeta,
+    Refusal,
 };
 
 /// How many folders are listed at a time.
@@ -98,17 +99,17 @@ pub(super) fn walk(
     let mut walked = Walked::default();
     lister::visit_all(visitors, cancel, &mut |found| {
         match found {
-            Found::Listed(count) => {
+            Finding::Listed(count) => {
                 walked.listed += count;
                 finder.listed(walked.listed);
             }
-            Found::Differences(differences) => {
+            Finding::Differences(differences) => {
                 for (path, difference) in differences {
                     finder.difference(path, difference)?;
                 }
             }
-            Found::Unchanged(folder, listing) => finder.unchanged(folder, listing)?,
-            Found::Refused(item) => walked.quarantined.push(item),
+            Finding::Unchanged(folder, listing) => finder.unchanged(folder, listing)?,
+            Finding::Refused(item) => walked.quarantined.push(item),
         }
         Ok(())
     })?;
@@ -118,7 +119,7 @@ pub(super) fn walk(
 }
 
 /// What a thread found.
-enum Found {
+enum Finding {
     Listed(u64),
     Differences(Vec<(ContentPath, Difference)>),
     Unchanged(ContentPath, [u8; 32]),
@@ -134,11 +135,11 @@ struct Walk<'a> {
     cancel: &'a CancellationToken,
 }
 
-impl Visitor<Found> for Walk<'_> {
+impl Visitor<Finding> for Walk<'_> {
     fn visit(
         &mut self,
         folder: &ContentPath,
-        found: &mut dyn FnMut(Found) -> Result<()>,
+        found: &mut dyn FnMut(Finding) -> Result<()>,
     ) -> Result<Vec<ContentPath>> {
         let listing = match self.source.list(folder, self.cancel) {
             Ok(listing) => listing,
@@ -147,16 +148,17 @@ impl Visitor<Found> for Walk<'_> {
             // Gone since its parent was listed; the next walk will not list it at all.
             Err(ObjectError::Gone) => return Ok(Vec::new()),
             Err(ObjectError::Refused(refusal)) => {
-                found(Found::Refused(quarantined(folder, refusal)))?;
+                found(Finding::Refused(quarantined(folder, refusal)))?;
                 return Ok(Vec::new());
             }
         };
-        found(Found::Listed(listing.count() as u64))?;
-        let is_folder = |entry: &Entry<'_>| entry.object.is_ok_and(|meta| meta.kind == ObjectKind::Folder);
+        found(Finding::Listed(listing.count() as u64))?;
+        let is_folder =
+            |entry: &ListedObject<'_>| entry.object.is_ok_and(|meta| meta.kind == ObjectKind::Folder);
         let next = listing.iter().filter(is_folder).filter_map(|entry| folder.join(entry.name)).collect();
         let digest = digest(&listing);
         let mut comparison =
-            Comparison { walk: self, folder, found, differences: Vec::new(), differs: false };
+            FolderComparison { walk: self, folder, found, differences: Vec::new(), differs: false };
         match &self.index {
             Some(index) if digest.is_some() && index.listing(folder)? == digest => return Ok(next),
             Some(index) => index.read_folder(folder, |known| comparison.compare_all(&listing, known))?,
@@ -166,7 +168,7 @@ impl Visitor<Found> for Walk<'_> {
         if !comparison.differs
             && let Some(digest) = digest
         {
-            found(Found::Unchanged(folder.clone(), digest))?;
+            found(Finding::Unchanged(folder.clone(), digest))?;
         }
         Ok(next)
     }
@@ -201,15 +203,15 @@ fn digest(listing: &Listing) -> Option<[u8; 32]> {
 }
 
 /// The comparison of one folder.
-struct Comparison<'a, 'w> {
+struct FolderComparison<'a, 'w> {
     walk: &'a Walk<'w>,
     folder: &'a ContentPath,
-    found: &'a mut dyn FnMut(Found) -> Result<()>,
+    found: &'a mut dyn FnMut(Finding) -> Result<()>,
     differences: Vec<(ContentPath, Difference)>,
     differs: bool,
 }
 
-impl Comparison<'_, '_> {
+impl FolderComparison<'_, '_> {
     /// Both sorted by name.
     fn compare_all(
         &mut self,
@@ -229,7 +231,7 @@ impl Comparison<'_, '_> {
             match entry.object {
                 Err(refusal) => {
                     if let Some(path) = self.folder.join(entry.name) {
-                        (self.found)(Found::Refused(quarantined(&path, refusal.clone())))?;
+                        (self.found)(Finding::Refused(quarantined(&path, refusal.clone())))?;
                     }
                 }
                 Ok(meta) => self.compare(entry.name, *meta, same)?,
@@ -304,7 +306,7 @@ impl Comparison<'_, '_> {
         if self.differences.is_empty() {
             return Ok(());
         }
-        (self.found)(Found::Differences(std::mem::take(&mut self.differences)))
+        (self.found)(Finding::Differences(std::mem::take(&mut self.differences)))
     }
 }
 
@@ -390,7 +392,7 @@ fn unreadable_root(source: &End, failure: ObjectError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::content::{Names, Owner};
+    use crate::store::content::{Names, Ownership};
 
     type Object = (Box<[u8]>, std::result::Result<ObjectMeta, Refusal>);
 
@@ -406,7 +408,7 @@ mod tests {
         digest(&Listing::look_at(names, |_| Ok::<_, ()>(next.next())).unwrap())
     }
 
-    const OWNER: Owner = Owner { user: 1, group: 2 };
+    const OWNER: Ownership = Ownership { user: 1, group: 2 };
 
     const TICK_NS: i64 = 100;
 
@@ -446,7 +448,7 @@ mod tests {
         };
         let unsettled = |meta| IndexedObject { settled: false, ..settled(meta) };
         let folder = ObjectMeta { kind: ObjectKind::Folder, size: 0, ..file() };
-        let other_owner = Owner { user: 9, ..OWNER };
+        let other_owner = Ownership { user: 9, ..OWNER };
 
         assert_eq!(found(file(), settled(file())), "nothing");
         let young = IndexedObject { indexed_ns: long_ago - 1, ..settled(file()) };
@@ -512,8 +514,8 @@ mod tests {
             vec![entry(b"a", ObjectMeta { inode: 9, ..meta })],
             vec![entry(b"a", ObjectMeta { device: 9, ..meta })],
             vec![entry(b"a", ObjectMeta { mode: 9, ..meta })],
-            vec![entry(b"a", ObjectMeta { owner: Owner { user: 9, ..owner }, ..meta })],
-            vec![entry(b"a", ObjectMeta { owner: Owner { group: 9, ..owner }, ..meta })],
+            vec![entry(b"a", ObjectMeta { owner: Ownership { user: 9, ..owner }, ..meta })],
+            vec![entry(b"a", ObjectMeta { owner: Ownership { group: 9, ..owner }, ..meta })],
         ];
         let digests: std::collections::BTreeSet<_> =
             listings.iter().map(|listing| digest_of(listing).unwrap()).collect();

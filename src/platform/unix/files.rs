@@ -37,7 +37,7 @@ impl From<&Metadata> for FileId {
 
 /// The outside of a file: whatever is written to it shows here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Look {
+pub struct FileStat {
     /// In bytes.
     pub size: u64,
     /// When it was last written to, in seconds and nanoseconds.
@@ -50,16 +50,16 @@ pub struct Look {
     pub device: u64,
 }
 
-impl Look {
+impl FileStat {
     /// How the file looks that a path leads to; none where there is none. The file is not opened.
     pub fn of(path: &Path) -> Option<Self> {
-        std::fs::metadata(path).ok().map(|metadata| Look::from(&metadata))
+        std::fs::metadata(path).ok().map(|metadata| FileStat::from(&metadata))
     }
 }
 
-impl From<&Metadata> for Look {
+impl From<&Metadata> for FileStat {
     fn from(metadata: &Metadata) -> Self {
-        Look {
+        FileStat {
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
@@ -129,8 +129,10 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether this process has a file open: opening it once more, and closing it, would drop the locks that it holds on it.
-pub fn is_open_here(file: FileId) -> bool {
+/// Whether this process has a file open, by whatever descriptor: opening it once more, and closing it, would drop the locks that
+/// it holds on it, those of our own SQLite as well. `is_open_elsewhere` leaves the descriptors of our SQLite out: to open a
+/// database through the same SQLite is safe.
+pub fn is_open_in_process(file: FileId) -> bool {
     let Ok(handles) = std::fs::read_dir("/proc/self/fd") else { return false };
     let is_it = |handle: &std::fs::DirEntry| {
         // The kernel's own list is asked first: looking at a handle itself may wait for ever where its mount does not answer.
@@ -232,8 +234,8 @@ mod tests {
     fn a_time_that_is_set_shows_and_nothing_else_does() {
         let file = tempfile::NamedTempFile::new().unwrap();
         set_modified(file.path(), (100, 7)).unwrap();
-        let look = Look::of(file.path()).unwrap();
+        let look = FileStat::of(file.path()).unwrap();
         assert_eq!((look.modified, look.size), ((100, 7), 0));
-        assert_eq!(Look::of(Path::new("/nowhere")), None);
+        assert_eq!(FileStat::of(Path::new("/nowhere")), None);
     }
 }

@@ -7,19 +7,19 @@ use super::files::FileId;
 
 /// What lies at a path, a link taken for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct PathStat {
     /// Which file it is.
     pub id: FileId,
     /// Where a link leads, as it says itself; none for what is no link.
     pub leads_to: Option<PathBuf>,
 }
 
-impl Found {
+impl PathStat {
     /// What lies there; none where nothing can be seen.
     pub fn at(path: &Path) -> Option<Self> {
         let metadata = path.symlink_metadata().ok()?;
         let leads_to = if metadata.is_symlink() { Some(std::fs::read_link(path).ok()?) } else { None };
-        Some(Found { id: FileId::from(&metadata), leads_to })
+        Some(PathStat { id: FileId::from(&metadata), leads_to })
     }
 }
 
@@ -115,11 +115,11 @@ impl Mount {
     /// The folders above something in this mount, if it shows it.
     fn folders_above(&self, within: &Path, path: &Path) -> Option<Vec<FileId>> {
         let seen = self.at.join(within.strip_prefix(&self.root).ok()?);
-        if Found::at(&seen)?.id != Found::at(path)?.id {
+        if PathStat::at(&seen)?.id != PathStat::at(path)?.id {
             return None;
         }
         let above = seen.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.at));
-        Some(above.filter_map(|folder| Some(Found::at(folder)?.id)).collect())
+        Some(above.filter_map(|folder| Some(PathStat::at(folder)?.id)).collect())
     }
 }
 

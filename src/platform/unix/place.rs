@@ -13,14 +13,14 @@ use rustix::fs::{
 use uuid::Uuid;
 
 use super::accounts::account_number;
-use super::files::{FileId, is_open_here};
+use super::files::{FileId, is_open_in_process};
 
 /// The rights of a report where nothing else is known.
 const PRIVATE: u32 = 0o600;
 
 /// What kind of thing has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// An ordinary file.
     File,
     /// A link, wherever it leads.
@@ -39,7 +39,7 @@ pub struct Entry {
     /// Which file it is.
     pub identity: FileId,
     /// What kind of thing.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// Whether it is this account's.
     pub is_own: bool,
     /// When it was last written to, in seconds and nanoseconds.
@@ -134,11 +134,11 @@ impl Folder {
             Err(cause) => return Err(cause.into()),
         };
         let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Kind::File,
-            FileType::Symlink => Kind::Link,
-            FileType::Directory => Kind::Folder,
-            FileType::CharacterDevice if is_null(&stat) => Kind::Null,
-            _ => Kind::Special,
+            FileType::RegularFile => EntryKind::File,
+            FileType::Symlink => EntryKind::Link,
+            FileType::Directory => EntryKind::Folder,
+            FileType::CharacterDevice if is_null(&stat) => EntryKind::Null,
+            _ => EntryKind::Special,
         };
         let modified = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or_default());
         let mode = stat.st_mode & 0o777;
@@ -150,7 +150,7 @@ impl Folder {
     /// # Errors
     /// What the system says.
     pub fn head(&self, name: &OsStr, seen: FileId, length: u64) -> io::Result<Head> {
-        if is_open_here(seen) {
+        if is_open_in_process(seen) {
             return Ok(Head::OpenHere);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

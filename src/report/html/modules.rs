@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::report::{ModuleReport, ModuleState, QuarantinedItem, Report, Verification};
 
+use super::appearance::{Appearance, appearance, export_class, import_class};
 use super::format::{bytes, count, duration};
-use super::look::{Look, export_class, import_class, look};
 
 /// As many items as a person scrolls through; the rest is for programs, and they read JSON.
 pub const SHOWN_ITEMS: usize = 200;
@@ -15,7 +15,7 @@ pub struct ModuleView<'a> {
     pub report: &'a ModuleReport,
     /// Whether it gave the partner back what it had lost.
     pub gives_back: bool,
-    pub look: Look,
+    pub appearance: Appearance,
     /// What was there before and after; a report that only planned has nothing after.
     pub states: Vec<StateRow>,
     /// What was moved.
@@ -72,7 +72,7 @@ fn view(report: &ModuleReport) -> ModuleView<'_> {
     ModuleView {
         report,
         gives_back: gives_back(report),
-        look: look(report.outcome),
+        appearance: appearance(report.outcome),
         states: states(&report.before, &report.after),
         facts: vec![
             ("Items written", count(moved.items_written)),

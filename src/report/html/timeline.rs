@@ -5,8 +5,8 @@
 
 use crate::report::{Outcome, Report, StepReport};
 
+use super::appearance::{Appearance, appearance};
 use super::format;
-use super::look::{Look, look};
 use super::view::ran;
 
 /// Steps beyond these are only listed; a chart of hundreds of bars tells nobody anything.
@@ -61,7 +61,7 @@ pub struct Timeline {
     pub height: u32,
     /// Where the scale's letters stand.
     pub axis_y: u32,
-    pub rows: Vec<Row>,
+    pub rows: Vec<TimelineRow>,
     pub marks: Vec<Mark>,
     /// What the chart shows, for those who cannot see it.
     pub summary: String,
@@ -70,8 +70,8 @@ pub struct Timeline {
 }
 
 /// One step.
-pub struct Row {
-    pub look: Look,
+pub struct TimelineRow {
+    pub appearance: Appearance,
     pub lines: Vec<Line>,
     /// The duration, and the outcome where it is not the usual one.
     pub note: String,
@@ -110,7 +110,7 @@ pub fn timeline(report: &Report) -> Option<Timeline> {
     let span = ends.chain([report.duration_ms]).max().unwrap_or(0);
     let mut y = 0;
     let shown = steps.iter().zip(&offsets).take(MAX_ROWS);
-    let rows: Vec<Row> = shown.map(|(step, offset)| row(step, *offset, span, &mut y)).collect();
+    let rows: Vec<TimelineRow> = shown.map(|(step, offset)| row(step, *offset, span, &mut y)).collect();
     let more = steps.len().saturating_sub(MAX_ROWS) as u64;
     let summary = format!(
         "{} over {}",
@@ -127,12 +127,12 @@ pub fn timeline(report: &Report) -> Option<Timeline> {
     })
 }
 
-fn row(step: &StepReport, offset: u64, span: u64, y: &mut u32) -> Row {
-    let look = look(step.outcome);
+fn row(step: &StepReport, offset: u64, span: u64, y: &mut u32) -> TimelineRow {
+    let appearance = appearance(step.outcome);
     let duration = format::duration(step.duration_ms);
     let note = match step.outcome {
         Outcome::Succeeded => duration.clone(),
-        _ => format!("{} · {duration}", look.brief),
+        _ => format!("{} · {duration}", appearance.brief),
     };
     let note_y = *y + LINE_HEIGHT - 4;
     let mut lines = Vec::new();
@@ -144,8 +144,8 @@ fn row(step: &StepReport, offset: u64, span: u64, y: &mut u32) -> Row {
     *y = bar_y + BAR_HEIGHT + ROW_GAP;
     let width = share(step.duration_ms, span).clamp(MIN_WIDTH, 10_000);
     let x = share(offset, span).min(10_000 - width);
-    let hint = format!("{}: {}, {duration}, from {}", step.title, look.word, format::duration(offset));
-    Row { look, lines, note, note_y, bar_y, x: percent(x), width: percent(width), hint }
+    let hint = format!("{}: {}, {duration}, from {}", step.title, appearance.word, format::duration(offset));
+    TimelineRow { appearance, lines, note, note_y, bar_y, x: percent(x), width: percent(width), hint }
 }
 
 /// When each step began, from the job's beginning. The times of day say it, unless the clock was set during the job: steps run one

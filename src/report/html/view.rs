@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use crate::error::Error;
 use crate::report::{ModuleReport, Outcome, PlannedStep, Report, StepReport};
 
+use super::appearance::{Appearance, NOT_RUN, PLAN, appearance};
 use super::format::{bytes, count, counted, duration};
-use super::look::{Look, NOT_RUN, PLAN, look};
 use super::modules::gives_back;
 
 /// How the job ended, in a word and a sentence.
 pub struct Headline<'a> {
-    pub look: Look,
+    pub appearance: Appearance,
     pub sentence: String,
     /// What to do now, where the job failed.
     pub advice: Option<&'a str>,
@@ -39,7 +39,7 @@ pub struct PlanRow<'a> {
     pub items: String,
     pub bytes: String,
     /// None in a report that only planned.
-    pub result: Option<Look>,
+    pub result: Option<Appearance>,
 }
 
 /// The errors of the job and then of its modules, so that the reader finds all of them in one place.
@@ -67,13 +67,13 @@ pub fn warnings(report: &Report) -> Vec<Located<'_, str>> {
 pub fn headline(report: &Report) -> Headline<'_> {
     let failed = report.outcome == Outcome::Failed;
     let first_error = errors(report).into_iter().next().map(|located| located.what).filter(|_| failed);
-    let shown = if report.what_if && !failed { PLAN } else { look(report.outcome) };
+    let shown = if report.what_if && !failed { PLAN } else { appearance(report.outcome) };
     let sentence = match (first_error, report.what_if) {
         (Some(error), _) => error.message.clone(),
         (None, true) if !failed => planned_sentence(report),
         _ => done_sentence(report),
     };
-    Headline { look: shown, sentence, advice: first_error.map(|error| error.advice.as_str()) }
+    Headline { appearance: shown, sentence, advice: first_error.map(|error| error.advice.as_str()) }
 }
 
 fn planned_sentence(report: &Report) -> String {
@@ -261,7 +261,7 @@ pub fn plan(report: &Report) -> Vec<PlanRow<'_>> {
     let outcomes: BTreeMap<&str, Outcome> =
         ran(report).map(|step| (step.id.as_str(), step.outcome)).collect();
     let result =
-        |step: &PlannedStep| outcomes.get(step.id.as_str()).map_or(NOT_RUN, |outcome| look(*outcome));
+        |step: &PlannedStep| outcomes.get(step.id.as_str()).map_or(NOT_RUN, |outcome| appearance(*outcome));
     let known = |number: Option<u64>, write: fn(u64) -> String| number.map_or_else(|| "–".to_owned(), write);
     let steps = report.plan.steps.iter();
     steps

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::target::Target;
+use super::target::ReportTarget;
 use crate::bound::touching;
 use crate::error::{Error, Result};
-use crate::platform::{Entry, Folder, Kind, account_number};
+use crate::platform::{Entry, EntryKind, Folder, account_number};
 use crate::report::Report;
 
 /// Keeps a report in the folder of this account, and removes the oldest ones there are too many of.
@@ -23,7 +23,7 @@ pub(super) fn keep(above: &Path, name: OsString, content: &[u8], kept: NonZeroU3
     let folder = Folder::open(above).and_then(|above| own_folder(&above)).map_err(failed)?;
     // What cannot be removed now may be the next time.
     let _ = prune(&folder, &name, kept);
-    Target::seen(folder, name).map_err(failed)?.write(content)
+    ReportTarget::seen(folder, name).map_err(failed)?.write(content)
 }
 
 /// The folder named after the account; another one that nobody could guess where somebody else has taken that name.
@@ -56,7 +56,7 @@ fn prune(folder: &Folder, coming: &OsStr, kept: NonZeroU32) -> io::Result<()> {
         if !is_report(&name) || name == coming {
             continue;
         }
-        let is_ours = |entry: &Entry| entry.kind == Kind::File && entry.is_own;
+        let is_ours = |entry: &Entry| entry.kind == EntryKind::File && entry.is_own;
         let entry = folder.look(&name)?.filter(is_ours);
         reports.extend(entry.map(|entry| (entry.modified, name)));
     }

@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 
 use crate::bound::touching;
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::{Entry, Folder, Kind};
-use crate::store::protected::Protected;
+use crate::platform::{Entry, EntryKind, Folder};
+use crate::store::places::ProtectedFiles;
 
 /// A file that a report may be written to.
-pub(super) struct Target {
+pub(super) struct ReportTarget {
     folder: Folder,
     name: OsString,
     there: Option<Entry>,
 }
 
-impl Target {
+impl ReportTarget {
     /// Looks at everything that speaks against a file, and changes nothing.
     ///
     /// # Errors
     /// `ReportRefused`, `FileMissing` where there is no such folder, `AccessDenied`.
-    pub(super) fn checked(file: &Path, protected: &Protected) -> Result<Self> {
+    pub(super) fn checked(file: &Path, protected: &ProtectedFiles) -> Result<Self> {
         let (Some(above), Some(name)) = (file.parent(), file.file_name()) else {
             return Err(refused(file, "it is a folder"));
         };
@@ -45,11 +45,11 @@ impl Target {
     /// A name in a folder, with what has it now.
     pub(super) fn seen(folder: Folder, name: OsString) -> io::Result<Self> {
         let there = folder.look(&name)?;
-        Ok(Target { folder, name, there })
+        Ok(ReportTarget { folder, name, there })
     }
 
     fn keeps_nothing(&self) -> bool {
-        self.there.is_some_and(|entry| entry.kind == Kind::Null)
+        self.there.is_some_and(|entry| entry.kind == EntryKind::Null)
     }
 
     /// Writes a report, only where the same is there that was looked at; the file.

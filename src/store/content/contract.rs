@@ -147,7 +147,7 @@ fn what_was_published_is_listed_and_read(store: &dyn ContentStore) {
     let meta = store.stat(&path("deep/er/file")).unwrap();
     assert_eq!((meta.kind, meta.size, kept(&meta)), (ObjectKind::File, 400_000, attributes()));
     let listing = store.list(&path("deep/er"), &CancellationToken::new()).unwrap();
-    assert_eq!(listing.iter().next(), Some(Entry { name: b"file", object: Ok(&meta) }));
+    assert_eq!(listing.iter().next(), Some(ListedObject { name: b"file", object: Ok(&meta) }));
 }
 
 fn nothing_is_seen_before_it_is_published(store: &dyn ContentStore) {

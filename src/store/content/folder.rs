@@ -16,9 +16,9 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, Extended, Instance, Listing,
-    Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Owner, Presence, Refusal, StagedObject, Trace,
-    Version,
+    Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance,
+    Listing, Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Presence, Refusal,
+    StagedObject, Version,
 };
 use crate::error::{Error, Result};
 use crate::platform::{create_folder, sync_folder};
@@ -43,8 +43,8 @@ pub(crate) mod isolation;
 use durability::Durability;
 use failure::{reading, writing};
 use freeing::Freeing;
-use handles::Handles;
-use protected::Protected;
+use handles::FolderHandles;
+use protected::ProtectedDatabases;
 
 /// The folder at the root that holds what is not content.
 const OWN_FOLDER: &[u8] = b".csb";
@@ -59,8 +59,8 @@ const FOLDERS_SYNCED_ONE_BY_ONE: usize = 4;
 pub struct FolderStore {
     root: PathBuf,
     database_files: Vec<PathBuf>,
-    protected: Mutex<Arc<Protected>>,
-    handles: Handles,
+    protected: Mutex<Arc<ProtectedDatabases>>,
+    handles: FolderHandles,
     /// Folders in which names changed since the last flush.
     touched: Mutex<BTreeSet<ContentPath>>,
     durability: Durability,
@@ -74,7 +74,7 @@ impl FolderStore {
     /// them, are never opened: closing one would drop the locks that this process holds on it.
     pub fn new(root: PathBuf, database_files: Vec<PathBuf>) -> Self {
         FolderStore {
-            handles: Handles::new(root.clone()),
+            handles: FolderHandles::new(root.clone()),
             root,
             database_files,
             protected: Mutex::default(),
@@ -91,7 +91,7 @@ impl FolderStore {
         self.root.join(std::ffi::OsStr::from_bytes(path.as_bytes()))
     }
 
-    fn protected(&self) -> Arc<Protected> {
+    fn protected(&self) -> Arc<ProtectedDatabases> {
         self.protected.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -197,7 +197,7 @@ impl ContentStore for FolderStore {
         self.handles.close();
         crate::bound::touching(&self.root)?;
         *self.protected.lock().unwrap_or_else(PoisonError::into_inner) =
-            Arc::new(Protected::find(&self.database_files));
+            Arc::new(ProtectedDatabases::find(&self.database_files));
         let root = match self.handles.root() {
             Ok(root) => root,
             Err(Errno::NOENT) => return Ok(Presence::Missing),
@@ -235,7 +235,7 @@ impl ContentStore for FolderStore {
         self.write_marker(marker)
     }
 
-    fn unmark(&self, dry_run: bool) -> Result<Vec<Trace>> {
+    fn unmark(&self, dry_run: bool) -> Result<Vec<ContentTrace>> {
         self.remove_traces(dry_run)
     }
 

@@ -20,7 +20,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{ContentPath, ObjectKind, ObjectMeta, Owner};
+use super::{ContentPath, ObjectKind, ObjectMeta, Ownership};
 use crate::error::Result;
 use crate::platform::Rights;
 use crate::store::sqlite::{Access, Database, open, open_own, sqlite_error, tighten_database};
@@ -66,7 +66,7 @@ pub type HeldName = (Box<[u8]>, IndexedObject);
 
 /// What the standby may hold under one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldObject {
     /// The row.
     pub object: IndexedObject,
     /// The contents that interrupted batches may have published: BLAKE3, of links that of the target.
@@ -75,7 +75,7 @@ pub struct Held {
     pub made_folder: bool,
 }
 
-impl Held {
+impl HeldObject {
     /// Whether the content is one that this product has put there, or may have.
     pub fn may_be(&self, hash: [u8; 32]) -> bool {
         self.object.hash == Some(hash) || self.published.contains(&hash)
@@ -120,7 +120,7 @@ impl ContentIndex {
     fn open_to_read(path: &Path, pool: &PoolFqdn) -> Result<Option<Self>> {
         let connection = open(path, Access::Read)?;
         patient(&connection, path)?;
-        let is_current = schema::is_current(&connection, path)?;
+        let is_current = schema::SCHEMA.is_current(&connection, path)?;
         Ok(is_current.then(|| ContentIndex { path: path.to_owned(), connection, pool: pool.clone() }))
     }
 
@@ -378,7 +378,7 @@ impl ContentIndex {
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn held(&self, path: &ContentPath) -> Result<Option<Held>> {
+    pub fn held(&self, path: &ContentPath) -> Result<Option<HeldObject>> {
         let Some((folder, name)) = path.split() else { return Ok(None) };
         let sql = format!(
             "SELECT {COLUMNS}, published, made_folder FROM csb_content_object
@@ -398,7 +398,11 @@ impl ContentIndex {
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn unsettled(&self, after: Option<&ContentPath>, limit: usize) -> Result<Vec<(ContentPath, Held)>> {
+    pub fn unsettled(
+        &self,
+        after: Option<&ContentPath>,
+        limit: usize,
+    ) -> Result<Vec<(ContentPath, HeldObject)>> {
         let sql = format!(
             "SELECT {COLUMNS}, published, made_folder, folder, name
              FROM csb_content_object INDEXED BY csb_content_unsettled
@@ -521,10 +525,10 @@ fn held_name(row: &Row<'_>) -> rusqlite::Result<HeldName> {
 }
 
 /// A row whose columns `published` and `made_folder` follow.
-fn held(row: &Row<'_>) -> rusqlite::Result<Held> {
+fn held(row: &Row<'_>) -> rusqlite::Result<HeldObject> {
     let published = row.get::<_, Option<Vec<u8>>>(13)?.unwrap_or_default();
     let hashes = published.chunks_exact(32).filter_map(|hash| hash.try_into().ok());
-    Ok(Held { object: object(row)?, published: hashes.collect(), made_folder: row.get(14)? })
+    Ok(HeldObject { object: object(row)?, published: hashes.collect(), made_folder: row.get(14)? })
 }
 
 /// A row whose folder and name follow its columns.
@@ -553,7 +557,7 @@ fn object(row: &Row<'_>) -> rusqlite::Result<IndexedObject> {
             inode: row.get::<_, i64>(4)? as u64,
             device: row.get::<_, i64>(5)? as u64,
             mode: row.get(6)?,
-            owner: Owner { user: row.get(7)?, group: row.get(8)? },
+            owner: Ownership { user: row.get(7)?, group: row.get(8)? },
         },
         hash: row.get(9)?,
         extended: row.get(10)?,
@@ -623,7 +627,7 @@ mod tests {
             inode,
             device: 6,
             mode: 0o644,
-            owner: Owner { user: 1, group: 2 },
+            owner: Ownership { user: 1, group: 2 },
         };
         IndexedObject { meta, hash: Some([7; 32]), extended: None, indexed_ns: 8, settled: true }
     }

@@ -3,13 +3,13 @@
 use super::{ObjectMeta, Refusal};
 
 /// Where a name lies within the names of its folder, and how long it is.
-type Place = (u32, u16);
+type NameSpan = (u32, u16);
 
 /// Names in any order, one behind the other.
 #[derive(Debug, Default)]
 pub struct Names {
     bytes: Vec<u8>,
-    places: Vec<Place>,
+    places: Vec<NameSpan>,
 }
 
 impl Names {
@@ -34,12 +34,12 @@ impl Names {
 #[derive(Debug, Default)]
 pub struct Listing {
     names: Vec<u8>,
-    objects: Vec<(Place, Result<ObjectMeta, Refusal>)>,
+    objects: Vec<(NameSpan, Result<ObjectMeta, Refusal>)>,
 }
 
 /// One object of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry<'a> {
+pub struct ListedObject<'a> {
     /// Its name within its folder.
     pub name: &'a [u8],
     /// What is known about it, or why it is refused. A refused object exists, but nothing else is known.
@@ -81,15 +81,15 @@ impl Listing {
     }
 
     /// The objects, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+    pub fn iter(&self) -> impl Iterator<Item = ListedObject<'_>> {
         self.objects.iter().map(|(place, object)| {
             let name = name_at(&self.names, *place);
-            Entry { name, object: object.as_ref() }
+            ListedObject { name, object: object.as_ref() }
         })
     }
 }
 
-fn name_at(names: &[u8], (start, length): Place) -> &[u8] {
+fn name_at(names: &[u8], (start, length): NameSpan) -> &[u8] {
     let start = start as usize;
     names.get(start..start + usize::from(length)).unwrap_or_default()
 }

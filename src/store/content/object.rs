@@ -35,7 +35,7 @@ pub struct ObjectMeta {
     /// The permission bits that travel: `0o777` of files, `0o3777` of folders, none of links.
     pub mode: u32,
     /// Whose it is.
-    pub owner: Owner,
+    pub owner: Ownership,
 }
 
 impl ObjectMeta {
@@ -72,7 +72,7 @@ pub struct Instance {
 
 /// Whose an object is, by the numbers that the store's host knows users and groups by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
+pub struct Ownership {
     /// The user.
     pub user: u32,
     /// The group.
@@ -87,7 +87,7 @@ pub struct Attributes {
     /// Permission bits. A store keeps its own access: owners stay able to read files and to change folders.
     pub mode: u32,
     /// Whose it is; none for whoever writes it. Kept only where the account may give files away, which root may.
-    pub owner: Option<Owner>,
+    pub owner: Option<Ownership>,
 }
 
 /// Extended attributes of users, which is what programs attach to a file or folder, and access lists; by name.

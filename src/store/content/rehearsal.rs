@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Attributes, ContentPath, ContentReader, ContentStore, Extended, Instance, Listing, Marker, ObjectError,
-    ObjectKind, ObjectMeta, ObjectResult, Owner, Presence, Refusal, StagedObject, Trace, Version,
+    Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance, Listing, Marker,
+    ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Presence, Refusal, StagedObject, Version,
 };
 use crate::error::Result;
 
@@ -130,7 +130,7 @@ impl ContentStore for Rehearsal {
         self.write()
     }
 
-    fn unmark(&self, _: bool) -> Result<Vec<Trace>> {
+    fn unmark(&self, _: bool) -> Result<Vec<ContentTrace>> {
         self.inner.unmark(true)
     }
 
@@ -167,7 +167,7 @@ impl ContentStore for Rehearsal {
                 inode: 0,
                 device: 0,
                 mode,
-                owner: Owner::default(),
+                owner: Ownership::default(),
             });
         }
         if self.is_gone(path) { Err(ObjectError::Gone) } else { self.inner.stat(path) }

@@ -36,11 +36,11 @@ const ATTEMPT: Duration = Duration::from_millis(20);
 pub(in crate::store) struct SqliteLeases {
     path: PathBuf,
     clock: Arc<dyn Clock>,
-    open: Mutex<Option<Database>>,
+    open: Mutex<Option<OpenDatabase>>,
 }
 
 /// An open one, and which file it is.
-struct Database {
+struct OpenDatabase {
     file: OpenedFile,
     connection: crate::store::sqlite::Database,
 }
@@ -81,7 +81,7 @@ impl SqliteLeases {
         work(&mut database.connection)
     }
 
-    fn database(&self) -> Result<Database> {
+    fn database(&self) -> Result<OpenDatabase> {
         let path = &self.path;
         let found = OpenedFile::at(path);
         tighten_database(path, Rights::PRIVATE);
@@ -95,7 +95,7 @@ impl SqliteLeases {
         schema::prepare(&mut connection, path)?;
         // One that was made just now was not found before.
         let file = if found.check().is_ok() { found } else { OpenedFile::at(path) };
-        Ok(Database { file, connection })
+        Ok(OpenDatabase { file, connection })
     }
 
     /// Works in one transaction.

@@ -31,7 +31,7 @@ pub(super) struct Resolved {
 impl Resolved {
     /// Follows a path as the system would, through what does not exist as well.
     pub(super) fn of(path: &Path, system: &dyn FileSystem) -> Self {
-        let mut walk = Walk::default();
+        let mut walk = PathWalk::default();
         let mut links = 0;
         walk.ahead(path);
         while let Some(name) = walk.ahead.pop() {
@@ -67,7 +67,7 @@ impl Resolved {
 }
 
 #[derive(Default)]
-struct Walk {
+struct PathWalk {
     /// Names to come, the next one last.
     ahead: Vec<OsString>,
     /// Names that exist, from the root on.
@@ -75,7 +75,7 @@ struct Walk {
     missing: Vec<OsString>,
 }
 
-impl Walk {
+impl PathWalk {
     fn ahead(&mut self, path: &Path) {
         let names = path.components().rev().filter_map(|component| match component {
             Component::Normal(name) => Some(name),

@@ -5,11 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use super::COMPANIONS;
 use super::identity::Resolved;
 use super::system::System;
 use crate::bound::is_same_place;
 use crate::store::files::with_suffix;
+use crate::store::sqlite::COMPANIONS;
 
 /// How long one place may take to answer; a file system that is there takes microseconds.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -3,12 +3,12 @@
 use std::cell::OnceCell;
 use std::path::Path;
 
-use crate::platform::{self, FileId, Found, Mounts};
+use crate::platform::{self, FileId, Mounts, PathStat};
 
 /// What is asked of file systems; tests have others than the machine they run on.
 pub(super) trait FileSystem {
     /// What lies there, without following a link; none where nothing can be seen.
-    fn look(&self, path: &Path) -> Option<Found>;
+    fn look(&self, path: &Path) -> Option<PathStat>;
 
     /// Whether names in this folder are the same in capital and in small letters.
     fn folds_case(&self, folder: &Path) -> bool;
@@ -24,8 +24,8 @@ pub(super) struct System {
 }
 
 impl FileSystem for System {
-    fn look(&self, path: &Path) -> Option<Found> {
-        Found::at(path)
+    fn look(&self, path: &Path) -> Option<PathStat> {
+        PathStat::at(path)
     }
 
     fn folds_case(&self, folder: &Path) -> bool {

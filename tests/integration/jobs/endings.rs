@@ -54,6 +54,15 @@ fn locked(deployment: &Deployment) -> Box<dyn std::any::Any> {
     Box::new(server)
 }
 
+/// Another job that holds the lease until it is dropped.
+fn busy(deployment: &Deployment) -> Box<dyn std::any::Any> {
+    let server = locked(deployment);
+    let other = deployment.another();
+    let holder = start_backup(&other, with_pool(ATL, json!({})));
+    wait_for(&other, holder, |event| matches!(event, EventKind::StepStarted { .. }));
+    Box::new((server, other))
+}
+
 fn endings() -> Vec<Ending> {
     let ending = |name, job, error| Ending {
         name,
@@ -67,16 +76,7 @@ fn endings() -> Vec<Ending> {
     };
     let mut endings = Vec::new();
     for job in ["backup", "sync", "disable"] {
-        endings.push(Ending {
-            prepare: |deployment| {
-                let server = locked(deployment);
-                let other = deployment.another();
-                let holder = start_backup(&other, with_pool(ATL, json!({})));
-                wait_for(&other, holder, |event| matches!(event, EventKind::StepStarted { .. }));
-                Box::new((server, other))
-            },
-            ..ending("the lease is busy", job, ErrorKind::Conflict)
-        });
+        endings.push(Ending { prepare: busy, ..ending("the lease is busy", job, ErrorKind::Conflict) });
         endings.push(Ending {
             prepare: |deployment| {
                 std::fs::create_dir_all(deployment.path("chi/standby")).unwrap();
@@ -105,13 +105,7 @@ fn endings() -> Vec<Ending> {
         endings.push(Ending {
             end: |deployment, handle| cancel(deployment, handle),
             outcome: Outcome::Cancelled,
-            prepare: |deployment| {
-                let server = locked(deployment);
-                let other = deployment.another();
-                let holder = start_backup(&other, with_pool(ATL, json!({})));
-                wait_for(&other, holder, |event| matches!(event, EventKind::StepStarted { .. }));
-                Box::new((server, other))
-            },
+            prepare: busy,
             options: json!({ "waitForLeaseMs": 60_000 }),
             ..ending("cancelled while it waits for the lease", job, ErrorKind::Cancelled)
         });

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use super::super::meter::Meter;
 use super::super::threads::join;
-use super::{READ_AGAIN, Seen, changing};
+use super::{READ_AGAIN, ReadVersion, changing};
 use crate::error::Error;
 use crate::module::Context;
 use crate::store::content::groups::{GroupHasher, Hashed};
@@ -36,8 +36,8 @@ pub(super) enum Piece<'b> {
 /// Reads a file until one version of it was read from its beginning to its end.
 pub(super) fn unchanged<T>(
     meter: &Meter<'_>,
-    mut pass: impl FnMut() -> ObjectResult<Result<(T, Seen), u64>>,
-) -> ObjectResult<(T, Seen)> {
+    mut pass: impl FnMut() -> ObjectResult<Result<(T, ReadVersion), u64>>,
+) -> ObjectResult<(T, ReadVersion)> {
     for _ in 0..=READ_AGAIN {
         match pass()? {
             Ok(read) => return Ok(read),
@@ -48,13 +48,13 @@ pub(super) fn unchanged<T>(
 }
 
 /// A file that is being written.
-pub(super) struct Target<'s> {
+pub(super) struct TargetFile<'s> {
     pub(super) staged: Box<dyn StagedObject + 's>,
     /// How many bytes had to be sent.
     pub(super) sent: u64,
 }
 
-impl Target<'_> {
+impl TargetFile<'_> {
     pub(super) fn take(&mut self, piece: Piece<'_>) -> ObjectResult<()> {
         match piece {
             Piece::Bytes(bytes) if self.staged.keep(bytes)? => Ok(()),
@@ -86,11 +86,11 @@ impl<'r, 'c> Pass<'r, 'c> {
     }
 
     /// What was read, if it is one version; else how many bytes were read for nothing.
-    pub(super) fn end<T>(self, target: T, hashed: Hashed) -> ObjectResult<Result<(T, Seen), u64>> {
+    pub(super) fn end<T>(self, target: T, hashed: Hashed) -> ObjectResult<Result<(T, ReadVersion), u64>> {
         let (meta, extended) = (self.reader.meta(), self.reader.extended()?);
         if self.reader.is_unchanged()? && self.count == meta.size {
             let Hashed { digest, groups } = hashed;
-            return Ok(Ok((target, Seen { meta, hash: digest, groups, extended })));
+            return Ok(Ok((target, ReadVersion { meta, hash: digest, groups, extended })));
         }
         Ok(Err(self.count))
     }
@@ -110,7 +110,7 @@ impl<'r, 'c> Pass<'r, 'c> {
 
     /// Reads on this thread, hashes on another one, and compares with the earlier version and writes on a third: none of
     /// them takes much longer than the others.
-    pub(super) fn read_ahead_of(&mut self, target: &mut Target<'_>) -> ObjectResult<Hashed> {
+    pub(super) fn read_ahead_of(&mut self, target: &mut TargetFile<'_>) -> ObjectResult<Hashed> {
         let hasher = GroupHasher::new(self.reader.meta().size);
         let (to_write, written) = sync_channel(READ_AHEAD);
         let (to_hash, hashed) = sync_channel(READ_AHEAD);
@@ -225,7 +225,7 @@ fn give_back(buffer: Shared, back: &Sender<Vec<u8>>) {
 
 /// Writes what comes, and gives the buffers back.
 fn write_all(
-    target: &mut Target<'_>,
+    target: &mut TargetFile<'_>,
     pieces: Receiver<(Shared, Length)>,
     back: &Sender<Vec<u8>>,
 ) -> ObjectResult<()> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::super::threads::join;
-use super::pass::{BLOCK_BYTES, Pass, Target};
+use super::pass::{BLOCK_BYTES, Pass, TargetFile};
 use crate::store::content::ObjectResult;
 use crate::store::content::groups::{ChainingValue, GROUP_BYTES, GroupHasher, Groups, Hashed, hash_group};
 
@@ -17,7 +17,7 @@ const PIECE_BYTES: usize = 256 << 10;
 
 impl Pass<'_, '_> {
     /// Reads every group, and patches those that are others than the target has taken over.
-    pub(super) fn patch(&mut self, target: &mut Target<'_>, held: &Groups) -> ObjectResult<Hashed> {
+    pub(super) fn patch(&mut self, target: &mut TargetFile<'_>, held: &Groups) -> ObjectResult<Hashed> {
         let groups = self.reader.meta().size.div_ceil(GROUP_BYTES);
         let (next, count, target) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(target));
         let patch_next = |buffer: &mut [u8]| {
@@ -76,7 +76,7 @@ impl Pass<'_, '_> {
     }
 }
 
-impl Target<'_> {
+impl TargetFile<'_> {
     /// Patches what is other than what was taken over.
     fn patch(&mut self, content: &[u8], at: u64) -> ObjectResult<()> {
         for (block, at) in content.chunks(BLOCK_BYTES).zip((at..).step_by(BLOCK_BYTES)) {

@@ -4,9 +4,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::super::DataConf;
-use super::super::copier::{Changed, Copied, Copier, HeldContent, Seen};
+use super::super::copier::{Changed, Copied, Copier, HeldContent, ReadVersion};
 use super::super::meter::Meter;
-use super::super::plan::{Step, Work};
+use super::super::plan::{ObjectStep, ObjectWork};
 use super::super::threads::join_all;
 use super::super::walk::is_young;
 use crate::error::Result;
@@ -55,9 +55,9 @@ pub(super) fn prepare_all<'a>(
     context: &Context,
     scan_ns: i64,
     meter: &Meter<'_>,
-    steps: impl Iterator<Item = Result<Step>> + Send,
+    steps: impl Iterator<Item = Result<ObjectStep>> + Send,
     threads: usize,
-    take: impl FnMut(&Step, Prepared<'a>) -> Result<()>,
+    take: impl FnMut(&ObjectStep, Prepared<'a>) -> Result<()>,
 ) -> Result<()> {
     let cancel = context.cancel.child_token();
     let own = Context { cancel: cancel.clone(), ..context.clone() };
@@ -79,8 +79,8 @@ pub(super) fn prepare_all<'a>(
 }
 
 fn take_all<'a>(
-    prepared: Receiver<Result<(Step, Prepared<'a>)>>,
-    mut take: impl FnMut(&Step, Prepared<'a>) -> Result<()>,
+    prepared: Receiver<Result<(ObjectStep, Prepared<'a>)>>,
+    mut take: impl FnMut(&ObjectStep, Prepared<'a>) -> Result<()>,
 ) -> Result<()> {
     prepared.into_iter().try_for_each(|prepared| prepared.and_then(|(step, prepared)| take(&step, prepared)))
 }
@@ -103,8 +103,8 @@ impl<'a, 'c> Preparer<'a, 'c> {
 
     fn serve(
         mut self,
-        steps: &Mutex<impl Iterator<Item = Result<Step>>>,
-        sender: &SyncSender<Result<(Step, Prepared<'a>)>>,
+        steps: &Mutex<impl Iterator<Item = Result<ObjectStep>>>,
+        sender: &SyncSender<Result<(ObjectStep, Prepared<'a>)>>,
     ) {
         let next = || steps.lock().unwrap_or_else(PoisonError::into_inner).next();
         while let Some(step) = next() {
@@ -119,19 +119,19 @@ impl<'a, 'c> Preparer<'a, 'c> {
         }
     }
 
-    fn prepare(&mut self, step: &Step) -> Prepared<'a> {
+    fn prepare(&mut self, step: &ObjectStep) -> Prepared<'a> {
         let path = step.path.clone();
         match &step.work {
-            Work::Folder(known) => self.folder(path, known.as_deref(), false).map(Some),
-            Work::FolderForFile => self.folder(path, None, true).map(Some),
-            Work::Compare(known) => self.compare(path, known),
-            Work::Copy => self.stage(path, ObjectKind::File).map(Some),
-            Work::Rename(earlier) => self.rename(path, earlier).map(Some),
-            Work::Link => self.stage(path, ObjectKind::Link).map(Some),
+            ObjectWork::Folder(known) => self.folder(path, known.as_deref(), false).map(Some),
+            ObjectWork::FolderForFile => self.folder(path, None, true).map(Some),
+            ObjectWork::Compare(known) => self.compare(path, known),
+            ObjectWork::Copy => self.stage(path, ObjectKind::File).map(Some),
+            ObjectWork::Rename(earlier) => self.rename(path, earlier).map(Some),
+            ObjectWork::Link => self.stage(path, ObjectKind::Link).map(Some),
         }
     }
 
-    fn ready(&self, path: ContentPath, seen: &Seen, action: Action<'a>) -> Ready<'a> {
+    fn ready(&self, path: ContentPath, seen: &ReadVersion, action: Action<'a>) -> Ready<'a> {
         let (hash, extended) = (Some(seen.hash), seen.extended.digest());
         let object =
             IndexedObject { meta: seen.meta, hash, extended, indexed_ns: self.scan_ns, settled: true };

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::{ContentStore, Cycle, Error, ErrorKind, ObjectKind, ObjectMeta, Plan, Result};
+use super::{ContentStore, Cycle, CyclePlan, Error, ErrorKind, ObjectKind, ObjectMeta, Result};
 
 /// A cycle deletes at most this share of what the standby holds, in percent …
 const SHARE_PERCENT: u64 = 25;
@@ -13,12 +13,12 @@ const ALWAYS: u64 = 20;
 
 impl Cycle<'_, '_> {
     /// How many objects the standby holds, if that matters: counting them is not for nothing.
-    pub(super) fn held_before(&self, plan: &Plan) -> Result<u64> {
+    pub(super) fn held_before(&self, plan: &CyclePlan) -> Result<u64> {
         if plan.deletions.len() > ALWAYS { self.index.count() } else { Ok(0) }
     }
 
     /// Refuses to delete more than the safety share. What was copied stays.
-    pub(super) fn check_share(&mut self, plan: &Plan, indexed: u64) -> Result<()> {
+    pub(super) fn check_share(&mut self, plan: &CyclePlan, indexed: u64) -> Result<()> {
         if self.context.accept_deletions || !exceeds(plan.deletions.len(), indexed) {
             return Ok(());
         }
@@ -50,7 +50,7 @@ impl Cycle<'_, '_> {
     }
 
     /// How many of the deletions are objects that now have another name: nothing is lost with them.
-    fn renamed(&self, plan: &Plan) -> Result<u64> {
+    fn renamed(&self, plan: &CyclePlan) -> Result<u64> {
         let mut present = HashSet::new();
         for step in plan.folders.iter().chain(plan.files.iter()).chain(plan.after_deletions.iter()) {
             self.context.check()?;

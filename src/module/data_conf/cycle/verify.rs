@@ -4,7 +4,7 @@ use std::iter::Peekable;
 
 use super::super::copier::Copier;
 use super::super::meter::Meter;
-use super::super::plan::Step;
+use super::super::plan::ObjectStep;
 use super::super::spool::Spool;
 use super::super::walk::quarantined;
 use super::Cycle;
@@ -12,11 +12,12 @@ use crate::error::Result;
 use crate::report::Verification;
 use crate::store::content::index::{FolderParts, HeldName, IndexedObject};
 use crate::store::content::{
-    ContentPath, ContentStore, Entry, Listing, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Refusal,
+    ContentPath, ContentStore, ListedObject, Listing, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
+    Refusal,
 };
 
 /// How one object that the index knows was found.
-enum Found {
+enum Verified {
     /// As it should be.
     Equal,
     /// Otherwise, and it can be copied again.
@@ -26,7 +27,7 @@ enum Found {
 }
 
 /// Reads both sides.
-struct Comparison<'c> {
+struct DeepComparison<'c> {
     meter: &'c Meter<'c>,
     source: Copier<'c, 'c>,
     standby: Copier<'c, 'c>,
@@ -43,7 +44,7 @@ impl Cycle<'_, '_> {
     pub(super) fn verify(&mut self) -> Result<()> {
         let (source, standby) = (&self.module.source, &self.module.standby);
         let meter = Meter::begin(self.context, "Verifying files", Some((self.index.count()?, 0)));
-        let mut comparison = Comparison {
+        let mut comparison = DeepComparison {
             meter: &meter,
             source: Copier::new(source, source, self.context),
             standby: Copier::new(standby, standby, self.context),
@@ -71,8 +72,8 @@ impl Cycle<'_, '_> {
     fn verify_folder(
         &mut self,
         folder: &ContentPath,
-        comparison: &mut Comparison<'_>,
-    ) -> Result<Spool<Step>> {
+        comparison: &mut DeepComparison<'_>,
+    ) -> Result<Spool<ObjectStep>> {
         let mut steps = Spool::new(self.module.index.folder());
         let listing = match self.module.standby.list(folder, &self.context.cancel) {
             Ok(listing) => listing,
@@ -97,9 +98,9 @@ impl Cycle<'_, '_> {
         &mut self,
         folder: &ContentPath,
         known: &[HeldName],
-        held: &mut Peekable<impl Iterator<Item = Entry<'l>>>,
-        comparison: &mut Comparison<'_>,
-        steps: &mut Spool<Step>,
+        held: &mut Peekable<impl Iterator<Item = ListedObject<'l>>>,
+        comparison: &mut DeepComparison<'_>,
+        steps: &mut Spool<ObjectStep>,
     ) -> Result<()> {
         let mut times_differ = Vec::new();
         for (name, object) in known {
@@ -121,11 +122,11 @@ impl Cycle<'_, '_> {
                 continue;
             }
             match self.verify_object(&path, object, held, comparison) {
-                Ok(Found::Pending) | Err(ObjectError::Gone) => continue,
-                Ok(Found::Equal) => {}
-                Ok(Found::Differs) => {
+                Ok(Verified::Pending) | Err(ObjectError::Gone) => continue,
+                Ok(Verified::Equal) => {}
+                Ok(Verified::Differs) => {
                     comparison.differs(folder);
-                    steps.push(&Step::repair(path.clone(), &object.meta))?;
+                    steps.push(&ObjectStep::repair(path.clone(), &object.meta))?;
                 }
                 Err(ObjectError::Refused(refusal)) => {
                     self.outcome.quarantined.push(quarantined(&path, refusal));
@@ -144,7 +145,7 @@ impl Cycle<'_, '_> {
         self.index.forget_times(self.context.generation, &times_differ)
     }
 
-    fn superfluous(&mut self, folder: &ContentPath, name: &[u8], comparison: &mut Comparison<'_>) {
+    fn superfluous(&mut self, folder: &ContentPath, name: &[u8], comparison: &mut DeepComparison<'_>) {
         comparison.differs(folder);
         let Some(path) = folder.join(name) else { return };
         let refusal = Refusal::new(
@@ -159,34 +160,34 @@ impl Cycle<'_, '_> {
         path: &ContentPath,
         known: &IndexedObject,
         held: Option<&ObjectMeta>,
-        comparison: &mut Comparison<'_>,
-    ) -> ObjectResult<Found> {
+        comparison: &mut DeepComparison<'_>,
+    ) -> ObjectResult<Verified> {
         let kind = known.meta.kind;
         let looks_equal = held.is_some_and(|held| comparison.looks_equal(held, known));
         if kind == ObjectKind::Folder {
             let is_equal =
                 looks_equal && self.module.standby.folder_extended(path)?.digest() == known.extended;
-            return Ok(if is_equal { Found::Equal } else { Found::Differs });
+            return Ok(if is_equal { Verified::Equal } else { Verified::Differs });
         }
         let original = comparison.source.hash(path, kind, comparison.meter)?;
         if !original.meta.is_same_version(&known.meta) {
-            return Ok(Found::Pending);
+            return Ok(Verified::Pending);
         }
         if !looks_equal || known.hash.is_some_and(|hash| hash != original.hash) {
-            return Ok(Found::Differs);
+            return Ok(Verified::Differs);
         }
         match comparison.standby.hash(path, kind, comparison.meter) {
             Ok(copy) if (copy.hash, copy.extended.digest()) == (original.hash, known.extended) => {
-                Ok(Found::Equal)
+                Ok(Verified::Equal)
             }
             // A copy that cannot be read is none.
-            Ok(_) | Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(Found::Differs),
+            Ok(_) | Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(Verified::Differs),
             Err(failure) => Err(failure),
         }
     }
 }
 
-impl Comparison<'_> {
+impl DeepComparison<'_> {
     /// Counts something in a folder that differs.
     fn differs(&mut self, folder: &ContentPath) {
         let place = if folder.is_root() { "/".to_owned() } else { folder.to_string() };

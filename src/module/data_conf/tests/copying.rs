@@ -239,7 +239,7 @@ fn more_folders_than_a_batch_get_their_times_and_go_again() {
 fn progress_has_totals_and_ends_with_them() {
     let pair = Pair::new();
     sample(&pair);
-    let seen = Arc::new(Seen::default());
+    let seen = Arc::new(Recorder::default());
     pair.module().run_cycle(&Context { observer: seen.clone(), ..pair.context() }).unwrap();
     let progress = seen.progress.lock().unwrap();
     let last = progress.last().unwrap();

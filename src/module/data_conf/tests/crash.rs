@@ -260,7 +260,7 @@ fn cycle_that_is_killed() {
     let context = Context {
         generation: Generation(std::env::var(CHILD_GENERATION).unwrap().parse().unwrap()),
         cancel: CancellationToken::new(),
-        observer: Arc::new(Seen::default()),
+        observer: Arc::new(Recorder::default()),
         clock: Arc::new(SystemClock::new()),
         accept_deletions: true,
         verify: false,

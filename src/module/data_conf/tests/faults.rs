@@ -142,7 +142,7 @@ fn what_has_to_be_read_again_counts_once() {
     let pair = Pair::new();
     pair.write("busy", "content");
     let changing = vec![(pair.source().join("busy"), AtomicU32::new(2))];
-    let seen = Arc::new(Seen::default());
+    let seen = Arc::new(Recorder::default());
     let (module, _) = module(&pair, Faults { changing, ..Faults::default() }, Faults::default());
     let outcome = module.run_cycle(&Context { observer: seen.clone(), ..pair.context() }).unwrap();
     let told = seen.progress.lock().unwrap();

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 use crate::error::Result;
 use crate::store::content::{
-    Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, Extended, Instance, Listing,
-    Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, Refusal, StagedObject, Trace,
+    Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance,
+    Listing, Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, Refusal, StagedObject,
     Version,
 };
 
@@ -203,7 +203,7 @@ impl ContentStore for Faulty {
         self.faults.marked.iter().for_each(|happens| happens());
         Ok(())
     }
-    fn unmark(&self, dry_run: bool) -> Result<Vec<Trace>> {
+    fn unmark(&self, dry_run: bool) -> Result<Vec<ContentTrace>> {
         self.faults.operate()?;
         self.inner.unmark(dry_run)
     }

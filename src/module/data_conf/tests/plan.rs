@@ -10,7 +10,7 @@ use crate::report::Moved;
 
 /// Which of a pair's places something happens to.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Part {
     Source,
     Standby,
     Index,
@@ -55,34 +55,34 @@ enum Change {
         removes: bool,
     },
     /// Remembers a place as it is; it is set back to that later.
-    Keep(Place),
-    Restore(Place),
+    Keep(Part),
+    Restore(Part),
     /// The place is gone.
-    Lose(Place),
+    Lose(Part),
     /// The folder is there, and nothing in it.
-    Empty(Place),
+    Empty(Part),
     /// Another folder is there, with something in it.
-    Replace(Place),
+    Replace(Part),
     /// The marker of another pool's.
-    Foreign(Place),
+    Foreign(Part),
     Disable,
 }
 
 /// What is looked at, and then done.
 #[derive(Clone, Debug)]
-enum Run {
+enum Trial {
     Cycle { accept_deletions: bool, verify: bool },
     GiveBack,
 }
 
 const NAMES: [&str; 9] = ["a", "b", "d", "d/a", "d/b", "d/e", "d/e/f", "g/h", "many/7"];
 
-fn place() -> impl Strategy<Value = Place> {
-    prop_oneof![Just(Place::Source), Just(Place::Standby), Just(Place::Index)]
+fn place() -> impl Strategy<Value = Part> {
+    prop_oneof![Just(Part::Source), Just(Part::Standby), Just(Part::Index)]
 }
 
-fn folder() -> impl Strategy<Value = Place> {
-    prop_oneof![Just(Place::Source), Just(Place::Standby)]
+fn folder() -> impl Strategy<Value = Part> {
+    prop_oneof![Just(Part::Source), Just(Part::Standby)]
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -108,10 +108,10 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn run() -> impl Strategy<Value = Run> {
+fn run() -> impl Strategy<Value = Trial> {
     prop_oneof![
-        4 => (any::<bool>(), any::<bool>()).prop_map(|(accept_deletions, verify)| Run::Cycle { accept_deletions, verify }),
-        1 => Just(Run::GiveBack),
+        4 => (any::<bool>(), any::<bool>()).prop_map(|(accept_deletions, verify)| Trial::Cycle { accept_deletions, verify }),
+        1 => Just(Trial::GiveBack),
     ]
 }
 
@@ -126,11 +126,11 @@ fn remove(path: &Path) {
 }
 
 impl Pair {
-    fn folder_of(&self, place: Place) -> PathBuf {
+    fn folder_of(&self, place: Part) -> PathBuf {
         match place {
-            Place::Source => self.source(),
-            Place::Standby => self.standby(),
-            Place::Index => self.index_file(),
+            Part::Source => self.source(),
+            Part::Standby => self.standby(),
+            Part::Index => self.index_file(),
         }
     }
 
@@ -189,7 +189,7 @@ impl Pair {
             }
             Change::Keep(place) => self.keep(*place),
             Change::Restore(place) => self.restore(*place),
-            Change::Lose(Place::Index) => self.lose_index(),
+            Change::Lose(Part::Index) => self.lose_index(),
             Change::Lose(place) => remove(&self.folder_of(*place)),
             Change::Empty(place) => {
                 remove(&self.folder_of(*place));
@@ -211,17 +211,17 @@ impl Pair {
         }
     }
 
-    fn kept(&self, place: Place) -> PathBuf {
+    fn kept(&self, place: Part) -> PathBuf {
         self.folder.path().join(format!("kept-{place:?}"))
     }
 
-    fn keep(&self, place: Place) {
+    fn keep(&self, place: Part) {
         let (folder, kept) = (self.folder_of(place), self.kept(place));
         remove(&kept);
         if !folder.exists() {
             return;
         }
-        if matches!(place, Place::Index) {
+        if matches!(place, Part::Index) {
             let connection = rusqlite::Connection::open(folder).unwrap();
             connection.execute("VACUUM INTO ?1", [kept.to_str().unwrap()]).unwrap();
         } else {
@@ -229,12 +229,12 @@ impl Pair {
         }
     }
 
-    fn restore(&mut self, place: Place) {
+    fn restore(&mut self, place: Part) {
         let (folder, kept) = (self.folder_of(place), self.kept(place));
         if !kept.exists() {
             return;
         }
-        if matches!(place, Place::Index) {
+        if matches!(place, Part::Index) {
             self.lose_index();
             for file in ["index.sqlite-wal", "index.sqlite-shm"] {
                 drop(fs::remove_file(self.folder.path().join(file)));
@@ -248,10 +248,10 @@ impl Pair {
     }
 
     /// Looks, runs, and compares what both say.
-    fn assert_planned(&self, run: &Run) {
+    fn assert_planned(&self, run: &Trial) {
         let before = self.everything();
         let (moves, refused, result) = match run {
-            Run::Cycle { accept_deletions, verify } => {
+            Trial::Cycle { accept_deletions, verify } => {
                 let look = Look { accept_deletions: *accept_deletions, verify: *verify, ..Look::default() };
                 let seen = self.module().observe(&look).unwrap();
                 assert_eq!(self.everything(), before, "a look wrote something");
@@ -266,7 +266,7 @@ impl Pair {
                 assert_eq!(pending.unwrap_or_default(), (seen.pending_items, seen.pending_bytes));
                 (seen.moves.unwrap(), seen.refused, done)
             }
-            Run::GiveBack => {
+            Trial::GiveBack => {
                 let seen = self.module().observe_carry_back(&Look::default()).unwrap();
                 assert_eq!(self.everything(), before, "a look wrote something");
                 let done = self.module().carry_back(&self.context());
@@ -321,9 +321,9 @@ proptest! {
     }
 }
 
-const CYCLE: Run = Run::Cycle { accept_deletions: false, verify: false };
-const FORCED: Run = Run::Cycle { accept_deletions: true, verify: false };
-const VERIFYING: Run = Run::Cycle { accept_deletions: false, verify: true };
+const CYCLE: Trial = Trial::Cycle { accept_deletions: false, verify: false };
+const FORCED: Trial = Trial::Cycle { accept_deletions: true, verify: false };
+const VERIFYING: Trial = Trial::Cycle { accept_deletions: false, verify: true };
 
 fn filled() -> Pair {
     let pair = Pair::new();
@@ -336,7 +336,7 @@ fn filled() -> Pair {
 
 #[test]
 fn a_standby_that_was_emptied_is_refused_and_copied_anew_where_that_is_forced() {
-    for change in [Change::Empty(Place::Standby), Change::Lose(Place::Standby)] {
+    for change in [Change::Empty(Part::Standby), Change::Lose(Part::Standby)] {
         let mut pair = filled();
         pair.apply(&change);
         let refused = pair.observe();
@@ -353,11 +353,11 @@ fn a_standby_that_was_emptied_is_refused_and_copied_anew_where_that_is_forced() 
 #[test]
 fn what_a_comparison_would_repair_is_in_the_plan() {
     let mut pair = filled();
-    pair.apply(&Change::Keep(Place::Standby));
+    pair.apply(&Change::Keep(Part::Standby));
     pair.write("a", "changed, and copied");
     pair.cycle();
     // The index knows more than the standby holds: only reading both tells.
-    pair.apply(&Change::Restore(Place::Standby));
+    pair.apply(&Change::Restore(Part::Standby));
     assert_eq!(pair.observe().to_move(), (0, 0), "nobody looks at the standby unless asked to");
     let seen = pair.module().observe(&Look { verify: true, ..Look::default() }).unwrap();
     assert_eq!(seen.to_move(), (1, 19));
@@ -368,11 +368,11 @@ fn what_a_comparison_would_repair_is_in_the_plan() {
 #[test]
 fn an_index_that_was_lost_or_set_back_is_looked_at_as_the_run_does() {
     let mut pair = filled();
-    pair.apply(&Change::Keep(Place::Index));
+    pair.apply(&Change::Keep(Part::Index));
     pair.write("b", "changed, and copied");
     pair.write("new", "new");
     pair.cycle();
-    for (change, items) in [(Change::Restore(Place::Index), 2), (Change::Lose(Place::Index), 0)] {
+    for (change, items) in [(Change::Restore(Part::Index), 2), (Change::Lose(Part::Index), 0)] {
         pair.apply(&change);
         let seen = pair.observe();
         assert!(seen.to_move().0 <= items, "{seen:?}");
@@ -418,14 +418,14 @@ fn a_big_file_is_planned_with_what_has_to_be_sent_of_it() {
 fn what_is_given_back_is_planned_as_far_as_it_can_be() {
     let mut pair = filled();
     fs::write(pair.standby().join("a"), "damaged by others").unwrap();
-    pair.apply(&Change::Empty(Place::Source));
+    pair.apply(&Change::Empty(Part::Source));
     let seen = pair.module().observe_carry_back(&Look::default()).unwrap();
     assert_eq!((seen.items, seen.refused.as_ref()), (5, None), "the damaged one stays away");
-    pair.assert_planned(&Run::GiveBack);
-    pair.apply(&Change::Lose(Place::Source));
+    pair.assert_planned(&Trial::GiveBack);
+    pair.apply(&Change::Lose(Part::Source));
     let refused = pair.module().observe_carry_back(&Look::default()).unwrap().refused.unwrap();
     assert_eq!((refused.kind, refused.side), (ErrorKind::StoreUnavailable, Some(Side::Import)));
-    pair.assert_planned(&Run::GiveBack);
+    pair.assert_planned(&Trial::GiveBack);
 }
 
 #[test]

@@ -16,15 +16,15 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLO
 pub(super) const READING: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK);
 
 /// The root's handle, and the last folder's: objects are visited folder by folder.
-pub(super) struct Handles {
+pub(super) struct FolderHandles {
     root_path: PathBuf,
     root: Mutex<Option<Arc<OwnedFd>>>,
     last: Mutex<Option<(ContentPath, Arc<OwnedFd>)>>,
 }
 
-impl Handles {
+impl FolderHandles {
     pub(super) fn new(root_path: PathBuf) -> Self {
-        Handles { root_path, root: Mutex::default(), last: Mutex::default() }
+        FolderHandles { root_path, root: Mutex::default(), last: Mutex::default() }
     }
 
     /// Lets go of everything, so that the next access finds what is mounted then.
@@ -141,7 +141,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         let inner = ContentPath::root().join(b"inner").unwrap();
-        let handles = Handles::new(root.clone());
+        let handles = FolderHandles::new(root.clone());
         let inode = |handle: Arc<OwnedFd>| rustix::fs::fstat(&*handle).unwrap().st_ino;
         let inodes = || (inode(handles.root().unwrap()), inode(handles.folder(&inner).unwrap()));
         std::fs::create_dir_all(root.join("inner")).unwrap();

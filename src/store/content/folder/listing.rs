@@ -6,10 +6,11 @@ use rustix::fs::{AtFlags, Dir, FileType, Stat};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
-use super::protected::{self, Protected};
-use super::{ContentPath, Listing, OWN_FOLDER, ObjectKind, ObjectMeta, Owner, Refusal, link};
+use super::protected::{self, ProtectedDatabases};
+use super::{ContentPath, Listing, OWN_FOLDER, ObjectKind, ObjectMeta, Ownership, Refusal, link};
 use crate::error::{Error, Result};
 use crate::store::content::Names;
+use crate::store::sqlite::is_companion;
 
 /// How many entries are looked at between two questions whether to go on.
 const ENTRIES_PER_CHECK: usize = 256;
@@ -18,7 +19,7 @@ const ENTRIES_PER_CHECK: usize = 256;
 pub(super) fn list(
     folder: &OwnedFd,
     path: &ContentPath,
-    protected: &Protected,
+    protected: &ProtectedDatabases,
     cancel: &CancellationToken,
 ) -> Result<Result<Listing, Errno>> {
     let names = match names(folder, path.is_root(), usize::MAX) {
@@ -53,8 +54,7 @@ pub(super) fn list(
     })?;
     if !databases.is_empty() {
         // A database that is known by its inode only has its log and journal beside it.
-        let is_beside_one =
-            |name: &[u8]| databases.iter().any(|database| protected::is_companion(database, name));
+        let is_beside_one = |name: &[u8]| databases.iter().any(|database| is_companion(database, name));
         listing.refuse(is_beside_one, &protected::refusal());
     }
     Ok(Ok(listing))
@@ -126,6 +126,6 @@ pub(super) fn meta(stat: &Stat, kind: ObjectKind) -> ObjectMeta {
                 ObjectKind::Folder => 0o3777,
                 ObjectKind::Link => 0,
             },
-        owner: Owner { user: stat.st_uid, group: stat.st_gid },
+        owner: Ownership { user: stat.st_uid, group: stat.st_gid },
     }
 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::aside::ASIDE_FOLDER;
 use super::staged::STAGING_FOLDER;
-use super::{FolderStore, Marker, OWN_FOLDER, Trace, handles};
+use super::{ContentTrace, FolderStore, Marker, OWN_FOLDER, handles};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stored::Stored;
 
@@ -83,25 +83,25 @@ impl FolderStore {
     }
 
     /// Removes everything that is not content.
-    pub(super) fn remove_traces(&self, dry_run: bool) -> Result<Vec<Trace>> {
+    pub(super) fn remove_traces(&self, dry_run: bool) -> Result<Vec<ContentTrace>> {
         let mut traces = Vec::new();
         for name in self.staged_names().map_err(|cause| self.own_error("list", cause))? {
             if !dry_run {
                 self.remove_own(Some(STAGING_FOLDER), &name, AtFlags::empty())?;
             }
             let name = format!(".csb/tmp/{}", String::from_utf8_lossy(&name));
-            traces.push(Trace { kind: "temporaryFile", name });
+            traces.push(ContentTrace { kind: "temporaryFile", name });
         }
         let own = match self.handles.root().and_then(|root| handles::below(&root, OWN_FOLDER)) {
             Err(Errno::NOENT) => return Ok(traces),
             own => own.map_err(|cause| self.own_error("open", cause))?,
         };
         if rustix::fs::statat(&*own, MARKER, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            traces.push(Trace { kind: "marker", name: MARKER_NAME.to_owned() });
+            traces.push(ContentTrace { kind: "marker", name: MARKER_NAME.to_owned() });
         }
         let keeps = rustix::fs::statat(&*own, ASIDE_FOLDER, AtFlags::SYMLINK_NOFOLLOW).is_ok();
         if !keeps {
-            traces.push(Trace { kind: "marker", name: ".csb".to_owned() });
+            traces.push(ContentTrace { kind: "marker", name: ".csb".to_owned() });
         }
         if !dry_run {
             self.remove_own(None, MARKER, AtFlags::empty())?;

@@ -53,7 +53,7 @@ impl IndexPlace {
         patient(&from, &self.path)?;
         let snapshot = from.unchecked_transaction().map_err(failed)?;
         // The transaction begins with the first read; and what is no index is an error of this one, not of the copy.
-        schema::is_current(&snapshot, &self.path)?;
+        schema::SCHEMA.is_current(&snapshot, &self.path)?;
         let mut to = open(to, Access::Create(Rights::PRIVATE))?;
         let backup = Backup::new(&snapshot, &mut to).map_err(failed)?;
         loop {

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::store::sqlite::sqlite_error;
+use crate::error::Result;
+use crate::store::sqlite::Schema;
 
-/// Grows with every change to the tables. Kept as the database's `user_version`.
-const VERSION: i64 = 1;
+pub(super) const SCHEMA: Schema = Schema { what: "The content index", version: 1 };
 
 /// Older ones are not converted: the next cycle makes the index anew from the files, which are read for that and not
 /// copied.
@@ -69,54 +68,16 @@ CREATE TABLE csb_content_folder (
 /// Makes the tables what this build expects.
 ///
 /// # Errors
-/// `UnsupportedStore` for a database of a newer build; when it cannot be read or written.
+/// As for [`Schema::prepare`].
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
-    let failed = |cause| sqlite_error("prepare", path, &cause);
-    if version(connection, path)? == VERSION {
-        return Ok(());
-    }
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    // Another process may have been faster.
-    let found = version(&transaction, path)?;
-    if found > VERSION {
-        return Err(newer(path, found));
-    }
-    if found < VERSION {
-        transaction
-            .execute_batch(TABLES)
-            .and_then(|()| transaction.pragma_update(None, "user_version", VERSION))
-            .map_err(failed)?;
-    }
-    transaction.commit().map_err(failed)
-}
-
-/// Whether the tables are those of this build, without changing anything.
-///
-/// # Errors
-/// When the database cannot be read.
-pub(super) fn is_current(connection: &Connection, path: &Path) -> Result<bool> {
-    Ok(version(connection, path)? == VERSION)
-}
-
-fn version(connection: &Connection, path: &Path) -> Result<i64> {
-    connection
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(|cause| sqlite_error("read", path, &cause))
-}
-
-fn newer(path: &Path, found: i64) -> Error {
-    Error::new(
-        ErrorKind::UnsupportedStore,
-        format!("The content index {} is of a newer build: its tables have version {found}.", path.display()),
-        "Use that build, or a newer one, wherever this database is used.",
-    )
-    .at("path", path.display())
+    SCHEMA.prepare(connection, path, |transaction| transaction.execute_batch(TABLES)).map(|_| ())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{new_index, place};
     use super::*;
+    use crate::error::ErrorKind;
     use crate::topology::PoolFqdn;
 
     #[test]
@@ -146,10 +107,12 @@ mod tests {
         let pool = PoolFqdn::parse("atl.example.com").unwrap();
         drop(new_index(&path));
         let newer = Connection::open(&path).unwrap();
-        newer.pragma_update(None, "user_version", VERSION + 1).unwrap();
+        let version = SCHEMA.version + 1;
+        newer.pragma_update(None, "user_version", version).unwrap();
         let error = place(&path).open(&pool).err().unwrap();
         assert_eq!(error.kind, ErrorKind::UnsupportedStore);
         assert!(error.message.contains("newer build"), "{error}");
-        assert_eq!(version(&newer, &path).unwrap(), VERSION + 1);
+        let found: i64 = newer.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(found, version);
     }
 }

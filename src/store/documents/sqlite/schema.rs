@@ -5,13 +5,12 @@ use std::path::Path;
 use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::store::documents::{Digest, DocumentsRole, Position, Reign};
-use crate::store::sqlite::sqlite_error;
+use crate::store::sqlite::{Schema, sqlite_error};
 
-/// Grows when the tables change so that this build's statements would be wrong on them. Kept as the database's
-/// `user_version`; 0 in those of former builds.
-const VERSION: i64 = 1;
+/// Former builds kept no version.
+const SCHEMA: Schema = Schema { what: "The Central Management store", version: 1 };
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS csb_management (
@@ -61,30 +60,16 @@ pub(super) fn prepare(connection: &Connection, path: &Path) -> Result<()> {
                 [Uuid::new_v4().to_string()],
             )
         })
-        .and_then(|_| connection.pragma_update(None, "user_version", VERSION))
+        .and_then(|_| SCHEMA.set(connection))
         .map_err(|cause| sqlite_error("prepare", path, &cause))
 }
 
 /// Whether the tables are a former build's.
 ///
 /// # Errors
-/// `UnsupportedStore` for tables of a newer build; when the database cannot be read.
+/// As for [`Schema::is_former`].
 pub(super) fn is_former(connection: &Connection, path: &Path) -> Result<bool> {
-    let version: i64 = connection
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(|cause| sqlite_error("read", path, &cause))?;
-    if version > VERSION {
-        return Err(Error::new(
-            ErrorKind::UnsupportedStore,
-            format!(
-                "The Central Management store {} is of a newer build: its tables have version {version}.",
-                path.display()
-            ),
-            "Use that build, or a newer one, wherever this store is used.",
-        )
-        .at("path", path.display()));
-    }
-    Ok(version < VERSION)
+    SCHEMA.is_former(connection, path)
 }
 
 /// Where the store stands.

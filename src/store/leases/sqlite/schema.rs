@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction};
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::store::sqlite::sqlite_error;
+use crate::error::Result;
+use crate::store::sqlite::Schema;
 
-/// Grows with every change to the tables. Kept as the database's `user_version`; 0 in those of builds that kept none.
-const VERSION: i64 = 4;
+/// Builds before the first version kept none.
+const SCHEMA: Schema = Schema { what: "The service database", version: 4 };
 
 /// `csb_lease_seen` is what the processes of each boot of a machine last saw of a lease that they wanted, and when by the
 /// clock of that boot.
@@ -69,24 +69,9 @@ DROP TABLE IF EXISTS csb_content_folder;
 /// Makes the tables what this build expects. Leases are kept: their generations must never be given out twice.
 ///
 /// # Errors
-/// `UnsupportedStore` for a database of a newer build; when it cannot be read or written.
+/// As for [`Schema::prepare`].
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
-    let failed = |cause| sqlite_error("prepare", path, &cause);
-    if version(connection, path)? == VERSION {
-        return Ok(());
-    }
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    // Another process may have been faster.
-    let found = version(&transaction, path)?;
-    if found > VERSION {
-        return Err(newer(path, found));
-    }
-    if found == VERSION {
-        return Ok(());
-    }
-    let is_former = convert(&transaction).map_err(failed)?;
-    transaction.commit().map_err(failed)?;
-    if is_former {
+    if SCHEMA.prepare(connection, path, convert)? == Some(true) {
         // Only to make the file smaller, by what the content index had. Whoever reads meanwhile keeps it as it is.
         let _ = connection.execute_batch("VACUUM");
     }
@@ -107,24 +92,5 @@ fn convert(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
     if is_former {
         transaction.execute_batch(FROM_FORMER)?;
     }
-    transaction.pragma_update(None, "user_version", VERSION)?;
     Ok(is_former)
-}
-
-fn version(connection: &Connection, path: &Path) -> Result<i64> {
-    connection
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(|cause| sqlite_error("read", path, &cause))
-}
-
-fn newer(path: &Path, found: i64) -> Error {
-    Error::new(
-        ErrorKind::UnsupportedStore,
-        format!(
-            "The service database {} is of a newer build: its tables have version {found}.",
-            path.display()
-        ),
-        "Use that build, or a newer one, wherever this database is used.",
-    )
-    .at("path", path.display())
 }

@@ -43,6 +43,13 @@ fn claim(pool: &str) -> Claim {
     Claim { pool: PoolFqdn::parse(pool).unwrap(), owner, job_id: Uuid::from_u128(1) }
 }
 
+/// A store of leases, and one that it has given out.
+fn taken(path: &Path) -> (SqliteLeases, Claim, Lease) {
+    let (leases, claim) = (at(path, &machine()), claim("atl.example.com"));
+    let lease = leases.acquire(&claim, &soon()).unwrap().held().unwrap();
+    (leases, claim, lease)
+}
+
 fn soon() -> Until {
     Until::within(PATIENCE)
 }
@@ -126,9 +133,7 @@ fn a_lost_database_begins_above_what_it_gave_out() {
 fn a_lease_of_a_database_that_was_replaced_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("service.sqlite");
-    let leases = at(&path, &machine());
-    let claim = claim("atl.example.com");
-    let lease = leases.acquire(&claim, &soon()).unwrap().held().unwrap();
+    let (leases, claim, lease) = taken(&path);
     leases.renew(&lease, &soon()).unwrap();
     for suffix in ["", "-wal", "-shm"] {
         std::fs::remove_file(folder.path().join(format!("service.sqlite{suffix}"))).unwrap();
@@ -151,9 +156,7 @@ fn a_lease_of_a_database_that_was_replaced_is_lost() {
 fn a_lock_is_waited_for_as_long_as_was_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("service.sqlite");
-    let leases = at(&path, &machine());
-    let claim = claim("atl.example.com");
-    let lease = leases.acquire(&claim, &soon()).unwrap().held().unwrap();
+    let (leases, claim, lease) = taken(&path);
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let began = Instant::now();
@@ -175,9 +178,7 @@ fn a_lock_is_waited_for_as_long_as_was_asked_for() {
 fn a_lease_that_could_not_be_given_back_is_free_for_the_same_process() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("service.sqlite");
-    let leases = at(&path, &machine());
-    let claim = claim("atl.example.com");
-    let lease = leases.acquire(&claim, &soon()).unwrap().held().unwrap();
+    let (leases, claim, lease) = taken(&path);
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let refused = leases.release(&lease, &Until::within(Duration::ZERO)).unwrap_err();

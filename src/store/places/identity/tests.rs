@@ -1,12 +1,12 @@
 use super::*;
-use crate::platform::Found;
+use crate::platform::PathStat;
 use crate::store::places::system::System;
 
 /// The machine's file system, as if it folded case, in one folder or everywhere.
 struct Folding(System, Option<PathBuf>);
 
 impl FileSystem for Folding {
-    fn look(&self, path: &Path) -> Option<Found> {
+    fn look(&self, path: &Path) -> Option<PathStat> {
         self.0.look(path)
     }
 

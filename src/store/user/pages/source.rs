@@ -19,7 +19,7 @@ use super::locks::{self, Holder};
 use super::log::{self, LogHeader, LogIndex, LogMark, read_whole};
 use super::snapshot::{Sink, Snapshot, Suspect};
 use crate::error::{Error, ErrorKind, Result, Side};
-use crate::platform::{Look, RawFile, share_blocks};
+use crate::platform::{FileStat, RawFile, share_blocks};
 use crate::store::files::with_suffix;
 
 /// How long after a write to a file another one may leave the same time behind.
@@ -60,7 +60,7 @@ impl Way {
 /// What a source looked like when it was read: whatever is written to it later shows in one of these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
-    database: Look,
+    database: FileStat,
     /// The end of the log, where there was one.
     end: Option<LogMark>,
     /// Whether a later write gives the file another time: it was written to long enough before.
@@ -73,7 +73,7 @@ pub(super) struct Mark {
 
 impl Mark {
     /// Whether the source is still the same file.
-    pub(super) fn is_same_file(&self, other: &Look) -> bool {
+    pub(super) fn is_same_file(&self, other: &FileStat) -> bool {
         (self.database.device, self.database.inode) == (other.device, other.inode)
     }
 }
@@ -169,7 +169,7 @@ pub(super) struct Source {
 
 /// What a look from outside tells.
 pub(super) struct Seen {
-    pub(super) database: Look,
+    pub(super) database: FileStat,
     end: Option<LogMark>,
     has_frames: bool,
 }
@@ -201,8 +201,8 @@ impl Source {
     /// `StoreUnavailable` where there is none; failures of the file system.
     pub(super) fn look(&self) -> Result<Seen> {
         crate::bound::touching(&self.path)?;
-        let Some(database) = Look::of(&self.path) else { return Err(self.missing()) };
-        let has_frames = Look::of(&self.log_path()).is_some_and(|log| log.size > log::LOG_HEADER_BYTES);
+        let Some(database) = FileStat::of(&self.path) else { return Err(self.missing()) };
+        let has_frames = FileStat::of(&self.log_path()).is_some_and(|log| log.size > log::LOG_HEADER_BYTES);
         let end = if has_frames { self.index()?.map(|index| index.end()) } else { None };
         Ok(Seen { database, end, has_frames })
     }
@@ -512,9 +512,9 @@ impl Source {
     /// What must be the same before and after.
     fn quiet(&self, database: &RawFile) -> Result<Quiet> {
         Ok(Quiet {
-            database: Look::of(&self.path),
-            log: Look::of(&self.log_path()).filter(|log| log.size > 0),
-            journal: Look::of(&journal::place(&self.path)),
+            database: FileStat::of(&self.path),
+            log: FileStat::of(&self.log_path()).filter(|log| log.size > 0),
+            journal: FileStat::of(&journal::place(&self.path)),
             holder: locks::holder(database).map_err(self.failed())?,
         })
     }
@@ -632,7 +632,7 @@ impl Source {
         };
         let started = Instant::now();
         or_again!(locks::is_still_at(database, &self.path), Busy::Changed);
-        or_again!(Look::of(&self.log_path()).is_none_or(|log| log.size == 0), Busy::Changed);
+        or_again!(FileStat::of(&self.log_path()).is_none_or(|log| log.size == 0), Busy::Changed);
         // Whoever was killed in a transaction left a journal; its server plays it back.
         or_again!(self.unfinished()?.is_none(), Busy::Changed);
         read_whole(database, &mut first, 0).map_err(self.failed())?;
@@ -727,9 +727,9 @@ impl Source {
 /// written into the file and rolled back: times do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Quiet {
-    database: Option<Look>,
-    log: Option<Look>,
-    journal: Option<Look>,
+    database: Option<FileStat>,
+    log: Option<FileStat>,
+    journal: Option<FileStat>,
     holder: Holder,
 }
 
@@ -739,7 +739,7 @@ impl Quiet {
         [&self.database, &self.log, &self.journal].into_iter().all(|look| Quiet::settled(look.as_ref()))
     }
 
-    fn settled(look: Option<&Look>) -> bool {
+    fn settled(look: Option<&FileStat>) -> bool {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let time = |(seconds, nanoseconds): (i64, i64)| {
             Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanoseconds).unwrap_or(0))
@@ -748,8 +748,8 @@ impl Quiet {
     }
 }
 
-fn look_of(file: &RawFile) -> Look {
-    file.metadata().map(|metadata| Look::from(&metadata)).unwrap_or_default()
+fn look_of(file: &RawFile) -> FileStat {
+    file.metadata().map(|metadata| FileStat::from(&metadata)).unwrap_or_default()
 }
 
 fn places(of_page: &HashMap<u32, u32>, page_size: u32) -> HashMap<u32, u64> {
@@ -763,7 +763,7 @@ fn start_after(mark: &Mark, header: &LogHeader, index: &LogIndex) -> Option<LogM
     is_same.then(|| if end.frames == 0 { header.start() } else { *end })
 }
 
-fn mark(database: Look, end: Option<LogMark>, settled: bool, first_page: &[u8]) -> Mark {
+fn mark(database: FileStat, end: Option<LogMark>, settled: bool, first_page: &[u8]) -> Mark {
     let header = Header::read(first_page);
     Mark {
         database,

@@ -25,12 +25,10 @@ use super::state::{Committed, State, StateFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{RawFile, Rights, create_file, sync_folder, write_all_at};
 use crate::store::files::with_suffix;
-use crate::store::sqlite::{Access, open, require_alone, sqlite_error, tighten_database};
+use crate::store::sqlite::{Access, COMPANIONS, open, require_alone, sqlite_error, tighten_database};
 
 /// How long readers of a copy are waited for.
 const READERS_PATIENCE: Duration = Duration::from_secs(30);
-/// What may lie beside a database and belongs to it.
-const COMPANIONS: [&str; 3] = ["-journal", "-wal", "-shm"];
 
 /// The copy of a user store, and what is remembered of it.
 #[derive(Clone, Debug)]

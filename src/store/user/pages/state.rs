@@ -11,7 +11,7 @@ use super::hashes::Seed;
 use super::header::{Layout, Own};
 use super::source::Mark;
 use crate::error::{Error, Result};
-use crate::platform::{Look, Rights, create_file, read_at, write_all_at};
+use crate::platform::{FileStat, Rights, create_file, read_at, write_all_at};
 
 const MAGIC: [u8; 8] = *b"CSBPAGE1";
 /// Where the hashes begin; before them lies the rest.
@@ -32,7 +32,7 @@ pub(super) struct State {
     pub(super) change_counter: u32,
     pub(super) schema_cookie: u32,
     /// How the copy's file looked after it was written.
-    standby: Look,
+    standby: FileStat,
     /// When that file was made, where the file system knows it.
     born: Option<Timestamp>,
     /// How the source looked when this state was read.
@@ -71,14 +71,14 @@ impl State {
 
     /// Whether the copy's file is the one that was left, whatever was written to it since.
     pub(super) fn is_same_file(&self, standby: &Path) -> bool {
-        let same = |look: Look| (look.device, look.inode) == (self.standby.device, self.standby.inode);
+        let same = |look: FileStat| (look.device, look.inode) == (self.standby.device, self.standby.inode);
         // A number is given to another file once the first one has gone.
-        Look::of(standby).is_some_and(same) && born(standby) == self.born
+        FileStat::of(standby).is_some_and(same) && born(standby) == self.born
     }
 
     /// Whether the copy's file is as it was left: what is remembered of it holds.
     pub(super) fn is_of(&self, standby: &Path) -> bool {
-        Look::of(standby).is_some_and(|look| look == self.standby)
+        FileStat::of(standby).is_some_and(|look| look == self.standby)
     }
 }
 
@@ -145,7 +145,7 @@ impl StateFile {
         before: Option<&[u128]>,
     ) -> Result<State> {
         let failed = |cause| Error::io("write", &self.path, &cause);
-        let look = Look::of(standby).ok_or_else(|| failed(io::Error::from(io::ErrorKind::NotFound)))?;
+        let look = FileStat::of(standby).ok_or_else(|| failed(io::Error::from(io::ErrorKind::NotFound)))?;
         let layout = committed.layout;
         let state = State {
             seed: committed.seed,

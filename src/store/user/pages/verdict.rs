@@ -13,7 +13,7 @@ use super::source::Exported;
 use super::staged::Ready;
 use super::standby::Existing;
 use crate::error::{Error, ErrorKind, Result, Side};
-use crate::platform::Look;
+use crate::platform::FileStat;
 use crate::store::sqlite::{quote, sqlite_error};
 
 /// Findings of a check that are shown.
@@ -175,7 +175,7 @@ impl Before {
         let used_before = existing.pages.saturating_sub(existing.header.free_pages);
         let used = exported.pages.saturating_sub(free.unwrap_or(existing.header.free_pages));
         let is_other = known.is_some_and(|known| {
-            Look::of(pair.source.path()).is_some_and(|now| !known.source.is_same_file(&now))
+            FileStat::of(pair.source.path()).is_some_and(|now| !known.source.is_same_file(&now))
         });
         let mut before = Before {
             rows: None,

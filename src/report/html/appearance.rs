@@ -4,7 +4,7 @@ use crate::report::{ExportState, ImportState, Outcome};
 
 /// How something is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct Appearance {
     /// The class in the style sheet, and the name of the icon.
     pub class: &'static str,
     /// What it is called.
@@ -13,22 +13,23 @@ pub struct Look {
     pub brief: &'static str,
 }
 
-/// The look of a report that only planned.
-pub const PLAN: Look = Look { class: "plan", word: "What if: nothing was changed", brief: "What if" };
-/// The look of a planned step that the job did not come to.
-pub const NOT_RUN: Look = Look { class: "skip", word: "Not run", brief: "Not run" };
+/// The appearance of a report that only planned.
+pub const PLAN: Appearance =
+    Appearance { class: "plan", word: "What if: nothing was changed", brief: "What if" };
+/// The appearance of a planned step that the job did not come to.
+pub const NOT_RUN: Appearance = Appearance { class: "skip", word: "Not run", brief: "Not run" };
 
-/// The look of an outcome.
-pub const fn look(outcome: Outcome) -> Look {
+/// The appearance of an outcome.
+pub const fn appearance(outcome: Outcome) -> Appearance {
     match outcome {
-        Outcome::Skipped => Look { class: "skip", word: "Skipped", brief: "Skipped" },
-        Outcome::Succeeded => Look { class: "ok", word: "Succeeded", brief: "Succeeded" },
+        Outcome::Skipped => Appearance { class: "skip", word: "Skipped", brief: "Skipped" },
+        Outcome::Succeeded => Appearance { class: "ok", word: "Succeeded", brief: "Succeeded" },
         Outcome::SucceededWithWarnings => {
-            Look { class: "warn", word: "Succeeded with warnings", brief: "Warnings" }
+            Appearance { class: "warn", word: "Succeeded with warnings", brief: "Warnings" }
         }
-        Outcome::Cancelled => Look { class: "stop", word: "Cancelled", brief: "Cancelled" },
-        Outcome::Unknown => Look { class: "", word: "Unknown to this version", brief: "Unknown" },
-        Outcome::Failed => Look { class: "bad", word: "Failed", brief: "Failed" },
+        Outcome::Cancelled => Appearance { class: "stop", word: "Cancelled", brief: "Cancelled" },
+        Outcome::Unknown => Appearance { class: "", word: "Unknown to this version", brief: "Unknown" },
+        Outcome::Failed => Appearance { class: "bad", word: "Failed", brief: "Failed" },
     }
 }
 

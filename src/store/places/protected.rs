@@ -8,16 +8,13 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::role::PlaceKind;
+use super::{Place, Places};
 use crate::bound::{alive, touching, within};
-use crate::config::DeploymentConfig;
-use crate::platform::{Entry, FileId, Folder, Head, Kind};
-use crate::topology::{StoreUrl, Topology};
+use crate::platform::{Entry, EntryKind, FileId, Folder, Head};
+use crate::store::sqlite::{COMPANIONS, HEADER, is_companion};
 
-/// The first bytes of every SQLite database.
-const SQLITE: &[u8] = b"SQLite format 3\0";
-
-/// What SQLite keeps beside a database, and the beginnings of what this product does.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+/// What the names of the files begin with that this product keeps beside a database, after its own.
 const OWN_COMPANIONS: [&str; 2] = [".csb-", ".superseded-"];
 
 /// A topology and a deployment file have a line that begins so, in whatever state an administrator left them.
@@ -26,68 +23,35 @@ const DEPLOYMENT: &str = "central_management_store";
 /// As far as a file is read for that line.
 const LONGEST_DOCUMENT: u64 = 4 << 20;
 
-/// The files and folders of a deployment, before anybody has looked at them.
-#[derive(Default)]
-pub struct DeploymentFiles {
-    files: Vec<(String, PathBuf, bool)>,
-    trees: Vec<(String, PathBuf)>,
-    records: Option<PathBuf>,
-}
-
-impl DeploymentFiles {
-    /// The deployment's own files.
-    pub fn of(config: &DeploymentConfig) -> Self {
-        let mut files = DeploymentFiles { records: Some(config.jobs.clone()), ..DeploymentFiles::default() };
-        files.file("the deployment file", &config.file, false);
-        files.store("the Central Management store", &config.central_management_store);
-        files.file("the local replica", &config.local_replica, false);
-        files
-    }
-
-    /// The stores that a topology names, too.
-    pub fn add(&mut self, topology: &Topology) {
-        for pool in &topology.pools {
-            self.store(&format!("the user store of {}", pool.fqdn), &pool.user_store.url);
-            self.store(&format!("the content store of {}", pool.fqdn), &pool.content_store.url);
-            let Some(standby) = &pool.standby else { continue };
-            let index = standby.content_index();
-            let held = [&standby.user_store, &standby.content_store, &standby.service_store, &index];
-            for url in held.into_iter().chain(&standby.management_store) {
-                self.store(&format!("what {} holds for its partner", pool.fqdn), url);
+impl Places {
+    /// Looks at all of them, for what must not take the place of any.
+    pub fn protected(&self) -> ProtectedFiles {
+        let above = |path: &Path| path.parent().unwrap_or(path).to_owned();
+        let asked = |place: &Place| [place.path.clone(), above(&place.path)];
+        let mut found = identities(&self.places.iter().flat_map(asked).collect::<Vec<_>>()).into_iter();
+        let mut protected = ProtectedFiles {
+            files: Vec::new(),
+            trees: Vec::new(),
+            records: None,
+            documents: vec![TOPOLOGY, DEPLOYMENT],
+        };
+        for place in &self.places {
+            let (identity, folder) = (found.next().flatten(), found.next().flatten());
+            match place.role.kind() {
+                PlaceKind::Tree => protected
+                    .trees
+                    .extend(identity.map(|identity| (identity, place.role.for_people(place.pool.as_ref())))),
+                PlaceKind::Records => protected.records = identity,
+                kind @ (PlaceKind::Database | PlaceKind::File) => protected.files.push(File {
+                    what: place.role.for_people(place.pool.as_ref()),
+                    is_database: kind == PlaceKind::Database,
+                    identity,
+                    folder,
+                    name: place.path.file_name().unwrap_or_default().to_owned(),
+                }),
             }
         }
-    }
-
-    fn store(&mut self, what: &str, url: &StoreUrl) {
-        // What is on no file system of this machine is out of a report's reach.
-        let Ok(path) = url.local_path() else { return };
-        if url.engine().is_database() {
-            self.file(what, path, true);
-        } else {
-            self.trees.push((what.to_owned(), path.to_owned()));
-        }
-    }
-
-    fn file(&mut self, what: &str, path: &Path, is_database: bool) {
-        self.files.push((what.to_owned(), path.to_owned(), is_database));
-    }
-
-    /// Looks at all of them.
-    pub fn look(self) -> Protected {
-        let above = |path: &Path| path.parent().unwrap_or(path).to_owned();
-        let mut paths: Vec<PathBuf> =
-            self.files.iter().flat_map(|(_, path, _)| [path.clone(), above(path)]).collect();
-        paths.extend(self.trees.iter().map(|(_, path)| path.clone()));
-        paths.extend(self.records.iter().cloned());
-        let mut found = identities(&paths).into_iter();
-        let mut next = || found.next().flatten();
-        let file = |(what, path, is_database): (String, PathBuf, bool)| {
-            let name = path.file_name().unwrap_or_default().to_owned();
-            File { what, is_database, identity: next(), folder: next(), name }
-        };
-        let files = self.files.into_iter().map(file).collect();
-        let trees = self.trees.into_iter().filter_map(|(what, _)| Some((next()?, what))).collect();
-        Protected { files, trees, records: next(), documents: vec![TOPOLOGY, DEPLOYMENT] }
+        protected
     }
 }
 
@@ -125,7 +89,7 @@ fn identities(paths: &[PathBuf]) -> Vec<Option<FileId>> {
 }
 
 /// The files and folders of a deployment, by identity.
-pub struct Protected {
+pub struct ProtectedFiles {
     files: Vec<File>,
     trees: Vec<(FileId, String)>,
     records: Option<FileId>,
@@ -141,10 +105,10 @@ struct File {
     name: OsString,
 }
 
-impl Protected {
+impl ProtectedFiles {
     /// The same, for what may take the place of an earlier topology document.
     pub fn except_topologies(self) -> Self {
-        Protected { documents: vec![DEPLOYMENT], ..self }
+        ProtectedFiles { documents: vec![DEPLOYMENT], ..self }
     }
 
     /// Why nothing may be written to a name in a folder; none where it may.
@@ -174,7 +138,7 @@ impl Protected {
         }
         if let Some(database) = database_of(name)
             && let Some(entry) = folder.look(database)?
-            && entry.kind == Kind::File
+            && entry.kind == EntryKind::File
             && is_database(folder, database, &entry)?
         {
             return Ok(Some(format!(
@@ -191,14 +155,14 @@ impl Protected {
     /// Why what is there may not be replaced, from what it is and how it begins.
     fn objection_to(&self, folder: &Folder, name: &OsStr, entry: &Entry) -> io::Result<Option<String>> {
         let objection = match entry.kind {
-            Kind::Link => "it is a link",
-            Kind::Folder => "it is a folder",
-            Kind::Special => "it is a device, a pipe or a socket",
-            Kind::Null => return Ok(None),
-            Kind::File => match folder.head(name, entry.identity, LONGEST_DOCUMENT)? {
+            EntryKind::Link => "it is a link",
+            EntryKind::Folder => "it is a folder",
+            EntryKind::Special => "it is a device, a pipe or a socket",
+            EntryKind::Null => return Ok(None),
+            EntryKind::File => match folder.head(name, entry.identity, LONGEST_DOCUMENT)? {
                 Head::OpenHere => "this process has it open",
                 Head::Changed => "another program is writing to it",
-                Head::Read(bytes) if bytes.starts_with(SQLITE) => "it is an SQLite database",
+                Head::Read(bytes) if bytes.starts_with(HEADER) => "it is an SQLite database",
                 Head::Read(bytes) if self.is_document(&bytes) => "it is a topology or a deployment file",
                 Head::Read(_) => return Ok(None),
             },
@@ -221,19 +185,17 @@ impl File {
     }
 
     fn has_companion(&self, folder: Option<FileId>, name: &OsStr) -> bool {
-        let Some(rest) = name.as_encoded_bytes().strip_prefix(self.name.as_encoded_bytes()) else {
-            return false;
-        };
-        let begins = |start: &&str| rest.starts_with(start.as_bytes());
-        let is_companion = COMPANIONS.iter().any(begins) || OWN_COMPANIONS.iter().any(begins);
-        is_companion && folder.is_some() && self.folder == folder
+        let (own, name) = (self.name.as_encoded_bytes(), name.as_encoded_bytes());
+        let is_own = |rest: &[u8]| OWN_COMPANIONS.iter().any(|start| rest.starts_with(start.as_bytes()));
+        let belongs = is_companion(own, name) || name.strip_prefix(own).is_some_and(is_own);
+        belongs && folder.is_some() && self.folder == folder
     }
 }
 
 /// Whether a file is a database, as far as that can be told without harm: one that this process has open counts as one.
 fn is_database(folder: &Folder, name: &OsStr, entry: &Entry) -> io::Result<bool> {
-    Ok(match folder.head(name, entry.identity, SQLITE.len() as u64)? {
-        Head::Read(bytes) => bytes == SQLITE,
+    Ok(match folder.head(name, entry.identity, HEADER.len() as u64)? {
+        Head::Read(bytes) => bytes == HEADER,
         Head::OpenHere | Head::Changed => true,
     })
 }
