@@ -18,7 +18,7 @@ use super::verdict::{self, is_excluded};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{RawFile, Rights, create_file, rename_to_free_name, sync_folder, write_all_at};
 use crate::store::files::with_suffix;
-use crate::store::sqlite::{quote, require_alone};
+use crate::store::sqlite::{COMPANIONS, quote, require_alone};
 use crate::store::user::{PairOutcome, StoreState, WantedState, Work};
 use crate::store::{Generation, Trace};
 
@@ -233,7 +233,7 @@ fn publish(fresh: &Path, source: &Path) -> Result<()> {
         }
         remove(source)?;
     }
-    for suffix in ["-journal", "-wal", "-shm"] {
+    for suffix in COMPANIONS {
         remove(&with_suffix(source, suffix))?;
     }
     match rename_to_free_name(fresh, source) {

@@ -536,7 +536,11 @@ impl Source {
         }
         or_again!(locks::is_still_at(database, &self.path), Busy::Changed);
         or_again!(before.holder != Holder::Writer, Busy::Writer);
-        or_again!(before.holder != Holder::Exclusive || log.is_some(), Busy::Exclusive);
+        if before.holder == Holder::Exclusive && log.is_none() {
+            // A transaction that was written into the file already keeps everybody out, too, until it ends.
+            let writes = self.unfinished()?.is_some();
+            return Ok(Attempt::Again(if writes { Busy::Writer } else { Busy::Exclusive }));
+        }
         or_again!(log.is_some() || before.log.is_none(), Busy::Changed);
         let unfinished = self.unfinished()?;
         let (instead, size, pages, end) = match (&log, &unfinished) {

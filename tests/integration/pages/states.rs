@@ -1,0 +1,148 @@
+//! Earlier states of a copy, and the way back.
+
+use cs_backup::error::ErrorKind;
+use cs_backup::store::user::{UserStorePair, WantedState};
+use cs_backup::topology::HistorySize;
+use jiff::SignedDuration;
+
+use super::*;
+
+fn restored(stores: &Stores, revision: u32) -> PathBuf {
+    let to = stores.root().join(format!("restored-{revision}-{}", fastrand::u64(..)));
+    let cancel = CancellationToken::new();
+    stores.pair.restore_state(revision, &to, Generation(1), &cancel).unwrap();
+    to
+}
+
+#[test]
+fn every_kept_state_comes_back_byte_for_byte_and_can_be_written_to() {
+    let stores = Stores::new();
+    let server = stores.server();
+    server.execute_batch(LEDGER).unwrap();
+    stores.sync_and_compare();
+    let mut known = vec![(stores.pair.states().unwrap()[0].revision, whole(&stores.source(), stores.root()))];
+    for round in 0..8 {
+        match round {
+            3 => server.execute_batch("PRAGMA page_size = 1024; VACUUM").unwrap(),
+            5 => server
+                .execute_batch("DELETE FROM account WHERE id > 200; UPDATE account SET amount = 200; VACUUM")
+                .unwrap(),
+            _ => (0..5).for_each(|_| play(&server).unwrap()),
+        }
+        stores.sync_and_compare();
+        known.push((stores.pair.states().unwrap()[0].revision, whole(&stores.source(), stores.root())));
+    }
+    let states = stores.pair.states().unwrap();
+    assert_eq!(states.len(), 9);
+    for (revision, content) in known {
+        let path = restored(&stores, revision);
+        assert_eq!(blanked(std::fs::read(&path).unwrap()), blanked(content), "revision {revision}");
+        Connection::open(&path).unwrap().execute_batch("UPDATE turn SET n = n + 1").unwrap();
+    }
+    let wanted = WantedState::At(states[4].at);
+    let found = stores.pair.find_state(wanted, &stores.root().join("free")).unwrap();
+    assert_eq!(found.revision, states[4].revision);
+    let refused = |wanted, to: &Path| stores.pair.find_state(wanted, to).unwrap_err().kind;
+    assert_eq!(
+        refused(WantedState::Revision(9_999), &stores.root().join("free")),
+        ErrorKind::InvalidArgument
+    );
+    assert_eq!(refused(wanted, &stores.source()), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn merging_and_limits_keep_what_is_left_restorable() {
+    let stores = Stores::new();
+    let server = stores.server();
+    server.execute_batch(LEDGER).unwrap();
+    let start = Timestamp::now();
+    let mut known = Vec::new();
+    for round in 0..30 {
+        play(&server).unwrap();
+        // Three syncs a minute, two hours later.
+        stores.sync_with(|work| work.now = start + SignedDuration::from_secs(round * 20)).unwrap();
+        known.push((stores.pair.states().unwrap()[0].revision, whole(&stores.source(), stores.root())));
+    }
+    for round in 0..10 {
+        play(&server).unwrap();
+        stores.sync_with(|work| work.now = start + SignedDuration::from_secs(3 * 3_600 + round)).unwrap();
+    }
+    let states = stores.pair.states().unwrap();
+    assert!(states.len() < 30, "{}", states.len());
+    let mut compared = 0;
+    for (revision, content) in known {
+        if states.iter().any(|state| state.revision == revision) {
+            assert_eq!(blanked(std::fs::read(restored(&stores, revision)).unwrap()), blanked(content));
+            compared += 1;
+        }
+    }
+    assert!(compared >= 8, "{compared}");
+}
+
+#[test]
+fn a_history_never_takes_more_room_than_it_may() {
+    let stores = Stores::configured(|config| config.history.max = HistorySize::Bytes(40_000));
+    let server = stores.server();
+    server.execute_batch(LEDGER).unwrap();
+    for _ in 0..15 {
+        server.execute_batch("UPDATE account SET note = randomblob(300)").unwrap();
+        stores.sync_and_compare();
+        let kept: u64 = stores.pair.states().unwrap().iter().map(|state| state.kept_bytes).sum();
+        assert!(kept <= 40_000, "{kept}");
+    }
+}
+
+#[test]
+fn a_history_that_cannot_be_written_is_said_and_the_copy_goes_on() {
+    let stores = Stores::new();
+    let server = stores.server();
+    server.execute_batch(LEDGER).unwrap();
+    stores.sync_and_compare();
+    std::fs::write(format!("{}.csb/history", stores.standby().display()), "no folder").unwrap();
+    play(&server).unwrap();
+    let outcome = stores.sync_and_compare();
+    assert!(outcome.warnings.iter().any(|warning| warning.contains("history")), "{:?}", outcome.warnings);
+}
+
+#[test]
+fn a_lost_store_comes_back_as_it_was_and_what_is_excluded_is_empty() {
+    for mode in ["delete", "wal"] {
+        let stores = Stores::configured(|config| config.exclude = vec!["spool*".to_owned()]);
+        let server = stores.server();
+        server.execute_batch(&format!("PRAGMA journal_mode = {mode}; {LEDGER} CREATE TABLE spool_1 (x); INSERT INTO spool_1 VALUES (1)")).unwrap();
+        drop(server);
+        std::os::unix::fs::chown(stores.source(), None, None).unwrap();
+        stores.sync().unwrap();
+        assert_eq!(stores.pair.lost().unwrap(), None);
+        std::fs::remove_file(stores.source()).unwrap();
+        // What the lost one left beside it must not be played into the new one.
+        std::fs::write(format!("{}-journal", stores.source().display()), vec![0xd9; 600]).unwrap();
+        assert!(stores.pair.lost().unwrap().is_some());
+        let cancel = CancellationToken::new();
+        stores.pair.restore(&work(&cancel, 2)).unwrap();
+        let server = stores.server();
+        let now: String = server.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+        assert_eq!(now, mode);
+        let spooled: i64 = server.query_row("SELECT count(*) FROM spool_1", [], |row| row.get(0)).unwrap();
+        assert_eq!(spooled, 0);
+        play(&server).unwrap();
+        drop(server);
+        assert_eq!(turn(&stores.source()), 1);
+        stores.sync_with(|work| (work.generation, work.accept_deletions) = (Generation(2), true)).unwrap();
+        stores.assert_equal();
+    }
+}
+
+#[test]
+fn a_store_that_came_back_meanwhile_is_not_overwritten() {
+    let stores = Stores::new();
+    stores.server().execute_batch(LEDGER).unwrap();
+    stores.sync().unwrap();
+    std::fs::remove_file(stores.source()).unwrap();
+    stores.server().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let theirs = std::fs::read(stores.source()).unwrap();
+    assert_eq!(stores.pair.lost().unwrap(), None);
+    let cancel = CancellationToken::new();
+    assert_eq!(stores.pair.restore(&work(&cancel, 2)).unwrap().moved.items_written, 0);
+    assert_eq!(std::fs::read(stores.source()).unwrap(), theirs);
+}

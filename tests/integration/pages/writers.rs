@@ -1,0 +1,157 @@
+//! Servers that write without waiting for locks: none of their writes is refused, and what is copied is a state that they had.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use cs_backup::error::ErrorKind;
+
+use super::*;
+
+/// A server that commits again and again with these pauses, and counts what it was told.
+fn write_beside(mode: &str, pause: Duration, seconds: u64) {
+    let stores = Stores::new();
+    let server = stores.server();
+    server.execute_batch(&format!("PRAGMA journal_mode = {mode}")).unwrap();
+    server.execute_batch(LEDGER).unwrap();
+    let server = Mutex::new(server);
+    let (done, committed) = (AtomicBool::new(false), AtomicI64::new(0));
+    let (mut accepted, mut busy) = (0, 0);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let server = server.lock().unwrap();
+            let mut refused = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                match play(&server) {
+                    Ok(()) => drop(committed.fetch_add(1, Ordering::SeqCst)),
+                    Err(cause) => refused.push(cause.to_string()),
+                }
+                std::thread::sleep(pause);
+            }
+            refused
+        });
+        let until = Instant::now() + Duration::from_secs(seconds);
+        let mut last = -1;
+        while Instant::now() < until {
+            let before = committed.load(Ordering::SeqCst);
+            match stores.sync() {
+                Ok(_) => {
+                    accepted += 1;
+                    let copied = turn(&stores.standby());
+                    let after = committed.load(Ordering::SeqCst) + 1;
+                    assert!(
+                        (before..=after).contains(&copied),
+                        "{mode}: {copied} is not in {before}..={after}"
+                    );
+                    assert!(copied >= last, "{mode}: went back");
+                    last = copied;
+                }
+                Err(error) => {
+                    assert_eq!(error.kind, ErrorKind::SourceTooBusy, "{mode}: {error:?}");
+                    busy += 1;
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(writing.join().unwrap(), Vec::<String>::new(), "{mode}: refused writes");
+    });
+    eprintln!("{mode}: {} writes, {accepted} syncs, {busy} times too busy", committed.load(Ordering::SeqCst));
+    assert!(accepted > 3, "{mode}");
+    drop(server);
+    stores.sync_and_compare();
+}
+
+#[test]
+fn no_write_is_refused_beside_a_rollback_journal_and_every_copy_is_a_state_that_was() {
+    for mode in ["delete", "persist", "truncate", "memory"] {
+        write_beside(mode, Duration::from_millis(120), 4);
+    }
+}
+
+#[test]
+fn no_write_is_refused_beside_a_write_ahead_log_however_fast_they_come() {
+    write_beside("wal", Duration::ZERO, 6);
+    write_beside("wal", Duration::from_millis(5), 4);
+}
+
+#[test]
+fn a_store_that_is_written_to_all_the_time_is_too_busy_and_its_copy_stays() {
+    let stores = Stores::new();
+    let server = stores.server();
+    server.execute_batch(LEDGER).unwrap();
+    stores.sync_and_compare();
+    let kept = std::fs::read(stores.standby()).unwrap();
+    // A transaction that was begun and not ended holds the lock on writing for as long as it likes.
+    server.execute_batch("BEGIN IMMEDIATE; UPDATE turn SET n = n + 1").unwrap();
+    let pair = PagePair::new(
+        UserStoreConfig::new(StoreUrl::try_from(format!("sqlite:{}", stores.source().display())).unwrap()),
+        &stores.standby(),
+        Duration::from_millis(300),
+    )
+    .unwrap();
+    let cancel = CancellationToken::new();
+    // A page that only the log of the server's own memory holds is no change that can be seen.
+    server.execute_batch("PRAGMA cache_size = 1; UPDATE account SET note = randomblob(300)").unwrap();
+    let error = pair.synchronize(&work(&cancel, 1)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::SourceTooBusy, "{error:?}");
+    assert!(error.message.contains("writing"), "{}", error.message);
+    assert_eq!(std::fs::read(stores.standby()).unwrap(), kept);
+    server.execute_batch("ROLLBACK").unwrap();
+    stores.sync_and_compare();
+}
+
+#[test]
+fn a_transaction_that_was_written_into_the_file_and_rolled_back_is_never_copied() {
+    let stores = Stores::new();
+    let server = stores.server();
+    server.execute_batch(&format!("PRAGMA cache_size = 2; {LEDGER}")).unwrap();
+    let server = Mutex::new(server);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let server = server.lock().unwrap();
+            while !done.load(Ordering::Relaxed) {
+                let spill = "BEGIN IMMEDIATE; UPDATE account SET amount = amount + 1, note = randomblob(300); ROLLBACK";
+                server.execute_batch(spill).unwrap();
+                std::thread::sleep(Duration::from_millis(fastrand::u64(0..80)));
+            }
+        });
+        let until = Instant::now() + Duration::from_secs(4);
+        while Instant::now() < until {
+            if let Err(error) = stores.sync() {
+                assert_eq!(error.kind, ErrorKind::SourceTooBusy);
+                continue;
+            }
+            assert_eq!(turn(&stores.standby()), 0);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_server_that_waits_can_be_read_under_a_lock() {
+    let stores = Stores::configured(|config| config.server_waits = true);
+    let server = stores.server();
+    server.busy_timeout(Duration::from_secs(5)).unwrap();
+    server.execute_batch(LEDGER).unwrap();
+    let server = Mutex::new(server);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let server = server.lock().unwrap();
+            while !done.load(Ordering::Relaxed) {
+                play(&server).unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let mut last = -1;
+        for _ in 0..20 {
+            let outcome = stores.sync().unwrap();
+            assert!(outcome.details[0].contains("under a lock"), "{:?}", outcome.details);
+            let now = turn(&stores.standby());
+            assert!(now >= last);
+            last = now;
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
