@@ -307,6 +307,11 @@ typedef int32_t csb_status;
  */
 #define CSB_STATUS_PLACE_INSIDE_STORE 51
 
+/*
+ What a sync would replace as a whole could not be kept, so nothing was replaced.
+ */
+#define CSB_STATUS_HISTORY_FULL 53
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus

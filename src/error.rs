@@ -149,6 +149,8 @@ error_kinds! {
     SplitTimeline = 48;
     /// A store or a file of the deployment lies in a folder whose content is copied, replaced or removed.
     PlaceInsideStore = 51;
+    /// What a sync would replace as a whole could not be kept, so nothing was replaced.
+    HistoryFull = 53;
 }
 
 impl fmt::Display for ErrorKind {

@@ -7,6 +7,7 @@ mod states;
 mod writers;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cs_backup::error::Result;
@@ -126,6 +127,15 @@ fn blanked(mut bytes: Vec<u8>) -> Vec<u8> {
         bytes[own].fill(0);
     }
     bytes
+}
+
+/// Ends a writer, also where the test fails before it would.
+pub struct End<'a>(pub &'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Tables whose rows must always add up, so that a torn state shows.

@@ -377,6 +377,7 @@ fn a_reader_of_a_copy_sees_whole_states_only() {
             }
             looks
         });
+        let _end = End(&done);
         for _ in 0..40 {
             for _ in 0..20 {
                 play(&server).unwrap();

@@ -13,7 +13,7 @@ use super::restore;
 use super::source::{Base, Exported, Reading, Source, Staging};
 use super::staged::{Direct, Staged};
 use super::standby::{Commit, Existing, Found, Standby, Wrote};
-use super::state::{Committed, State};
+use super::state::{Checked, Committed, State};
 use super::verdict;
 use crate::error::{Error, Result, Side};
 use crate::platform::Rights;
@@ -122,22 +122,18 @@ impl PagePair {
             schema_cookie: exported.mark.schema_cookie.wrapping_add(1),
             versions: None,
         };
-        let checked = self.check_new(&path, &exported)?;
+        // A copy of a damaged store is better than none; what is wrong with it is said, and from then on only what is new counts.
+        let findings = if exported.suspects.is_empty() { Vec::new() } else { verdict::findings(&path)? };
         work.check()?;
         let wrote = self.standby.publish(&file, &path, &exported, own)?;
         drop(file);
         let mut outcome = self.outcome(&exported, wrote);
         outcome.warnings.extend(warning);
-        self.remember(&exported, seed, own, work, checked.then_some(work.now), None, &mut outcome);
+        outcome.warnings.extend(verdict::damage(self.source.path(), &findings, exported.suspects.first()));
+        let checked = Checked { at: None, findings: verdict::marks(&findings) };
+        self.remember(&exported, seed, own, work, checked, None, &mut outcome);
         outcome.warnings.extend(former::warning(&former::in_copy(self.standby.path())));
         Ok(outcome)
-    }
-
-    /// Looks through a first copy before it has its name, where a page of it is suspect. Whether it did.
-    fn check_new(&self, path: &Path, exported: &Exported) -> Result<bool> {
-        let Some(suspect) = exported.suspects.first() else { return Ok(false) };
-        verdict::check(path, Some(*suspect), self.source.path())?;
-        Ok(true)
     }
 
     fn follow(&self, importer: &mut Importer, existing: Existing, work: &Work<'_>) -> Result<PairOutcome> {
@@ -169,13 +165,13 @@ impl PagePair {
             versions: None,
         };
         let mut outcome;
-        let mut checked = known.and_then(|known| known.checked);
+        let mut checked = known.map(|known| known.checked.clone()).unwrap_or_default();
         if is_same {
             importer.pass()?;
             outcome = self.outcome(&exported, Wrote::default());
             if is_due || work.verify {
-                verdict::check(self.standby.path(), None, self.source.path())?;
-                checked = Some(work.now);
+                verdict::check(self.standby.path(), None, self.source.path(), &checked.findings)?;
+                checked.at = Some(work.now);
             }
         } else {
             importer.begin()?;
@@ -190,14 +186,12 @@ impl PagePair {
                 cancel: work.cancel,
                 before_at: known.map_or(work.now, |known| known.at),
                 reason: before.reason(),
+                is_other: before.is_other(),
             };
             let check = || {
                 if has_to_check {
-                    verdict::check(
-                        self.standby.path(),
-                        exported.suspects.first().copied(),
-                        self.source.path(),
-                    )?;
+                    let suspect = exported.suspects.first();
+                    verdict::check(self.standby.path(), suspect, self.source.path(), &checked.findings)?;
                 }
                 before.judge(self.standby.path())
             };
@@ -208,14 +202,12 @@ impl PagePair {
                 format!("The state before this sync cannot be restored, because the history could not be written: {}", error.message)
             }));
             if has_to_check {
-                checked = Some(work.now);
+                checked.at = Some(work.now);
             }
         }
-        if existing.state.is_none() {
-            outcome.warnings.extend(existing.former.is_some().then(|| {
-                "The copy had been changed by somebody else; every page was compared and put right."
-                    .to_owned()
-            }));
+        if existing.is_strange() {
+            let text = "The copy had been changed by somebody else; every page was compared and put right.";
+            outcome.warnings.push(text.to_owned());
         }
         if work.verify {
             outcome.verification = Some(verification(&existing, &exported, was_unchanged));
@@ -237,7 +229,7 @@ impl PagePair {
         seed: super::hashes::Seed,
         own: Own,
         work: &Work<'_>,
-        checked: Option<Timestamp>,
+        checked: Checked,
         before: Option<&[u128]>,
         outcome: &mut PairOutcome,
     ) {
@@ -291,7 +283,7 @@ fn verification(existing: &Existing, exported: &Exported, was_unchanged: bool) -
 
 /// Whether a copy has to be checked as a whole.
 fn is_due(state: &State, now: Timestamp) -> bool {
-    state.checked.unwrap_or(state.at).saturating_add(CHECK_EVERY).is_ok_and(|due| due <= now)
+    state.checked.at.unwrap_or(state.at).saturating_add(CHECK_EVERY).is_ok_and(|due| due <= now)
 }
 
 impl UserStorePair for PagePair {

@@ -100,7 +100,8 @@ pub(super) fn give_back(pair: &PagePair, work: &Work<'_>) -> Result<PairOutcome>
     });
     let published = made.and_then(|emptied| {
         work.check()?;
-        if verdict::is_damaged(&fresh)? {
+        let known = known.map(|known| known.checked.findings.clone()).unwrap_or_default();
+        if verdict::marks(&verdict::findings(&fresh)?).iter().any(|finding| !known.contains(finding)) {
             return Err(unreadable(pair.standby.path()));
         }
         publish(&fresh, source)?;

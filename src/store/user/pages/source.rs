@@ -24,6 +24,8 @@ use crate::store::files::with_suffix;
 
 /// How long after a write to a file another one may leave the same time behind.
 const TICK: Duration = Duration::from_millis(25);
+/// How long a writer is waited for where the server waits, too.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// Pauses between two attempts.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
@@ -631,9 +633,8 @@ impl Source {
         };
         let known = if base.layout == Some(snapshot.layout) { base.hashes } else { &[] };
         let warmed = snapshot.pass(known, base.seed, staging, reading.cancel, reading.progress)?;
-        let Some(_shared) = locks::share(database).map_err(self.failed())? else {
-            return Ok(Attempt::Again(Busy::Writer));
-        };
+        let shared = self.share_patiently(database, reading.cancel)?;
+        or_again!(shared.is_some(), Busy::Writer);
         let started = Instant::now();
         or_again!(locks::is_still_at(database, &self.path), Busy::Changed);
         or_again!(FileStat::of(&self.log_path()).is_none_or(|log| log.size == 0), Busy::Changed);
@@ -677,6 +678,25 @@ impl Source {
             suspects,
             undone: false,
         })))
+    }
+
+    /// The lock for readers, as soon as no writer stands against it: a server that waits does not hold it for long.
+    fn share_patiently<'a>(
+        &self,
+        database: &'a RawFile,
+        cancel: &CancellationToken,
+    ) -> Result<Option<locks::Held<'a>>> {
+        let until = Instant::now() + LOCK_PATIENCE;
+        loop {
+            let shared = locks::share(database).map_err(self.failed())?;
+            if shared.is_some() || Instant::now() >= until {
+                return Ok(shared);
+            }
+            if cancel.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            std::thread::sleep(Duration::from_micros(fastrand::u64(200..1_500)));
+        }
     }
 
     /// The pages of one moment; none where the first one is not that of a database with pages of this size.

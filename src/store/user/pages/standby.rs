@@ -60,6 +60,14 @@ pub(super) struct Existing {
     pub(super) is_remembered: bool,
 }
 
+impl Existing {
+    /// Whether somebody else wrote to the copy: a commit of ours that was killed before it was remembered is none.
+    pub(super) fn is_strange(&self) -> bool {
+        let is_next = |former: &State| former.change_counter.wrapping_add(1) == self.header.change_counter;
+        self.former.as_ref().is_some_and(|former| !(is_next(former) && self.header.is_fenced()))
+    }
+}
+
 /// What a commit wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wrote {
@@ -404,7 +412,10 @@ impl Standby {
             if let Some(Err(error)) = history.take().map(Writing::publish) {
                 lost.get_or_insert(error);
             }
-            journal.seal()
+            match lost.take_if(|_| commit.is_whole() || commit.is_other) {
+                Some(error) => Err(self.history_full(&error)),
+                None => journal.seal(),
+            }
         });
         let written = published.and_then(|()| {
             let go_on = || if commit.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) };
@@ -426,6 +437,19 @@ impl Standby {
                 Err(error)
             }
         }
+    }
+
+    fn history_full(&self, cause: &Error) -> Error {
+        Error::new(
+            ErrorKind::HistoryFull,
+            format!(
+                "{} would be replaced as a whole, and what it holds now cannot be kept: {}",
+                self.path.display(),
+                cause.message
+            ),
+            "Nothing was replaced. Free space where the copy lies, or see to it that its folder can be written, then run the command again.",
+        )
+        .at("path", self.path.display())
     }
 
     fn reserve<'a>(&self, file: &'a RawFile, cancel: &CancellationToken) -> Result<locks::Reserved<'a>> {
@@ -551,6 +575,8 @@ pub(super) struct Commit<'a> {
     pub(super) before_at: Timestamp,
     /// Why the copy is changed, where that is no ordinary sync.
     pub(super) reason: Option<String>,
+    /// Whether the source is another file than before.
+    pub(super) is_other: bool,
 }
 
 impl Commit<'_> {

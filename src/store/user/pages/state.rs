@@ -41,9 +41,18 @@ pub(super) struct State {
     pub(super) at: Timestamp,
     /// When the source was last looked at and found to be in this state.
     pub(super) confirmed: Timestamp,
-    /// When the copy was last checked as a whole.
-    pub(super) checked: Option<Timestamp>,
+    pub(super) checked: Checked,
     root: u64,
+}
+
+/// What checking a copy as a whole found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Checked {
+    /// When that was last done.
+    pub(super) at: Option<Timestamp>,
+    /// Marks of the damage that its source had when the copy was made: only what is new counts.
+    pub(super) findings: Vec<u64>,
 }
 
 /// The parts of a state that a commit decides.
@@ -54,7 +63,7 @@ pub(super) struct Committed {
     pub(super) own: Own,
     pub(super) source: Mark,
     pub(super) at: Timestamp,
-    pub(super) checked: Option<Timestamp>,
+    pub(super) checked: Checked,
 }
 
 impl State {

@@ -36,13 +36,15 @@ fn open_alone(path: &Path) -> Result<Connection> {
 }
 
 /// Looks through a copy for damage of its structure, which nobody reads or writes meanwhile. What violates a constraint, or an index that
-/// does not fit its table, is the server's business; what cannot be checked without functions of the server's is not checked.
+/// does not fit its table, is the server's business; what cannot be checked without functions of the server's is not checked; and what is
+/// known already does not count.
 ///
 /// # Errors
 /// `Corrupt`, naming the page, what it belongs to, and what to do.
-pub(super) fn check(path: &Path, suspect: Option<Suspect>, source: &Path) -> Result<()> {
+pub(super) fn check(path: &Path, suspect: Option<&Suspect>, source: &Path, known: &[u64]) -> Result<()> {
     let connection = open_alone(path)?;
-    let findings = findings(&connection);
+    let mut findings = structure(&connection);
+    findings.retain(|finding| !known.contains(&mark(finding)));
     if findings.is_empty() {
         return Ok(());
     }
@@ -61,15 +63,34 @@ pub(super) fn check(path: &Path, suspect: Option<Suspect>, source: &Path) -> Res
     .on(Side::Export))
 }
 
-/// Whether a database that nobody else has open is damaged.
+/// What is wrong with the structure of a database that nobody else has open.
 ///
 /// # Errors
 /// Where it cannot be opened.
-pub(super) fn is_damaged(path: &Path) -> Result<bool> {
-    Ok(!findings(&open_alone(path)?).is_empty())
+pub(super) fn findings(path: &Path) -> Result<Vec<String>> {
+    Ok(structure(&open_alone(path)?))
 }
 
-fn findings(connection: &Connection) -> Vec<String> {
+/// What the report says of damage that a first copy has from its source.
+pub(super) fn damage(source: &Path, findings: &[String], suspect: Option<&Suspect>) -> Option<String> {
+    let first = findings.first()?;
+    let page = suspect.map_or(String::new(), |suspect| format!(" Page {}: {}.", suspect.page, suspect.fault));
+    Some(format!(
+        "{} is damaged, and so is its copy: {first}.{page} Mend the store with its server stopped (the recover command of the sqlite3 shell).",
+        source.display()
+    ))
+}
+
+/// By which findings are known again.
+pub(super) fn marks(findings: &[String]) -> Vec<u64> {
+    findings.iter().map(|finding| mark(finding)).collect()
+}
+
+fn mark(finding: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(finding.as_bytes())
+}
+
+fn structure(connection: &Connection) -> Vec<String> {
     let found = connection.prepare("PRAGMA quick_check(100)").and_then(|mut statement| {
         statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
     });
@@ -131,6 +152,23 @@ fn count(connection: &Connection, exclude: &[String]) -> rusqlite::Result<BTreeM
     Ok(counted)
 }
 
+/// Whether one of these pages, which hold nothing any more, is all that a table of many rows has left.
+fn has_lost_a_table(connection: &Connection, emptied: &[u32], exclude: &[String]) -> rusqlite::Result<bool> {
+    let mut tables = connection
+        .prepare("SELECT name, rootpage FROM sqlite_schema WHERE type = 'table' AND rootpage > 0")?;
+    let tables: Vec<(String, u32)> =
+        tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+    let is_lost = |(table, root): &(String, u32)| emptied.contains(root) && !is_excluded(table, exclude);
+    for (table, _) in tables.iter().filter(|table| is_lost(table)) {
+        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {})", quote(table), FEW_ROWS + 1);
+        let rows: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
+        if rows.unsigned_abs() > FEW_ROWS {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Whether a table is named by one of these patterns; `*` stands for any characters.
 pub(super) fn is_excluded(table: &str, exclude: &[String]) -> bool {
     exclude.iter().any(|pattern| matches(&pattern.to_lowercase(), &table.to_lowercase()))
@@ -188,19 +226,26 @@ impl Before {
         };
         let has_new_schema =
             known.is_none_or(|known| known.source.schema_cookie != exported.mark.schema_cookie);
-        let mut is_emptied = false;
+        let mut emptied = Vec::new();
         ready.each(|page, content| {
-            is_emptied |= is_empty_leaf(page, content);
+            emptied.extend(is_empty_leaf(page, content).then_some(page));
             Ok(())
         })?;
-        let looks_like_loss =
-            before.is_half_gone() || is_other || before.is_older || has_new_schema || is_emptied;
-        if looks_like_loss && !accepted {
-            let connection =
-                crate::store::sqlite::open(pair.standby.path(), crate::store::sqlite::Access::Read)?;
+        let looks_like_loss = before.is_half_gone() || is_other || before.is_older || has_new_schema;
+        if accepted || !looks_like_loss && emptied.is_empty() {
+            return Ok(before);
+        }
+        let connection = crate::store::sqlite::open(pair.standby.path(), crate::store::sqlite::Access::Read)?;
+        // A schema that this SQLite cannot read counts nothing, and refuses nothing.
+        if looks_like_loss || has_lost_a_table(&connection, &emptied, &before.exclude).unwrap_or(false) {
             before.rows = count(&connection, &before.exclude).ok();
         }
         Ok(before)
+    }
+
+    /// Whether the source is another file than before.
+    pub(super) fn is_other(&self) -> bool {
+        self.is_other
     }
 
     fn is_half_gone(&self) -> bool {
