@@ -86,7 +86,7 @@ pub(super) fn assert_consistent(pair: &Pair) {
     let check: String = standby.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
     drop(standby);
-    pair.synchronize().unwrap();
+    pair.synchronize_as(9).unwrap();
     assert_rows_equal(&pair.source(), &pair.standby());
     assert_equal_pages(&pair.source(), &pair.standby());
 }

@@ -52,6 +52,8 @@ struct World<const WAL: bool, const WAITS: bool> {
     revision: u32,
     /// The generation that the last run noted.
     noted: i64,
+    /// Whether somebody else has taken the fence away since.
+    is_lifted: bool,
     /// What the standby held by its number, since nobody else wrote to it.
     states: BTreeMap<u32, Rows>,
 }
@@ -89,6 +91,7 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
             standby: Rows::default(),
             revision: 0,
             noted: 0,
+            is_lifted: false,
             states: BTreeMap::new(),
         }
     }
@@ -169,6 +172,7 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
             let revision = u32::from_be_bytes(header[24..28].try_into().unwrap());
             assert!(revision >= self.revision, "the standby's counter went back");
             self.revision = revision;
+            self.is_lifted &= header[18] < 3;
             self.states.insert(revision, self.standby.clone());
         }
         let noted = self.noted();
@@ -284,6 +288,7 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
     /// An older file of the standby lies in its place again.
     fn put_back(&mut self) {
         if std::fs::copy(self.path("kept-standby.sqlite"), self.path("standby.sqlite")).is_ok() {
+            self.is_lifted = std::fs::read(self.path("standby.sqlite")).unwrap()[18] < 3;
             self.was_changed();
         }
     }
@@ -320,6 +325,10 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
     fn lose(&self, loss: Loss) {
         let beside = self.path("standby.sqlite.csb");
         let state = beside.join("state");
+        if self.is_lifted {
+            // Nothing would tell any more that it is ours.
+            return;
+        }
         let _ = match loss {
             Loss::State => std::fs::remove_file(state),
             Loss::HalfOfState => {
@@ -337,6 +346,7 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
         super::lift_fence(&path);
         Connection::open(path).unwrap().execute_batch(&write.sql()).unwrap();
         self.was_changed();
+        self.is_lifted = true;
     }
 }
 

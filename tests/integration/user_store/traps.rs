@@ -191,10 +191,20 @@ fn deleting_everything_is_seen() {
 
 #[test]
 fn a_writer_during_the_copies_never_tears_them() {
-    let pair = Pair::new(
-        "CREATE TABLE halves (id INTEGER PRIMARY KEY, side TEXT, amount INTEGER, padding TEXT);
+    for mode in ["WAL", "DELETE"] {
+        halves(mode);
+    }
+}
+
+fn halves(mode: &str) {
+    let pair = Pair::configured(
+        &format!("PRAGMA journal_mode = {mode}; CREATE TABLE halves (id INTEGER PRIMARY KEY, side TEXT, amount INTEGER, padding TEXT);
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)
-         INSERT INTO halves SELECT i, 'left', 100, hex(randomblob(20)) FROM n;",
+         INSERT INTO halves SELECT i, 'left', 100, hex(randomblob(20)) FROM n;"),
+        |config| {
+            config.server_waits = true;
+            config.max_lock_ms = 2_000;
+        },
     );
     let stop = std::sync::atomic::AtomicBool::new(false);
     let source = pair.source();
