@@ -66,7 +66,8 @@ fn live(choices: Choices) {
         let differing = (only(&theirs, &ours), only(&ours, &theirs));
         assert!(theirs == ours, "only at the source, only at the standby: {differing:#?}\n{}", server.log());
     }
-    assert_eq!(complaints(&source), complaints(&standby), "{}", server.log());
+    let only_here = &complaints(&standby) - &complaints(&source);
+    assert!(only_here.iter().all(|complaint| complaint == "ok"), "{only_here:?}\n{}", server.log());
 }
 
 /// What SQLite finds wrong: rows that were written without their constraints, and indexes that lack a row, are so on both sides.

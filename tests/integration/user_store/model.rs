@@ -54,6 +54,8 @@ struct World<const WAL: bool, const WAITS: bool> {
     noted: i64,
     /// Whether somebody else has taken the fence away since.
     is_lifted: bool,
+    /// Whether what is remembered of the standby was lost since.
+    is_forgotten: bool,
     /// What the standby held by its number, since nobody else wrote to it.
     states: BTreeMap<u32, Rows>,
 }
@@ -92,6 +94,7 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
             revision: 0,
             noted: 0,
             is_lifted: false,
+            is_forgotten: false,
             states: BTreeMap::new(),
         }
     }
@@ -203,6 +206,7 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
         let ran = self.run(self.generation, during, verify, None);
         let outcome = ran.result.as_ref().unwrap_or_else(|error| panic!("{error}: {:#?}", error.causes));
         assert!(outcome.quarantined.is_empty(), "{:?}", outcome.quarantined);
+        self.is_forgotten = false;
         self.look_at_standby(&ran);
         assert!(
             ran.states.contains(&self.standby),
@@ -322,13 +326,13 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
         });
     }
 
-    fn lose(&self, loss: Loss) {
+    fn lose(&mut self, loss: Loss) {
         let beside = self.path("standby.sqlite.csb");
         let state = beside.join("state");
         if self.is_lifted {
-            // Nothing would tell any more that it is ours.
             return;
         }
+        self.is_forgotten |= !matches!(loss, Loss::History);
         let _ = match loss {
             Loss::State => std::fs::remove_file(state),
             Loss::HalfOfState => {
@@ -340,7 +344,8 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
 
     fn tamper(&mut self, write: &Write) {
         let path = self.path("standby.sqlite");
-        if !path.exists() {
+        // Without both nothing would tell any more that it is ours.
+        if !path.exists() || self.is_forgotten {
             return;
         }
         super::lift_fence(&path);
