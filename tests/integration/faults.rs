@@ -5,4 +5,3 @@ mod content;
 mod damage;
 mod files;
 mod machine;
-mod rows;

@@ -19,6 +19,7 @@ mod injection;
 mod isolation;
 mod jobs;
 mod kill;
+mod pages;
 mod reports;
 mod sample;
 mod sources;

@@ -203,9 +203,11 @@ fn retries_are_told_and_counted() {
 #[test]
 fn what_a_retry_cannot_mend_is_not_tried_again() {
     let deployment = Deployment::new();
-    deployment.server("atl").execute_batch("CREATE TABLE keyless (a TEXT)").unwrap();
+    let standby = deployment.path("chi/standby/atl.sqlite");
+    std::fs::create_dir_all(standby.parent().unwrap()).unwrap();
+    Connection::open(standby).unwrap().execute_batch("CREATE TABLE theirs (a TEXT)").unwrap();
     let ended = deployment.backup(json!({ "retryCount": 5 })).expect(Outcome::Failed);
-    assert_eq!(ended.module(PRESENCE_FOCUS).errors[0].kind, ErrorKind::KeyMissing);
+    assert_eq!(ended.module(PRESENCE_FOCUS).errors[0].kind, ErrorKind::ForeignContent);
     assert_eq!(ended.report.retries, 0);
 }
 

@@ -1,21 +1,24 @@
 //! Random servers, runs, deaths, upgrades, restores and meddling, against the server's database in memory.
 //!
 //! After every step the standby is a state that the source had, and after every run that ends well it is the source.
-//! `CSB_MODEL_CASES` says how many stories of a hundred steps are played; each one that fails is told as short as it can be.
+//! An earlier state that is restored is the one that the standby was in. `CSB_MODEL_CASES` says how many stories of a hundred steps are played; each one that fails is told as short as it can be.
 
 mod look;
 mod server;
 mod steps;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
 
 use crate::support::database_url;
 use cs_backup::error::{ErrorKind, Result};
 use cs_backup::module::Progress;
 use cs_backup::store::Generation;
-use cs_backup::store::user::sqlite::SqlitePair;
+use cs_backup::store::user::pages::PagePair;
 use cs_backup::store::user::{PairOutcome, UserStorePair, Work};
 use cs_backup::topology::UserStoreConfig;
 use jiff::Timestamp;
@@ -27,17 +30,17 @@ use tokio_util::sync::CancellationToken;
 
 use self::look::{Copy, Look, Rows};
 use self::server::{Contents, SCHEMA, Write};
-use self::steps::{Cut, Death, Expected, Step, Steps};
+use self::steps::{Death, Expected, Loss, Step, Steps};
 
 /// How many stories of each kind are played where nobody says otherwise.
-const CASES: u32 = 500;
+const CASES: u32 = 60;
 /// Steps in a story.
 const STEPS: usize = 100;
 
-/// A pair of stores, and a server that begins with this journal.
-struct World<const WAL: bool> {
+/// A pair of stores, and a server that begins with this journal, and may wait for locks.
+struct World<const WAL: bool, const WAITS: bool> {
     folder: tempfile::TempDir,
-    pair: SqlitePair,
+    pair: PagePair,
     /// The server's connection, with SQLite's own defaults. None while the database is moved.
     server: Option<Connection>,
     source: RefCell<Look>,
@@ -45,10 +48,16 @@ struct World<const WAL: bool> {
     generation: i64,
     /// What the standby held after the last step that may touch it.
     standby: Rows,
-    /// Where its cursor stood, and of which generation.
-    cursor: Option<look::Cursor>,
-    /// Whether the source is an earlier one again since the last run that ended well: the cursor may go back then.
-    went_back: bool,
+    /// How often it was changed, as its header says; it only grows.
+    revision: u32,
+    /// The generation that the last run noted.
+    noted: i64,
+    /// Whether somebody else has taken the fence away since.
+    is_lifted: bool,
+    /// Whether what is remembered of the standby was lost since.
+    is_forgotten: bool,
+    /// What the standby held by its number, since nobody else wrote to it.
+    states: BTreeMap<u32, Rows>,
 }
 
 /// What a run may have seen and how it ended.
@@ -58,7 +67,7 @@ struct Ran {
     states: Vec<Rows>,
 }
 
-impl<const WAL: bool> World<WAL> {
+impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
     fn new() -> Self {
         // In memory, where there is such a place: these stories are about order, not about disks.
         let memory = Path::new("/dev/shm");
@@ -70,9 +79,9 @@ impl<const WAL: bool> World<WAL> {
             .execute_batch(if WAL { "PRAGMA journal_mode = WAL" } else { "PRAGMA journal_mode = DELETE" })
             .unwrap();
         server.execute_batch(SCHEMA).unwrap();
-        let keys = [("loose".to_owned(), vec!["k".to_owned()])].into();
-        let config = UserStoreConfig { url: database_url(&source), keys, exclude: vec![] };
-        let pair = SqlitePair::new(config, &folder.path().join("standby.sqlite"), 500).unwrap();
+        let mut config = UserStoreConfig::new(database_url(&source));
+        config.server_waits = WAITS;
+        let pair = PagePair::new(config, &folder.path().join("standby.sqlite"), super::PATIENCE).unwrap();
         let copy = Copy::at(&folder.path().join("standby.sqlite"));
         World {
             folder,
@@ -82,8 +91,11 @@ impl<const WAL: bool> World<WAL> {
             copy: RefCell::new(copy),
             generation: 1,
             standby: Rows::default(),
-            cursor: None,
-            went_back: false,
+            revision: 0,
+            noted: 0,
+            is_lifted: false,
+            is_forgotten: false,
+            states: BTreeMap::new(),
         }
     }
 
@@ -110,48 +122,48 @@ impl<const WAL: bool> World<WAL> {
         self.batch(&format!("BEGIN; {}; {end}", statements.join("; ")));
     }
 
-    /// Runs once; the server writes, one statement each time that the run says how far it has come.
-    fn run(&self, generation: i64, during: &[Write], verify: bool, death: Option<(usize, Death)>) -> Ran {
+    /// Runs once; the server writes, one statement after the other, when the run says how far it has come.
+    fn run(&mut self, generation: i64, during: &[Write], verify: bool, death: Option<Death>) -> Ran {
         let cancel = CancellationToken::new();
-        let states = RefCell::new(vec![self.state()]);
-        let (calls, written) = (Cell::new(0), Cell::new(0));
-        let write_next = || {
-            if let Some(write) = during.get(written.get()) {
-                self.transaction(std::slice::from_ref(write), true);
-                written.set(written.get() + 1);
-                states.borrow_mut().push(self.state());
+        let mut states = vec![self.state()];
+        let (Some(server), look) = (&mut self.server, self.source.get_mut()) else { unreachable!() };
+        // The run may tell of its progress from any thread.
+        let written = Mutex::new((server, look, during.iter(), &mut states));
+        let write_all = || {
+            let mut written = written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let (server, look, during, states) = &mut *written;
+            for write in during {
+                server.execute_batch(&write.sql()).unwrap();
+                states.push(look.at(server));
             }
         };
         let progress = |_: Progress| {
-            calls.set(calls.get() + 1);
-            write_next();
+            write_all();
             match death {
-                Some((at, Death::Cancelled)) if calls.get() == at => cancel.cancel(),
+                Some(Death::Cancelled) => cancel.cancel(),
                 // Without the hook, which would tell of it.
-                Some((at, Death::Panicked)) if calls.get() == at => {
-                    resume_unwind(Box::new("died on purpose"))
-                }
-                _ => {}
+                Some(Death::Panicked) => resume_unwind(Box::new("died on purpose")),
+                None => {}
             }
         };
         let work = Work {
             generation: Generation(generation),
             verify,
+            accept_deletions: false,
             cancel: &cancel,
             progress: &progress,
             now: Timestamp::now(),
         };
         let result = catch_unwind(AssertUnwindSafe(|| self.pair.synchronize(&work)));
         let result = result.unwrap_or_else(|_| Err(cs_backup::error::Error::cancelled()));
-        while written.get() < during.len() {
-            write_next();
-        }
-        Ran { result, states: states.into_inner() }
+        write_all();
+        drop(written);
+        Ran { result, states }
     }
 
-    /// The standby now, and its cursor; both must be something that may be there.
+    /// The standby now, and its header; both must be something that may be there.
     fn look_at_standby(&mut self, ran: &Ran) {
-        let (now, cursor) = self.copy.borrow_mut().rows_and_cursor();
+        let now = self.copy.get_mut().rows();
         let unchanged = now == self.standby;
         assert!(
             unchanged || ran.states.contains(&now),
@@ -159,19 +171,42 @@ impl<const WAL: bool> World<WAL> {
             ran.states
         );
         self.standby = now;
-        if let (Some((store, position, generation)), Some((store_now, position_now, generation_now))) =
-            (&self.cursor, &cursor)
-        {
-            assert!(generation_now >= generation, "an older generation has written");
-            assert!(self.went_back || store != store_now || position_now >= position, "the cursor went back");
+        if let Ok(header) = std::fs::read(self.path("standby.sqlite")) {
+            let revision = u32::from_be_bytes(header[24..28].try_into().unwrap());
+            assert!(revision >= self.revision, "the standby's counter went back");
+            self.revision = revision;
+            self.is_lifted &= header[18] < 3;
+            self.states.insert(revision, self.standby.clone());
         }
-        self.cursor = cursor;
+        let noted = self.noted();
+        assert!(noted >= self.noted, "an older generation has written");
+        self.noted = noted;
+    }
+
+    /// The generation that lies beside the standby.
+    fn noted(&self) -> i64 {
+        let Ok(text) = std::fs::read_to_string(self.path("standby.sqlite.csb/lock")) else { return 0 };
+        let noted: serde_json::Value = serde_json::from_str(text.trim()).unwrap_or_default();
+        noted["generation"].as_i64().unwrap_or(0)
+    }
+
+    /// Every earlier state that can be restored is one that the standby was in.
+    fn restore_all(&self) {
+        for state in self.pair.states().unwrap() {
+            let Some(rows) = self.states.get(&state.revision) else { continue };
+            let to = self.path("restored.sqlite");
+            let cancel = CancellationToken::new();
+            self.pair.restore_state(state.revision, &to, Generation(self.generation), &cancel).unwrap();
+            assert_eq!(Copy::at(&to).rows(), *rows, "revision {}", state.revision);
+            std::fs::remove_file(to).unwrap();
+        }
     }
 
     fn cycle(&mut self, during: &[Write], verify: bool) {
         let ran = self.run(self.generation, during, verify, None);
         let outcome = ran.result.as_ref().unwrap_or_else(|error| panic!("{error}: {:#?}", error.causes));
         assert!(outcome.quarantined.is_empty(), "{:?}", outcome.quarantined);
+        self.is_forgotten = false;
         self.look_at_standby(&ran);
         assert!(
             ran.states.contains(&self.standby),
@@ -179,39 +214,41 @@ impl<const WAL: bool> World<WAL> {
             ran.states,
             self.standby
         );
-        self.went_back = false;
     }
 
     /// Once the server is quiet, one run makes both equal, and the next one has nothing to do.
     fn quiet(&mut self) {
         self.cycle(&[], false);
         assert_eq!(self.standby, self.state(), "a quiet run leaves the copies different");
+        let (source, standby) = (self.path("users.sqlite"), self.path("standby.sqlite"));
+        super::assert_equal_pages(&source, &standby);
+        if WAITS {
+            // What was read under a lock just after a write is looked at once more.
+            std::thread::sleep(Duration::from_millis(30));
+            self.cycle(&[], false);
+        }
         let idle = self.run(self.generation, &[], false, None).result.unwrap();
         assert!(idle.moved.is_nothing(), "{idle:?}");
         assert_eq!(self.pair.observe(&CancellationToken::new()).unwrap().pending, 0);
     }
 
-    fn broken(&mut self, at: usize, death: Death, during: &[Write]) {
-        let ran = self.run(self.generation, during, false, Some((at, death)));
+    fn broken(&mut self, death: Death, during: &[Write]) {
+        let ran = self.run(self.generation, during, false, Some(death));
         self.look_at_standby(&ran);
-        match ran.result {
-            Ok(_) => self.went_back = false,
-            Err(error) => assert_eq!(error.kind, ErrorKind::Cancelled, "{error}"),
+        if let Err(error) = ran.result {
+            assert_eq!(error.kind, ErrorKind::Cancelled, "{error}");
         }
     }
 
     fn stale(&mut self) {
-        if self.cursor.as_ref().is_none_or(|(_, _, generation)| *generation < self.generation) {
+        if self.noted < self.generation {
             return;
         }
         let ran = self.run(self.generation - 1, &[], false, None);
         let before = self.standby.clone();
         self.look_at_standby(&ran);
         assert_eq!(self.standby, before, "a fenced owner has written");
-        match ran.result {
-            Ok(outcome) => assert!(outcome.moved.is_nothing(), "{outcome:?}"),
-            Err(error) => assert_eq!(error.kind, ErrorKind::Fenced, "{error}"),
-        }
+        assert_eq!(ran.result.unwrap_err().kind, ErrorKind::Fenced);
     }
 
     fn rebuild(&self) {
@@ -249,12 +286,27 @@ impl<const WAL: bool> World<WAL> {
         let kept = self.path("kept.sqlite");
         let _ = std::fs::remove_file(&kept);
         self.server().execute("VACUUM INTO ?1", [kept.to_str().unwrap()]).unwrap();
+        let _ = std::fs::copy(self.path("standby.sqlite"), self.path("kept-standby.sqlite"));
+    }
+
+    /// An older file of the standby lies in its place again.
+    fn put_back(&mut self) {
+        if std::fs::copy(self.path("kept-standby.sqlite"), self.path("standby.sqlite")).is_ok() {
+            self.is_lifted = std::fs::read(self.path("standby.sqlite")).unwrap()[18] < 3;
+            self.was_changed();
+        }
+    }
+
+    /// Somebody else has changed the standby: its numbers mean something else from here on.
+    fn was_changed(&mut self) {
+        self.standby = self.copy.get_mut().rows();
+        self.states.clear();
+        self.revision = 0;
     }
 
     fn go_back(&mut self) {
         self.while_down(|world| {
             std::fs::copy(world.path("kept.sqlite"), world.path("users.sqlite")).unwrap();
-            world.went_back = true;
         });
     }
 
@@ -265,49 +317,41 @@ impl<const WAL: bool> World<WAL> {
             let cancel = CancellationToken::new();
             let work = super::work(&cancel, world.generation);
             assert_eq!(world.pair.synchronize(&work).unwrap_err().kind, ErrorKind::StoreUnavailable);
-            let (copy, _) = world.copy.borrow_mut().rows_and_cursor();
-            assert_eq!(copy, world.standby, "something was done because the source could not be read");
+            assert_eq!(
+                world.copy.get_mut().rows(),
+                world.standby,
+                "it was changed though nothing could be read"
+            );
             std::fs::rename(&away, world.path("users.sqlite")).unwrap();
         });
     }
 
-    fn cut_log(&self, cut: Cut) {
-        let logs: bool = self
-            .server()
-            .query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'csb_change')", [], |row| {
-                row.get(0)
-            })
-            .unwrap();
-        if !logs {
+    fn lose(&mut self, loss: Loss) {
+        let beside = self.path("standby.sqlite.csb");
+        let state = beside.join("state");
+        if self.is_lifted {
             return;
         }
-        let middle = "(SELECT max(position) + min(position) FROM csb_change) / 2";
-        let heeds_triggers = |heeds| {
-            self.server().set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, heeds).unwrap();
-        };
-        match cut {
-            Cut::Beginning => {
-                heeds_triggers(false);
-                self.batch(&format!("DELETE FROM csb_change WHERE position < {middle}"));
-                heeds_triggers(true);
+        self.is_forgotten |= !matches!(loss, Loss::History);
+        let _ = match loss {
+            Loss::State => std::fs::remove_file(state),
+            Loss::HalfOfState => {
+                std::fs::read(&state).and_then(|text| std::fs::write(&state, text.split_at(text.len() / 2).0))
             }
-            Cut::End => self.batch(&format!(
-                "DROP TRIGGER IF EXISTS csb_t_last; DELETE FROM csb_change WHERE position > {middle}"
-            )),
-            Cut::All => self.batch("DROP TRIGGER IF EXISTS csb_t_last; DELETE FROM csb_change"),
-        }
+            Loss::History => std::fs::remove_dir_all(beside.join("history")),
+        };
     }
 
     fn tamper(&mut self, write: &Write) {
         let path = self.path("standby.sqlite");
-        if !path.exists() {
+        // Without both nothing would tell any more that it is ours.
+        if !path.exists() || self.is_forgotten {
             return;
         }
-        let meddler = Connection::open(path).unwrap();
-        meddler.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).unwrap();
-        meddler.execute_batch(&write.sql()).unwrap();
-        drop(meddler);
-        (self.standby, _) = self.copy.borrow_mut().rows_and_cursor();
+        super::lift_fence(&path);
+        Connection::open(path).unwrap().execute_batch(&write.sql()).unwrap();
+        self.was_changed();
+        self.is_lifted = true;
     }
 }
 
@@ -320,7 +364,7 @@ fn open_server(path: &Path) -> Connection {
     server
 }
 
-impl<const WAL: bool> StateMachineTest for World<WAL> {
+impl<const WAL: bool, const WAITS: bool> StateMachineTest for World<WAL, WAITS> {
     type SystemUnderTest = Self;
     type Reference = Steps;
 
@@ -333,7 +377,7 @@ impl<const WAL: bool> StateMachineTest for World<WAL> {
             Step::Transaction { writes, commits } => world.transaction(&writes, commits),
             Step::Cycle { during, verify } => world.cycle(&during, verify),
             Step::Quiet => world.quiet(),
-            Step::Broken { at, death, during } => world.broken(at, death, &during),
+            Step::Broken { death, during } => world.broken(death, &during),
             Step::TakeOver => world.generation += 1,
             Step::Stale => world.stale(),
             Step::AddColumn => world.batch(&format!(
@@ -347,7 +391,8 @@ impl<const WAL: bool> StateMachineTest for World<WAL> {
             Step::Keep => world.keep(),
             Step::GoBack => world.go_back(),
             Step::Hide => world.hide(),
-            Step::CutLog { cut } => world.cut_log(cut),
+            Step::PutBack => world.put_back(),
+            Step::Lose { loss } => world.lose(loss),
             Step::Tamper { write } => world.tamper(&write),
         }
         world
@@ -363,6 +408,7 @@ impl<const WAL: bool> StateMachineTest for World<WAL> {
 
     fn teardown(mut world: Self, _: Expected) {
         world.quiet();
+        world.restore_all();
     }
 }
 
@@ -374,8 +420,11 @@ fn config() -> Config {
 prop_state_machine! {
     #![proptest_config(config())]
     #[test]
-    fn whatever_happens_the_standby_is_a_state_that_the_source_had(sequential STEPS => World<false>);
+    fn whatever_happens_the_standby_is_a_state_that_the_source_had(sequential STEPS => World<false, false>);
 
     #[test]
-    fn whatever_happens_under_a_write_ahead_log_too(sequential STEPS => World<true>);
+    fn whatever_happens_under_a_write_ahead_log_too(sequential STEPS => World<true, false>);
+
+    #[test]
+    fn whatever_happens_where_a_server_waits_for_locks_too(sequential STEPS => World<false, true>);
 }

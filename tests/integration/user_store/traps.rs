@@ -1,9 +1,13 @@
-//! What SQLite does behind a change log's back.
+//! What SQLite does to a database otherwise than most would think.
 
+use cs_backup::error::ErrorKind;
+use cs_backup::store::Generation;
+use cs_backup::store::user::UserStorePair;
 use proptest::prelude::*;
 use rusqlite::Connection;
+use tokio_util::sync::CancellationToken;
 
-use super::{Pair, USERS, dump};
+use super::{Pair, USERS, assert_equal_pages, assert_fenced, dump};
 use crate::support::StopOnDrop;
 
 #[test]
@@ -30,95 +34,149 @@ fn unique_values_may_be_swapped() {
 }
 
 #[test]
-fn a_source_restored_to_an_earlier_state_is_noticed_and_the_newer_copy_kept() {
-    let pair = Pair::new(USERS);
+fn a_source_restored_to_an_earlier_state_is_named_and_the_newer_one_can_be_brought_back() {
+    let mut pair = Pair::new(USERS);
+    pair.server.execute_batch("DELETE FROM contacts WHERE owner = 'bert'").unwrap();
     pair.synchronize_and_compare();
     let earlier = pair.folder.path().join("earlier.sqlite");
-    pair.server.execute("VACUUM INTO ?1", [earlier.to_str().unwrap()]).unwrap();
-    pair.server.execute_batch("INSERT INTO users (name) VALUES ('lost')").unwrap();
-    pair.synchronize_and_compare();
-    let Pair { folder, server, pair } = pair;
-    drop(server);
-    std::fs::copy(&earlier, folder.path().join("users.sqlite")).unwrap();
-    let server = Connection::open(folder.path().join("users.sqlite")).unwrap();
-    for name in 0..20 {
-        server.execute("INSERT INTO users (name) VALUES (?1)", [format!("later {name}")]).unwrap();
+    pair.with_server_stopped(|source| {
+        std::fs::copy(source, &earlier).unwrap();
+    });
+    for name in ["kept", "lost"] {
+        pair.server.execute("INSERT INTO users (name) VALUES (?1)", [name]).unwrap();
+        pair.synchronize_and_compare();
     }
-    let pair = Pair { folder, server, pair };
+    let newest = dump(&pair.standby());
+    let revision = pair.pair.states().unwrap()[0].revision;
+    pair.with_server_stopped(|source| {
+        std::fs::copy(&earlier, source).unwrap();
+    });
     let outcome = pair.synchronize_and_compare();
-    assert!(outcome.warnings[0].contains("restored to an earlier state"), "{outcome:?}");
-    let kept = std::fs::read_dir(pair.folder.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.to_str().unwrap().contains("superseded"))
-        .unwrap();
-    assert!(dump(&kept).iter().any(|row| row.contains("lost")));
-}
-
-/// Rebuilds a table the way SQLite's documentation says, with its triggers created again from the saved schema.
-fn rebuild(server: &Connection, change: &str) {
-    let triggers: Vec<String> = server
-        .prepare("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'users'")
-        .unwrap()
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .collect::<rusqlite::Result<_>>()
-        .unwrap();
-    assert!(!triggers.is_empty());
-    server
-        .execute_batch(&format!(
-            "BEGIN; CREATE TABLE new_users (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, card BLOB);
-             INSERT INTO new_users SELECT id, {change}, card FROM users; DROP TABLE users;
-             ALTER TABLE new_users RENAME TO users; {}; COMMIT;",
-            triggers.join(";")
-        ))
-        .unwrap();
+    assert!(outcome.warnings[0].contains("set back to an older state"), "{outcome:?}");
+    let to = pair.folder.path().join("restored.sqlite");
+    let states = pair.pair.states().unwrap();
+    let state = states.iter().find(|state| state.revision == revision).unwrap();
+    assert!(state.reason.as_ref().is_some_and(|reason| reason.contains("older state")), "{state:?}");
+    pair.pair.restore_state(revision, &to, Generation(2), &CancellationToken::new()).unwrap();
+    assert_eq!(dump(&to), newest);
 }
 
 #[test]
-fn a_table_rebuilt_with_its_triggers_is_copied_whole() {
+fn a_source_that_is_replaced_by_an_almost_empty_one_is_refused_until_that_is_accepted() {
+    let mut pair = Pair::new(USERS);
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+        INSERT INTO contacts SELECT 'many', i, NULL FROM n";
+    pair.server.execute_batch(many).unwrap();
+    pair.synchronize_and_compare();
+    let before = dump(&pair.standby());
+    let refused = |pair: &Pair| {
+        let error = pair.synchronize().unwrap_err();
+        assert_eq!(error.kind, ErrorKind::SafetyShareExceeded, "{error:?}");
+        assert!(error.message.contains("contacts"), "{error}");
+        assert_eq!(dump(&pair.standby()), before);
+        assert_fenced(&pair.standby());
+    };
+    // Emptied in its place.
+    pair.server.execute_batch("DELETE FROM contacts").unwrap();
+    refused(&pair);
+    refused(&pair);
+    pair.server.execute_batch(many).unwrap();
+    pair.synchronize().unwrap();
+    // Dropped.
+    let sql: String = pair
+        .server
+        .query_row("SELECT sql FROM sqlite_schema WHERE name = 'contacts'", [], |row| row.get(0))
+        .unwrap();
+    pair.server.execute_batch("CREATE TABLE aside AS SELECT * FROM contacts; DROP TABLE contacts").unwrap();
+    refused_as(&pair, "contacts is gone");
+    pair.server
+        .execute_batch(&format!("{sql}; INSERT INTO contacts SELECT * FROM aside; DROP TABLE aside"))
+        .unwrap();
+    pair.synchronize().unwrap();
+    // Made anew by its server.
+    pair.with_server_stopped(|source| {
+        std::fs::remove_file(source).unwrap();
+        Connection::open(source).unwrap().execute_batch(USERS).unwrap();
+    });
+    refused_as(&pair, "contacts has 2 of");
+    pair.accept_deletions().unwrap();
+    assert_equal_pages(&pair.source(), &pair.standby());
+}
+
+fn refused_as(pair: &Pair, reason: &str) {
+    let error = pair.synchronize().unwrap_err();
+    assert_eq!(error.kind, ErrorKind::SafetyShareExceeded, "{error:?}");
+    assert!(error.message.contains(reason), "{error}");
+}
+
+/// Rebuilds a table the way SQLite's documentation says.
+#[test]
+fn a_table_that_is_rebuilt_and_a_database_that_is_vacuumed_follow() {
     let pair = Pair::new(USERS);
     pair.synchronize_and_compare();
     for change in ["upper(name)", "lower(name)", "name || 'x'"] {
-        rebuild(&pair.server, change);
-        let copied = pair.synchronize_and_compare();
-        assert_eq!((copied.moved.items_written, copied.moved.batches), (2, 2), "{copied:?}");
-        assert!(copied.details.iter().any(|line| line == "Copied 2 rows of table users."), "{copied:?}");
-        rebuild(&pair.server, "name || '1'");
-        rebuild(&pair.server, "name || '2'");
+        pair.server
+            .execute_batch(&format!(
+                "BEGIN; CREATE TABLE new_users (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, card BLOB);
+                 INSERT INTO new_users SELECT id, {change}, card FROM users; DROP TABLE users;
+                 ALTER TABLE new_users RENAME TO users; COMMIT;"
+            ))
+            .unwrap();
+        pair.synchronize_and_compare();
         pair.server.execute_batch("VACUUM; UPDATE users SET card = 1 WHERE id = 1").unwrap();
         pair.synchronize_and_compare();
     }
 }
 
+/// What decides how pages are laid out may be changed by a VACUUM; readers of the copy go on.
 #[test]
-fn writes_while_the_triggers_were_gone_are_noticed() {
+fn a_layout_that_is_changed_follows_in_the_file_that_readers_have_open() {
     let pair = Pair::new(USERS);
     pair.synchronize_and_compare();
-    pair.server
-        .execute_batch(
-            "CREATE TABLE saved AS SELECT sql FROM sqlite_schema WHERE name = 'csb_t2_insert';
-             DROP TRIGGER csb_t2_insert; INSERT INTO users (name) VALUES ('unseen');",
-        )
-        .unwrap();
-    let sql: String = pair.server.query_row("SELECT sql FROM saved", [], |row| row.get(0)).unwrap();
-    assert!(sql.contains("ON \"users\""), "{sql}");
-    pair.server.execute_batch(&format!("DROP TABLE saved; {sql}")).unwrap();
-    pair.synchronize_and_compare();
+    let reader = Connection::open(pair.standby()).unwrap();
+    let count = || reader.query_row("SELECT count(*) FROM users", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count(), 2);
+    for change in [
+        "PRAGMA page_size = 8192",
+        "PRAGMA auto_vacuum = FULL",
+        "PRAGMA page_size = 512",
+        "PRAGMA auto_vacuum = INCREMENTAL",
+        "PRAGMA page_size = 65536; PRAGMA auto_vacuum = NONE",
+        "PRAGMA page_size = 4096",
+    ] {
+        pair.server.execute_batch(&format!("{change}; VACUUM")).unwrap();
+        pair.synchronize_and_compare();
+        let check: String = reader.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
+        assert_eq!((check.as_str(), count()), ("ok", 2), "{change}");
+        pair.server
+            .execute_batch("UPDATE users SET card = zeroblob(3000); UPDATE users SET card = 1")
+            .unwrap();
+        pair.synchronize_and_compare();
+    }
 }
 
+/// What a write-ahead log may do between two syncs: go on, be carried back, be begun anew, be removed, be left behind.
 #[test]
-fn a_vacuum_costs_no_copy_and_loses_nothing() {
-    let pair = Pair::new(
-        "CREATE TABLE t (k TEXT PRIMARY KEY, v); INSERT INTO t VALUES ('a', 1), ('b', 2), ('c', 3), ('d', 4);",
-    );
+fn whatever_becomes_of_a_log_its_commits_arrive() {
+    let mut pair = Pair::new(&format!("PRAGMA journal_mode = WAL; {USERS}"));
     pair.synchronize_and_compare();
-    for statement in [
-        "DELETE FROM t WHERE k = 'a'; VACUUM; UPDATE t SET v = 9 WHERE k = 'd'",
-        "VACUUM; DELETE FROM t WHERE k = 'c'; VACUUM",
-    ] {
-        pair.server.execute_batch(statement).unwrap();
-        assert!(pair.synchronize_and_compare().moved.items_written <= 1);
+    for round in 0..3 {
+        for step in [
+            "PRAGMA wal_checkpoint(PASSIVE)",
+            "PRAGMA wal_checkpoint(RESTART)",
+            "PRAGMA wal_checkpoint(TRUNCATE)",
+            "PRAGMA journal_mode = DELETE",
+            "PRAGMA journal_mode = WAL",
+            "PRAGMA wal_autocheckpoint = 2",
+        ] {
+            pair.server.execute("UPDATE users SET card = ?1", [round]).unwrap();
+            let _ = pair.server.query_row(step, [], |_| Ok(()));
+            pair.synchronize_and_compare();
+            pair.server.execute("UPDATE users SET card = ?1 || 'x'", [round]).unwrap();
+            pair.synchronize_and_compare();
+        }
+        pair.with_server_stopped(|_| {});
+        pair.synchronize_and_compare();
     }
 }
 
@@ -127,15 +185,26 @@ fn deleting_everything_is_seen() {
     let pair = Pair::new(USERS);
     pair.synchronize_and_compare();
     pair.server.execute_batch("DELETE FROM users; DELETE FROM contacts").unwrap();
-    assert_eq!(pair.synchronize_and_compare().moved.items_deleted, 4);
+    pair.synchronize_and_compare();
+    assert_eq!(dump(&pair.standby()), Vec::<String>::new());
 }
 
 #[test]
 fn a_writer_during_the_copies_never_tears_them() {
-    let pair = Pair::new(
-        "CREATE TABLE halves (id INTEGER PRIMARY KEY, side TEXT, amount INTEGER, padding TEXT);
+    for mode in ["WAL", "DELETE"] {
+        halves(mode);
+    }
+}
+
+fn halves(mode: &str) {
+    let pair = Pair::configured(
+        &format!("PRAGMA journal_mode = {mode}; CREATE TABLE halves (id INTEGER PRIMARY KEY, side TEXT, amount INTEGER, padding TEXT);
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)
-         INSERT INTO halves SELECT i, 'left', 100, hex(randomblob(20)) FROM n;",
+         INSERT INTO halves SELECT i, 'left', 100, hex(randomblob(20)) FROM n;"),
+        |config| {
+            config.server_waits = true;
+            config.max_lock_ms = 2_000;
+        },
     );
     let stop = std::sync::atomic::AtomicBool::new(false);
     let source = pair.source();
@@ -224,20 +293,14 @@ proptest! {
 }
 
 #[test]
-fn a_statement_that_fails_halfway_and_keeps_its_rows_is_copied_and_its_positions_are_not_used_again() {
+fn a_statement_that_fails_halfway_and_keeps_its_rows_is_copied() {
     let pair = Pair::new(USERS);
     pair.synchronize_and_compare();
     let fails = "INSERT OR FAIL INTO users (id, name) VALUES (10, 'cora'), (11, 'dora'), (12, 'anna')";
     pair.server.execute_batch(fails).unwrap_err();
     pair.synchronize_and_compare();
-    // A run that copies no changes removes all of them from the log but the newest.
-    pair.server.execute_batch("CREATE VIEW names AS SELECT name FROM users").unwrap();
-    pair.synchronize_and_compare();
-    let log = || pair.server.query_row("SELECT count(*) FROM csb_change", [], |row| row.get::<_, i64>(0));
-    assert_eq!(log().unwrap(), 1);
     for card in 0..3 {
         pair.server.execute("UPDATE users SET card = ?1 WHERE id = 10", [card]).unwrap();
-        // Positions that were used again would make the store look like an earlier state of itself.
         assert_eq!(pair.synchronize_and_compare().warnings, Vec::<String>::new());
     }
 }

@@ -24,11 +24,12 @@ use crate::store::files::with_suffix;
 
 /// How long after a write to a file another one may leave the same time behind.
 const TICK: Duration = Duration::from_millis(25);
-/// How long a writer is waited for where the server waits, too.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// Pauses between two attempts.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// How long a moment between two commits is waited for, and how often it is looked for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_micros(200);
 
 /// How a state was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -615,6 +616,22 @@ impl Source {
         Ok(journal::read(&file, &path)?.map(|before| (file, before)))
     }
 
+    /// A reader's lock between two commits of a server that writes all the time; none where it does not pause for long.
+    fn share_soon<'a>(
+        &self,
+        database: &'a RawFile,
+        cancel: &CancellationToken,
+    ) -> Result<Option<locks::Held<'a>>> {
+        let started = Instant::now();
+        loop {
+            let shared = locks::share(database).map_err(self.failed())?;
+            if shared.is_some() || started.elapsed() >= LOCK_PATIENCE || cancel.is_cancelled() {
+                return Ok(shared);
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
+    }
+
     /// Twice: the first pass brings almost everything while anybody writes, the second one only what changed since.
     fn locked(
         &self,
@@ -633,13 +650,16 @@ impl Source {
         };
         let known = if base.layout == Some(snapshot.layout) { base.hashes } else { &[] };
         let warmed = snapshot.pass(known, base.seed, staging, reading.cancel, reading.progress)?;
-        let shared = self.share_patiently(database, reading.cancel)?;
-        or_again!(shared.is_some(), Busy::Writer);
+        let Some(_shared) = self.share_soon(database, reading.cancel)? else {
+            return Ok(Attempt::Again(Busy::Writer));
+        };
         let started = Instant::now();
         or_again!(locks::is_still_at(database, &self.path), Busy::Changed);
         or_again!(FileStat::of(&self.log_path()).is_none_or(|log| log.size == 0), Busy::Changed);
-        // Whoever was killed in a transaction left a journal; its server plays it back.
-        or_again!(self.unfinished()?.is_none(), Busy::Changed);
+        // Whoever was killed in a transaction left a journal; its server plays it back. One of somebody who is about to write says nothing
+        // of the file yet.
+        let is_about_to_write = locks::holder(database).map_err(self.failed())? == Holder::Writer;
+        or_again!(is_about_to_write || self.unfinished()?.is_none(), Busy::Changed);
         read_whole(database, &mut first, 0).map_err(self.failed())?;
         let Some(header) = Header::read(&first) else { return Ok(Attempt::Again(Busy::Changed)) };
         let look = look_of(database);
@@ -678,25 +698,6 @@ impl Source {
             suspects,
             undone: false,
         })))
-    }
-
-    /// The lock for readers, as soon as no writer stands against it: a server that waits does not hold it for long.
-    fn share_patiently<'a>(
-        &self,
-        database: &'a RawFile,
-        cancel: &CancellationToken,
-    ) -> Result<Option<locks::Held<'a>>> {
-        let until = Instant::now() + LOCK_PATIENCE;
-        loop {
-            let shared = locks::share(database).map_err(self.failed())?;
-            if shared.is_some() || Instant::now() >= until {
-                return Ok(shared);
-            }
-            if cancel.is_cancelled() {
-                return Err(Error::cancelled());
-            }
-            std::thread::sleep(Duration::from_micros(fastrand::u64(200..1_500)));
-        }
     }
 
     /// The pages of one moment; none where the first one is not that of a database with pages of this size.

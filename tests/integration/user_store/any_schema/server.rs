@@ -1,6 +1,5 @@
 //! A server with a random schema that writes to it at random.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -47,12 +46,6 @@ impl Server {
             server.run("CREATE VIRTUAL TABLE boxes USING rtree (id, low, high)");
         }
         server
-    }
-
-    /// The keys that the topology names.
-    pub fn keys(&self) -> BTreeMap<String, Vec<String>> {
-        let named = self.tables.iter().filter(|table| !table.key.is_empty());
-        named.map(|table| (table.name.clone(), table.key.clone())).collect()
     }
 
     pub fn log(&self) -> String {
@@ -237,13 +230,11 @@ impl Server {
                 self.made += 1;
                 let (column, renamed) = (self.tables[at].columns.len() - 1, format!("renamed {}", self.made));
                 let old = self.tables[at].columns[column].clone();
-                if !self.tables[at].key.contains(&old)
-                    && self.run(&format!(
-                        "ALTER TABLE {name} RENAME COLUMN {} TO {}",
-                        quote(&old),
-                        quote(&renamed)
-                    ))
-                {
+                if self.run(&format!(
+                    "ALTER TABLE {name} RENAME COLUMN {} TO {}",
+                    quote(&old),
+                    quote(&renamed)
+                )) {
                     self.tables[at].columns[column] = renamed;
                 }
                 "SELECT 1".to_owned()

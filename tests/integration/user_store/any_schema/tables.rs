@@ -27,8 +27,6 @@ pub struct Table {
     pub columns: Vec<String>,
     /// The column that others may refer to.
     primary: Option<String>,
-    /// The key that the topology has to name.
-    pub key: Vec<String>,
     pub sql: Vec<String>,
 }
 
@@ -81,7 +79,6 @@ impl Table {
         let kind = choices.below(6);
         without_rowid &= kind < 4;
         let is_number = kind < 2;
-        let mut key = Vec::new();
         let mut parts: Vec<String> = Vec::new();
         for (at, column) in columns.iter().enumerate() {
             let name = quote(column);
@@ -132,7 +129,6 @@ impl Table {
             parts.push(format!("{made} {type} AS ({expression}) {}", choices.pick(&["STORED", "VIRTUAL"])));
         }
         match kind {
-            0 | 1 => {}
             2 | 3 => {
                 let width = (1 + choices.below(3)).min(columns.len());
                 let terms: Vec<String> = columns[..width]
@@ -141,9 +137,7 @@ impl Table {
                     .collect();
                 parts.push(format!("PRIMARY KEY ({}){}", terms.join(", "), choices.pick(&ON_CONFLICT)));
             }
-            _ => {
-                key = columns[..(1 + choices.below(2)).min(columns.len())].to_vec();
-            }
+            _ => {}
         }
         let mut options = Vec::new();
         if is_strict {
@@ -158,7 +152,7 @@ impl Table {
             sql.push(index(choices, &name, &columns, &format!("i{number} of {name}")));
         }
         let primary = is_number.then(|| columns[0].clone());
-        Some(Table { name, columns, primary, key, sql })
+        Some(Table { name, columns, primary, sql })
     }
 
     pub fn column(&self, choices: &mut Choices) -> String {

@@ -2,17 +2,14 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
 
 use crate::user_store::THEIRS;
 
 /// Every row of every table of a server, sorted, as SQLite writes its values.
-pub type Rows = Rc<Vec<String>>;
-
-/// The store, the position and the generation of a standby.
-pub type Cursor = (String, i64, i64);
+pub type Rows = Arc<Vec<String>>;
 
 /// What was seen through one connection, and the statements to see it with.
 #[derive(Default)]
@@ -32,7 +29,7 @@ impl Look {
             if self.version.is_none_or(|(_, _, before)| before != schema) {
                 self.queries = queries(connection);
             }
-            self.rows = Rc::new(self.queries.iter().flat_map(|query| strings(connection, query)).collect());
+            self.rows = Arc::new(self.queries.iter().flat_map(|query| strings(connection, query)).collect());
             self.version = Some(version);
         }
         self.rows.clone()
@@ -68,10 +65,10 @@ impl Copy {
     }
 
     /// Nothing where there is no standby.
-    pub fn rows_and_cursor(&mut self) -> (Rows, Option<Cursor>) {
+    pub fn rows(&mut self) -> Rows {
         let Ok(file) = std::fs::metadata(&self.path) else {
             self.open = None;
-            return (Rows::default(), None);
+            return Rows::default();
         };
         if self.open.as_ref().is_none_or(|(inode, ..)| *inode != file.ino()) {
             let connection =
@@ -79,10 +76,6 @@ impl Copy {
             self.open = Some((file.ino(), connection, Look::default()));
         }
         let (_, connection, look) = self.open.as_mut().unwrap();
-        let rows = look.at(connection);
-        let cursor = connection.prepare_cached("SELECT source_id, position, generation FROM csb_standby");
-        let cursor = cursor
-            .and_then(|mut cursor| cursor.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))));
-        (rows, cursor.ok())
+        look.at(connection)
     }
 }

@@ -14,15 +14,15 @@ pub enum Death {
     Panicked,
 }
 
-/// What is missing of a change log.
+/// What is lost of what lies beside a standby.
 #[derive(Clone, Copy, Debug)]
-pub enum Cut {
-    /// Its older half, which somebody removed who heeds no trigger.
-    Beginning,
-    /// Its newer half, with the trigger that protects it.
-    End,
-    /// Everything, with that trigger.
-    All,
+pub enum Loss {
+    /// All that is remembered of it.
+    State,
+    /// The end of that.
+    HalfOfState,
+    /// Its earlier states.
+    History,
 }
 
 #[derive(Clone, Debug)]
@@ -39,9 +39,8 @@ pub enum Step {
     },
     /// Runs while the server is quiet, until there is nothing left to do.
     Quiet,
-    /// A run that dies the `at`th time that it says how far it has come.
+    /// A run that dies when it says how far it has come.
     Broken {
-        at: usize,
         death: Death,
         during: Vec<Write>,
     },
@@ -68,9 +67,11 @@ pub enum Step {
     GoBack,
     /// The server's database is away for one run.
     Hide,
-    /// The change log loses some of what it holds.
-    CutLog {
-        cut: Cut,
+    /// The administrator puts a file of the standby in its place that was kept then.
+    PutBack,
+    /// Something that lies beside the standby is lost.
+    Lose {
+        loss: Loss,
     },
     /// Somebody who heeds no fence changes the standby.
     Tamper {
@@ -100,12 +101,12 @@ impl ReferenceStateMachine for Steps {
         let writes = |most| prop::collection::vec(write(), 0..most);
         let death = prop_oneof![Just(Death::Cancelled), Just(Death::Panicked)];
         let mode = prop_oneof![Just("WAL"), Just("DELETE"), Just("TRUNCATE"), Just("PERSIST")];
-        let cut = prop_oneof![Just(Cut::Beginning), Just(Cut::End), Just(Cut::All)];
+        let loss = prop_oneof![Just(Loss::State), Just(Loss::HalfOfState), Just(Loss::History)];
         prop_oneof![
             40 => (writes(6), prop::bool::weighted(0.85)).prop_map(|(writes, commits)| Step::Transaction { writes, commits }),
             12 => (writes(4), prop::bool::weighted(0.1)).prop_map(|(during, verify)| Step::Cycle { during, verify }),
             4 => Just(Step::Quiet),
-            8 => (1_usize..12, death, writes(3)).prop_map(|(at, death, during)| Step::Broken { at, death, during }),
+            8 => (death, writes(3)).prop_map(|(death, during)| Step::Broken { death, during }),
             2 => Just(Step::TakeOver),
             2 => Just(Step::Stale),
             1 => Just(Step::AddColumn),
@@ -116,7 +117,8 @@ impl ReferenceStateMachine for Steps {
             1 => Just(Step::Keep),
             1 => Just(Step::GoBack),
             1 => Just(Step::Hide),
-            1 => cut.prop_map(|cut| Step::CutLog { cut }),
+            1 => Just(Step::PutBack),
+            1 => loss.prop_map(|loss| Step::Lose { loss }),
             1 => write().prop_map(|write| Step::Tamper { write }),
         ]
         .boxed()
@@ -124,7 +126,7 @@ impl ReferenceStateMachine for Steps {
 
     fn preconditions(state: &Expected, step: &Step) -> bool {
         match step {
-            Step::GoBack => state.kept.is_some(),
+            Step::GoBack | Step::PutBack => state.kept.is_some(),
             Step::AddColumn => state.now.columns < 3,
             _ => true,
         }
@@ -155,7 +157,8 @@ impl ReferenceStateMachine for Steps {
             | Step::Journal { .. }
             | Step::Vacuum
             | Step::Hide
-            | Step::CutLog { .. }
+            | Step::PutBack
+            | Step::Lose { .. }
             | Step::Tamper { .. } => {}
         }
         state
