@@ -16,7 +16,7 @@ mod file;
 mod schema;
 
 pub use database::Database;
-pub use file::{OpenedFile, lock_holders};
+pub use file::{OpenedFile, describe_process, lock_holders};
 pub use schema::Schema;
 
 /// What every SQLite database begins with.

@@ -1,5 +1,7 @@
 //! Who holds locks on files.
 
+use std::path::{Path, PathBuf};
+
 use super::files::FileId;
 
 /// The processes that hold a lock on one of these files, each once, as far as the system tells.
@@ -21,6 +23,36 @@ fn holder(line: &str, files: &[FileId]) -> Option<u32> {
     let (major, minor) = (number(file.next()?)?, number(file.next()?)?);
     let inode: u64 = file.next()?.parse().ok()?;
     files.contains(&FileId { device: rustix::fs::makedev(major, minor), inode }).then_some(process)
+}
+
+/// The processes that have a file open by this path, or had it before it was removed, this one left out; and whether there are processes
+/// that one may not look into.
+pub fn processes_with(path: &Path) -> (Vec<u32>, bool) {
+    let removed = {
+        let mut removed = path.as_os_str().to_owned();
+        removed.push(" (deleted)");
+        PathBuf::from(removed)
+    };
+    let (mut found, mut is_partial) = (Vec::new(), false);
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(id) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        if id == std::process::id() {
+            continue;
+        }
+        let Ok(handles) = std::fs::read_dir(process.path().join("fd")) else {
+            is_partial |= process.path().exists();
+            continue;
+        };
+        let leads_here = |handle: std::fs::DirEntry| {
+            std::fs::read_link(handle.path()).is_ok_and(|target| target == path || target == removed)
+        };
+        if handles.flatten().any(leads_here) {
+            found.push(id);
+        }
+    }
+    (found, is_partial)
 }
 
 /// What a process is called; none where there is none, or the system does not say.

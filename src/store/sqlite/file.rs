@@ -58,10 +58,11 @@ fn describe(processes: &[u32], own: u32) -> Vec<String> {
     if others.is_empty() && !processes.is_empty() {
         return vec!["another connection of this process".to_owned()];
     }
-    others.into_iter().map(name).collect()
+    others.into_iter().map(describe_process).collect()
 }
 
-fn name(process: u32) -> String {
+/// What a process is called in messages: `prosody (process 4711)`.
+pub fn describe_process(process: u32) -> String {
     match platform::process_name(process) {
         Some(name) => format!("{name} (process {process})"),
         None => format!("process {process}"),

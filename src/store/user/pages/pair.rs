@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::former;
+use super::hashes::Seed;
 use super::header::Own;
 use super::importer::Importer;
 use super::restore;
@@ -112,7 +113,7 @@ impl PagePair {
     ) -> Result<PairOutcome> {
         let rights = self.rights()?;
         let (file, path) = self.standby.begin_new(importer, rights)?;
-        let seed = super::hashes::Seed::new();
+        let seed = Seed::new();
         let base = Base { seed, hashes: &[], layout: None, mark: None };
         let staging = Direct { file: &file, path: &path };
         let exported = self.export(&base, &staging, work)?;
@@ -142,16 +143,16 @@ impl PagePair {
         let was_unchanged =
             existing.state.as_ref().is_some_and(|state| self.source.is_unchanged(&state.source, &seen));
         let mark = existing.state.as_ref().map(|state| &state.source).filter(|_| !work.verify);
-        let base = Base {
-            seed: existing.seed,
-            hashes: &existing.hashes,
-            layout: Some(existing.header.layout),
-            mark,
+        let strong = if work.verify { Some(self.standby.strong_hashes(&existing, work.cancel)?) } else { None };
+        let (seed, known_hashes) = match &strong {
+            Some(strong) => (Seed::Strong, strong.as_slice()),
+            None => (existing.seed, existing.hashes.as_slice()),
         };
+        let base = Base { seed, hashes: known_hashes, layout: Some(existing.header.layout), mark };
         let staged = Staged::new(&self.standby.folder());
-        let exported = self.export(&base, &staged, work)?;
+        let mut exported = self.export(&base, &staged, work)?;
         let ready = staged.finish();
-        let is_same = exported.hashes == existing.hashes
+        let is_same = exported.hashes == known_hashes
             && exported.layout == existing.header.layout
             && existing.header.is_fenced();
         let known = existing.state.as_ref().or(existing.former.as_ref());
@@ -170,7 +171,13 @@ impl PagePair {
             importer.pass()?;
             outcome = self.outcome(&exported, Wrote::default());
             if is_due || work.verify {
-                verdict::check(self.standby.path(), None, self.source.path(), &checked.findings)?;
+                verdict::check(
+                    self.standby.path(),
+                    None,
+                    self.source.path(),
+                    &checked.findings,
+                    work.verify,
+                )?;
                 checked.at = Some(work.now);
             }
         } else {
@@ -191,7 +198,13 @@ impl PagePair {
             let check = || {
                 if has_to_check {
                     let suspect = exported.suspects.first();
-                    verdict::check(self.standby.path(), suspect, self.source.path(), &checked.findings)?;
+                    verdict::check(
+                        self.standby.path(),
+                        suspect,
+                        self.source.path(),
+                        &checked.findings,
+                        work.verify,
+                    )?;
                 }
                 before.judge(self.standby.path())
             };
@@ -212,6 +225,10 @@ impl PagePair {
         if work.verify {
             outcome.verification = Some(verification(&existing, &exported, was_unchanged));
         }
+        if work.verify {
+            exported.hashes =
+                self.standby.hashes_of(exported.layout, exported.pages, existing.seed, work.cancel)?;
+        }
         let held = existing.is_remembered.then_some(existing.hashes.as_slice());
         self.remember(&exported, existing.seed, own, work, checked, held, &mut outcome);
         if work.verify || known.is_none_or(|known| known.source.schema_cookie != exported.mark.schema_cookie)
@@ -226,7 +243,7 @@ impl PagePair {
     fn remember(
         &self,
         exported: &Exported,
-        seed: super::hashes::Seed,
+        seed: Seed,
         own: Own,
         work: &Work<'_>,
         checked: Checked,

@@ -16,7 +16,9 @@ use super::pair::PagePair;
 use super::standby::{Existing, Found, remove};
 use super::verdict::{self, is_excluded};
 use crate::error::{Error, ErrorKind, Result, Side};
-use crate::platform::{RawFile, Rights, create_file, rename_to_free_name, sync_folder, write_all_at};
+use crate::platform::{
+    RawFile, Rights, create_file, processes_with, rename_to_free_name, sync_folder, write_all_at,
+};
 use crate::store::files::with_suffix;
 use crate::store::sqlite::{COMPANIONS, quote, require_alone};
 use crate::store::user::{PairOutcome, StoreState, WantedState, Work};
@@ -116,6 +118,11 @@ pub(super) fn give_back(pair: &PagePair, work: &Work<'_>) -> Result<PairOutcome>
     outcome.moved.bytes = pages * u64::from(existing.header.layout.page_size);
     outcome.moved.batches = 1;
     outcome.details.push(format!("Gave the lost user store back at {}.", source.display()));
+    if processes_with(source).1 {
+        let text =
+            "Not every process could be looked into: stop the pool's server before it opens the store.";
+        outcome.details.push(text.to_owned());
+    }
     if !emptied.is_empty() {
         outcome.details.push(format!("Emptied, because they are excluded: {}.", emptied.join(", ")));
     }
@@ -227,8 +234,8 @@ fn empty_excluded(path: &Path, exclude: &[String]) -> Result<Vec<String>> {
 /// a server that has the lost file open, or has made a new one meanwhile, keeps it.
 fn publish(fresh: &Path, source: &Path) -> Result<()> {
     let failed = |cause: io::Error| Error::io("write", source, &cause).on(Side::Import);
+    require_unused(source)?;
     if source.exists() {
-        require_unused(source)?;
         if !is_blank(source)? {
             return Err(came_between(source));
         }
@@ -254,16 +261,28 @@ fn came_between(source: &Path) -> Error {
     .on(Side::Import)
 }
 
-/// Refuses to replace what a server has open, as far as its locks tell.
+/// Refuses to give back a store that a server still has open, by its locks and by its open files: it would go on with the file that is
+/// gone.
 fn require_unused(source: &Path) -> Result<()> {
-    let users = crate::store::sqlite::lock_holders(source);
+    let mut users = crate::store::sqlite::lock_holders(source);
+    let whole = source.canonicalize().or_else(|_| {
+        // Of a file that is gone only the folder can be found.
+        let folder = source.parent().unwrap_or(Path::new(".")).canonicalize()?;
+        Ok::<_, io::Error>(folder.join(source.file_name().unwrap_or_default()))
+    });
+    if let Ok(whole) = whole {
+        let (processes, _) = processes_with(&whole);
+        users.extend(processes.into_iter().map(crate::store::sqlite::describe_process));
+    }
+    users.sort();
+    users.dedup();
     if users.is_empty() {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::StoreBusy,
         format!("{} is open in {}.", source.display(), users.join(", ")),
-        "Stop the server, then run the command again: it would go on with the file that is removed.",
+        "Stop the server, then run the command again: it would go on with the file that is gone.",
     )
     .at("path", source.display())
     .on(Side::Import))

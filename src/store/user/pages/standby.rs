@@ -276,8 +276,31 @@ impl Standby {
         })))
     }
 
+    /// The hashes of an existing copy by which everything is compared.
+    ///
+    /// # Errors
+    /// Failures of the device; cancelled.
+    pub(super) fn strong_hashes(&self, existing: &Existing, cancel: &CancellationToken) -> Result<Vec<u128>> {
+        self.hashes_of(existing.header.layout, existing.pages, Seed::Strong, cancel)
+    }
+
+    /// The hashes of a copy of this layout, read from its pages.
+    ///
+    /// # Errors
+    /// As for [`Standby::strong_hashes`].
+    pub(super) fn hashes_of(
+        &self,
+        layout: Layout,
+        pages: u32,
+        seed: Seed,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<u128>> {
+        let file = RawFile::open(&self.path, false).map_err(self.failed("open"))?;
+        self.read_hashes(&file, layout, pages, seed, cancel)
+    }
+
     /// Reads every page of the copy.
-    pub(super) fn read_hashes(
+    fn read_hashes(
         &self,
         file: &RawFile,
         layout: Layout,

@@ -37,13 +37,19 @@ fn open_alone(path: &Path) -> Result<Connection> {
 
 /// Looks through a copy for damage of its structure, which nobody reads or writes meanwhile. What violates a constraint, or an index that
 /// does not fit its table, is the server's business; what cannot be checked without functions of the server's is not checked; and what is
-/// known already does not count.
+/// known already does not count. A thorough check looks into every index, too.
 ///
 /// # Errors
 /// `Corrupt`, naming the page, what it belongs to, and what to do.
-pub(super) fn check(path: &Path, suspect: Option<&Suspect>, source: &Path, known: &[u64]) -> Result<()> {
+pub(super) fn check(
+    path: &Path,
+    suspect: Option<&Suspect>,
+    source: &Path,
+    known: &[u64],
+    thorough: bool,
+) -> Result<()> {
     let connection = open_alone(path)?;
-    let mut findings = structure(&connection);
+    let mut findings = structure(&connection, thorough);
     findings.retain(|finding| !known.contains(&mark(finding)));
     if findings.is_empty() {
         return Ok(());
@@ -68,7 +74,7 @@ pub(super) fn check(path: &Path, suspect: Option<&Suspect>, source: &Path, known
 /// # Errors
 /// Where it cannot be opened.
 pub(super) fn findings(path: &Path) -> Result<Vec<String>> {
-    Ok(structure(&open_alone(path)?))
+    Ok(structure(&open_alone(path)?, false))
 }
 
 /// What the report says of damage that a first copy has from its source.
@@ -90,8 +96,9 @@ fn mark(finding: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(finding.as_bytes())
 }
 
-fn structure(connection: &Connection) -> Vec<String> {
-    let found = connection.prepare("PRAGMA quick_check(100)").and_then(|mut statement| {
+fn structure(connection: &Connection, thorough: bool) -> Vec<String> {
+    let check = if thorough { "PRAGMA integrity_check(100)" } else { "PRAGMA quick_check(100)" };
+    let found = connection.prepare(check).and_then(|mut statement| {
         statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
     });
     match found {
