@@ -212,7 +212,7 @@ impl PagePair {
             }
         }
         if existing.state.is_none() {
-            outcome.warnings.extend(existing.former.is_some().then(|| {
+            outcome.warnings.extend(existing.is_touched.then(|| {
                 "The copy had been changed by somebody else; every page was compared and put right."
                     .to_owned()
             }));

@@ -56,6 +56,8 @@ pub(super) struct Existing {
     pub(super) state: Option<State>,
     /// What was remembered before, of a file that was changed since.
     pub(super) former: Option<State>,
+    /// Whether somebody else has changed it.
+    pub(super) is_touched: bool,
     /// How many pages were not as they were left; looked at where everything is compared.
     pub(super) spoiled: u64,
     /// Whether the hashes are those that are remembered.
@@ -244,6 +246,7 @@ impl Standby {
                 hashes,
                 state: Some(state),
                 former: None,
+                is_touched: false,
                 spoiled: 0,
                 is_remembered: true,
             };
@@ -256,8 +259,15 @@ impl Standby {
             }
             return Ok(Found::Existing(Box::new(found)));
         }
-        let seed = Seed::new();
+        let seed = known.as_ref().map_or_else(Seed::new, |known| known.seed);
         let hashes = self.read_hashes(&file, header.layout, pages, seed, cancel)?;
+        // A sync that was killed leaves the state before it, or the one after it that nobody could note any more.
+        let is_ours = known.as_ref().is_none_or(|known| {
+            let is_next = header.change_counter == known.change_counter.wrapping_add(1);
+            let is_as_left = || self.state_file().hashes(known).as_ref() == Some(&hashes);
+            let is_same = header.change_counter == known.change_counter && is_as_left();
+            header.is_fenced() && (is_next || is_same)
+        });
         Ok(Found::Existing(Box::new(Existing {
             header,
             pages,
@@ -265,6 +275,7 @@ impl Standby {
             hashes,
             state: None,
             former: known,
+            is_touched: !is_ours,
             spoiled: 0,
             is_remembered: false,
         })))
@@ -367,6 +378,8 @@ impl Standby {
         file.set_len(u64::from(exported.pages) * size).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         self.remove_companions()?;
+        // What is remembered is of another file.
+        remove(&self.folder().join("state"))?;
         std::fs::rename(from, &self.path).map_err(failed)?;
         sync_folder(self.path.parent().unwrap_or(Path::new("."))).map_err(self.failed("write"))?;
         Ok(Wrote { pages: u64::from(exported.pages), removed: 0, bytes: u64::from(exported.pages) * size })
