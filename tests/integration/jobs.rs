@@ -80,10 +80,12 @@ fn only_what_changed_is_moved() {
     std::fs::write(deployment.path("atl/share/new.txt"), "new").unwrap();
     std::fs::remove_file(deployment.path("atl/share/conference-001/slides-0001.pptx")).unwrap();
     let status = deployment.ask(json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL })).unwrap();
-    assert_eq!(status["backupModules"][0]["pendingItems"], 2, "{status:#}");
+    // The log of the server that has just gone is gone as well: that something was written is all that is known.
+    assert_eq!(status["backupModules"][0]["pendingItems"], 1, "{status:#}");
     let ended = deployment.backup(json!({})).expect(Outcome::Succeeded);
     let moved = &ended.module(PRESENCE_FOCUS).moved;
-    assert_eq!((moved.items_written, ended.module(PRESENCE_FOCUS).before.pending_items), (1, 2), "{moved:?}");
+    assert!((3..6).contains(&moved.items_written), "{moved:?}");
+    assert_eq!(ended.module(PRESENCE_FOCUS).before.pending_items, 1);
     let moved = &ended.module(DATA_CONF).moved;
     assert_eq!((moved.items_written, moved.items_deleted, moved.bytes), (1, 1, 3), "{moved:?}");
     assert!(ended.module(CMS_MASTER).moved.is_nothing());
@@ -189,11 +191,13 @@ fn a_cancelled_job_ends_at_once_and_the_next_one_completes() {
     let deployment = Deployment::of(Size { users: 3000, contacts: 60, files: 3000 });
     let service = deployment.another_with(Arc::new(SystemClock::new()));
     let user_step = format!("copy:{PRESENCE_FOCUS}");
-    let points = ["started", &user_step, "Copying pages", "Copying files", "Copying files"];
+    let points = ["started", &user_step, "Copying the user store", "Copying files", "Copying files"];
     let worst = points.iter().map(|point| soonest(&deployment, &service, point)).max().unwrap();
     // A job that waits for another program's lock stops waiting.
     let server = deployment.server("atl");
-    server.execute_batch("UPDATE users SET display_name = 'x'; BEGIN IMMEDIATE").unwrap();
+    server
+        .execute_batch("PRAGMA journal_mode = DELETE; UPDATE users SET display_name = 'x'; BEGIN IMMEDIATE")
+        .unwrap();
     let locked = soonest(&deployment, &service, &user_step);
     server.execute_batch("COMMIT").unwrap();
     eprintln!("the longest time to cancel was {:?}", worst.max(locked));
@@ -204,8 +208,7 @@ fn a_cancelled_job_ends_at_once_and_the_next_one_completes() {
 #[test]
 fn a_closed_service_takes_no_jobs_and_has_ended_those_it_had() {
     let deployment = Deployment::new();
-    let server = deployment.server("atl");
-    server.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let _server = deployment.writing_server("atl");
     let handle = start_backup(&deployment.service, with_pool(ATL, json!({})));
     wait_for(&deployment.service, handle, |event| matches!(event, EventKind::StepStarted { .. }));
     assert!(deployment.service.close(Duration::from_secs(10)));

@@ -5,7 +5,7 @@ mod users;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use cs_backup::error::ErrorKind;
@@ -20,11 +20,26 @@ const KILLS: u32 = 50;
 /// What the amounts of all accounts come to, at every moment that the server committed.
 const TOTAL: i64 = 300 * 100;
 
+/// Every transaction counts, and leaves a row that says how far it had counted; old rows go.
+const COUNT: &str = "UPDATE counter SET n = n + 1;
+    INSERT INTO doubles SELECT n, n * 2, randomblob(40) FROM counter;
+    DELETE FROM doubles WHERE n <= (SELECT n - 200 FROM counter);";
+
 fn prepare(deployment: &Deployment) {
+    // These servers wait for locks; where their journals are rolled back, a copy is made between two commits.
+    let text = std::fs::read_to_string(deployment.path("topology.toml")).unwrap();
+    let excluded = "exclude = [\"session_*\"]";
+    assert!(text.contains(excluded), "{text}");
+    let waits = format!("{excluded}, server_waits = true, max_lock_ms = 1000");
+    std::fs::write(deployment.path("waits.toml"), text.replace(excluded, &waits)).unwrap();
+    let publish = json!({ "request": "publishTopology", "file": deployment.path("waits.toml") });
+    deployment.ask(publish).unwrap();
     deployment
         .server("atl")
         .execute_batch(
-            "CREATE TABLE accounts (id INTEGER PRIMARY KEY, amount INTEGER NOT NULL);
+            "CREATE TABLE counter (n INTEGER NOT NULL); INSERT INTO counter VALUES (0);
+             CREATE TABLE doubles (n INTEGER PRIMARY KEY, half INTEGER NOT NULL, note BLOB);
+             CREATE TABLE accounts (id INTEGER PRIMARY KEY, amount INTEGER NOT NULL);
              CREATE TABLE ledger (entry INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT UNIQUE, note BLOB);
              WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)
              INSERT INTO accounts SELECT i, 100 FROM n;",
@@ -50,6 +65,7 @@ fn serve(users: &Path, share: &Path, journal: &str, seed: u64, stop: &AtomicBool
                  DELETE FROM contacts WHERE owner = {owner} AND added_ms % 5 = {entry} % 5;
                  INSERT OR IGNORE INTO contacts VALUES ({owner}, 'sip:live{entry}@litwareinc.com', NULL, {entry});
                  UPDATE accounts SET amount = amount + 1 WHERE id = {to};
+                 {COUNT}
                  COMMIT;",
                 owner = random.u32(1..=40),
             ))
@@ -79,18 +95,63 @@ fn change_share(share: &Path, random: &mut Rng) {
     }
 }
 
-/// The standby is at every moment a state that the server committed, whoever was killed.
+/// The standby holds a state that the server committed, whoever was killed. How far that had counted; none where there is no standby.
 #[track_caller]
-fn assert_standby_whole(standby: &Path) {
+fn assert_standby_whole(standby: &Path) -> Option<i64> {
     if !standby.exists() {
-        return;
+        return None;
     }
     let copy = Connection::open(standby).unwrap();
-    let total: i64 = copy.query_row("SELECT sum(amount) FROM accounts", [], |row| row.get(0)).unwrap();
-    assert_eq!(total, TOTAL, "the standby holds half of a transaction");
+    let number = |sql: &str| -> i64 { copy.query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!(number("SELECT sum(amount) FROM accounts"), TOTAL, "the standby holds half of a transaction");
+    let count = number("SELECT n FROM counter");
+    let rows =
+        number("SELECT count(*) FROM doubles WHERE half = 2 * n AND n > (SELECT n - 200 FROM counter)");
+    assert_eq!(
+        (rows, number("SELECT count(*) FROM doubles")),
+        (count.min(200), count.min(200)),
+        "at {count}"
+    );
+    assert_eq!(number("SELECT coalesce(max(n), 0) FROM doubles"), count);
     let check: String = copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
+    Some(count)
 }
+
+/// What a kill left, looked at before anything heals it: a reader of the files as they lie there sees a state that the server had, no
+/// older than the last one and no newer than the server's; and the status can be asked for. How far that state had counted.
+#[track_caller]
+fn look_before_it_heals(deployment: &Deployment, last: i64) -> Option<i64> {
+    let folder = deployment.path("chi/standby");
+    let copy = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    for file in std::fs::read_dir(&folder).into_iter().flatten().map(|file| file.unwrap()) {
+        let name = file.file_name();
+        if file.file_type().unwrap().is_file() && name.to_string_lossy().starts_with("atl.sqlite") {
+            std::fs::copy(file.path(), copy.path().join(name)).unwrap();
+        }
+    }
+    let was_hot = copy.path().join("atl.sqlite-journal").exists();
+    let seen = assert_standby_whole(&copy.path().join("atl.sqlite"));
+    if let Some(seen) = seen {
+        assert!(seen >= last, "a reader sees {seen} after {last}");
+        let now: i64 =
+            deployment.server("atl").query_row("SELECT n FROM counter", [], |row| row.get(0)).unwrap();
+        assert!(seen <= now, "a reader sees {seen} of {now}");
+        let header = std::fs::read(copy.path().join("atl.sqlite")).unwrap();
+        assert_eq!(header[18..20], [3, 1], "the fence is missing");
+    }
+    let status = json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL });
+    let status = ask(&deployment.service, status).unwrap();
+    let row = &status["backupModules"][0];
+    assert_ne!(row["importStatus"], "ErrorState", "hot: {was_hot}, {status:#}");
+    if was_hot {
+        HOT.fetch_add(1, Ordering::Relaxed);
+    }
+    seen
+}
+
+/// How often a kill left a journal at the standby.
+static HOT: AtomicU32 = AtomicU32::new(0);
 
 /// What all chance comes from; `CSB_SEED` plays a run once more.
 fn seed() -> u64 {
@@ -116,7 +177,7 @@ fn round(deployment: &Deployment, number: u32, delay: Duration, seed: u64) -> St
         }
         std::thread::sleep(delay);
         let point = child.kill_and_tell();
-        assert_standby_whole(&standby);
+        look_before_it_heals(deployment, 0);
         let ended = deployment.backup(json!({}));
         let outcome = ended.report.outcome;
         // A file that changes while it is read is named, and copied the next time.

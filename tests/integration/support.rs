@@ -219,10 +219,20 @@ impl Deployment {
         server(&self.path(&format!("{pool}/users.sqlite")))
     }
 
+    /// A connection to a pool's user store that keeps everybody from reading it until its transaction ends, as far as a server can: it has a
+    /// rollback journal, and is about to write.
+    pub fn writing_server(&self, pool: &str) -> Connection {
+        let server = self.server(pool);
+        server.execute_batch("PRAGMA journal_mode = DELETE; BEGIN IMMEDIATE").unwrap();
+        server
+    }
+
     /// Both copies of a pool are equal, row by row and file by file, and nothing temporary is left anywhere.
     pub fn assert_copies_equal(&self, pool: &str, partner: &str) {
         let standby = self.path(&format!("{partner}/standby/{pool}"));
-        assert_rows_equal(&self.path(&format!("{pool}/users.sqlite")), &standby.with_extension("sqlite"));
+        let users = self.path(&format!("{pool}/users.sqlite"));
+        assert_rows_equal(&users, &standby.with_extension("sqlite"));
+        crate::user_store::assert_equal_pages(&users, &standby.with_extension("sqlite"));
         assert_eq!(content(&self.path(&format!("{pool}/share"))), content(&standby));
         assert_eq!(leftovers(&self.root()), Vec::<PathBuf>::new());
     }
@@ -424,6 +434,8 @@ pub fn leftovers(root: &Path) -> Vec<PathBuf> {
     let is_leftover = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy();
         name.contains(".csb-new")
+            || path.parent().is_some_and(|folder| folder.to_string_lossy().ends_with(".sqlite.csb"))
+                && name == "new"
             || name.ends_with(".tmp")
             || name.ends_with(".cancel")
             || path.parent().is_some_and(|folder| folder.ends_with(".csb/tmp"))
@@ -443,6 +455,13 @@ fn tables(connection: &Connection, schema: &str) -> Vec<String> {
         .unwrap()
         .collect::<rusqlite::Result<_>>()
         .unwrap()
+}
+
+/// A reader of a database who is in the middle of it until the connection is dropped.
+pub fn reading(path: &Path) -> Connection {
+    let reader = server(path);
+    reader.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema").unwrap();
+    reader
 }
 
 /// Compares two user stores row by row, both ways.

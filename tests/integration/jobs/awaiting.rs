@@ -29,12 +29,15 @@ fn a_quiet_pool_is_there_at_the_first_look() {
 #[test]
 fn more_changes_than_fit_a_batch_are_drained_first() {
     let deployment = Deployment::of(Size { users: 20, contacts: 2, files: 2 });
+    // A server that stays keeps its log, which tells how many pages there are.
+    let server = deployment.server("atl");
+    server.execute_batch("PRAGMA wal_autocheckpoint = 0; UPDATE users SET display_name = 'x'").unwrap();
     deployment.backup(json!({})).expect(Outcome::Succeeded);
-    deployment
-        .server("atl")
+    server
         .execute_batch(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10050)
-             INSERT INTO contacts SELECT 1, 'sip:' || i, NULL, i FROM n",
+            "CREATE TABLE many (id INTEGER PRIMARY KEY, bytes);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100)
+             INSERT INTO many SELECT i, zeroblob(4000) FROM n",
         )
         .unwrap();
     let status = deployment.ask(json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL })).unwrap();
@@ -107,8 +110,7 @@ fn a_cancelled_wait_ends_the_job() {
 #[test]
 fn a_job_that_is_cancelled_during_its_last_look_is_cancelled_not_failed() {
     let deployment = Deployment::new();
-    let server = deployment.server("atl");
-    server.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let _server = deployment.writing_server("atl");
     let options = json!({ "steadyState": true, "retryCount": 0 });
     let handle = start_backup(&deployment.service, with_pool(ATL, options));
     wait_for(&deployment.service, handle, |event| matches!(event, EventKind::StepStarted { .. }));

@@ -49,8 +49,7 @@ fn cancel_in(deployment: &Deployment, handle: u64, wanted: &str) {
 
 /// A server that holds a lock on a user store until it is dropped.
 fn locked(deployment: &Deployment) -> Box<dyn std::any::Any> {
-    let server = deployment.server("atl");
-    server.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let server = deployment.writing_server("atl");
     Box::new(server)
 }
 

@@ -47,9 +47,11 @@ fn heals(deployment: &Deployment) {
 #[test]
 fn a_user_store_that_another_program_locks() {
     let deployment = Deployment::new();
-    let server = deployment.server("atl");
-    server.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    let ended = fails_alone(&deployment, PRESENCE_FOCUS, ErrorKind::StoreBusy);
+    let shorter =
+        json!({ "request": "setBackupServiceConfiguration", "settings": { "syncIntervalMs": 5_000 } });
+    deployment.ask(shorter).unwrap();
+    let server = deployment.writing_server("atl");
+    let ended = fails_alone(&deployment, PRESENCE_FOCUS, ErrorKind::SourceTooBusy);
     assert!(ended.module(PRESENCE_FOCUS).errors[0].retryable);
     server.execute_batch("COMMIT").unwrap();
     heals(&deployment);
@@ -116,7 +118,7 @@ fn a_standby_of_the_user_store_that_is_a_folder() {
     let deployment = Deployment::new();
     let standby = deployment.path("chi/standby/atl.sqlite");
     std::fs::create_dir_all(&standby).unwrap();
-    let ended = fails_alone(&deployment, PRESENCE_FOCUS, ErrorKind::Io);
+    let ended = fails_alone(&deployment, PRESENCE_FOCUS, ErrorKind::ForeignContent);
     assert_eq!(ended.module(PRESENCE_FOCUS).after.import, ImportState::ErrorState);
     std::fs::remove_dir(&standby).unwrap();
     heals(&deployment);
@@ -258,10 +260,10 @@ fn a_plan_says_what_the_run_would_be_refused_with() {
     let run = deployment.backup(json!({ "retryCount": 0 })).expect(Outcome::Failed);
     let said = |ended: &Ended| ended.module(DATA_CONF).errors[0].message.clone();
     assert_eq!(said(&planned), said(&run));
-    let forced = deployment.backup(json!({ "whatIf": true, "force": true }));
+    let forced = deployment.backup(json!({ "whatIf": true, "acceptDeletions": true }));
     let step =
         forced.report.plan.steps.iter().find(|step| step.module.as_deref() == Some(DATA_CONF)).unwrap();
-    let run = deployment.backup(json!({ "force": true }));
+    let run = deployment.backup(json!({ "acceptDeletions": true }));
     let moved = &run.module(DATA_CONF).moved;
     assert!(moved.items_written > 0);
     assert_eq!(step.items, Some(moved.items_written + moved.items_deleted));

@@ -17,8 +17,7 @@ fn copy_of_users(event: &EventKind) -> bool {
 
 /// A job that holds its lease until the returned transaction ends: it waits for the user store's lock.
 fn held(deployment: &Deployment) -> (u64, Connection) {
-    let server = deployment.server("atl");
-    server.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let server = deployment.writing_server("atl");
     let handle = start_backup(&deployment.service, with_pool(ATL, json!({})));
     wait_for(&deployment.service, handle, copy_of_users);
     (handle, server)
@@ -123,10 +122,9 @@ fn an_owner_that_was_silent_for_too_long_is_fenced_and_nothing_is_lost() {
     let deployment = Deployment::new();
     deployment.backup(json!({})).expect(Outcome::Succeeded);
     let server = deployment.server("atl");
-    // The first job waits for the lock on the standby, behind which the second one will be too.
+    // The first job waits for a reader of the standby, and the second one will wait for the first.
     server.execute_batch("UPDATE users SET display_name = 'changed'").unwrap();
-    let standby = server_of(&deployment);
-    standby.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let standby = reading(&deployment.path("chi/standby/atl.sqlite"));
     let first = start_backup(&deployment.service, with_pool(ATL, json!({ "retryCount": 0 })));
     wait_for(&deployment.service, first, copy_of_users);
     deployment.clock.stop();
@@ -151,10 +149,6 @@ fn an_owner_that_was_silent_for_too_long_is_fenced_and_nothing_is_lost() {
     deployment.assert_copies_equal("atl", "chi");
 }
 
-fn server_of(deployment: &Deployment) -> Connection {
-    server(&deployment.path("chi/standby/atl.sqlite"))
-}
-
 /// As [`held`], for a pair that has a copy already.
 fn held_again(deployment: &Deployment) -> (u64, Connection) {
     deployment.backup(json!({})).expect(Outcome::Succeeded);
@@ -164,8 +158,7 @@ fn held_again(deployment: &Deployment) -> (u64, Connection) {
 
 /// A child that holds the lease and waits for the user store's lock.
 fn waiting_child(deployment: &Deployment) -> (Child, String, Connection) {
-    let server = deployment.server("atl");
-    server.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let server = deployment.writing_server("atl");
     let mut child = Child::backup(deployment, ATL);
     let id = child.wait_for("started ");
     child.wait_for(&format!("stepStarted copy:{PRESENCE_FOCUS}"));

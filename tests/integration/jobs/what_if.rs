@@ -43,13 +43,13 @@ fn planned(ended: &Ended) -> Vec<(&str, u64)> {
 #[test]
 fn a_dry_run_before_the_first_backup_counts_everything() {
     let deployment = Deployment::new();
-    let options = json!({ "whatIf": true, "force": true });
+    let options = json!({ "whatIf": true, "acceptDeletions": true });
     let ended = changes_nothing(&deployment, || deployment.backup(options)).expect(Outcome::Succeeded);
     let folders = 2;
     let plan = planned(&ended);
     assert_eq!(plan[1], (&*format!("copy:{DATA_CONF}"), u64::from(SMALL.files) + folders));
-    let rows = SMALL.users * (2 + SMALL.contacts);
-    assert_eq!(plan[0], (&*format!("copy:{PRESENCE_FOCUS}"), u64::from(rows)));
+    // Of a user store only that it has something is known.
+    assert_eq!(plan[0], (&*format!("copy:{PRESENCE_FOCUS}"), 1));
     assert!(plan[2].1 > 0, "{plan:?}");
     assert!(ended.report.modules.iter().all(|row| row.outcome == Outcome::Skipped));
     let jobs = deployment.ask(json!({ "request": "listJobs" })).unwrap();
@@ -72,7 +72,7 @@ fn a_dry_run_counts_what_the_next_run_moves() {
     for command in commands {
         let ended = changes_nothing(&deployment, || command(&deployment, json!({ "whatIf": true })));
         let plan = planned(&ended);
-        assert_eq!(plan[..3].iter().map(|(_, items)| *items).collect::<Vec<_>>(), [3, 1, 0], "{plan:?}");
+        assert_eq!(plan[..3].iter().map(|(_, items)| *items).collect::<Vec<_>>(), [1, 1, 0], "{plan:?}");
         assert_eq!(ended.report.plan.steps[1].bytes, Some(5));
         if let Some(back) = plan.iter().find(|(id, _)| *id == format!("carryBack:{DATA_CONF}")) {
             assert_eq!(back.1, 1);
@@ -87,7 +87,7 @@ fn a_dry_run_counts_what_the_next_run_moves() {
         assert_eq!(ids(told), ids(&ended.report.plan));
     }
     let ended = deployment.sync(ATL, json!({})).expect(Outcome::Succeeded);
-    assert_eq!(ended.module(PRESENCE_FOCUS).moved.items_written, 3);
+    assert!(ended.module(PRESENCE_FOCUS).moved.items_written >= 1);
     assert_eq!(ended.module(DATA_CONF).moved.items_written, 1);
     assert_eq!(ended.given_back(DATA_CONF).moved.items_written, 1);
 }

@@ -29,7 +29,11 @@ pub(super) fn fault(page: u32, content: &[u8], layout: &Layout, pages: u32) -> O
     let kind = content[start];
     if !TREE_KINDS.contains(&kind) {
         let can_be_free = page > 1 && (kind == 0 || pages >= 1 << 24);
-        return (!can_be_free).then_some("it is of no kind that there is");
+        if !can_be_free {
+            return Some("it is of no kind that there is");
+        }
+        // What a device loses most often looks like this, and now and then a page that is free or flows over.
+        return content.iter().all(|byte| *byte == 0).then_some("it holds nothing but zeros");
     }
     let usable = content.len() - usize::from(layout.reserved);
     let short = |at: usize| usize::from(u16::from_be_bytes([content[at], content[at + 1]]));

@@ -50,10 +50,19 @@ pub(super) struct History {
 
 /// An entry that is being written; dropped, it is none.
 pub(super) struct Writing {
-    temporary: PathBuf,
+    temporary: Temporary,
     to: PathBuf,
     entry: Entry,
     pages: zstd::Encoder<'static, BufWriter<File>>,
+}
+
+/// A file that goes with whoever writes it, unless it has another name by then.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl History {
@@ -107,11 +116,19 @@ impl History {
         let to = self.place(entry.revision);
         let temporary = with_suffix(&to, ".tmp");
         let failed = |cause: io::Error| Error::io("write", &temporary, &cause);
-        let _ = std::fs::remove_file(&temporary);
+        self.remove_half_written();
         let mut file = create_file(&temporary, Rights::PRIVATE).map_err(failed)?;
         file.seek(SeekFrom::Start(PAGES_AT)).map_err(failed)?;
         let pages = zstd::Encoder::new(BufWriter::new(file), LEVEL).map_err(failed)?;
-        Ok(Writing { temporary, to, entry, pages })
+        Ok(Writing { temporary: Temporary(temporary), to, entry, pages })
+    }
+
+    /// What a process left that was killed: there is one importer, which is about to write.
+    fn remove_half_written(&self) {
+        let listed = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for path in listed.map(|file| file.path()).filter(|path| path.extension().is_some()) {
+            let _ = std::fs::remove_file(path);
+        }
     }
 
     /// Makes an earlier state of a copy in a file that holds the current one, by undoing entry after entry down to a revision.
@@ -197,7 +214,7 @@ impl Writing {
     pub(super) fn add(&mut self, page: u32, content: &[u8]) -> Result<()> {
         self.entry.records += 1;
         let written = self.pages.write_all(&page.to_be_bytes()).and_then(|()| self.pages.write_all(content));
-        written.map_err(|cause| Error::io("write", &self.temporary, &cause))
+        written.map_err(|cause| Error::io("write", &self.temporary.0, &cause))
     }
 
     /// Gives the entry its name. Its head is written last: a torn one has none.
@@ -206,7 +223,7 @@ impl Writing {
     /// `DiskFull`, `Io`.
     pub(super) fn publish(self) -> Result<()> {
         let Writing { temporary, to, entry, pages } = self;
-        let failed = |cause: io::Error| Error::io("write", &temporary, &cause);
+        let failed = |cause: io::Error| Error::io("write", &temporary.0, &cause);
         let file =
             pages.finish().map_err(failed)?.into_inner().map_err(|cause| failed(cause.into_error()))?;
         let text = serde_json::to_vec(&entry).map_err(|cause| failed(cause.into()))?;
@@ -215,7 +232,7 @@ impl Writing {
         head.extend(text);
         write_all_at(&file, &head, 0).map_err(failed)?;
         file.sync_data().map_err(failed)?;
-        std::fs::rename(&temporary, &to).map_err(failed)?;
+        std::fs::rename(&temporary.0, &to).map_err(failed)?;
         sync_folder(to.parent().unwrap_or(Path::new("."))).map_err(failed)
     }
 }

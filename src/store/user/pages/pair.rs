@@ -143,7 +143,8 @@ impl PagePair {
         let was_unchanged =
             existing.state.as_ref().is_some_and(|state| self.source.is_unchanged(&state.source, &seen));
         let mark = existing.state.as_ref().map(|state| &state.source).filter(|_| !work.verify);
-        let strong = if work.verify { Some(self.standby.strong_hashes(&existing, work.cancel)?) } else { None };
+        let strong =
+            if work.verify { Some(self.standby.strong_hashes(&existing, work.cancel)?) } else { None };
         let (seed, known_hashes) = match &strong {
             Some(strong) => (Seed::Strong, strong.as_slice()),
             None => (existing.seed, existing.hashes.as_slice()),
@@ -218,9 +219,11 @@ impl PagePair {
                 checked.at = Some(work.now);
             }
         }
-        if existing.is_strange() {
-            let text = "The copy had been changed by somebody else; every page was compared and put right.";
-            outcome.warnings.push(text.to_owned());
+        if existing.state.is_none() {
+            outcome.warnings.extend(existing.is_touched.then(|| {
+                "The copy had been changed by somebody else; every page was compared and put right."
+                    .to_owned()
+            }));
         }
         if work.verify {
             outcome.verification = Some(verification(&existing, &exported, was_unchanged));

@@ -17,7 +17,7 @@ use super::standby::{Existing, Found, remove};
 use super::verdict::{self, is_excluded};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{
-    RawFile, Rights, create_file, processes_with, rename_to_free_name, sync_folder, write_all_at,
+    FileStat, RawFile, Rights, create_file, processes_with, rename_to_free_name, sync_folder, write_all_at,
 };
 use crate::store::files::with_suffix;
 use crate::store::sqlite::{COMPANIONS, quote, require_alone};
@@ -113,6 +113,15 @@ pub(super) fn give_back(pair: &PagePair, work: &Work<'_>) -> Result<PairOutcome>
         remove(&fresh)?;
     }
     let emptied = published?;
+    // That it is another file is no news to the next sync.
+    if let Some(state) = &existing.state
+        && let Some((look, header)) = seen(source)
+    {
+        let mark = state.source.of_given_back(look, &header);
+        let mut state = state.clone();
+        state.source = mark;
+        pair.standby.state_file().touch(&state).map_err(Side::Export.failed())?;
+    }
     let mut outcome = PairOutcome::default();
     outcome.moved.items_written = pages;
     outcome.moved.bytes = pages * u64::from(existing.header.layout.page_size);
@@ -127,6 +136,14 @@ pub(super) fn give_back(pair: &PagePair, work: &Work<'_>) -> Result<PairOutcome>
         outcome.details.push(format!("Emptied, because they are excluded: {}.", emptied.join(", ")));
     }
     Ok(outcome)
+}
+
+/// A database from outside, and its header.
+fn seen(path: &Path) -> Option<(FileStat, Header)> {
+    let file = RawFile::open(path, false).ok()?;
+    let mut first = [0; HEADER_BYTES];
+    read_whole(&file, &mut first, 0).ok()?;
+    FileStat::of(path).zip(Header::read(&first))
 }
 
 fn settled(pair: &PagePair, importer: &Importer, cancel: &CancellationToken) -> Result<Box<Existing>> {

@@ -75,6 +75,18 @@ pub(super) struct Mark {
 }
 
 impl Mark {
+    /// The mark of a source that was made anew from the copy: it holds what was read there, and is looked at once more.
+    pub(super) fn of_given_back(&self, database: FileStat, header: &Header) -> Mark {
+        Mark {
+            database,
+            end: None,
+            settled: false,
+            change_counter: header.change_counter,
+            schema_cookie: header.schema_cookie,
+            versions: self.versions,
+        }
+    }
+
     /// Whether the source is still the same file.
     pub(super) fn is_same_file(&self, other: &FileStat) -> bool {
         (self.database.device, self.database.inode) == (other.device, other.inode)

@@ -54,18 +54,12 @@ pub(super) struct Existing {
     pub(super) state: Option<State>,
     /// What was remembered before, of a file that was changed since.
     pub(super) former: Option<State>,
+    /// Whether somebody else has changed it.
+    pub(super) is_touched: bool,
     /// How many pages were not as they were left; looked at where everything is compared.
     pub(super) spoiled: u64,
     /// Whether the hashes are those that are remembered.
     pub(super) is_remembered: bool,
-}
-
-impl Existing {
-    /// Whether somebody else wrote to the copy: a commit of ours that was killed before it was remembered is none.
-    pub(super) fn is_strange(&self) -> bool {
-        let is_next = |former: &State| former.change_counter.wrapping_add(1) == self.header.change_counter;
-        self.former.as_ref().is_some_and(|former| !(is_next(former) && self.header.is_fenced()))
-    }
 }
 
 /// What a commit wrote.
@@ -250,6 +244,7 @@ impl Standby {
                 hashes,
                 state: Some(state),
                 former: None,
+                is_touched: false,
                 spoiled: 0,
                 is_remembered: true,
             };
@@ -262,8 +257,15 @@ impl Standby {
             }
             return Ok(Found::Existing(Box::new(found)));
         }
-        let seed = Seed::new();
+        let seed = known.as_ref().map_or_else(Seed::new, |known| known.seed);
         let hashes = self.read_hashes(&file, header.layout, pages, seed, cancel)?;
+        // A sync that was killed leaves the state before it, or the one after it that nobody could note any more.
+        let is_ours = known.as_ref().is_none_or(|known| {
+            let is_next = header.change_counter == known.change_counter.wrapping_add(1);
+            let is_as_left = || self.state_file().hashes(known).as_ref() == Some(&hashes);
+            let is_same = header.change_counter == known.change_counter && is_as_left();
+            header.is_fenced() && (is_next || is_same)
+        });
         Ok(Found::Existing(Box::new(Existing {
             header,
             pages,
@@ -271,6 +273,7 @@ impl Standby {
             hashes,
             state: None,
             former: known,
+            is_touched: !is_ours,
             spoiled: 0,
             is_remembered: false,
         })))
@@ -396,6 +399,8 @@ impl Standby {
         file.set_len(u64::from(exported.pages) * size).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         self.remove_companions()?;
+        // What is remembered is of another file.
+        remove(&self.folder().join("state"))?;
         std::fs::rename(from, &self.path).map_err(failed)?;
         sync_folder(self.path.parent().unwrap_or(Path::new("."))).map_err(self.failed("write"))?;
         Ok(Wrote { pages: u64::from(exported.pages), removed: 0, bytes: u64::from(exported.pages) * size })
