@@ -85,7 +85,7 @@ fn every_example_is_read_and_written_as_it_stands() {
     };
     check("openConfig", false, round_trip::<OpenConfig>);
     check("request", true, round_trip::<Request>);
-    for job in ["backupJob", "syncJob", "disableJob"] {
+    for job in ["backupJob", "syncJob", "disableJob", "restoreJob"] {
         check(job, false, round_trip::<JobRequest>);
     }
     check("capabilities", false, round_trip::<Capabilities>);
@@ -124,7 +124,9 @@ fn unknown_fields_of_what_is_sent_in_are_refused_and_of_what_comes_out_ignored()
         let is_accepted = match name {
             "openConfig" => serde_json::from_value::<OpenConfig>(example).is_ok(),
             "request" => serde_json::from_value::<Request>(example).is_ok(),
-            "backupJob" | "syncJob" | "disableJob" => serde_json::from_value::<JobRequest>(example).is_ok(),
+            "backupJob" | "syncJob" | "disableJob" | "restoreJob" => {
+                serde_json::from_value::<JobRequest>(example).is_ok()
+            }
             "status" => serde_json::from_value::<Status>(example).is_ok(),
             "configuration" => serde_json::from_value::<BackupServiceConfiguration>(example).is_ok(),
             "job" => serde_json::from_value::<JobDocument>(example).is_ok(),
@@ -133,7 +135,8 @@ fn unknown_fields_of_what_is_sent_in_are_refused_and_of_what_comes_out_ignored()
             "error" => serde_json::from_value::<Error>(example).is_ok(),
             _ => continue,
         };
-        let is_sent_in = ["openConfig", "request", "backupJob", "syncJob", "disableJob"].contains(&name);
+        let is_sent_in =
+            ["openConfig", "request", "backupJob", "syncJob", "disableJob", "restoreJob"].contains(&name);
         assert_eq!(is_accepted, !is_sent_in, "{name}");
     }
 }
@@ -168,8 +171,12 @@ fn the_toml_examples_are_read() {
         "content_store",
         "standby",
         "url",
-        "keys",
         "exclude",
+        "server_waits",
+        "max_lock_ms",
+        "history",
+        "keep",
+        "max",
         "management_store",
         "service_store",
     ] {
@@ -299,15 +306,13 @@ fn fields_of_reply(cell: &str) -> Option<BTreeSet<String>> {
     Some(top.split(',').map(|field| field.split(':').next().unwrap().trim().to_owned()).collect())
 }
 
-/// Every key of a document, but those of maps whose keys are data.
+/// Every key of a document.
 fn keys(document: &Value, found: &mut BTreeSet<String>) {
     match document {
         Value::Object(fields) => {
             for (key, value) in fields {
                 found.insert(key.clone());
-                if key != "keys" {
-                    keys(value, found);
-                }
+                keys(value, found);
             }
         }
         Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
@@ -349,6 +354,7 @@ fn every_key_of_real_documents_is_described() {
         ("exportTopology", json!({})),
         ("getPools", json!({})),
         ("getPoolBackupRelationship", json!({ "poolFqdn": ATL })),
+        ("getPoolBackupHistory", json!({ "poolFqdn": ATL })),
         ("getBackupServiceStatus", json!({ "poolFqdn": ATL })),
         ("getBackupServiceConfiguration", json!({})),
         ("setBackupServiceConfiguration", json!({ "settings": { "maxConcurrentCalls": 3 } })),
