@@ -49,7 +49,8 @@ impl DataConf {
                 let standby_id = Uuid::new_v4();
                 index.establish(context.generation, pair.source_id, standby_id, std::iter::empty())?;
                 self.begin_standby(context, standby_id)?;
-                let message = "The standby copy was lost; as -Force asked for, all content is copied again.";
+                let message =
+                    "The standby copy was lost; as -AcceptDeletions asked for, all content is copied again.";
                 context.observer.warning(message.to_owned());
                 Ok(vec![message.to_owned()])
             }
@@ -88,7 +89,7 @@ impl DataConf {
                 self.source.url()
             ),
             "If it is not mounted, mount it. If its content was lost, run Invoke-CsBackupServiceSync for the backup \
-             pool, which gives it back. If everything was deleted on purpose, run the command again with -Force.",
+             pool, which gives it back. If everything was deleted on purpose, run the command again with -AcceptDeletions.",
         )
         .at("store", self.source.url())
         .at("objects", count)
@@ -213,7 +214,7 @@ impl DataConf {
             .at("store", self.standby.url())
             .on(self.standby.side)
         };
-        let start_afresh = "If it is not mounted, mount it. If it was lost, run the command again with -Force: then \
+        let start_afresh = "If it is not mounted, mount it. If it was lost, run the command again with -AcceptDeletions: then \
                             all content is copied again.";
         match self.standby.identify()? {
             Presence::Marked(marker) if marker.store_id == pair.standby_id => Ok(Ok(())),
@@ -222,7 +223,7 @@ impl DataConf {
             Presence::Unmarked { empty: false } => Err(lost(
                 "has lost its marker .csb/store.json",
                 "If it is not mounted, mount it. If it is the right folder, move its content away and run the \
-                 command again with -Force: then all content is copied again.",
+                 command again with -AcceptDeletions: then all content is copied again.",
             )),
             Presence::Marked(_) => Err(lost(
                 "is not the one that was written so far: its marker has another id",
@@ -240,7 +241,7 @@ impl DataConf {
                 self.source.url()
             ),
             "If it is not mounted, mount it. If its content was lost and the service database as well, copy the \
-             standby's content into it, all but .csb. Then run the command again with -Force.",
+             standby's content into it, all but .csb. Then run the command again with -AcceptDeletions.",
         )
         .at("store", self.source.url())
         .on(self.source.side)

@@ -4,8 +4,11 @@
 //! SQLite of this process, or somebody else in it, has open too is not closed: it is put by, and used again by whoever opens the same
 //! file next. What was put by is closed once nobody else has the file open.
 
+#![allow(unsafe_code, reason = "what is dropped may have to be kept")]
+
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +19,8 @@ use super::files::{FileId, open_regular};
 /// A database's file, or one beside it.
 #[derive(Debug)]
 pub struct RawFile {
-    opened: Option<Opened>,
+    /// Taken when this is dropped, and never before.
+    opened: ManuallyDrop<Opened>,
 }
 
 #[derive(Debug)]
@@ -45,7 +49,7 @@ impl RawFile {
             let mut put_by = put_by();
             if let Some(at) = put_by.iter().position(|opened| opened.id == id && opened.writable == writable)
             {
-                return Ok(RawFile { opened: Some(put_by.swap_remove(at)) });
+                return Ok(RawFile { opened: ManuallyDrop::new(put_by.swap_remove(at)) });
             }
         }
         let file =
@@ -64,17 +68,12 @@ impl RawFile {
     fn keep(file: File, writable: bool) -> io::Result<Self> {
         let ours = Ours::note(&file);
         let id = FileId::from(&file.metadata()?);
-        Ok(RawFile { opened: Some(Opened { ours, file, id, writable }) })
+        Ok(RawFile { opened: ManuallyDrop::new(Opened { ours, file, id, writable }) })
     }
 
     /// Which file it is.
     pub fn id(&self) -> FileId {
-        self.opened().id
-    }
-
-    fn opened(&self) -> &Opened {
-        // It is taken in `drop` only.
-        self.opened.as_ref().unwrap_or_else(|| unreachable!("a file that was dropped"))
+        self.opened.id
     }
 }
 
@@ -82,14 +81,15 @@ impl Deref for RawFile {
     type Target = File;
 
     fn deref(&self) -> &File {
-        &self.opened().file
+        &self.opened.file
     }
 }
 
 impl Drop for RawFile {
     fn drop(&mut self) {
         let mut put_by = put_by();
-        put_by.extend(self.opened.take());
+        // SAFETY: it is taken once, here, and nobody has it afterwards.
+        put_by.push(unsafe { ManuallyDrop::take(&mut self.opened) });
         *put_by = std::mem::take(&mut *put_by).into_iter().filter_map(close).collect();
     }
 }

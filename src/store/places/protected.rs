@@ -12,6 +12,7 @@ use super::role::PlaceKind;
 use super::{Place, Places};
 use crate::bound::{alive, touching, within};
 use crate::platform::{Entry, EntryKind, FileId, Folder, Head};
+use crate::store::files::with_suffix;
 use crate::store::sqlite::{COMPANIONS, HEADER, is_companion};
 
 /// What the names of the files begin with that this product keeps beside a database, after its own.
@@ -27,7 +28,9 @@ impl Places {
     /// Looks at all of them, for what must not take the place of any.
     pub fn protected(&self) -> ProtectedFiles {
         let above = |path: &Path| path.parent().unwrap_or(path).to_owned();
-        let asked = |place: &Place| [place.path.clone(), above(&place.path)];
+        // What is remembered of a copy lies in a folder beside it.
+        let asked =
+            |place: &Place| [place.path.clone(), above(&place.path), with_suffix(&place.path, ".csb")];
         let mut found = identities(&self.places.iter().flat_map(asked).collect::<Vec<_>>()).into_iter();
         let mut protected = ProtectedFiles {
             files: Vec::new(),
@@ -37,6 +40,10 @@ impl Places {
         };
         for place in &self.places {
             let (identity, folder) = (found.next().flatten(), found.next().flatten());
+            let what = || place.role.for_people(place.pool.as_ref());
+            protected
+                .trees
+                .extend(found.next().flatten().map(|beside| (beside, format!("what belongs to {}", what()))));
             match place.role.kind() {
                 PlaceKind::Tree => protected
                     .trees

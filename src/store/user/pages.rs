@@ -1,6 +1,12 @@
 //! User stores in SQLite, copied page by page in the format that their own server wrote. Nothing is installed or written at the server, and
 //! no lock is taken there that can hold up a write.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "pages, frames and headers have sizes that are checked where they are read"
+)]
+
 mod check;
 mod former;
 mod hashes;

@@ -40,7 +40,7 @@ impl Cycle<'_, '_> {
                 "{deletions} of the {indexed} objects that the standby copy holds are missing in {source}, more than \
                  the safety share of {SHARE_PERCENT} %. What is new or changed was copied, nothing was deleted."
             ),
-            "If they were deleted on purpose, run the command again with -Force. If they were lost, run \
+            "If they were deleted on purpose, run the command again with -AcceptDeletions. If they were lost, run \
              Invoke-CsBackupServiceSync for the backup pool, which gives them back.",
         )
         .at("store", source)

@@ -120,7 +120,7 @@ fn deletions_beyond_the_safety_share_are_refused_and_the_copies_done() {
     assert_eq!(done.details, ["Compared 76 objects: 1 written, 0 deleted, 1 not copied."]);
     fs::remove_file(pair.source().join("link")).unwrap();
     assert_eq!(error.context["deletions"], "26");
-    assert!(error.advice.contains("-Force"));
+    assert!(error.advice.contains("-AcceptDeletions"));
     assert_eq!(tree(&pair.standby()).len(), 101);
     assert_eq!(pair.forced_cycle().moved.items_deleted, 26);
     pair.assert_settled();
@@ -187,7 +187,7 @@ fn a_lost_standby_is_not_refilled_unless_forced() {
         lose(&pair.standby());
         let error = pair.cycle_error();
         assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted);
-        assert!(error.advice.contains("-Force"), "{}", error.advice);
+        assert!(error.advice.contains("-AcceptDeletions"), "{}", error.advice);
         assert_eq!(pair.observe().refused.unwrap().kind, error.kind);
         let outcome = pair.forced_cycle();
         assert_eq!((outcome.moved.items_written, outcome.warnings.len()), (3, 1));

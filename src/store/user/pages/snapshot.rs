@@ -148,7 +148,6 @@ impl Snapshot<'_> {
             changed += some;
             suspects.extend(suspected);
         }
-        drop(queue);
         Ok(Passed { hashes, changed, suspects })
     }
 
