@@ -101,8 +101,7 @@ error_kinds! {
     UnsupportedStore = 24;
     /// The pool has no backup pool.
     NotPaired = 25;
-    /// Tables have no key by which their rows could be told apart.
-    KeyMissing = 26;
+    // 26 was that of tables without a key; numbers are never used again.
     /// A content store's marker is missing or its listing is empty: it is probably not mounted.
     ContentStoreUnmounted = 27, retryable;
     /// More objects would be deleted at the standby than the safety share allows.

@@ -183,11 +183,6 @@ typedef int32_t csb_status;
 #define CSB_STATUS_NOT_PAIRED 25
 
 /*
- Tables have no key by which their rows could be told apart.
- */
-#define CSB_STATUS_KEY_MISSING 26
-
-/*
  A content store's marker is missing or its listing is empty: it is probably not mounted.
  */
 #define CSB_STATUS_CONTENT_STORE_UNMOUNTED 27

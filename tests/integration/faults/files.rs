@@ -42,8 +42,7 @@ fn synchronize_while_replacing(pair: &Pair, file: &Path) -> Result<PairOutcome> 
         }
     };
     work.progress = &replacing;
-    let outcome = pair.pair.synchronize(&work);
-    outcome
+    pair.pair.synchronize(&work)
 }
 
 #[test]

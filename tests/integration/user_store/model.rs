@@ -126,7 +126,9 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
     fn run(&mut self, generation: i64, during: &[Write], verify: bool, death: Option<Death>) -> Ran {
         let cancel = CancellationToken::new();
         let mut states = vec![self.state()];
-        let (Some(server), look) = (&mut self.server, self.source.get_mut()) else { unreachable!() };
+        let (Some(server), look) = (&mut self.server, self.source.get_mut()) else {
+            panic!("no server runs")
+        };
         // The run may tell of its progress from any thread.
         let written = Mutex::new((server, look, during.iter(), &mut states));
         let write_all = || {
@@ -157,7 +159,6 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
         let result = catch_unwind(AssertUnwindSafe(|| self.pair.synchronize(&work)));
         let result = result.unwrap_or_else(|_| Err(cs_backup::error::Error::cancelled()));
         write_all();
-        drop(written);
         Ran { result, states }
     }
 

@@ -1,9 +1,11 @@
-//! What earlier builds of this product left in a server's database: triggers, and tables whose names begin with `csb_`.
+//! What the schema of a copy tells: what earlier builds of this product left in the server's database (triggers, and tables whose names begin
+//! with `csb_`), and patterns of `exclude` that fit nothing.
 
 use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::verdict::is_excluded;
 use crate::error::Result;
 use crate::store::Trace;
 use crate::store::sqlite::{Access, begin_write, open, quote, sqlite_error};
@@ -36,6 +38,23 @@ fn objects(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
         _ => name.starts_with("csb_t") || name.starts_with("csb_fence_"),
     };
     Ok(found.into_iter().filter(is_ours).collect())
+}
+
+/// Patterns of `exclude` that fit no table of a copy: probably one is misspelt.
+pub(super) fn idle_patterns(standby: &Path, exclude: &[String]) -> Vec<String> {
+    if exclude.is_empty() {
+        return Vec::new();
+    }
+    let tables = open(standby, Access::Read).ok().and_then(|connection| {
+        let mut tables = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").ok()?;
+        tables.query_map([], |row| row.get(0)).ok()?.collect::<rusqlite::Result<Vec<String>>>().ok()
+    });
+    // A schema that this SQLite cannot read says nothing about patterns.
+    let Some(tables) = tables else { return Vec::new() };
+    let fits =
+        |pattern: &String| tables.iter().any(|table| is_excluded(table, std::slice::from_ref(pattern)));
+    let idle = exclude.iter().filter(|pattern| !fits(pattern));
+    idle.map(|pattern| format!("\"{pattern}\" in exclude fits no table of the user store.")).collect()
 }
 
 /// What there is of it in a copy, and so in its source.

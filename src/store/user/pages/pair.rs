@@ -133,7 +133,7 @@ impl PagePair {
         outcome.warnings.extend(verdict::damage(self.source.path(), &findings, exported.suspects.first()));
         let checked = Checked { at: None, findings: verdict::marks(&findings) };
         self.remember(&exported, seed, own, work, checked, None, &mut outcome);
-        outcome.warnings.extend(former::warning(&former::in_copy(self.standby.path())));
+        outcome.warnings.extend(self.schema_warnings());
         Ok(outcome)
     }
 
@@ -236,7 +236,7 @@ impl PagePair {
         self.remember(&exported, existing.seed, own, work, checked, held, &mut outcome);
         if work.verify || known.is_none_or(|known| known.source.schema_cookie != exported.mark.schema_cookie)
         {
-            outcome.warnings.extend(former::warning(&former::in_copy(self.standby.path())));
+            outcome.warnings.extend(self.schema_warnings());
         }
         self.standby.thin_history(own.change_counter, &self.config.history, work.now, &mut outcome.warnings);
         Ok(outcome)
@@ -266,6 +266,14 @@ impl PagePair {
         if let Err(error) = self.standby.remember(committed, &exported.hashes, before) {
             outcome.warnings.push(format!("The next sync reads the whole copy: {}", error.message));
         }
+    }
+
+    /// What the schema tells that an administrator should know.
+    fn schema_warnings(&self) -> Vec<String> {
+        let standby = self.standby.path();
+        let mut warnings = former::idle_patterns(standby, &self.config.exclude);
+        warnings.extend(former::warning(&former::in_copy(standby)));
+        warnings
     }
 
     fn outcome(&self, exported: &Exported, wrote: Wrote) -> PairOutcome {
