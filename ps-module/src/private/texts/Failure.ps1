@@ -52,7 +52,7 @@ $script:ErrorCategories = @{
     FailedOverPoolOnlyWithoutFullBackup = 'InvalidArgument'; Fenced = 'PermissionDenied'; FileMissing = 'ObjectNotFound'
     ForeignContent = 'ResourceExists'; FullBackupWithSteadyState = 'InvalidArgument'; Interrupted = 'OperationStopped'
     InvalidArgument = 'InvalidArgument'; InvalidRequest = 'InvalidArgument'; InvalidUtf8 = 'InvalidArgument'
-    InvalidValue = 'InvalidData'; Io = 'DeviceError'; KeyMissing = 'InvalidData'; LibraryMissing = 'NotInstalled'
+    InvalidValue = 'InvalidData'; Io = 'DeviceError'; LibraryMissing = 'NotInstalled'
     LibraryUnusable = 'NotInstalled'; MasterOutdated = 'InvalidOperation'; ModuleIncomplete = 'NotInstalled'; NotConnected = 'ConnectionError'
     NotMaster = 'InvalidOperation'; NotPaired = 'InvalidOperation'; NotPublished = 'ObjectNotFound'; OneSidedPairing = 'InvalidData'
     OptionConflict = 'InvalidArgument'; PathInvalid = 'InvalidArgument'; PlaceInsideStore = 'InvalidData'; PoolStateMismatch = 'InvalidOperation'
