@@ -57,7 +57,7 @@
     Quarantined = 'Not copied: {0}: {1}. {2}'
     QuarantinedMore = 'And {0:N0} more items were not copied; the report lists them.'
     QuestionBackup = 'Back up the pool {0} to its backup pool: the copy there is made equal to it.'
-    QuestionDisable = 'Stop backing up the pool {0}: remove {1:N0} traces of the backup service from its stores and their copies. The next backup begins with a full copy.'
+    QuestionDisable = 'Stop backing up the pool {0}: remove {1:N0} traces of the backup service from its stores and their copies. Its history goes, and the next backup begins with a full copy.'
     QuestionPublish = 'Publish {0} as version {1} of the topology (pools: {2}).'
     QuestionPublishUnchanged = 'Publish {0}: it is version {1} of the topology already (pools: {2}).'
     QuestionRemoveConfiguration = 'Give the settings of the backup service their defaults again, for all pools: {0}. Jobs keep to them from their next start on.'

@@ -56,7 +56,7 @@
     Quarantined = 'Non copiato: {0}: {1}. {2}'
     QuarantinedMore = 'Altri {0:N0} elementi non sono stati copiati; sono elencati nel report.'
     QuestionBackup = 'Eseguire il backup del pool {0} nel relativo pool di backup: la copia diventa uguale al pool.'
-    QuestionDisable = 'Interrompere il backup del pool {0}: rimuovere {1:N0} tracce del servizio di backup dai relativi archivi e dalle loro copie. Il prossimo backup comincerà con una copia completa.'
+    QuestionDisable = 'Interrompere il backup del pool {0}: rimuovere {1:N0} tracce del servizio di backup dai relativi archivi e dalle loro copie. La cronologia viene eliminata e il prossimo backup comincerà con una copia completa.'
     QuestionPublish = 'Pubblicare {0} come versione {1} della topologia (pool: {2}).'
     QuestionPublishUnchanged = 'Pubblicare {0}: è già la versione {1} della topologia (pool: {2}).'
     QuestionRemoveConfiguration = 'Ripristinare le impostazioni predefinite del servizio di backup, per tutti i pool: {0}. I processi le rispettano dal prossimo avvio.'
