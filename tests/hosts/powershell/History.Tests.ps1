@@ -69,8 +69,8 @@ Describe 'Get-CsPoolBackupHistory' {
         $lines = @((Get-CsPoolBackupHistory $Atl | Out-String -Width 60) -split '\r?\n' -match '.')
         $lines[0] | Should -Match "Pool: $Atl \(PresenceFocus\)"
         $lines.Count | Should -Be 5
-        $lines[3] | Should -Match '^ +\d+  .+ [\d,.]+ kB +-'
-        $lines[4] | Should -Match '^ +\d+  .+ [\d,.]+ kB +[\d,.]+ kB'
+        $lines[3] | Should -Match '^ +\d+ .+ [\d,.]+ kB +-'
+        $lines[4] | Should -Match '^ +\d+ .+ [\d,.]+ kB +[\d,.]+ kB'
     }
 
     It 'grows by one with every sync that changes something, and by none with one that does not' {
