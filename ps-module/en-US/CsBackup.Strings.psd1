@@ -75,6 +75,7 @@
     ReportWritten = 'The log is in {0}.'
     SettingInvalid = '"{0}" is not a value for {1}.'
     StepItems = '{0:N0} items'
+    StepItemsAtLeast = 'items: {0:N0} or more'
     StepRefused = 'would be refused: {0}'
     StepTouches = '{0} (writes to {1})'
     UnknownJob = 'No job has the id {0}.'

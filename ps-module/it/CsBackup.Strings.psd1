@@ -74,6 +74,7 @@
     ReportWritten = 'Il log si trova in {0}.'
     SettingInvalid = '"{0}" non è un valore valido per {1}.'
     StepItems = '{0:N0} elementi'
+    StepItemsAtLeast = 'elementi: {0:N0} o più'
     StepRefused = 'verrebbe rifiutato: {0}'
     StepTouches = '{0} (scrive in {1})'
     UnknownJob = 'Nessun processo ha id {0}.'
