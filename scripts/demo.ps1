@@ -22,4 +22,5 @@ Show 'The server of the pool goes on working: users, contacts and files change' 
 }
 Show 'What a sync would move' { Invoke-CsBackupServiceSync -PoolFqdn $pool -WhatIf }
 Show 'A sync moves only what changed' { Invoke-CsBackupServiceSync -PoolFqdn $pool -PassThru }
+Show 'The backup pool keeps earlier states of the user store, each of which can be restored' { Get-CsPoolBackupHistory -PoolFqdn $pool }
 Write-Host "`nThe HTML report of the backup: $((Resolve-Path $Path/backup.html).Path)" -ForegroundColor Green

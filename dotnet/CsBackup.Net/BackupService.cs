@@ -55,6 +55,14 @@ public sealed class BackupService : IDisposable
     public Capabilities GetCapabilities() => Request(new { request = "getCapabilities" }).Deserialize<Capabilities>(Documents.Json)
         ?? throw new JsonException("The capabilities are null.");
 
+    /// <summary>The states of a pool's stores that a <see cref="RestoreRequest"/> can write to a file.</summary>
+    /// <param name="poolFqdn">The pool.</param>
+    /// <param name="localStore">Whether the topology comes from the local replica.</param>
+    /// <exception cref="CsBackupException"><c>UnknownPool</c>, and what keeps the history from being read.</exception>
+    public History GetHistory(string poolFqdn, bool localStore = false) =>
+        Request(new { request = "getPoolBackupHistory", poolFqdn, localStore }).Deserialize<History>(Documents.Json)
+        ?? throw new JsonException("The history is null.");
+
     /// <summary>Throws where the library would not write a report to this file; writes nothing.</summary>
     /// <param name="file">A file that does not exist yet, or an ordinary one that is none of the deployment's.</param>
     /// <exception cref="CsBackupException"><c>ReportRefused</c>, and what keeps the file from being written.</exception>

@@ -97,6 +97,51 @@ public sealed record Capabilities
     public IReadOnlyList<string> Languages { get; init; } = [];
 }
 
+/// <summary>The states of a pool's stores that can be restored.</summary>
+public sealed record History : Document
+{
+    /// <summary>The pool whose stores they are.</summary>
+    public string PoolFqdn { get; init; } = "";
+
+    /// <summary>The pool that holds them.</summary>
+    public string BackupPoolFqdn { get; init; } = "";
+
+    /// <summary>By kind of data.</summary>
+    public IReadOnlyList<ModuleHistory> Modules { get; init; } = [];
+}
+
+/// <summary>The states of one store that can be restored.</summary>
+public sealed record ModuleHistory : Document
+{
+    /// <summary>The module's name.</summary>
+    public string Module { get; init; } = "";
+
+    /// <summary>The newest first.</summary>
+    public IReadOnlyList<StoreState> States { get; init; } = [];
+
+    /// <summary>Why there are none, where no history of this kind of data is kept.</summary>
+    public string? Reason { get; init; }
+}
+
+/// <summary>A state of a store that can be restored.</summary>
+public sealed record StoreState : Document
+{
+    /// <summary>Its number; it grows with every sync that changed something.</summary>
+    public int Revision { get; init; }
+
+    /// <summary>When the store was in it.</summary>
+    public DateTimeOffset At { get; init; }
+
+    /// <summary>The size of the store.</summary>
+    public long Bytes { get; init; }
+
+    /// <summary>What keeping the state takes.</summary>
+    public long KeptBytes { get; init; }
+
+    /// <summary>Why the copy was changed after it, where that was no ordinary sync.</summary>
+    public string? Reason { get; init; }
+}
+
 /// <summary>A scheme of stores' URLs.</summary>
 /// <param name="Name">The scheme, without its colon.</param>
 /// <param name="IsSupported">Whether such stores can be opened; else they are known, and refused by name.</param>

@@ -80,7 +80,7 @@ public sealed record Plan : Document
 /// <summary>One step of a plan.</summary>
 public sealed record PlannedStep : Document
 {
-    /// <summary><c>copy:</c>, <c>carryBack:</c> or <c>disable:</c> and the module, or another step's name.</summary>
+    /// <summary><c>copy:</c>, <c>carryBack:</c>, <c>disable:</c> or <c>restore:</c> and the module, or another step's name.</summary>
     public string Id { get; init; } = "";
 
     /// <summary>For people.</summary>
@@ -250,7 +250,7 @@ public sealed record ModuleState : Document
 /// <summary>What was written to and removed from the destination.</summary>
 public sealed record Moved : Document
 {
-    /// <summary>Items written.</summary>
+    /// <summary>Items written; of a user store, pages.</summary>
     public long ItemsWritten { get; init; }
 
     /// <summary>Items removed.</summary>
@@ -269,7 +269,7 @@ public sealed record Verification : Document
     /// <summary>Why everything was compared.</summary>
     public IReadOnlyList<string> Reasons { get; init; } = [];
 
-    /// <summary>Items of the source.</summary>
+    /// <summary>Items of the source; of a user store, pages.</summary>
     public long ComparedItems { get; init; }
 
     /// <summary>Items that were wrong, missing or superfluous at the destination.</summary>
@@ -289,7 +289,7 @@ public sealed record Differing(string Name, long Items) : Document;
 
 /// <summary>Something of the backup service's in a store.</summary>
 /// <param name="Store">The store's URL.</param>
-/// <param name="Kind">Trigger, table, index, marker, temporaryFile or row.</param>
+/// <param name="Kind">Folder or fence of a user store's copy, trigger or table of an earlier build, marker, temporaryFile or row.</param>
 /// <param name="Name">Its name there.</param>
 public sealed record RemovedItem(string Store, string Kind, string Name) : Document;
 

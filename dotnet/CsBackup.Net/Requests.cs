@@ -7,6 +7,7 @@ namespace CsBackup;
 [JsonDerivedType(typeof(BackupRequest), "backup")]
 [JsonDerivedType(typeof(SyncRequest), "sync")]
 [JsonDerivedType(typeof(DisableRequest), "disable")]
+[JsonDerivedType(typeof(RestoreRequest), "restore")]
 public abstract record JobRequest
 {
     /// <summary>The pool.</summary>
@@ -28,8 +29,11 @@ public abstract record JobRequest
 /// <summary>What a job is asked to do that copies.</summary>
 public abstract record CopyRequest : JobRequest
 {
-    /// <summary>Whether deletions beyond the safety share are allowed.</summary>
+    /// <summary>Whether the host hides what is not fatal and asks nothing; it changes nothing in the library.</summary>
     public bool Force { get; init; }
+
+    /// <summary>Whether deletions beyond the safety share, and a user store that shrank or was replaced, are copied.</summary>
+    public bool AcceptDeletions { get; init; }
 
     /// <summary>Whether everything is compared, however little has changed, and what differs is repaired.</summary>
     public bool Verify { get; init; }
@@ -73,3 +77,16 @@ public sealed record SyncRequest : CopyRequest
 
 /// <summary>Takes everything of the backup service out of a pool's stores and their copies. The data stays.</summary>
 public sealed record DisableRequest : JobRequest;
+
+/// <summary>Writes an earlier state of a pool's user store to a file of its own. One of <see cref="At"/> and <see cref="Revision"/> names it.</summary>
+public sealed record RestoreRequest : JobRequest
+{
+    /// <summary>The last state at or before this time.</summary>
+    public DateTimeOffset? At { get; init; }
+
+    /// <summary>The state with this number, as <see cref="BackupService.GetHistory"/> lists it.</summary>
+    public int? Revision { get; init; }
+
+    /// <summary>Where it is written to: an absolute path at which nothing is.</summary>
+    public required string Path { get; init; }
+}

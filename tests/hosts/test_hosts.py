@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOSTS = ROOT / "examples" / "hosts"
 sys.path.append(str(HOSTS / "python"))
 from cs_backup import library_path  # noqa: E402
+from hold import hold  # noqa: E402
 from sample import make  # noqa: E402
 
 POOL = "atl-cs-001.litwareinc.com"
@@ -137,8 +137,7 @@ def synchronizes(command, deployments, folder):
 def is_interrupted(command, deployments, _folder):
     """Ctrl+C while a server keeps the job from ending: stops soon, and says Cancelled in its own words and with its exit code."""
     deployment = deployments.fresh(users=40, contactsPerUser=5, files=60)
-    server = sqlite3.connect(deployment.parent / "atl" / "users.sqlite", isolation_level=None)
-    server.execute("BEGIN IMMEDIATE")
+    server = hold(deployment.parent / "atl" / "users.sqlite")
     # A shell's background jobs ignore interrupts, and so would what they start.
     host = subprocess.Popen(
         [*map(str, command), str(deployment), POOL], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -1,5 +1,6 @@
 """The deployment under test: two paired pools, the first and its backup pool, each with a Prosody of its own."""
 
+import hashlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,7 +21,7 @@ POOL = """
 fqdn = "{fqdn}"
 site = "{folder}"
 backup_pool = "{partner}"
-user_store = {{ url = "sqlite:{database}", keys = {{ prosody = ["host", "user", "store", "key"] }} }}
+user_store = {{ url = "sqlite:{database}" }}
 content_store = {{ url = "file:{uploads}" }}
 
 [pools.standby]
@@ -57,13 +58,10 @@ class Pools:
         """A server that uses the standby copy itself, fence and all."""
         return Prosody(self.folder / "reader", ATLANTA, data_path=self.standby_data)
 
-    def server_on_a_copy_of_the_standby(self):
-        """A server that may write: it has a copy of the standby copy, without the fence that a failover would lift."""
+    def second_server(self):
+        """A server that may write: on a copy of the standby's files, and on a database that a restore is still to make."""
         server = Prosody(self.folder / "second", ATLANTA)
         shutil.copytree(self.standby_uploads, server.uploads)
-        sql(self.standby_database, f"VACUUM INTO '{server.database}'")
-        for trigger in traces(server.database, "trigger"):
-            sql(server.database, f'DROP TRIGGER "{trigger}"')
         return server
 
     def _pool(self, pool, partner):
@@ -88,9 +86,16 @@ def schema(database):
     return sql(database, "SELECT type, name, sql FROM sqlite_master ORDER BY type, name")
 
 
-def traces(database, kind):
-    """What the backup service put into a database: its `trigger`s or `table`s."""
-    return sql(database, f"SELECT name FROM sqlite_master WHERE type = '{kind}' AND name LIKE 'csb\\_%' ESCAPE '\\'")
+def footprint(server):
+    """Everything that would show that somebody touched a server's data: its schema, its settings, and of each file and folder all that
+    the file system knows but when it was read. What lies in the folder of uploads, which gets a marker, is not among it."""
+    def known(path):
+        it = path.stat()
+        return it.st_ino, it.st_mode, it.st_nlink, it.st_uid, it.st_gid, it.st_size, it.st_mtime_ns, it.st_ctime_ns
+    paths = [path for path in sorted(server.data_path.rglob("*")) if path != server.uploads and server.uploads not in path.parents]
+    found = {str(path): known(path) for path in (server.data_path, *paths)}
+    found["content"] = hashlib.sha256(server.database.read_bytes()).hexdigest()
+    return found
 
 
 def files(folder):

@@ -21,7 +21,7 @@ log = {{ {{ levels = {{ min = "info" }}, to = "console", timestamps = "%H:%M:%S"
 
 modules_enabled = {{
     "roster", "saslauth", "disco", "private", "vcard4", "pep", "register", "ping", "blocklist", "carbons", "mam",
-    "bookmarks", "sql_patience", "tell_ready"
+    "bookmarks", "tell_ready"
 }}
 modules_disabled = {{ "s2s" }}
 allow_registration = true
@@ -110,10 +110,6 @@ class Prosody:
     def errors(self):
         """What the server logged as an error, a failed database transaction included."""
         return self._find(r"\serror\t")
-
-    def repeats(self):
-        """The transactions that a lock made fail, and that the server then ran again."""
-        return self._find("Runs a transaction again")
 
     def _find(self, pattern):
         with self._log_grew:

@@ -164,14 +164,19 @@ static void show_progress(screen *screen, const char *event)
         return;
     }
     char activity[64];
-    const char *total = json_field(event, "itemsTotal"), *left = json_field(event, "timeLeftMs");
+    const char *total = json_field(event, "itemsTotal"), *bytes = json_field(event, "bytesTotal"), *left = json_field(event, "timeLeftMs");
+    const double items = json_number(json_field(event, "itemsDone"));
     clear_line(screen);
-    printf("  ..  %s: %s", json_string(json_field(event, "activity"), activity, sizeof activity),
-           in_thousands(json_number(json_field(event, "itemsDone"))).text);
+    printf("  ..  %s: ", json_string(json_field(event, "activity"), activity, sizeof activity));
     if (json_exists(total)) {
-        printf(" of %s", in_thousands(json_number(total)).text);
+        printf("%s of %s items, ", in_thousands(items).text, in_thousands(json_number(total)).text);
+    } else if (items > 0) {
+        printf("%s items, ", in_thousands(items).text);
     }
-    printf(" items, %s", as_size(json_number(json_field(event, "bytesDone"))).text);
+    printf("%s", as_size(json_number(json_field(event, "bytesDone"))).text);
+    if (json_exists(bytes)) {
+        printf(" of %s", as_size(json_number(bytes)).text);
+    }
     if (json_number(json_field(event, "bytesPerSecond")) > 0) {
         printf(", %s/s", as_size(json_number(json_field(event, "bytesPerSecond"))).text);
     }

@@ -74,7 +74,9 @@ internal sealed class Screen : IProgress<Event>
                 _titles[step.Step] = step.Title;
                 break;
             case ProgressEvent at when _terminal:
-                Console.Write($"\r\x1b[K  {at.Activity}: {at.ItemsDone:N0}{(at.ItemsTotal is { } total ? $" of {total:N0}" : "")} items");
+                // A database is counted in bytes.
+                var (done, all, unit) = at.ItemsDone > 0 || at.BytesTotal is null ? (at.ItemsDone, at.ItemsTotal, "items") : (at.BytesDone, at.BytesTotal, "bytes");
+                Console.Write($"\r\x1b[K  {at.Activity}: {done:N0}{(all is { } total ? $" of {total:N0}" : "")} {unit}");
                 break;
             case StepFinishedEvent step:
                 Line($"  {step.Outcome}: {_titles.GetValueOrDefault(step.Step, step.Step)}");

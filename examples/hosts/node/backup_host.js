@@ -50,9 +50,12 @@ class Screen {
     if (!process.stdout.isTTY) {
       return;
     }
-    const total = event.itemsTotal === null ? "" : ` of ${event.itemsTotal.toLocaleString("en")}`;
+    // A database is counted in bytes.
+    const unit = event.itemsDone || event.bytesTotal === null ? "items" : "bytes";
+    const all = event[`${unit}Total`];
+    const total = all === null ? "" : ` of ${all.toLocaleString("en")}`;
     const left = event.timeLeftMs === null ? "" : `, ${(event.timeLeftMs / 1000).toFixed(1)} s left`;
-    process.stdout.write(`\r\x1b[K  ${event.activity}: ${event.itemsDone.toLocaleString("en")}${total} items${left}`);
+    process.stdout.write(`\r\x1b[K  ${event.activity}: ${event[`${unit}Done`].toLocaleString("en")}${total} ${unit}${left}`);
   }
 
   #line(text) {

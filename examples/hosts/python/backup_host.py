@@ -45,9 +45,11 @@ class Screen:
     def _progress(self, event):
         if not self._terminal:
             return
-        total = "" if event["itemsTotal"] is None else f" of {event['itemsTotal']:,}"
+        # A database is counted in bytes.
+        unit = "items" if event["itemsDone"] or event["bytesTotal"] is None else "bytes"
+        total = "" if event[f"{unit}Total"] is None else f" of {event[f'{unit}Total']:,}"
         left = "" if event["timeLeftMs"] is None else f", {event['timeLeftMs'] / 1000:.1f} s left"
-        print(f"\r\033[K  {event['activity']}: {event['itemsDone']:,}{total} items{left}", end="", flush=True)
+        print(f"\r\033[K  {event['activity']}: {event[f'{unit}Done']:,}{total} {unit}{left}", end="", flush=True)
 
     def _line(self, text):
         print(("\r\033[K" if self._terminal else "") + text, flush=True)

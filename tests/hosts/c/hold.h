@@ -1,5 +1,5 @@
 /*
- * Keeps a job from ending for as long as a test needs: tests/hosts/hold.py, which is named in $CSB_HOLD, holds the lock of its store. C and C++.
+ * Keeps a job from ending for as long as a test needs: tests/hosts/hold.py, which is named in $CSB_HOLD, keeps its store for itself. C and C++.
  */
 #ifndef CSB_HOLD_H
 #define CSB_HOLD_H

@@ -14,6 +14,7 @@ Backup-CsPool: Medium, CsBackup.Report
   LocalStore Switch
   Report String
   Verify Switch
+  AcceptDeletions Switch
   Force Switch
   PassThru Switch
   AsJob Switch
@@ -50,6 +51,9 @@ Get-CsPool: -, CsBackup.Pool
   Filter! String
   Site String
   LocalStore Switch
+Get-CsPoolBackupHistory: -, CsBackup.PoolBackupState
+  PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
+  LocalStore Switch
 Get-CsPoolBackupRelationship: -, CsBackup.Relationship
   PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
   LocalStore Switch
@@ -64,6 +68,7 @@ Invoke-CsBackupServiceSync: Medium, CsBackup.Report
   LocalStore Switch
   Report String
   Verify Switch
+  AcceptDeletions Switch
   Force Switch
   PassThru Switch
   AsJob Switch
@@ -79,6 +84,17 @@ Remove-CsBackupServiceConfiguration: Medium, CsBackup.BackupServiceConfiguration
   Identity! String @0 pipeline=name {Global}
   Force Switch
   PassThru Switch
+Restore-CsPoolBackup: Medium, CsBackup.Report
+  PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
+  At! DateTime
+  Revision! Int32 pipeline=name 0..2147483647
+  Path! String @1
+  WaitForLease TimeSpan
+  LocalStore Switch
+  Report String
+  Force Switch
+  PassThru Switch
+  AsJob Switch
 Set-CsBackupServiceConfiguration: Medium, CsBackup.BackupServiceConfiguration
   Identity String @0 {Global}
   Instance! PSObject pipeline=value

@@ -331,13 +331,20 @@ Describe 'Disable-CsPoolBackup' {
         $removed = @(Disable-CsPoolBackup -PoolFqdn $Atl -Confirm:$false)
         $removed.Count | Should -Be $planned.Count
         $removed[0].PSObject.TypeNames[0] | Should -Be 'CsBackup.RemovedItem'
-        $removed.Kind | Should -Contain 'trigger'
+        foreach ($kind in 'fence', 'folder', 'marker', 'row') { $removed.Kind | Should -Contain $kind }
+        # There is nothing of ours in the pool's own database, so that nothing is removed from it.
+        $removed.Store | Should -Not -Contain (Get-CsTopology).Pools[0].UserStore.Url
         @(Disable-CsPoolBackup -PoolFqdn $Atl -Force).Count | Should -Be 0
         # Nothing is left to be asked about, so a prompt would fail here.
         Disable-CsPoolBackup -PoolFqdn $Atl -Verbose 4>&1 | Should -Match 'nothing of the backup service'
     }
 
-    It 'leaves a pool that can be backed up again' {
+    It 'leaves a copy that servers can write to, and a pool that can be backed up again once that is moved away' {
+        $copy = (Get-CsTopology).Pools[1].Standby.UserStore -replace '^sqlite:'
+        & python3 -c 'import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute("DELETE FROM contacts"); c.commit(); print(c.total_changes > 0)' $copy | Should -Be 'True'
+        $problem = Backup-CsPool -PoolFqdn $Atl 2>&1
+        $problem.FullyQualifiedErrorId | Should -Be 'ForeignContent,Backup-CsPool'
+        Move-Item $copy (Join-Path $TestDrive 'away.sqlite')
         (Backup-CsPool -PoolFqdn $Atl -PassThru).Outcome | Should -Be 'Succeeded'
     }
 }

@@ -79,6 +79,7 @@ Describe 'What travels to another session' {
         @{ Name = 'the status'; Type = 'CsBackup.ServiceStatus'; Make = { Get-CsBackupServiceStatus $Atl } }
         @{ Name = 'the report'; Type = 'CsBackup.Report'; Make = { Invoke-CsBackupServiceSync $Atl -PassThru } }
         @{ Name = 'a pool'; Type = 'CsBackup.Pool'; Make = { Get-CsPool $Atl } }
+        @{ Name = 'a state'; Type = 'CsBackup.PoolBackupState'; Make = { @(Get-CsPoolBackupHistory $Atl)[0] } }
         @{ Name = 'the relationship'; Type = 'CsBackup.Relationship'; Make = { Get-CsPoolBackupRelationship $Atl } }
         @{ Name = 'the topology'; Type = 'CsBackup.Topology'; Make = { Get-CsTopology } }
         @{ Name = 'a role'; Type = 'CsBackup.AdminRole'; Make = { Get-CsAdminRole CsAdministrator } }
@@ -140,6 +141,8 @@ Describe 'Tab completion' {
         @{ Line = 'Invoke-CsBackupServiceSync -PoolFqdn "CH'; Offered = 'chi-cs-001.litwareinc.com' }
         @{ Line = 'Get-CsBackupServiceStatus -PoolFqdn atl'; Offered = 'atl-cs-001.litwareinc.com' }
         @{ Line = 'Disable-CsPoolBackup chi'; Offered = 'chi-cs-001.litwareinc.com' }
+        @{ Line = 'Get-CsPoolBackupHistory a'; Offered = 'atl-cs-001.litwareinc.com' }
+        @{ Line = 'Restore-CsPoolBackup ch'; Offered = 'chi-cs-001.litwareinc.com' }
         @{ Line = 'Get-CsPool -Identity a'; Offered = 'atl-cs-001.litwareinc.com' }
         @{ Line = 'Get-CsPool -Site '; Offered = 'Atlanta Chicago' }
         @{ Line = 'Get-CsAdminRole -Identity CsV'; Offered = 'CsViewOnlyAdministrator' }

@@ -19,7 +19,7 @@ function Remove-TestDeployment {
     Remove-Item -LiteralPath $Deployments -Recurse -Force -ErrorAction Ignore
 }
 
-# A server that holds the user store of Atlanta in a deployment, so that a job on it cannot end; Stop-TestServer lets it go on.
+# A server that keeps the user store of Atlanta in a deployment for itself, so that a job on it cannot end; Stop-TestServer lets it go on.
 function Start-TestServer {
     param([string] $Name)
     $start = [System.Diagnostics.ProcessStartInfo]::new((Join-Path $Root 'tests/hosts/hold.py'))
@@ -56,9 +56,9 @@ function Invoke-TestShell {
     }
 }
 
-# What a command must not have changed: names and contents of all files below a folder.
+# What a command must not have changed: names and contents of all files below folders.
 function Get-TestFingerprint {
-    param([string] $Folder)
+    param([string[]] $Folder)
     Get-ChildItem -LiteralPath $Folder -Recurse -File | Where-Object { $_.FullName -notmatch '[\\/]jobs[\\/]' -and $_.Name -notmatch '-(wal|shm|journal)$' } |
         Sort-Object FullName | ForEach-Object { '{0} {1}' -f $_.FullName, (Get-FileHash -LiteralPath $_.FullName).Hash }
 }

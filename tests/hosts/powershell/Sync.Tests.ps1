@@ -67,6 +67,31 @@ Describe 'Invoke-CsBackupServiceSync' {
         Get-Content $lost | Should -Be 'decided'
     }
 
+    It 'copies what looks like a loss with -AcceptDeletions, and not with -Force: <Command>' -ForEach @(
+        @{ Command = 'Backup-CsPool'; Accepted = 'backup' }, @{ Command = 'Invoke-CsBackupServiceSync'; Accepted = 'sync' }
+    ) {
+        $lost = New-TestDeployment "lost in a $Accepted" -Users 300
+        Backup-CsPool $Atl
+        $folder = Split-Path $lost.DeploymentFile
+        & python3 -c 'import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute("DELETE FROM contacts"); c.commit(); c.close()' (Join-Path $folder 'atl/users.sqlite')
+        $copy = Join-Path $folder 'chi/standby/atl.sqlite'
+        $count = { & python3 -c 'import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute("SELECT count(*) FROM contacts").fetchone()[0])' $copy }
+        try {
+            foreach ($more in @{}, @{ Force = $true }) {
+                $problem = & $Command $Atl @more 2>&1
+                $problem.FullyQualifiedErrorId | Should -Be "SafetyShareExceeded,$Command"
+                $problem.ErrorDetails.RecommendedAction | Should -Match 'AcceptDeletions'
+                & $count | Should -Be 1500
+            }
+            $report = & $Command $Atl -AcceptDeletions -PassThru
+            $report.Outcome | Should -BeLike 'Succeeded*'
+            $report.Request.AcceptDeletions | Should -BeTrue
+            & $count | Should -Be 0
+        } finally {
+            Connect-CsDeployment $Sample.DeploymentFile
+        }
+    }
+
     It 'names ten items that it cannot copy, counts the others, and is silent with -Force' -Skip:($IsWindows -or $PSVersionTable.PSVersion.Major -lt 6) {
         1..12 | ForEach-Object { $null = New-Item -ItemType SymbolicLink -Path (Join-Path $Share "outside-$_") -Target /etc/hostname }
         try {

@@ -1,6 +1,6 @@
 # What Backup-CsPool and its family have in common: plan with -WhatIf, ask, run here or in the background, tell how it ended.
-# $Command is @{ Cmdlet; Name; Job; Request; Report; PassThru; Force; AsJob; Question; Parameters; Removes }. A command that removes
-# says beforehand how much, and lists what it removed.
+# $Command is @{ Cmdlet; Name; Job; Request; Report; PassThru; Force; AsJob; Question; Details; Parameters; Removes }. Details are what
+# the question says besides the pool. A command that removes says beforehand how much, and lists what it removed.
 function Invoke-CsbPoolCommand {
     [Diagnostics.CodeAnalysis.SuppressMessageAttribute('PSShouldProcess', '', Justification = 'Asks in the name of the public cmdlet.')]
     param([hashtable] $Command)
@@ -29,7 +29,7 @@ function Invoke-CsbPoolCommand {
         }
         $question = Get-CsbText $Command.Question $plan.Value.poolFqdn, $planned.Count
     } else {
-        $question = Get-CsbText $Command.Question $pool
+        $question = Get-CsbText $Command.Question (@($pool) + @($Command['Details']))
     }
     if (-not $cmdlet.ShouldProcess($question, (Get-CsbText 'ConfirmQuery' $question), (Get-CsbText 'ConfirmCaption'))) { return }
     if ($Command.AsJob) {
@@ -78,7 +78,9 @@ function Write-CsbPlan {
         [void] $cmdlet.ShouldProcess((Get-CsbText 'NothingToDisable' $run.Value.poolFqdn), '', '')
         $steps = @()
     } elseif ($steps.Count) {
-        [void] $cmdlet.ShouldProcess((Get-CsbText $Command.Question $run.Value.poolFqdn, $removed.Count), '', '')
+        $details = @($Command['Details'])
+        if ($Command['Removes']) { $details = @($removed.Count) }
+        [void] $cmdlet.ShouldProcess((Get-CsbText $Command.Question (@($run.Value.poolFqdn) + $details)), '', '')
     }
     $number = 0
     foreach ($step in $steps) {

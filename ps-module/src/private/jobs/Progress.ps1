@@ -41,10 +41,12 @@ function Write-CsbModuleProgress {
         if ($total) {
             $status = Get-CsbText 'ProgressOf' $done, $total
             $percent = [System.Math]::Min(100, [int] (100.0 * $done / $total))
+        } elseif ($bytesTotal -and -not $done) {
+            $status = Get-CsbText 'ProgressBytes' (Format-CsbSize $bytes), (Format-CsbSize $bytesTotal)
         } else {
             $status = Get-CsbText 'ProgressItems' $done
         }
-        if ($bytes) { $status += ', ' + (Format-CsbSize $bytes) }
+        if ($bytes -and ($done -or -not $bytesTotal)) { $status += ', ' + (Format-CsbSize $bytes) }
         if ($bytesTotal -and $bytes -and -not $total) { $percent = [System.Math]::Min(100, [int] (100.0 * $bytes / $bytesTotal)) }
         if ($rate) { $status += ', ' + (Get-CsbText 'ProgressRate' $rate) }
         if ($null -ne $left) { $seconds = [int] [System.Math]::Ceiling($left / 1000) }

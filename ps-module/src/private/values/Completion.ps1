@@ -35,7 +35,7 @@ function Format-CsbCompletion {
 function Register-CsbCompleter {
     $pools = { Format-CsbCompletion $args[2] @(Get-CsbPoolName) }
     $commands = 'Backup-CsPool', 'Invoke-CsBackupServiceSync', 'Get-CsPoolBackupRelationship', 'Get-CsBackupServiceStatus',
-        'Get-CsBackupJob', 'Disable-CsPoolBackup'
+        'Get-CsBackupJob', 'Disable-CsPoolBackup', 'Get-CsPoolBackupHistory', 'Restore-CsPoolBackup'
     Register-ArgumentCompleter -CommandName $commands -ParameterName PoolFqdn -ScriptBlock $pools
     Register-ArgumentCompleter -CommandName Get-CsPool -ParameterName Identity -ScriptBlock $pools
     Register-ArgumentCompleter -CommandName Get-CsPool -ParameterName Site -ScriptBlock {
@@ -43,6 +43,19 @@ function Register-CsbCompleter {
     }
     Register-ArgumentCompleter -CommandName Get-CsAdminRole -ParameterName Identity -ScriptBlock {
         Get-CsbCompletion $args[2] @{ request = 'getAdminRoles'; localStore = $true } { @($args[0].roles | ForEach-Object { $_.identity }) }
+    }
+    Register-ArgumentCompleter -CommandName Restore-CsPoolBackup -ParameterName Revision -ScriptBlock {
+        $start = [string] $args[2]
+        $pool = [string] $args[4]['PoolFqdn']
+        $connection = Get-CsbConnection
+        if (-not $pool -or $connection.Failure) { return }
+        $reply = Invoke-CsbRequest $connection.Value @{ request = 'getPoolBackupHistory'; poolFqdn = $pool; localStore = $true }
+        if ($reply.Failure) { return }
+        foreach ($state in @($reply.Value.modules | ForEach-Object { $_.states } | Select-Object -First 20)) {
+            if (-not ([string] $state.revision).StartsWith($start, [System.StringComparison]::Ordinal)) { continue }
+            $tip = '{0:G}, {1}' -f (ConvertTo-CsbDate $state.at), (Format-CsbSize $state.bytes)
+            New-Object System.Management.Automation.CompletionResult ([string] $state.revision), ([string] $state.revision), 'ParameterValue', $tip
+        }
     }
     Register-ArgumentCompleter -CommandName Get-CsBackupJob, Wait-CsBackupJob, Stop-CsBackupJob -ParameterName JobId -ScriptBlock {
         $start = [string] $args[2]

@@ -47,7 +47,7 @@ function Get-CsbProperty {
         $kind = 'Duration'
     } elseif ($name -clike '*Kb') {
         $name = $name.Substring(0, $name.Length - 2) + 'KB'
-    } elseif ($name -clike '?*At' -or $name -ceq 'LastSuccess' -or $name -ceq 'Since') {
+    } elseif ($name -clike '?*At' -or $name -ceq 'At' -or $name -ceq 'LastSuccess' -or $name -ceq 'Since') {
         $kind = 'Date'
     }
     @{ Name = $name; Kind = $kind }
@@ -91,6 +91,7 @@ $script:LeadingProperties = @{
     'CsBackup.ModuleStatus'      = 'Identity', 'ExportStatus', 'ImportStatus', 'Lag', 'PendingItems', 'PendingBytes', 'LastSuccess',
         'ObservedAt', 'Reason'
     'CsBackup.Pool'              = 'Identity', 'Fqdn', 'Site', 'Services', 'Computers', 'BackupPoolFqdn', 'State', 'StateDetails'
+    'CsBackup.PoolBackupState'   = 'PoolFqdn', 'BackupPoolFqdn', 'BackupModule', 'Revision', 'At', 'Bytes', 'KeptBytes', 'Reason'
     'CsBackup.PoolStateDetails'  = 'Epoch', 'Since', 'JobId'
     'CsBackup.PublishedTopology' = 'Version', 'Unchanged', 'Pools', 'Warnings'
     'CsBackup.QuarantinedItem'   = 'Item', 'Reason', 'Advice'

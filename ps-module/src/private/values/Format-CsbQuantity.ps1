@@ -17,7 +17,9 @@ function Format-CsbStep {
     if ($touches.Count) { $text = Get-CsbText 'StepTouches' $text, ($touches -join ', ') }
     $items = Get-CsbField $Step 'items'
     $bytes = Get-CsbField $Step 'bytes'
-    if ($null -ne $items) { $text += ', ' + (Get-CsbText 'StepItems' $items) }
+    $key = 'StepItems'
+    if (Get-CsbField $Step 'itemsEstimated' $false) { $key = 'StepItemsAtLeast' }
+    if ($null -ne $items) { $text += ', ' + (Get-CsbText $key $items) }
     if ($null -ne $bytes) { $text += ', ' + (Format-CsbSize $bytes) }
     $refused = [string] (Get-CsbField $Step 'refused' '')
     if ($refused) { $text += '; ' + (Get-CsbText 'StepRefused' $refused) }

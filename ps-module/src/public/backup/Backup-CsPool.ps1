@@ -32,6 +32,8 @@ function Backup-CsPool {
 
         [switch] $Verify,
 
+        [switch] $AcceptDeletions,
+
         [switch] $Force,
 
         [switch] $PassThru,
@@ -53,6 +55,7 @@ function Backup-CsPool {
             poolFqdn = $PoolFqdn; category = Get-CsbCategory $Category; fullBackup = $FullBackup.IsPresent
             steadyState = $SteadyState.IsPresent; failedOverPoolOnly = $FailedOverPoolOnly.IsPresent
             localStore = $LocalStore.IsPresent; force = $Force.IsPresent; verify = $Verify.IsPresent
+            acceptDeletions = $AcceptDeletions.IsPresent
         }
         if ($PSBoundParameters.ContainsKey('RetryCount')) { $request['retryCount'] = $RetryCount }
         if ($PSBoundParameters.ContainsKey('WaitTime')) { $request['waitTimeMs'] = [long] $WaitTime.TotalMilliseconds }

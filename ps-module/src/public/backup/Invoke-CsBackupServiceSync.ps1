@@ -23,6 +23,8 @@ function Invoke-CsBackupServiceSync {
 
         [switch] $Verify,
 
+        [switch] $AcceptDeletions,
+
         [switch] $Force,
 
         [switch] $PassThru,
@@ -34,7 +36,7 @@ function Invoke-CsBackupServiceSync {
         if ($Force -and -not $PSBoundParameters.ContainsKey('Confirm')) { $ConfirmPreference = 'None' }
         $request = @{
             poolFqdn = $PoolFqdn; modules = @(Get-CsbModuleList $BackupModule); localStore = $LocalStore.IsPresent
-            force = $Force.IsPresent; verify = $Verify.IsPresent
+            force = $Force.IsPresent; verify = $Verify.IsPresent; acceptDeletions = $AcceptDeletions.IsPresent
         }
         if ($PSBoundParameters.ContainsKey('WaitForLease')) { $request['waitForLeaseMs'] = [long] $WaitForLease.TotalMilliseconds }
         Invoke-CsbPoolCommand @{

@@ -301,11 +301,10 @@ impl PagePair {
 fn verification(existing: &Existing, exported: &Exported, was_unchanged: bool) -> Verification {
     let differing = existing.spoiled.max(if was_unchanged { exported.changed.into() } else { 0 });
     Verification {
-        reasons: Vec::new(),
         compared_items: exported.pages.into(),
         differing_items: differing,
         repaired_items: differing,
-        differing: Vec::new(),
+        ..Verification::requested()
     }
 }
 

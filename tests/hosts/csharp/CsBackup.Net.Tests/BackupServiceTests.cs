@@ -25,7 +25,7 @@ public sealed class Sample : IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 }
 
-/// <summary>A server that holds the first pool's user store: a job on it cannot end before this is disposed.</summary>
+/// <summary>A server that keeps the first pool's user store for itself: a job on it cannot end before this is disposed.</summary>
 internal sealed class Held : IDisposable
 {
     private readonly Process _server;
@@ -83,7 +83,8 @@ public sealed class BackupServiceTests : IDisposable
         Assert.Equal(_sample.Pools[0], report.PoolFqdn);
         Assert.Equal(3, report.Modules.Count);
         Assert.All(report.Modules, module => Assert.Equal(Outcome.Succeeded, module.Outcome));
-        Assert.True(report.Modules.Sum(module => module.Moved.ItemsWritten) > 300);
+        Assert.All(report.Modules, module => Assert.True(module.Moved.ItemsWritten > 0, module.Module));
+        Assert.Equal(60, report.Modules[1].Moved.ItemsWritten);
         Assert.Empty(report.Errors);
 
         Assert.IsType<StartedEvent>(told.Events[0]);
@@ -190,6 +191,31 @@ public sealed class BackupServiceTests : IDisposable
         Assert.Equal(Outcome.Succeeded, done.Outcome);
         Assert.Equal(planned.Removed, done.Removed);
         Assert.All(done.Steps, step => Assert.NotNull(step.StartedAt));
+    }
+
+    [Fact]
+    public async Task An_earlier_state_is_listed_and_written_to_a_file()
+    {
+        await _service.RunAsync(Backup);
+        var history = _service.GetHistory(_sample.Pools[0]);
+        Assert.Equal((_sample.Pools[0], _sample.Pools[1]), (history.PoolFqdn, history.BackupPoolFqdn));
+        Assert.Equal(["UserServices.PresenceFocus", "ConfServices.DataConf"], history.Modules.Select(module => module.Module));
+        var state = Assert.Single(history.Modules[0].States);
+        Assert.Empty(history.Modules[1].States);
+        Assert.NotNull(history.Modules[1].Reason);
+
+        var folder = Path.GetDirectoryName(_sample.DeploymentFile)!;
+        var file = Path.Combine(folder, "earlier.sqlite");
+        var request = new RestoreRequest { PoolFqdn = _sample.Pools[0], Revision = state.Revision, Path = file };
+        Assert.Equal(Outcome.Succeeded, (await _service.RunAsync(request with { WhatIf = true })).Outcome);
+        Assert.False(File.Exists(file));
+        var report = await _service.RunAsync(request);
+        Assert.Equal(Outcome.Succeeded, report.Outcome);
+        Assert.Contains($"Revision {state.Revision} ", Assert.Single(Assert.Single(report.Steps).Details), StringComparison.Ordinal);
+        Assert.Equal(state.Bytes, new FileInfo(file).Length);
+        Assert.Equal("InvalidArgument", Assert.Single((await _service.RunAsync(request)).Errors).Kind);
+        var neither = await Assert.ThrowsAsync<CsBackupException>(() => _service.RunAsync(request with { Revision = null }));
+        Assert.Equal("OptionConflict", neither.Kind);
     }
 
     [Fact]

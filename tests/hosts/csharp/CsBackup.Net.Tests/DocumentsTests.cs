@@ -34,6 +34,7 @@ public sealed class DocumentsTests
     [InlineData("backupJob", typeof(JobRequest))]
     [InlineData("syncJob", typeof(JobRequest))]
     [InlineData("disableJob", typeof(JobRequest))]
+    [InlineData("restoreJob", typeof(JobRequest))]
     [InlineData("error", typeof(ErrorDocument))]
     public void Requests_and_errors_keep_every_field(string name, Type type)
     {

@@ -83,7 +83,7 @@ press "Backup-CsPool -PoolFqdn $pool -Confirm" '\[Y\] Yes'
 say '@(Get-CsBackupJob).Count'
 [[ $said == "$jobs" ]] || fail "there are $said jobs after a prompt, not $jobs"
 
-# While a server holds the user store, to which a first copy writes its barrier.
+# While a server keeps the user store for itself, so that no state of it can be read.
 rm -rf "$folder"/large/atl/standby "$folder"/large/chi/standby
 coproc held { "$root/tests/hosts/hold.py" "$folder/large/atl/users.sqlite"; }
 read -r _ <&"${held[0]}"
