@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::deployment::Deployment;
+use super::reports;
 use crate::clock::Clock;
 use crate::config::BackupServiceConfiguration;
 use crate::error::Result;
-use crate::job::request::Operation;
+use crate::job::request::{JobKind, Operation};
 use crate::job::{LeasePlace, Targets};
 use crate::module::cms_master::CmsMaster;
 use crate::module::data_conf::DataConf;
@@ -32,9 +33,12 @@ pub(super) fn targets(
     let (pool, backup, standby) = topology.pair(&operation.pool)?;
     let (_, _, partner_standby) = topology.pair(&backup.fqdn)?;
     require_places(deployment, &topology, &pool.fqdn)?;
+    if let JobKind::Restore { path, .. } = &operation.kind {
+        reports::require_free(path, &Places::of(&deployment.config).with_topology(&topology).protected())?;
+    }
     let build = |fqdn: &PoolFqdn, ids: &[ModuleId]| {
         ids.iter()
-            .map(|id| unchecked(deployment, &topology, &configuration, fqdn, *id))
+            .map(|id| module(deployment, &topology, &configuration, fqdn, *id))
             .collect::<Result<Vec<_>>>()
     };
     let lease = |fqdn: &PoolFqdn, standby: &Standby| {
@@ -69,22 +73,11 @@ pub(super) fn require_places(deployment: &Deployment, topology: &Topology, fqdn:
     Places::of(&deployment.config).with_topology(topology).check_for(&[&pool.fqdn, &backup.fqdn])
 }
 
-/// One module of one pool, towards its backup pool.
+/// One module of one pool, towards its backup pool. The caller has asked for [`require_places`].
 ///
 /// # Errors
-/// As for [`require_places`].
+/// `UnknownPool`, `NotPaired`, `UnsupportedStore`.
 pub(super) fn module(
-    deployment: &Deployment,
-    topology: &Topology,
-    configuration: &BackupServiceConfiguration,
-    fqdn: &PoolFqdn,
-    id: ModuleId,
-) -> Result<Arc<dyn BackupModule>> {
-    require_places(deployment, topology, fqdn)?;
-    unchecked(deployment, topology, configuration, fqdn, id)
-}
-
-fn unchecked(
     deployment: &Deployment,
     topology: &Topology,
     configuration: &BackupServiceConfiguration,

@@ -138,6 +138,14 @@ impl Service {
     }
 }
 
+/// Refuses a file that may not be made there, or would take the place of something of the deployment.
+///
+/// # Errors
+/// `ReportRefused`, `FileMissing` where there is no such folder, `AccessDenied`.
+pub(super) fn require_free(file: &Path, protected: &ProtectedFiles) -> Result<()> {
+    ReportTarget::checked(file, protected).map(drop)
+}
+
 fn unwritable(cause: &serde_json::Error) -> Error {
     Error::new(ErrorKind::Io, "A report cannot be written as JSON.", "Report it to the maintainers.")
         .caused_by(cause)

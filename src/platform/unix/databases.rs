@@ -34,7 +34,7 @@ use super::rights::Rights;
 const DESCRIPTORS: &str = "/proc/self/fd";
 
 /// How long a descriptor that SQLite is opening or closing in another thread is waited for.
-const PATIENCE: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where descriptors are not listed, no more of them are tried.
 const MOST_TRIED: u64 = 1 << 16;
@@ -230,6 +230,17 @@ impl Drop for Ours {
         registry.ours.remove(&self.descriptor);
         registry.raw.remove(&self.descriptor);
     }
+}
+
+/// Opens a file of a database by other means than SQLite: nobody takes it for somebody else's before it is noted.
+pub(super) fn opening<T>(open: impl FnOnce() -> io::Result<(File, T)>) -> io::Result<(File, Ours, T)> {
+    registry().moving += 1;
+    let opened = open().map(|(file, more)| {
+        let ours = Ours::note(&file);
+        (file, ours, more)
+    });
+    registry().moving -= 1;
+    opened
 }
 
 /// Closes a database's file that no SQLite of this process and nobody else in it has open; gives it back where somebody has, because

@@ -13,7 +13,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::databases::{Ours, close_if_alone};
+use super::databases::{Ours, close_if_alone, opening};
 use super::files::{FileId, open_regular};
 
 /// A database's file, or one beside it.
@@ -52,22 +52,25 @@ impl RawFile {
                 return Ok(RawFile { opened: ManuallyDrop::new(put_by.swap_remove(at)) });
             }
         }
-        let file =
-            if writable { File::options().read(true).write(true).open(path)? } else { open_regular(path)? };
-        RawFile::keep(file, writable)
+        RawFile::keep(writable, || {
+            if writable { File::options().read(true).write(true).open(path) } else { open_regular(path) }
+        })
     }
 
-    /// Takes over a file that was just made and is open for writing.
+    /// Makes a file that is open for writing.
     ///
     /// # Errors
-    /// Failures of the file system.
-    pub fn of_new(file: File) -> io::Result<Self> {
-        RawFile::keep(file, true)
+    /// What making it says.
+    pub fn make(make: impl FnOnce() -> io::Result<File>) -> io::Result<Self> {
+        RawFile::keep(true, make)
     }
 
-    fn keep(file: File, writable: bool) -> io::Result<Self> {
-        let ours = Ours::note(&file);
-        let id = FileId::from(&file.metadata()?);
+    fn keep(writable: bool, open: impl FnOnce() -> io::Result<File>) -> io::Result<Self> {
+        let (file, ours, id) = opening(|| {
+            let file = open()?;
+            let id = FileId::from(&file.metadata()?);
+            Ok((file, id))
+        })?;
         Ok(RawFile { opened: ManuallyDrop::new(Opened { ours, file, id, writable }) })
     }
 

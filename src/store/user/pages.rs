@@ -7,17 +7,12 @@
     reason = "pages, frames and headers have sizes that are checked where they are read"
 )]
 
-mod check;
+mod exclude;
+mod format;
 mod former;
-mod hashes;
-mod header;
 mod history;
 mod importer;
-mod journal;
-mod locks;
-mod log;
 mod pair;
-mod restore;
 mod retention;
 mod snapshot;
 mod source;

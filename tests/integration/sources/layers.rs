@@ -36,7 +36,7 @@ const LAYERS: [(&str, u32); 15] = [
 ];
 
 /// The engines of stores that ask the operating system themselves, because that is what they are made of.
-const ENGINES: [&str; 2] = ["store/content/folder", "store/user/sqlite"];
+const ENGINES: [&str; 1] = ["store/content/folder"];
 
 /// Words that only one kind of operating system understands.
 const SYSTEM_WORDS: [&str; 7] =
@@ -55,11 +55,15 @@ const OF_ENGINES: [&str; 6] = ["rusqlite", "sqlite", "folderstore", "postgres", 
 const A_PATH: &str = "Path";
 
 /// Which file names which of these all the same, and why.
-const ALL_THE_SAME: [(&str, &str, &str); 11] = [
+const ALL_THE_SAME: [(&str, &str, &str); 15] = [
     // Plain files by nature.
     ("config.rs", A_PATH, "the deployment file, the local replica and the jobs folder"),
     ("job/record.rs", A_PATH, "job records are files"),
+    ("job/request.rs", A_PATH, "the file that a state is restored to"),
+    ("job/steps/restore.rs", A_PATH, "the file that a state is restored to"),
+    ("module.rs", A_PATH, "the file that a state is restored to"),
     ("module/data_conf/plan.rs", A_PATH, "lists that are too long for memory go to a file without a name"),
+    ("module/presence_focus.rs", A_PATH, "the file that a state is restored to"),
     ("module/data_conf/spool.rs", A_PATH, "lists that are too long for memory go to a file without a name"),
     ("service.rs", A_PATH, "the deployment file that a host names"),
     ("service/deployment.rs", A_PATH, "the deployment file and the topology document"),
@@ -295,7 +299,7 @@ fn a_named_operating_system_is_noticed() {
         for path in ["store/files", "ffi/job", "module", "platformer/x", "store/content/folders"] {
             assert_eq!(system_words(Path::new(path), code).len(), 1, "{code} in {path}");
         }
-        for path in ["platform/unix/files", "platform", "store/content/folder", "store/user/sqlite/seen"] {
+        for path in ["platform/unix/files", "platform", "store/content/folder", "store/content/folder/walk"] {
             assert!(system_words(Path::new(path), code).is_empty(), "{code} in {path}");
         }
     }

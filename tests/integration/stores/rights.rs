@@ -76,7 +76,10 @@ fn at_most(path: &Path, is_folder: bool) -> u32 {
             _ => OPEN_FILE,
         },
         ["atl", name] if name.starts_with("users.sqlite") => STORE,
-        ["chi", "standby", name] if name.starts_with("atl.sqlite") && !name.ends_with(".csb-seen") => STORE,
+        // What is remembered of a copy, and the next one until it gets its name: closed by the folder that it is in.
+        ["chi", "standby", "atl.sqlite.csb"] => 0o700,
+        ["chi", "standby", "atl.sqlite.csb", "new"] => STORE,
+        ["chi", "standby", name] if name.starts_with("atl.sqlite") => STORE,
         _ if is_folder => 0o700,
         _ => 0o600,
     }

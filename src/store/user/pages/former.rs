@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::verdict::is_excluded;
+use super::exclude::is_excluded;
 use crate::error::Result;
 use crate::store::Trace;
 use crate::store::sqlite::{Access, begin_write, open, quote, sqlite_error};

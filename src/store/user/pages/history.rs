@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::header::number;
+use super::format::header::number;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{RawFile, Rights, create_file, create_folder, sync_folder, write_all_at};
 use crate::store::files::with_suffix;
@@ -241,7 +241,7 @@ impl Writing {
 fn head(path: &Path) -> Option<Entry> {
     let file = RawFile::open(path, false).ok()?;
     let mut bytes = vec![0; 4_096];
-    let read = super::log::read_whole(&file, &mut bytes, 0).ok()?;
+    let read = super::format::log::read_whole(&file, &mut bytes, 0).ok()?;
     let length = usize::try_from(u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?)).ok()?;
     let text = bytes[..read].get(12..12 + length)?;
     if bytes.starts_with(MAGIC) { serde_json::from_slice(text).ok() } else { None }

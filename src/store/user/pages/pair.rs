@@ -6,11 +6,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use super::format::hashes::Seed;
+use super::format::header::Own;
 use super::former;
-use super::hashes::Seed;
-use super::header::Own;
 use super::importer::Importer;
-use super::restore;
 use super::source::{Base, Exported, Reading, Source, Staging};
 use super::staged::{Direct, Staged};
 use super::standby::{Commit, Existing, Found, Standby, Wrote};
@@ -19,9 +18,12 @@ use super::verdict;
 use crate::error::{Error, Result, Side};
 use crate::platform::Rights;
 use crate::report::Verification;
+use crate::store::sqlite::tighten_database;
 use crate::store::user::{PairObservation, PairOutcome, StoreState, UserStorePair, WantedState, Work};
 use crate::store::{Generation, Trace};
 use crate::topology::UserStoreConfig;
+
+mod restore;
 
 /// How often a copy is checked as a whole without being asked for.
 const CHECK_EVERY: SignedDuration = SignedDuration::from_hours(24);
@@ -68,6 +70,8 @@ impl PagePair {
 
     fn run(&self, work: &Work<'_>) -> Result<PairOutcome> {
         let mut importer = Importer::enter(self.standby.path(), work.generation, work.cancel)?;
+        // A copy may be as open as its source, and no more.
+        tighten_database(self.standby.path(), self.rights()?);
         if let Some(mut state) = self.is_idle(work)? {
             importer.pass()?;
             state.confirmed = work.now;
@@ -184,7 +188,15 @@ impl PagePair {
         } else {
             importer.begin()?;
             let has_to_check = is_due || work.verify || !exported.suspects.is_empty();
-            let before = verdict::Before::of(self, &existing, &exported, &ready, work.accept_deletions)?;
+            let before = verdict::Before::of(
+                self.source.path(),
+                self.standby.path(),
+                &self.config.exclude,
+                &existing,
+                &exported,
+                &ready,
+                work.accept_deletions,
+            )?;
             let commit = Commit {
                 copy: &existing,
                 exported: &exported,
@@ -259,7 +271,8 @@ impl PagePair {
             pages: exported.pages,
             own,
             source: exported.mark.clone(),
-            at: work.now,
+            // Hosts know times to the millisecond, and ask for a state by what they were told.
+            at: Timestamp::from_millisecond(work.now.as_millisecond()).unwrap_or(work.now),
             checked,
         };
         // The copy is good; only the next job has to read it.

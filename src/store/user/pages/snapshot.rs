@@ -6,10 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::check::fault;
-use super::hashes::Seed;
-use super::header::{Layout, blank, lock_page};
-use super::log::read_whole;
+use super::format::check::fault;
+use super::format::hashes::Seed;
+use super::format::header::{Layout, blank, lock_page};
+use super::format::log::read_whole;
 use crate::error::{Error, Result};
 use crate::platform::RawFile;
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::hashes::Seed;
-use super::header::{Layout, Own};
+use super::format::hashes::Seed;
+use super::format::header::{Layout, Own};
 use super::source::Mark;
 use crate::error::{Error, Result};
 use crate::platform::{FileStat, Rights, create_file, read_at, write_all_at};

@@ -14,21 +14,21 @@ use crate::platform::{RawFile, read_at};
 const VERSION: u32 = 3_007_000;
 /// What a log begins with; the last bit says in which order checksums read their bytes.
 const MAGIC: u32 = 0x377f_0682;
-pub(super) const LOG_HEADER_BYTES: u64 = 32;
+pub(in super::super) const LOG_HEADER_BYTES: u64 = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 /// How much of a log is read at once, about.
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Two sums that go on from frame to frame.
-pub(super) type Chain = (u32, u32);
+pub(in super::super) type Chain = (u32, u32);
 
 /// A position in a log, up to which everything is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct LogMark {
+pub(in super::super) struct LogMark {
     /// Which log: a log that is begun anew has other ones.
     salts: [u8; 8],
     /// How many frames.
-    pub(super) frames: u32,
+    pub(in super::super) frames: u32,
     /// The sums after the last of them.
     chain: Chain,
 }
@@ -48,8 +48,8 @@ fn checksum(mut chain: Chain, bytes: &[u8], big_endian: bool) -> Chain {
 
 /// The beginning of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LogHeader {
-    pub(super) page_size: u32,
+pub(in super::super) struct LogHeader {
+    pub(in super::super) page_size: u32,
     big_endian: bool,
     salts: [u8; 8],
     chain: Chain,
@@ -60,7 +60,7 @@ impl LogHeader {
     ///
     /// # Errors
     /// Failures of the device.
-    pub(super) fn read(log: &RawFile) -> io::Result<Option<Self>> {
+    pub(in super::super) fn read(log: &RawFile) -> io::Result<Option<Self>> {
         let mut bytes = [0; 32];
         if read_whole(log, &mut bytes, 0)? < bytes.len() {
             return Ok(None);
@@ -80,43 +80,43 @@ impl LogHeader {
     }
 
     /// The position before the first frame.
-    pub(super) fn start(&self) -> LogMark {
+    pub(in super::super) fn start(&self) -> LogMark {
         LogMark { salts: self.salts, frames: 0, chain: self.chain }
     }
 
     /// Whether a position is one of this log.
-    pub(super) fn has(&self, mark: &LogMark) -> bool {
+    pub(in super::super) fn has(&self, mark: &LogMark) -> bool {
         self.salts == mark.salts
     }
 }
 
 /// What the index of a log says, which connected servers share (`-shm`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LogIndex {
+pub(in super::super) struct LogIndex {
     /// How many frames are committed.
-    pub(super) frames: u32,
+    pub(in super::super) frames: u32,
     /// How many pages the database has.
-    pub(super) pages: u32,
+    pub(in super::super) pages: u32,
     chain: Chain,
     salts: [u8; 8],
     /// How many frames are in the database already.
-    pub(super) carried: u32,
+    pub(in super::super) carried: u32,
     /// Up to which frame readers may need the log, by slot.
-    pub(super) slots: [u32; 5],
-    pub(super) page_size: u32,
+    pub(in super::super) slots: [u32; 5],
+    pub(in super::super) page_size: u32,
 }
 
 /// Where the slots for readers lie in the index.
-pub(super) const SLOTS_AT: u64 = 100;
+pub(in super::super) const SLOTS_AT: u64 = 100;
 /// What an unused slot says.
-pub(super) const UNUSED: u32 = u32::MAX;
+pub(in super::super) const UNUSED: u32 = u32::MAX;
 
 impl LogIndex {
     /// Reads it; none where it is not there yet, or is being written.
     ///
     /// # Errors
     /// Failures of the device.
-    pub(super) fn read(index: &RawFile) -> io::Result<Option<Self>> {
+    pub(in super::super) fn read(index: &RawFile) -> io::Result<Option<Self>> {
         let mut bytes = [0; 136];
         if read_whole(index, &mut bytes, 0)? < bytes.len() {
             return Ok(None);
@@ -145,18 +145,18 @@ impl LogIndex {
     }
 
     /// Whether it is the one of the log that a position is in; where there are no frames there may be no log yet.
-    pub(super) fn belongs_to(&self, mark: &LogMark) -> bool {
+    pub(in super::super) fn belongs_to(&self, mark: &LogMark) -> bool {
         self.salts == mark.salts
     }
 
     /// Where the log ends by this index.
-    pub(super) fn end(&self) -> LogMark {
+    pub(in super::super) fn end(&self) -> LogMark {
         LogMark { salts: self.salts, frames: self.frames, chain: self.chain }
     }
 }
 
 /// The bytes that there are at a place; fewer than asked for at the file's end.
-pub(super) fn read_whole(file: &RawFile, into: &mut [u8], at: u64) -> io::Result<usize> {
+pub(in super::super) fn read_whole(file: &RawFile, into: &mut [u8], at: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < into.len() {
         match read_at(file, &mut into[done..], at + done as u64) {
@@ -171,15 +171,15 @@ pub(super) fn read_whole(file: &RawFile, into: &mut [u8], at: u64) -> io::Result
 
 /// Where the pages of a database lie that a log holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Frames {
+pub(in super::super) struct Frames {
     /// The frame of each page that has one, counted from 1.
-    pub(super) of_page: HashMap<u32, u32>,
+    pub(in super::super) of_page: HashMap<u32, u32>,
     /// How many pages the database has after the last commit; none where there was none.
-    pub(super) pages: Option<u32>,
+    pub(in super::super) pages: Option<u32>,
 }
 
 /// Where a page's content begins in the log.
-pub(super) fn content_at(frame: u32, page_size: u32) -> u64 {
+pub(in super::super) fn content_at(frame: u32, page_size: u32) -> u64 {
     let each = FRAME_HEADER_BYTES as u64 + u64::from(page_size);
     LOG_HEADER_BYTES + u64::from(frame - 1) * each + FRAME_HEADER_BYTES as u64
 }
@@ -189,7 +189,7 @@ pub(super) fn content_at(frame: u32, page_size: u32) -> u64 {
 ///
 /// # Errors
 /// Failures of the device.
-pub(super) fn follow(
+pub(in super::super) fn follow(
     log: &RawFile,
     path: &Path,
     header: &LogHeader,

@@ -20,7 +20,7 @@ const SECTOR_BYTES: usize = 512;
 const ALL: u32 = u32::MAX;
 
 /// Where a database's journal lies.
-pub(super) fn place(database: &Path) -> PathBuf {
+pub(in super::super) fn place(database: &Path) -> PathBuf {
     with_suffix(database, "-journal")
 }
 
@@ -37,19 +37,19 @@ fn checksum(nonce: u32, page: &[u8]) -> u32 {
 
 /// The pages of a database as they were before a transaction that was not finished.
 #[derive(Debug)]
-pub(super) struct Before {
+pub(in super::super) struct Before {
     /// How many pages the database had.
-    pub(super) pages: u32,
-    pub(super) page_size: u32,
+    pub(in super::super) pages: u32,
+    pub(in super::super) page_size: u32,
     /// Where the content of each page that was changed lies in the journal.
-    pub(super) of_page: HashMap<u32, u64>,
+    pub(in super::super) of_page: HashMap<u32, u64>,
 }
 
 /// Whether a journal says anything: one that was finished was removed, emptied, or begins with a zero.
 ///
 /// # Errors
 /// Failures of the device.
-pub(super) fn is_unfinished(journal: &RawFile) -> io::Result<bool> {
+pub(in super::super) fn is_unfinished(journal: &RawFile) -> io::Result<bool> {
     let mut first = [0];
     Ok(read_whole(journal, &mut first, 0)? == 1 && first[0] != 0)
 }
@@ -59,7 +59,7 @@ pub(super) fn is_unfinished(journal: &RawFile) -> io::Result<bool> {
 ///
 /// # Errors
 /// Failures of the device.
-pub(super) fn read(journal: &RawFile, path: &Path) -> Result<Option<Before>> {
+pub(in super::super) fn read(journal: &RawFile, path: &Path) -> Result<Option<Before>> {
     let failed = |cause: io::Error| Error::io("read", path, &cause);
     let size = journal.metadata().map_err(failed)?.len();
     if super_journal(journal, size).map_err(failed)?.is_some_and(|super_journal| !super_journal.exists()) {
@@ -128,7 +128,7 @@ fn super_journal(journal: &RawFile, size: u64) -> io::Result<Option<PathBuf>> {
 /// The journal of an import. Whoever holds the database's lock on writing writes it; while that is held nobody else takes it for one that
 /// was left behind.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(in super::super) struct Journal {
     path: PathBuf,
     file: RawFile,
     nonce: u32,
@@ -145,10 +145,15 @@ impl Journal {
     ///
     /// # Errors
     /// `DiskFull`, `AccessDenied`, `Io`.
-    pub(super) fn begin(database: &Path, page_size: u32, pages: u32, rights: Rights) -> Result<Self> {
+    pub(in super::super) fn begin(
+        database: &Path,
+        page_size: u32,
+        pages: u32,
+        rights: Rights,
+    ) -> Result<Self> {
         let path = place(database);
         let failed = |cause: io::Error| Error::io("write", &path, &cause);
-        let file = create_file(&path, rights).and_then(RawFile::of_new).map_err(failed)?;
+        let file = RawFile::make(|| create_file(&path, rights)).map_err(failed)?;
         let nonce = fastrand::u32(..);
         let mut head = [0; SECTOR_BYTES];
         head[..8].copy_from_slice(&MAGIC);
@@ -163,7 +168,7 @@ impl Journal {
     ///
     /// # Errors
     /// `DiskFull`, `Io`.
-    pub(super) fn add(&mut self, page: u32, content: &[u8]) -> Result<()> {
+    pub(in super::super) fn add(&mut self, page: u32, content: &[u8]) -> Result<()> {
         self.buffer.extend(page.to_be_bytes());
         self.buffer.extend(content);
         self.buffer.extend(checksum(self.nonce, content).to_be_bytes());
@@ -184,7 +189,7 @@ impl Journal {
     ///
     /// # Errors
     /// `DiskFull`, `Io`.
-    pub(super) fn seal(&mut self) -> Result<()> {
+    pub(in super::super) fn seal(&mut self) -> Result<()> {
         self.flush()?;
         let failed = |cause: io::Error| Error::io("write", &self.path, &cause);
         self.file.sync_data().map_err(failed)?;
@@ -197,7 +202,7 @@ impl Journal {
     ///
     /// # Errors
     /// Failures of the file system: the transaction is then undone by whoever opens the database next.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(in super::super) fn finish(self) -> Result<()> {
         let failed = |cause: io::Error| Error::io("remove", &self.path, &cause);
         std::fs::remove_file(&self.path).map_err(failed)?;
         sync_folder(self.path.parent().unwrap_or(Path::new("."))).map_err(failed)
@@ -207,7 +212,7 @@ impl Journal {
     ///
     /// # Errors
     /// `Io`: the journal stays, and whoever opens the database next undoes the transaction.
-    pub(super) fn undo(mut self, database: &RawFile, path: &Path) -> Result<()> {
+    pub(in super::super) fn undo(mut self, database: &RawFile, path: &Path) -> Result<()> {
         self.flush()?;
         if let Some(before) = read(&self.file, &self.path)? {
             put_back(&before, &self.file, &self.path, database, path)?;
@@ -220,7 +225,7 @@ impl Journal {
 ///
 /// # Errors
 /// Failures of the device.
-pub(super) fn put_back(
+pub(in super::super) fn put_back(
     before: &Before,
     journal: &RawFile,
     journal_path: &Path,

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::check::is_empty_leaf;
-use super::former;
-use super::header::{HEADER_BYTES, Header, Own};
-use super::history::Entry;
-use super::importer::{Importer, folder_of};
-use super::log::read_whole;
-use super::pair::PagePair;
-use super::standby::{Existing, Found, remove};
-use super::verdict::{self, is_excluded};
+use super::super::exclude::is_excluded;
+use super::super::format::check::is_empty_leaf;
+use super::super::format::header::{HEADER_BYTES, Header, Own};
+use super::super::format::log::read_whole;
+use super::super::former;
+use super::super::history::Entry;
+use super::super::importer::{Importer, folder_of};
+use super::super::standby::{Existing, Found, remove};
+use super::super::verdict;
+use super::PagePair;
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{
     FileStat, RawFile, Rights, create_file, processes_with, rename_to_free_name, sync_folder, write_all_at,

@@ -21,7 +21,12 @@ fn is_pointer_map(page: u32, layout: &Layout) -> bool {
 
 /// What is wrong with a page; none where nothing is. A page of content that flows over, or of the free list, may hold anything, but it
 /// begins with the number of another page: below 16,777,216 pages its first byte is zero.
-pub(super) fn fault(page: u32, content: &[u8], layout: &Layout, pages: u32) -> Option<&'static str> {
+pub(in super::super) fn fault(
+    page: u32,
+    content: &[u8],
+    layout: &Layout,
+    pages: u32,
+) -> Option<&'static str> {
     if page == lock_page(layout.page_size) || is_pointer_map(page, layout) {
         return None;
     }
@@ -59,7 +64,7 @@ pub(super) fn fault(page: u32, content: &[u8], layout: &Layout, pages: u32) -> O
 }
 
 /// Whether a page is the leaf of a tree and holds nothing.
-pub(super) fn is_empty_leaf(page: u32, content: &[u8]) -> bool {
+pub(in super::super) fn is_empty_leaf(page: u32, content: &[u8]) -> bool {
     let start = if page == 1 { 100 } else { 0 };
     matches!(content[start], 10 | 13) && content[start + 3..start + 5] == [0, 0]
 }

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// A part of a file that is locked until this is dropped.
 #[derive(Debug)]
-pub(super) struct Held<'a> {
+pub(in super::super) struct Held<'a> {
     file: &'a RawFile,
     range: Range<u64>,
 }
@@ -44,7 +44,7 @@ fn take<'a>(file: &'a RawFile, lock: RangeLock, range: Range<u64>) -> io::Result
 ///
 /// # Errors
 /// Failures of the file system.
-pub(super) fn share(database: &RawFile) -> io::Result<Option<Held<'_>>> {
+pub(in super::super) fn share(database: &RawFile) -> io::Result<Option<Held<'_>>> {
     // Whoever waits to write holds this one, and lets no new reader in.
     let Some(_door) = take(database, RangeLock::Shared, PENDING)? else { return Ok(None) };
     take(database, RangeLock::Shared, SHARED)
@@ -52,7 +52,7 @@ pub(super) fn share(database: &RawFile) -> io::Result<Option<Held<'_>>> {
 
 /// Who has locked a database, as far as a look without a lock tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holder {
+pub(in super::super) enum Holder {
     /// Nobody, or readers only.
     Readers,
     /// Somebody who writes, or is about to.
@@ -65,7 +65,7 @@ pub(super) enum Holder {
 ///
 /// # Errors
 /// Failures of the file system.
-pub(super) fn holder(database: &RawFile) -> io::Result<Holder> {
+pub(in super::super) fn holder(database: &RawFile) -> io::Result<Holder> {
     if range_lock_of_others(database, RangeLock::Shared, SHARED)?.is_some() {
         return Ok(Holder::Exclusive);
     }
@@ -78,18 +78,18 @@ pub(super) fn holder(database: &RawFile) -> io::Result<Holder> {
 ///
 /// # Errors
 /// Failures of the file system.
-pub(super) fn is_connected(index: &RawFile) -> io::Result<bool> {
+pub(in super::super) fn is_connected(index: &RawFile) -> io::Result<bool> {
     Ok(range_lock_of_others(index, RangeLock::Exclusive, CONNECTED)?.is_some())
 }
 
 /// A slot that keeps the database as a log's index says it is: what lies in it is not overwritten by what was committed later.
 #[derive(Debug)]
-pub(super) struct Slot<'a> {
+pub(in super::super) struct Slot<'a> {
     _held: Held<'a>,
     /// What the index said when the slot was taken.
-    pub(super) index: LogIndex,
+    pub(in super::super) index: LogIndex,
     /// Whether the log is not needed: everything in it is in the database.
-    pub(super) is_carried: bool,
+    pub(in super::super) is_carried: bool,
 }
 
 /// Takes a reader's slot as SQLite does (`walTryBeginRead`); none where somebody came between, or no slot can be had. The caller holds
@@ -97,7 +97,7 @@ pub(super) struct Slot<'a> {
 ///
 /// # Errors
 /// Failures of the file system.
-pub(super) fn take_slot(shm: &RawFile, may_write: bool) -> io::Result<Option<Slot<'_>>> {
+pub(in super::super) fn take_slot(shm: &RawFile, may_write: bool) -> io::Result<Option<Slot<'_>>> {
     let Some(index) = LogIndex::read(shm)? else { return Ok(None) };
     let lock_of = |slot: usize| LOG_SLOTS + slot as u64..LOG_SLOTS + slot as u64 + 1;
     let is_same = |slot: usize| -> io::Result<bool> {
@@ -149,7 +149,7 @@ fn move_a_slot(
 
 /// The right to write to a database: readers go on, and no other writer begins.
 #[derive(Debug)]
-pub(super) struct Reserved<'a> {
+pub(in super::super) struct Reserved<'a> {
     file: &'a RawFile,
     _shared: Held<'a>,
     _reserved: Held<'a>,
@@ -159,7 +159,7 @@ pub(super) struct Reserved<'a> {
 ///
 /// # Errors
 /// Failures of the file system.
-pub(super) fn reserve(database: &RawFile) -> io::Result<Option<Reserved<'_>>> {
+pub(in super::super) fn reserve(database: &RawFile) -> io::Result<Option<Reserved<'_>>> {
     let Some(shared) = share(database)? else { return Ok(None) };
     let Some(reserved) = take(database, RangeLock::Exclusive, RESERVED)? else { return Ok(None) };
     Ok(Some(Reserved { file: database, _shared: shared, _reserved: reserved }))
@@ -171,7 +171,7 @@ impl Reserved<'_> {
     ///
     /// # Errors
     /// Failures of the file system; what `go_on` says.
-    pub(super) fn shut(
+    pub(in super::super) fn shut(
         &self,
         path: &Path,
         patience: Duration,
@@ -198,7 +198,7 @@ impl Reserved<'_> {
 
 /// Nobody else reads or writes a database.
 #[derive(Debug)]
-pub(super) struct Shut<'a> {
+pub(in super::super) struct Shut<'a> {
     file: &'a RawFile,
     _door: Held<'a>,
 }
@@ -211,6 +211,6 @@ impl Drop for Shut<'_> {
 }
 
 /// Whether the file that was opened still has its name: a lock on another one is none.
-pub(super) fn is_still_at(file: &RawFile, path: &Path) -> bool {
+pub(in super::super) fn is_still_at(file: &RawFile, path: &Path) -> bool {
     FileId::of(path).is_ok_and(|id| id == file.id())
 }
