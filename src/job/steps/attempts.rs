@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 
 use crate::clock::milliseconds;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::job::events::EventKind;
 use crate::job::lease::pause;
 use crate::job::step::Work;
@@ -38,7 +38,7 @@ impl Work {
         let mut number = 1;
         loop {
             let failure = match self.threads.run(&self.job.cancel, attempt.clone()).await {
-                Err(failure) if failure.error().retryable => failure,
+                Err(failure) if is_worth_another(failure.error()) => failure,
                 ended => return ended,
             };
             let Some(delay) = pauses.next() else { return Err(failure) };
@@ -56,6 +56,11 @@ impl Work {
             }
         }
     }
+}
+
+/// Whether another attempt may help. A store that was too busy was tried for a whole interval already: the next job is its next chance.
+fn is_worth_another(error: &Error) -> bool {
+    error.retryable && error.kind != ErrorKind::SourceTooBusy
 }
 
 /// Pauses between attempts: a fifth of a second at first, doubling, with jitter, at most ten seconds.

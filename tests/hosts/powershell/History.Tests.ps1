@@ -177,17 +177,19 @@ Describe 'Restore-CsPoolBackup' {
     }
 
     It 'never overwrites <Name>' -ForEach @(
-        @{ Name = 'a file'; File = 'taken.txt' }
-        @{ Name = 'the pool''s store'; File = 'atl/users.sqlite' }
-        @{ Name = 'its copy'; File = 'chi/standby/atl.sqlite' }
-        @{ Name = 'a folder'; File = 'atl' }
+        @{ Name = 'a file'; File = 'taken.txt'; Kind = 'InvalidArgument' }
+        @{ Name = 'the pool''s store'; File = 'atl/users.sqlite'; Kind = 'ReportRefused' }
+        @{ Name = 'what its server writes beside it'; File = 'atl/users.sqlite-wal'; Kind = 'ReportRefused' }
+        @{ Name = 'what is remembered of its copy'; File = 'chi/standby/atl.sqlite.csb/state'; Kind = 'ReportRefused' }
+        @{ Name = 'its copy'; File = 'chi/standby/atl.sqlite'; Kind = 'ReportRefused' }
+        @{ Name = 'a folder'; File = 'atl'; Kind = 'ReportRefused' }
     ) {
         Set-Content (Join-Path $Folder 'taken.txt') 'mine'
         $kept = 'taken.txt', 'atl', 'chi/standby/atl.sqlite' | ForEach-Object { Join-Path $Folder $_ }
         $before = Get-TestFingerprint $kept
         foreach ($more in @{}, @{ Force = $true }, @{ WhatIf = $true }) {
             $problem = Restore-CsPoolBackup $Atl -Revision $States[0].Revision -Path (Join-Path $Folder $File) @more 2>&1
-            $problem.FullyQualifiedErrorId | Should -Be 'InvalidArgument,Restore-CsPoolBackup'
+            $problem.FullyQualifiedErrorId | Should -Be "$Kind,Restore-CsPoolBackup"
         }
         Get-TestFingerprint $kept | Should -Be $before
     }

@@ -341,6 +341,18 @@ fn a_log_whose_server_was_killed_is_read_as_its_next_server_would() {
 }
 
 #[test]
+fn what_lies_beside_a_source_and_is_no_log_keeps_nobody_from_reading_it() {
+    let stores = Stores::new();
+    stores.server().execute_batch(LEDGER).unwrap();
+    for content in [vec![9; 5_000], Vec::new(), vec![0; 40]] {
+        std::fs::write(beside(&stores.source(), "-wal"), &content).unwrap();
+        stores.sync().unwrap();
+        assert_eq!(turn(&stores.standby()), 0);
+        assert_eq!(std::fs::read(beside(&stores.source(), "-wal")).unwrap(), content);
+    }
+}
+
+#[test]
 fn a_source_that_is_exchanged_is_read_as_what_it_is_then() {
     let stores = Stores::new();
     let server = stores.server();

@@ -51,6 +51,30 @@ fn every_kept_state_comes_back_byte_for_byte_and_can_be_written_to() {
 }
 
 #[test]
+fn a_state_is_found_by_any_time_at_which_the_store_was_in_it() {
+    let stores = Stores::new();
+    let server = stores.server();
+    server.execute_batch(LEDGER).unwrap();
+    let start = Timestamp::now();
+    let sync_at = |seconds: i64, verify: bool| {
+        let now = start + SignedDuration::from_secs(seconds);
+        stores.sync_with(|work| (work.now, work.verify) = (now, verify)).unwrap();
+    };
+    sync_at(0, false);
+    let first = stores.pair.states().unwrap()[0].revision;
+    // Nothing changes; the source is read all the same.
+    sync_at(100, true);
+    play(&server).unwrap();
+    sync_at(200, false);
+    let found = |seconds: i64| {
+        let wanted = WantedState::At(start + SignedDuration::from_secs(seconds));
+        stores.pair.find_state(wanted, &stores.root().join("free")).unwrap().revision
+    };
+    assert_eq!([found(1), found(50), found(150)], [first; 3]);
+    assert_ne!(found(201), first);
+}
+
+#[test]
 fn merging_and_limits_keep_what_is_left_restorable() {
     let stores = Stores::new();
     let server = stores.server();
@@ -145,4 +169,26 @@ fn a_store_that_came_back_meanwhile_is_not_overwritten() {
     let cancel = CancellationToken::new();
     assert_eq!(stores.pair.restore(&work(&cancel, 2)).unwrap().moved.items_written, 0);
     assert_eq!(std::fs::read(stores.source()).unwrap(), theirs);
+}
+
+#[test]
+fn a_store_whose_file_system_is_not_mounted_is_not_lost() {
+    crate::isolation::in_own_mounts(|| {
+        let stores = Stores::new();
+        let folder = stores.source().parent().unwrap().to_owned();
+        crate::isolation::mount(&["-t", "tmpfs", "tmpfs"], &folder);
+        stores.server().execute_batch(LEDGER).unwrap();
+        stores.sync_and_compare();
+        crate::isolation::unmount(&folder);
+        let error = stores.pair.lost().unwrap_err();
+        assert_eq!(error.kind, ErrorKind::StoreUnavailable);
+        assert!(error.message.contains("not mounted"), "{}", error.message);
+        let cancel = CancellationToken::new();
+        stores.pair.restore(&work(&cancel, 2)).unwrap_err();
+        assert!(!stores.source().exists());
+        // Whoever knows that it is lost says so by an empty file.
+        std::fs::write(stores.source(), "").unwrap();
+        stores.pair.restore(&work(&cancel, 2)).unwrap();
+        assert_eq!(turn(&stores.source()), 0);
+    });
 }

@@ -52,7 +52,10 @@ impl PagePair {
     /// The copy's rights: those of the source, or fewer.
     fn rights(&self) -> Result<Rights> {
         let path = self.source.path();
-        Rights::of(path).map_err(|cause| Error::io("read", path, &cause).on(Side::Export))
+        Rights::of(path).map_err(|cause| match cause.kind() {
+            std::io::ErrorKind::NotFound => self.source.missing(),
+            _ => Error::io("read", path, &cause).on(Side::Export),
+        })
     }
 
     /// Whether nothing has to be read or written at all.
@@ -136,7 +139,7 @@ impl PagePair {
         outcome.warnings.extend(warning);
         outcome.warnings.extend(verdict::damage(self.source.path(), &findings, exported.suspects.first()));
         let checked = Checked { at: None, findings: verdict::marks(&findings) };
-        self.remember(&exported, seed, own, work, checked, None, &mut outcome);
+        self.remember(&exported, seed, own, work, None, checked, None, &mut outcome);
         outcome.warnings.extend(self.schema_warnings());
         Ok(outcome)
     }
@@ -231,21 +234,19 @@ impl PagePair {
                 checked.at = Some(work.now);
             }
         }
-        if existing.state.is_none() {
-            outcome.warnings.extend(existing.is_touched.then(|| {
-                "The copy had been changed by somebody else; every page was compared and put right."
-                    .to_owned()
-            }));
+        if existing.is_touched {
+            let text = "The copy had been changed by somebody else; every page was compared and put right.";
+            outcome.warnings.push(text.to_owned());
         }
         if work.verify {
             outcome.verification = Some(verification(&existing, &exported, was_unchanged));
-        }
-        if work.verify {
             exported.hashes =
                 self.standby.hashes_of(exported.layout, exported.pages, existing.seed, work.cancel)?;
         }
         let held = existing.is_remembered.then_some(existing.hashes.as_slice());
-        self.remember(&exported, existing.seed, own, work, checked, held, &mut outcome);
+        // A state is known by the time at which it was first seen.
+        let since = known.filter(|_| is_same).map(|known| known.at);
+        self.remember(&exported, existing.seed, own, work, since, checked, held, &mut outcome);
         if work.verify || known.is_none_or(|known| known.source.schema_cookie != exported.mark.schema_cookie)
         {
             outcome.warnings.extend(self.schema_warnings());
@@ -261,6 +262,7 @@ impl PagePair {
         seed: Seed,
         own: Own,
         work: &Work<'_>,
+        since: Option<Timestamp>,
         checked: Checked,
         before: Option<&[u128]>,
         outcome: &mut PairOutcome,
@@ -272,7 +274,10 @@ impl PagePair {
             own,
             source: exported.mark.clone(),
             // Hosts know times to the millisecond, and ask for a state by what they were told.
-            at: Timestamp::from_millisecond(work.now.as_millisecond()).unwrap_or(work.now),
+            at: since
+                .or_else(|| Timestamp::from_millisecond(work.now.as_millisecond()).ok())
+                .unwrap_or(work.now),
+            confirmed: work.now,
             checked,
         };
         // The copy is good; only the next job has to read it.

@@ -60,6 +60,8 @@ impl Way {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
     database: FileStat,
+    /// The file system that its folder was on.
+    folder_device: u64,
     /// The end of the log, where there was one.
     end: Option<LogMark>,
     /// Whether a later write gives the file another time: it was written to long enough before.
@@ -75,12 +77,18 @@ impl Mark {
     pub(super) fn of_given_back(&self, database: FileStat, header: &Header) -> Mark {
         Mark {
             database,
+            folder_device: self.folder_device,
             end: None,
             settled: false,
             change_counter: header.change_counter,
             schema_cookie: header.schema_cookie,
             versions: self.versions,
         }
+    }
+
+    /// Whether the folder of a source is on another file system than it was: then what is missing there is not lost.
+    pub(super) fn is_elsewhere(&self, source: &Path) -> bool {
+        folder_device(source).is_some_and(|device| device != self.folder_device)
     }
 
     /// Whether the source is still the same file.
@@ -233,7 +241,8 @@ impl Source {
         Ok((end.frames == index.frames).then_some(pages))
     }
 
-    fn missing(&self) -> Error {
+    /// The error of a source that is not there.
+    pub(super) fn missing(&self) -> Error {
         Error::new(
             ErrorKind::StoreUnavailable,
             format!("The user store {} does not exist.", self.path.display()),
@@ -328,6 +337,11 @@ impl Source {
             Err(cause) => Err(Error::io("open", &self.path, &cause).on(Side::Export)),
         }
     }
+}
+
+/// The file system that a source's folder is on.
+fn folder_device(source: &Path) -> Option<u64> {
+    FileStat::of(source.parent()?).map(|folder| folder.device)
 }
 
 /// Where to go on in a log; none where it is another log than the one that was read, or does not go that far.

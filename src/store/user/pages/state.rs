@@ -37,7 +37,7 @@ pub(super) struct State {
     born: Option<Timestamp>,
     /// How the source looked when this state was read.
     pub(super) source: Mark,
-    /// When this state was read.
+    /// When the source was first seen in this state.
     pub(super) at: Timestamp,
     /// When the source was last looked at and found to be in this state.
     pub(super) confirmed: Timestamp,
@@ -63,6 +63,7 @@ pub(super) struct Committed {
     pub(super) own: Own,
     pub(super) source: Mark,
     pub(super) at: Timestamp,
+    pub(super) confirmed: Timestamp,
     pub(super) checked: Checked,
 }
 
@@ -170,7 +171,7 @@ impl StateFile {
             born: born(standby),
             source: committed.source,
             at: committed.at,
-            confirmed: committed.at,
+            confirmed: committed.confirmed,
             checked: committed.checked,
             root: committed.seed.root(hashes),
         };

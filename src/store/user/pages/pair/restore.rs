@@ -36,11 +36,28 @@ pub(super) fn lost(pair: &PagePair) -> Result<Option<u64>> {
     }
     let source = pair.source.path();
     crate::bound::touching(source)?;
-    if source.exists() && !is_blank(source)? {
-        return Ok(None);
+    if source.exists() {
+        if !is_blank(source)? {
+            return Ok(None);
+        }
+    } else if pair.standby.state_file().load().is_some_and(|state| state.source.is_elsewhere(source)) {
+        return Err(not_mounted(source));
     }
     let pages = pages_of(standby).map_err(Side::Export.failed())?;
     Ok(Some(pages.into()))
+}
+
+fn not_mounted(source: &Path) -> Error {
+    Error::new(
+        ErrorKind::StoreUnavailable,
+        format!(
+            "{} is missing, and its folder is on another file system than when the store was last read: that one is probably not mounted.",
+            source.display()
+        ),
+        "Mount it. If the store is lost all the same, make an empty file of its name: then it is given back in its place.",
+    )
+    .at("path", source.display())
+    .on(Side::Import)
 }
 
 /// Whether a database has no table: its server made it anew, or has just begun to.

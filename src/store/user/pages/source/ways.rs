@@ -10,7 +10,7 @@ use super::super::format::journal;
 use super::super::format::locks::{self, Holder};
 use super::super::format::log::{self, LogHeader, LogIndex, LogMark, read_whole};
 use super::super::snapshot::Snapshot;
-use super::{Base, Busy, Exported, Mark, Reading, Source, Staging, Way, start_after};
+use super::{Base, Busy, Exported, Mark, Reading, Source, Staging, Way, folder_device, start_after};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{FileStat, RawFile, share_blocks};
 
@@ -50,7 +50,7 @@ impl Source {
         or_again!(locks::is_still_at(&database, &self.path), Busy::Changed);
         let mut first = [0; HEADER_BYTES];
         read_whole(&database, &mut first, 0).map_err(self.failed())?;
-        let Some(header) = Header::read(&first) else {
+        if Header::read(&first).is_none() {
             // It may be being written; a second look decides.
             std::thread::sleep(TICK);
             read_whole(&database, &mut first, 0).map_err(self.failed())?;
@@ -59,8 +59,9 @@ impl Source {
             } else {
                 Err(self.no_database())
             };
-        };
-        let log = if header.has_log() { self.open_beside(&self.log_path(), false)? } else { None };
+        }
+        // Whatever the header says: SQLite reads a log that is there.
+        let log = self.open_beside(&self.log_path(), false)?;
         let log_header = log.as_ref().map(LogHeader::read).transpose().map_err(self.failed())?.flatten();
         if let (Some(log), Some(log_header)) = (&log, &log_header) {
             return self.beside_log(&database, log, log_header, base, staging, reading);
@@ -144,7 +145,7 @@ impl Source {
         };
         let snapshot = self.snapshot(database, instead, index.page_size, index.pages)?;
         let Some(snapshot) = snapshot else { return Ok(Attempt::Again(Busy::Changed)) };
-        let mark_of = |first: &[u8]| mark(look_of(database), Some(index.end()), false, first);
+        let mark_of = |first: &[u8]| self.mark(look_of(database), Some(index.end()), false, first);
         self.read_all(&snapshot, base, staging, reading, Way::LogReader, mark_of)
     }
 
@@ -190,7 +191,7 @@ impl Source {
         }
         let end = Some(index.end());
         let mark = match &first_page {
-            Some(first) => mark(look_of(database), end, false, first),
+            Some(first) => self.mark(look_of(database), end, false, first),
             None => Mark { database: look_of(database), end, settled: false, ..known.clone() },
         };
         Ok(Some(Attempt::Done(Box::new(Exported {
@@ -254,7 +255,12 @@ impl Source {
             let writes = self.unfinished()?.is_some();
             return Ok(Attempt::Again(if writes { Busy::Writer } else { Busy::Exclusive }));
         }
-        or_again!(log.is_some() || before.log.is_none(), Busy::Changed);
+        if log.is_none() && before.log.is_some() {
+            // One that begins with something else is none, for SQLite too.
+            let begun = self.open_beside(&self.log_path(), false)?;
+            let header = begun.as_ref().map(LogHeader::read).transpose().map_err(self.failed())?.flatten();
+            or_again!(header.is_none(), Busy::Changed);
+        }
         let unfinished = self.unfinished()?;
         let (instead, size, pages, end) = match (&log, &unfinished) {
             (Some((log, header, index)), _) => {
@@ -289,7 +295,7 @@ impl Source {
         };
         let mark_of = |first: &[u8]| {
             let database = before.database.clone().unwrap_or_else(|| look_of(database));
-            mark(database, end.filter(|end| end.frames > 0), true, first)
+            self.mark(database, end.filter(|end| end.frames > 0), true, first)
         };
         let clone = match reading.clone_in {
             Some(folder) if instead.is_none() => share_blocks(database, folder).ok(),
@@ -306,7 +312,18 @@ impl Source {
         let Some(snapshot) = self.snapshot(database, instead, size, pages)? else {
             return Ok(Attempt::Again(Busy::Changed));
         };
-        let mut done = self.read_all(&snapshot, base, staging, reading, Way::Unlocked, mark_of)?;
+        // A pass that does not count any more ends at once: the next one may find a moment without a write.
+        let spoiled = CancellationToken::new();
+        let progress = |done: u64, total: u64| {
+            if reading.cancel.is_cancelled() || FileStat::of(&self.path) != before.database {
+                spoiled.cancel();
+            }
+            (reading.progress)(done, total);
+        };
+        let watching = Reading { cancel: &spoiled, progress: &progress, ..*reading };
+        let done = self.read_all(&snapshot, base, staging, &watching, Way::Unlocked, mark_of);
+        or_again!(!spoiled.is_cancelled() || reading.cancel.is_cancelled(), Busy::Changed);
+        let mut done = done?;
         if let Attempt::Done(exported) = &mut done {
             exported.undone = log.is_none() && unfinished.is_some();
         }
@@ -401,7 +418,7 @@ impl Source {
             attempts: 1,
             layout: snapshot.layout,
             pages,
-            mark: mark(look, None, settled, &first_page),
+            mark: self.mark(look, None, settled, &first_page),
             first_page: Some(first_page),
             hashes: passed.hashes,
             changed: warmed.changed + passed.changed,
@@ -429,6 +446,19 @@ impl Source {
             snapshot.layout = header.layout;
             snapshot
         }))
+    }
+
+    fn mark(&self, database: FileStat, end: Option<LogMark>, settled: bool, first_page: &[u8]) -> Mark {
+        let header = Header::read(first_page);
+        Mark {
+            folder_device: folder_device(&self.path).unwrap_or_default(),
+            database,
+            end,
+            settled,
+            change_counter: header.map_or(0, |header| header.change_counter),
+            schema_cookie: header.map_or(0, |header| header.schema_cookie),
+            versions: header.map_or((1, 1), |header| (header.write_version, header.read_version)),
+        }
     }
 
     fn read_all(
@@ -489,16 +519,4 @@ fn look_of(file: &RawFile) -> FileStat {
 
 fn places(of_page: &HashMap<u32, u32>, page_size: u32) -> HashMap<u32, u64> {
     of_page.iter().map(|(page, frame)| (*page, log::content_at(*frame, page_size))).collect()
-}
-
-fn mark(database: FileStat, end: Option<LogMark>, settled: bool, first_page: &[u8]) -> Mark {
-    let header = Header::read(first_page);
-    Mark {
-        database,
-        end,
-        settled,
-        change_counter: header.map_or(0, |header| header.change_counter),
-        schema_cookie: header.map_or(0, |header| header.schema_cookie),
-        versions: header.map_or((1, 1), |header| (header.write_version, header.read_version)),
-    }
 }
