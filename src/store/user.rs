@@ -99,6 +99,11 @@ impl Work<'_> {
         if self.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
     }
 
+    /// Says that nothing can be read or written just now, and why.
+    pub fn wait(&self, activity: &'static str) {
+        (self.progress)(Progress { activity, ..Progress::default() });
+    }
+
     /// Says how many bytes of a store are done.
     pub fn tell(&self, done: u64, total: u64) {
         (self.progress)(Progress {

@@ -107,6 +107,7 @@ impl PagePair {
             cancel: work.cancel,
             patience: self.patience,
             progress: &progress,
+            waiting: &|| work.wait("Waiting for a moment without a write"),
             clone_in: Some(&folder),
         };
         self.source.export(base, staging, &reading)

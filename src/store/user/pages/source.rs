@@ -138,6 +138,8 @@ pub(super) struct Reading<'a> {
     pub(super) cancel: &'a CancellationToken,
     pub(super) patience: Duration,
     pub(super) progress: &'a (dyn Fn(u64, u64) + Sync),
+    /// Told before each pause between two attempts.
+    pub(super) waiting: &'a (dyn Fn() + Sync),
     /// Where a clone of the source may be made; none where that was tried in vain.
     pub(super) clone_in: Option<&'a Path>,
 }
@@ -301,6 +303,7 @@ impl Source {
                 Err(error) => return Err(Side::Export.failed()(error)),
             };
             staging.reset()?;
+            (reading.waiting)();
             if started.elapsed() >= reading.patience {
                 return Err(self.too_busy(busy, attempts));
             }
