@@ -30,7 +30,7 @@ const SOURCE: &str = "atl/share";
 const STANDBY: &str = "chi/standby/atl";
 
 fn options() -> Value {
-    json!({ "retryCount": 0, "modules": ["DataConf"], "force": true })
+    json!({ "retryCount": 0, "modules": ["DataConf"], "acceptDeletions": true })
 }
 
 impl Case {

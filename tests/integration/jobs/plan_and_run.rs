@@ -87,7 +87,7 @@ enum Edit {
 struct Job {
     kind: &'static str,
     pool: usize,
-    force: bool,
+    accepts: bool,
     verify: bool,
 }
 
@@ -114,10 +114,10 @@ fn edit() -> impl Strategy<Value = Edit> {
 
 fn job() -> impl Strategy<Value = Job> {
     let kind = prop_oneof![1 => Just("backup"), 2 => Just("sync")];
-    (kind, 0..POOLS.len(), any::<bool>(), any::<bool>()).prop_map(|(kind, pool, force, verify)| Job {
+    (kind, 0..POOLS.len(), any::<bool>(), any::<bool>()).prop_map(|(kind, pool, accepts, verify)| Job {
         kind,
         pool,
-        force,
+        accepts,
         verify,
     })
 }
@@ -209,7 +209,7 @@ fn is_compared(module: Option<&String>) -> bool {
 /// Plans a job, runs it, and compares what both say, bytes only where they are `certain`.
 fn assert_planned(deployment: &Deployment, job: Job, certain: bool) {
     let run = |what_if: bool| {
-        let options = json!({ "whatIf": what_if, "force": job.force, "verify": job.verify, "retryCount": 0 });
+        let options = json!({ "whatIf": what_if, "acceptDeletions": job.accepts, "verify": job.verify, "retryCount": 0 });
         deployment.run(job.kind, POOLS[job.pool].1, options)
     };
     let planned = changes_nothing(deployment, || run(true)).report;

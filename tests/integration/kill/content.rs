@@ -16,7 +16,7 @@ const KILLS: u32 = 300;
 const KILLS_PER_CHECK: u32 = 30;
 
 fn options() -> serde_json::Value {
-    json!({ "modules": ["DataConf"], "force": true, "retryCount": 0 })
+    json!({ "modules": ["DataConf"], "acceptDeletions": true, "retryCount": 0 })
 }
 
 /// One of few names, so that changes meet.
@@ -77,7 +77,7 @@ fn round(deployment: &Deployment, delay: Duration, random: &mut Rng) -> String {
 /// One more backup leaves both trees equal and nothing temporary, and another one has nothing to do.
 fn check(deployment: &Deployment) {
     let quiet = deployment.another();
-    let ended = run_backup(&quiet, with_pool(ATL, json!({ "force": true })));
+    let ended = run_backup(&quiet, with_pool(ATL, json!({ "acceptDeletions": true })));
     let content = ended.module(DATA_CONF);
     assert!(content.errors.is_empty() && content.quarantined.is_empty(), "{ended:#?}");
     // The standby may have been taken away, and the backup killed before it noticed.
