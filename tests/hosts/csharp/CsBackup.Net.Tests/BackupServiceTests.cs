@@ -84,7 +84,7 @@ public sealed class BackupServiceTests : IDisposable
         Assert.Equal(3, report.Modules.Count);
         Assert.All(report.Modules, module => Assert.Equal(Outcome.Succeeded, module.Outcome));
         Assert.All(report.Modules, module => Assert.True(module.Moved.ItemsWritten > 0, module.Module));
-        Assert.Equal(60, report.Modules[1].Moved.ItemsWritten);
+        Assert.Equal(66, report.Modules[1].Moved.ItemsWritten);
         Assert.Empty(report.Errors);
 
         Assert.IsType<StartedEvent>(told.Events[0]);
@@ -213,7 +213,7 @@ public sealed class BackupServiceTests : IDisposable
         Assert.Equal(Outcome.Succeeded, report.Outcome);
         Assert.Contains($"Revision {state.Revision} ", Assert.Single(Assert.Single(report.Steps).Details), StringComparison.Ordinal);
         Assert.Equal(state.Bytes, new FileInfo(file).Length);
-        Assert.Equal("InvalidArgument", Assert.Single((await _service.RunAsync(request)).Errors).Kind);
+        Assert.Equal("ReportRefused", Assert.Single((await _service.RunAsync(request)).Errors).Kind);
         var neither = await Assert.ThrowsAsync<CsBackupException>(() => _service.RunAsync(request with { Revision = null }));
         Assert.Equal("OptionConflict", neither.Kind);
     }
