@@ -36,6 +36,9 @@ const DESCRIPTORS: &str = "/proc/self/fd";
 /// How long a descriptor that SQLite is opening or closing in another thread is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long such a descriptor is waited for before a file is put by.
+const MOMENT: Duration = Duration::from_millis(20);
+
 /// Where descriptors are not listed, no more of them are tried.
 const MOST_TRIED: u64 = 1 << 16;
 
@@ -190,6 +193,9 @@ unsafe extern "C" fn close_noted(descriptor: c_int) -> c_int {
     let done = unsafe { (calls.close)(descriptor) };
     let failure = io::Error::last_os_error();
     registry().moving -= 1;
+    if let Some(act) = WHEN_CLOSED.get() {
+        act();
+    }
     set_errno(&failure);
     done
 }
@@ -241,6 +247,23 @@ pub(super) fn opening<T>(open: impl FnOnce() -> io::Result<(File, T)>) -> io::Re
     });
     registry().moving -= 1;
     opened
+}
+
+/// What is done once SQLite has closed a file: it may have been what kept another one open.
+static WHEN_CLOSED: OnceCell<fn()> = OnceCell::new();
+
+/// Has this done whenever SQLite has closed a file.
+pub(super) fn when_closed(act: fn()) {
+    // The first one stays, and there is one only.
+    let _ = WHEN_CLOSED.set(act);
+}
+
+/// Waits a moment for descriptors that are being opened or closed just now.
+pub(super) fn wait_for_quiet() {
+    let started = Instant::now();
+    while registry().moving > 0 && started.elapsed() < MOMENT {
+        std::thread::sleep(Duration::from_micros(200));
+    }
 }
 
 /// Closes a database's file that no SQLite of this process and nobody else in it has open; gives it back where somebody has, because

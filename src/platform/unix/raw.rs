@@ -13,7 +13,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::databases::{Ours, close_if_alone, opening};
+use super::databases::{Ours, close_if_alone, opening, wait_for_quiet, when_closed};
 use super::files::{FileId, open_regular};
 
 /// A database's file, or one beside it.
@@ -66,6 +66,7 @@ impl RawFile {
     }
 
     fn keep(writable: bool, open: impl FnOnce() -> io::Result<File>) -> io::Result<Self> {
+        when_closed(close_what_was_put_by);
         let (file, ours, id) = opening(|| {
             let file = open()?;
             let id = FileId::from(&file.metadata()?);
@@ -90,9 +91,18 @@ impl Deref for RawFile {
 
 impl Drop for RawFile {
     fn drop(&mut self) {
-        let mut put_by = put_by();
         // SAFETY: it is taken once, here, and nobody has it afterwards.
-        put_by.push(unsafe { ManuallyDrop::take(&mut self.opened) });
+        let opened = unsafe { ManuallyDrop::take(&mut self.opened) };
+        put_by().push(opened);
+        wait_for_quiet();
+        close_what_was_put_by();
+    }
+}
+
+/// Closes what nobody else in this process has open any more.
+fn close_what_was_put_by() {
+    let mut put_by = put_by();
+    if !put_by.is_empty() {
         *put_by = std::mem::take(&mut *put_by).into_iter().filter_map(close).collect();
     }
 }
@@ -130,9 +140,6 @@ mod tests {
         assert_eq!(super::super::locks::lock_holders(&[id]), [std::process::id()]);
         server.execute_batch("COMMIT").unwrap();
         drop(server);
-        let other = folder.path().join("other");
-        std::fs::write(&other, "").unwrap();
-        drop(RawFile::open(&other, false).unwrap());
         assert_eq!(put_by().iter().filter(|opened| opened.id == id).count(), 0, "nobody needs it any more");
     }
 }

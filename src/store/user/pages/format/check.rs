@@ -96,7 +96,12 @@ mod tests {
             let header = Header::read(&file).unwrap();
             let pages = header.page_count(file.len() as u64);
             for (page, content) in (1..).zip(file.chunks_exact(size)) {
-                assert_eq!(fault(page, content, &header.layout, pages), None, "page {page} of {size}");
+                // A free page may hold nothing but zeros, and is looked at more closely then.
+                let found = fault(page, content, &header.layout, pages);
+                assert!(
+                    found.is_none_or(|found| found.contains("zeros")),
+                    "page {page} of {size}: {found:?}"
+                );
             }
             let mut caught = 0;
             for _ in 0..100 {
