@@ -12,7 +12,7 @@ pub use system::accounts::{account_name, account_number};
 pub use system::databases::{Ours, creating_with, is_open_elsewhere, watch_databases};
 pub use system::files::{
     FileId, FileStat, Right, drop_from_cache, is_open_in_process, may, mount_of, open_regular, read_at,
-    rename_to_free_name, set_modified, share_blocks, sync_folder, write_all_at,
+    read_whole, rename_to_free_name, set_modified, share_blocks, sync_folder, write_all_at,
 };
 pub use system::locks::{lock_holders, process_name, processes_with};
 pub use system::paths::{Mounts, PathStat, folds_case};

@@ -37,6 +37,17 @@ pub fn replace_for_now(path: &Path, content: &[u8]) -> Result<()> {
     write(path, content, Rights::PRIVATE, false)
 }
 
+/// Removes a file; none is fine.
+///
+/// # Errors
+/// `AccessDenied`, `Io`.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, &cause)),
+        _ => Ok(()),
+    }
+}
+
 /// A path with something added to its last name, for files that belong to one.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

@@ -17,11 +17,9 @@ use cs_backup::store::user::{PairOutcome, UserStorePair, Work};
 use cs_backup::topology::{StoreUrl, UserStoreConfig};
 use jiff::Timestamp;
 use rusqlite::Connection;
-use rusqlite::backup::Backup;
 use tokio_util::sync::CancellationToken;
 
-/// Bytes of the first page that a copy has of its own.
-const OWN: [std::ops::Range<usize>; 4] = [18..20, 24..28, 40..44, 92..100];
+pub use crate::user_store::{blank, pages_of_source, work};
 
 /// A store and the place of its copy, in folders of their own.
 pub struct Stores {
@@ -83,8 +81,9 @@ impl Stores {
     /// Compares every byte but those that a copy has of its own.
     #[track_caller]
     pub fn assert_equal(&self) {
-        let source = blanked(whole(&self.source(), self.root()));
-        let standby = blanked(std::fs::read(self.standby()).unwrap());
+        let source = pages_of_source(&self.source());
+        let mut standby = std::fs::read(self.standby()).unwrap();
+        blank(&mut standby);
         assert_eq!(source.len(), standby.len());
         let differs = source.iter().zip(&standby).position(|(one, other)| one != other);
         assert_eq!(differs, None, "the first byte that differs");
@@ -96,37 +95,6 @@ pub fn pair_in(folder: &Path, configure: impl FnOnce(&mut UserStoreConfig)) -> P
     let mut config = UserStoreConfig::new(url);
     configure(&mut config);
     PagePair::new(config, &folder.join("chi/atl.sqlite"), Duration::from_secs(5)).unwrap()
-}
-
-pub fn work(cancel: &CancellationToken, generation: i64) -> Work<'_> {
-    Work {
-        generation: Generation(generation),
-        verify: false,
-        accept_deletions: false,
-        cancel,
-        progress: &|_| {},
-        now: Timestamp::now(),
-    }
-}
-
-/// A database with what its log holds, as SQLite's own backup copies it.
-pub fn whole(path: &Path, near: &Path) -> Vec<u8> {
-    let copy = near.join(format!("whole-{}", fastrand::u64(..)));
-    {
-        let from = Connection::open(path).unwrap();
-        let mut to = Connection::open(&copy).unwrap();
-        Backup::new(&from, &mut to).unwrap().run_to_completion(1_000, Duration::ZERO, None).unwrap();
-    }
-    let bytes = std::fs::read(&copy).unwrap();
-    std::fs::remove_file(&copy).unwrap();
-    bytes
-}
-
-fn blanked(mut bytes: Vec<u8>) -> Vec<u8> {
-    for own in OWN {
-        bytes[own].fill(0);
-    }
-    bytes
 }
 
 /// Ends a writer, also where the test fails before it would.

@@ -162,7 +162,7 @@ fn page_size(database: &[u8]) -> usize {
 }
 
 /// What a copy has of its own: versions for writing and reading, change counter, schema cookie, and who wrote it last.
-fn blank(database: &mut [u8]) {
+pub fn blank(database: &mut [u8]) {
     for own in [18..20, 24..28, 40..44, 92..100] {
         database[own].fill(0);
     }

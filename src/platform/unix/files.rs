@@ -88,6 +88,23 @@ pub fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize>
     file.read_at(buffer, offset)
 }
 
+/// Reads from a place in a file until the buffer is full; how many bytes there were, fewer than asked for at its end.
+///
+/// # Errors
+/// Failures of the device.
+pub fn read_whole(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match read_at(file, rest, offset + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok(done)
+}
+
 /// Writes all of it at a place in a file, whoever else reads or writes the file.
 ///
 /// # Errors

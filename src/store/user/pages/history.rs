@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::format::header::number;
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::{RawFile, Rights, create_file, create_folder, sync_folder, write_all_at};
-use crate::store::files::with_suffix;
+use crate::platform::{Rights, create_file, create_folder, read_whole, sync_folder, write_all_at};
+use crate::store::files::{remove, with_suffix};
 
 const MAGIC: &[u8; 8] = b"CSBHIST1";
 /// Where the pages begin; before them lies what they are.
@@ -169,10 +169,11 @@ impl History {
     }
 
     /// Merges an entry into the next older one: the state between them cannot be restored any more. The oldest image of a page wins.
+    /// What they are together.
     ///
     /// # Errors
     /// `Corrupt`, `DiskFull`, `Io`; both entries are then as they were.
-    pub(super) fn merge(&self, older: &Entry, newer: &Entry) -> Result<()> {
+    pub(super) fn merge(&self, older: &Entry, newer: &Entry) -> Result<Entry> {
         let mut writing = self.begin(Entry { next: newer.next, records: 0, ..older.clone() })?;
         let mut known = std::collections::HashSet::new();
         self.each(older, |page, content| {
@@ -184,8 +185,9 @@ impl History {
                 if page <= older.pages && known.insert(page) { writing.add(page, content) } else { Ok(()) }
             })?;
         }
-        writing.publish()?;
-        self.remove(newer)
+        let merged = writing.publish()?;
+        self.remove(newer)?;
+        Ok(merged)
     }
 
     /// Removes an entry.
@@ -193,11 +195,7 @@ impl History {
     /// # Errors
     /// Failures of the file system.
     pub(super) fn remove(&self, entry: &Entry) -> Result<()> {
-        let path = self.place(entry.revision);
-        match std::fs::remove_file(&path) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path, &cause)),
-            _ => Ok(()),
-        }
+        remove(&self.place(entry.revision))
     }
 
     /// How many bytes an entry takes on the device.
@@ -221,7 +219,7 @@ impl Writing {
     ///
     /// # Errors
     /// `DiskFull`, `Io`.
-    pub(super) fn publish(self) -> Result<()> {
+    pub(super) fn publish(self) -> Result<Entry> {
         let Writing { temporary, to, entry, pages } = self;
         let failed = |cause: io::Error| Error::io("write", &temporary.0, &cause);
         let file =
@@ -233,15 +231,16 @@ impl Writing {
         write_all_at(&file, &head, 0).map_err(failed)?;
         file.sync_data().map_err(failed)?;
         std::fs::rename(&temporary.0, &to).map_err(failed)?;
-        sync_folder(to.parent().unwrap_or(Path::new("."))).map_err(failed)
+        sync_folder(to.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+        Ok(entry)
     }
 }
 
 /// What an entry says of itself; none where it is none.
 fn head(path: &Path) -> Option<Entry> {
-    let file = RawFile::open(path, false).ok()?;
+    let file = File::open(path).ok()?;
     let mut bytes = vec![0; 4_096];
-    let read = super::format::log::read_whole(&file, &mut bytes, 0).ok()?;
+    let read = read_whole(&file, &mut bytes, 0).ok()?;
     let length = usize::try_from(u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?)).ok()?;
     let text = bytes[..read].get(12..12 + length)?;
     if bytes.starts_with(MAGIC) { serde_json::from_slice(text).ok() } else { None }

@@ -164,7 +164,7 @@ impl PagePair {
         let is_same = exported.hashes == known_hashes
             && exported.layout == existing.header.layout
             && existing.header.is_fenced();
-        let known = existing.state.as_ref().or(existing.former.as_ref());
+        let known = existing.known();
         let own = Own {
             change_counter: existing.header.change_counter.wrapping_add(u32::from(!is_same)),
             schema_cookie: existing

@@ -48,8 +48,8 @@ impl Standby {
         let mut chain = history.list(current)?;
         for _ in 0..MOST_AT_ONCE {
             let Some((newer, older)) = surplus(&chain, now) else { break };
-            history.merge(&chain[older], &chain[newer])?;
-            chain = history.list(current)?;
+            chain[older] = history.merge(&chain[older], &chain[newer])?;
+            chain.remove(newer);
         }
         while let Some(oldest) = chain.last().filter(|oldest| now.duration_since(oldest.at) > limits.keep) {
             history.remove(oldest)?;
@@ -62,10 +62,11 @@ impl Standby {
             // Merging the oldest two keeps the reach of the history; dropping one is the last resort.
             let (older, newer) = (&chain[chain.len() - 1], &chain[chain.len() - 2]);
             let before = history.size(older) + history.size(newer);
-            history.merge(older, newer)?;
-            let saved = before.saturating_sub(history.size(older));
+            let merged = history.merge(older, newer)?;
+            let saved = before.saturating_sub(history.size(&merged));
             size -= saved.min(size);
-            chain = history.list(current)?;
+            chain.truncate(chain.len() - 2);
+            chain.push(merged);
             if saved == 0 {
                 break;
             }

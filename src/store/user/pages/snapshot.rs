@@ -9,9 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::format::check::fault;
 use super::format::hashes::Seed;
 use super::format::header::{Layout, blank, lock_page};
-use super::format::log::read_whole;
 use crate::error::{Error, Result};
-use crate::platform::RawFile;
+use crate::platform::{RawFile, read_whole};
 
 /// How much is read at once.
 const CHUNK_BYTES: u32 = 1 << 20;

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::format::hashes::Seed;
-use super::format::header::{HEADER_BYTES, Header, Layout};
-use super::format::log::{self, LogHeader, LogIndex, LogMark, read_whole};
+use super::format::header::{Header, Layout};
+use super::format::log::{self, LogHeader, LogIndex, LogMark};
 use super::snapshot::{Sink, Suspect};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{FileStat, RawFile};
@@ -28,8 +28,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// How a state was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// What was appended to the write-ahead log, without a lock.
     Log,
@@ -260,9 +259,8 @@ impl Source {
     /// `Corrupt`, `AccessDenied`, `StoreOpenInProcess`.
     pub(super) fn require_database(&self) -> Result<()> {
         let database = self.open()?;
-        let mut first = [0; HEADER_BYTES];
-        read_whole(&database, &mut first, 0).map_err(self.failed())?;
-        if Header::read(&first).is_some() { Ok(()) } else { Err(self.no_database()) }
+        let header = Header::of(&database).map_err(self.failed())?;
+        header.map(drop).ok_or_else(|| self.no_database())
     }
 
     /// A file beside the database; none where there is none.
@@ -330,7 +328,7 @@ impl Source {
         .on(Side::Export)
     }
 
-    /// Whether anybody's SQLite in this process other than this library's has the store open.
+    /// Opens the store, which nobody else in this process may have open.
     fn open(&self) -> Result<RawFile> {
         crate::bound::touching(&self.path)?;
         crate::store::sqlite::require_alone(&self.path)?;

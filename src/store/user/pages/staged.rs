@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use super::snapshot::Sink;
 use super::source::Staging;
 use crate::error::{Error, Result};
-use crate::platform::{RawFile, read_at, write_all_at};
+use crate::platform::{RawFile, read_whole, write_all_at};
 
 /// How much waits in memory.
 const MOST_IN_MEMORY: usize = 16 << 20;
@@ -114,7 +114,7 @@ impl Ready {
                 Place::Memory(at) => show(*page, &self.memory[at..at + self.page_size])?,
                 Place::File(at) => {
                     let file = self.spilled.as_ref();
-                    let read = file.map_or(Ok(0), |file| read_at(file, &mut buffer, at));
+                    let read = file.map_or(Ok(0), |file| read_whole(file, &mut buffer, at));
                     let read = read.map_err(|cause| Error::io("read", &self.folder, &cause))?;
                     if read < self.page_size {
                         let cause = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);

@@ -14,15 +14,14 @@ use super::format::hashes::Seed;
 use super::format::header::{HEADER_BYTES, Header, Layout, Own};
 use super::format::journal;
 use super::format::locks;
-use super::format::log::read_whole;
 use super::history::History;
 use super::importer::{self, Importer, folder_of};
 use super::snapshot::{Sink, Snapshot};
 use super::source::Exported;
 use super::state::{Committed, State, StateFile};
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::{RawFile, Rights, create_file, sync_folder, write_all_at};
-use crate::store::files::with_suffix;
+use crate::platform::{RawFile, Rights, create_file, read_whole, sync_folder, write_all_at};
+use crate::store::files::{remove, with_suffix};
 use crate::store::sqlite::{Access, COMPANIONS, open, require_alone, sqlite_error};
 
 mod commit;
@@ -62,6 +61,18 @@ pub(super) struct Existing {
     pub(super) spoiled: u64,
     /// Whether the hashes are those that are remembered.
     pub(super) is_remembered: bool,
+}
+
+impl Existing {
+    /// What is or was remembered of the copy.
+    pub(super) fn known(&self) -> Option<&State> {
+        self.state.as_ref().or(self.former.as_ref())
+    }
+
+    /// The source's versions for writing and reading, as far as they are known.
+    pub(super) fn versions(&self) -> (u8, u8) {
+        self.known().map_or((1, 1), |known| known.source.versions)
+    }
 }
 
 /// What a commit wrote.
@@ -108,12 +119,14 @@ impl Standby {
         (state.is_of(&self.path) && is_alone()).then_some(state)
     }
 
+    fn header(&self) -> Result<Option<Header>> {
+        let file = RawFile::open(&self.path, false).map_err(self.failed("open"))?;
+        Header::of(&file).map_err(self.failed("read"))
+    }
+
     /// Whether the copy's first page still says that nobody may write to it.
     pub(super) fn is_fenced(&self) -> Result<bool> {
-        let mut first = [0; HEADER_BYTES];
-        let file = RawFile::open(&self.path, false).map_err(self.failed("open"))?;
-        read_whole(&file, &mut first, 0).map_err(self.failed("read"))?;
-        Ok(Header::read(&first).is_some_and(|header| header.is_fenced()))
+        Ok(self.header()?.is_some_and(|header| header.is_fenced()))
     }
 
     /// Whether something lies at the copy's place that is not ours. A fenced database is; one without the fence is where it is the file
@@ -129,10 +142,7 @@ impl Standby {
         if !metadata.is_file() {
             return Ok(true);
         }
-        let mut first = [0; HEADER_BYTES];
-        let file = RawFile::open(&self.path, false).map_err(self.failed("open"))?;
-        read_whole(&file, &mut first, 0).map_err(self.failed("read"))?;
-        Ok(match Header::read(&first) {
+        Ok(match self.header()? {
             Some(header) if header.is_fenced() => false,
             Some(_) => !self.state_file().load().is_some_and(|state| state.is_same_file(&self.path)),
             None => metadata.len() > 0 && !has_begun,
@@ -174,8 +184,7 @@ impl Standby {
     ) -> Result<()> {
         let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
         let reserved = self.reserve(&file, cancel)?;
-        let go_on = || if cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) };
-        let _shut = reserved.shut(&self.path, READERS_PATIENCE, go_on)?.ok_or_else(|| self.busy())?;
+        let _shut = reserved.shut(&self.path, READERS_PATIENCE, cancel)?.ok_or_else(|| self.busy())?;
         let mut first = [0; HEADER_BYTES];
         read_whole(&file, &mut first, 0).map_err(self.failed("read"))?;
         let own = Own {
@@ -202,20 +211,18 @@ impl Standby {
         self.require_ours(importer)?;
         if !self.path.exists() {
             // What an earlier file of this name left would be played into the new one.
-            self.remove_companions()?;
+            remove_companions(&self.path)?;
             return Ok(Found::Missing);
         }
         require_alone(&self.path)?;
         self.undo_unfinished(cancel)?;
-        let mut first = [0; HEADER_BYTES];
         let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
-        read_whole(&file, &mut first, 0).map_err(self.failed("read"))?;
-        let Some(mut header) = Header::read(&first) else { return Ok(Found::Unreadable) };
+        let header_of = || Header::of(&file).map_err(self.failed("read"));
+        let Some(mut header) = header_of()? else { return Ok(Found::Unreadable) };
         if self.companion("-wal").exists() {
             if header.has_log() {
                 self.carry_log()?;
-                read_whole(&file, &mut first, 0).map_err(self.failed("read"))?;
-                let Some(carried) = Header::read(&first) else { return Ok(Found::Unreadable) };
+                let Some(carried) = header_of()? else { return Ok(Found::Unreadable) };
                 header = carried;
             }
             for suffix in ["-wal", "-shm"] {
@@ -232,7 +239,7 @@ impl Standby {
         let state = known.clone().filter(|state| {
             state.is_of(&self.path)
                 && header.is_fenced()
-                && (state.change_counter, state.pages, state.layout())
+                && (state.change_counter, state.pages, state.layout)
                     == (header.change_counter, pages, header.layout)
         });
         if let Some(state) = state
@@ -333,8 +340,7 @@ impl Standby {
         };
         let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
         let reserved = locks::reserve(&file).map_err(self.failed("lock"))?.ok_or_else(|| self.busy())?;
-        let go_on = || if cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) };
-        let _shut = reserved.shut(&self.path, READERS_PATIENCE, go_on)?.ok_or_else(|| self.busy())?;
+        let _shut = reserved.shut(&self.path, READERS_PATIENCE, cancel)?.ok_or_else(|| self.busy())?;
         if journal::is_unfinished(&found).map_err(failed)?
             && let Some(before) = journal::read(&found, &path)?
         {
@@ -350,10 +356,6 @@ impl Standby {
         let connection = open(&self.path, Access::Write)?;
         connection.pragma_update(None, "journal_mode", "DELETE").map_err(failed)?;
         Ok(())
-    }
-
-    fn remove_companions(&self) -> Result<()> {
-        COMPANIONS.iter().try_for_each(|suffix| remove(&self.companion(suffix)))
     }
 
     fn busy(&self) -> Error {
@@ -400,7 +402,7 @@ impl Standby {
         write_all_at(file, &first, 0).map_err(failed)?;
         file.set_len(u64::from(exported.pages) * size).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        self.remove_companions()?;
+        remove_companions(&self.path)?;
         // What is remembered is of another file.
         remove(&self.folder().join("state"))?;
         std::fs::rename(from, &self.path).map_err(failed)?;
@@ -422,10 +424,7 @@ impl Standby {
     }
 }
 
-/// Removes a file; none is fine.
-pub(super) fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, &cause)),
-        _ => Ok(()),
-    }
+/// Removes what lies beside a database and belongs to it.
+pub(super) fn remove_companions(database: &Path) -> Result<()> {
+    COMPANIONS.iter().try_for_each(|suffix| remove(&with_suffix(database, suffix)))
 }

@@ -11,7 +11,7 @@ use super::format::hashes::Seed;
 use super::format::header::{Layout, Own};
 use super::source::Mark;
 use crate::error::{Error, Result};
-use crate::platform::{FileStat, Rights, create_file, read_at, write_all_at};
+use crate::platform::{FileStat, Rights, create_file, read_whole, write_all_at};
 
 const MAGIC: [u8; 8] = *b"CSBPAGE1";
 /// Where the hashes begin; before them lies the rest.
@@ -23,11 +23,7 @@ const HASH_BYTES: usize = 16;
 #[serde(rename_all = "camelCase")]
 pub(super) struct State {
     pub(super) seed: Seed,
-    page_size: u32,
-    reserved: u8,
-    encoding: u32,
-    has_pointer_map: bool,
-    is_incremental: bool,
+    pub(super) layout: Layout,
     pub(super) pages: u32,
     pub(super) change_counter: u32,
     pub(super) schema_cookie: u32,
@@ -68,17 +64,6 @@ pub(super) struct Committed {
 }
 
 impl State {
-    /// The layout of the copy's pages.
-    pub(super) fn layout(&self) -> Layout {
-        Layout {
-            page_size: self.page_size,
-            reserved: self.reserved,
-            encoding: self.encoding,
-            has_pointer_map: self.has_pointer_map,
-            is_incremental: self.is_incremental,
-        }
-    }
-
     /// Whether the copy's file is the one that was left, whatever was written to it since.
     pub(super) fn is_same_file(&self, standby: &Path) -> bool {
         let same = |look: FileStat| (look.device, look.inode) == (self.standby.device, self.standby.inode);
@@ -107,7 +92,7 @@ impl StateFile {
     pub(super) fn load(&self) -> Option<State> {
         let file = File::open(&self.path).ok()?;
         let mut head = vec![0; HASHES_AT];
-        read_at(&file, &mut head, 0).ok()?;
+        read_whole(&file, &mut head, 0).ok()?;
         let length = usize::try_from(u32::from_le_bytes(head[8..12].try_into().ok()?)).ok()?;
         let text = head.get(16..16 + length)?;
         let is_whole =
@@ -119,12 +104,8 @@ impl StateFile {
     pub(super) fn hashes(&self, state: &State) -> Option<Vec<u128>> {
         let file = File::open(&self.path).ok()?;
         let mut bytes = vec![0; state.pages as usize * HASH_BYTES];
-        let mut done = 0;
-        while done < bytes.len() {
-            match read_at(&file, &mut bytes[done..], (HASHES_AT + done) as u64) {
-                Ok(0) | Err(_) => return None,
-                Ok(read) => done += read,
-            }
+        if read_whole(&file, &mut bytes, HASHES_AT as u64).ok()? < bytes.len() {
+            return None;
         }
         let hashes: Vec<u128> = bytes
             .chunks_exact(HASH_BYTES)
@@ -156,14 +137,9 @@ impl StateFile {
     ) -> Result<State> {
         let failed = |cause| Error::io("write", &self.path, &cause);
         let look = FileStat::of(standby).ok_or_else(|| failed(io::Error::from(io::ErrorKind::NotFound)))?;
-        let layout = committed.layout;
         let state = State {
             seed: committed.seed,
-            page_size: layout.page_size,
-            reserved: layout.reserved,
-            encoding: layout.encoding,
-            has_pointer_map: layout.has_pointer_map,
-            is_incremental: layout.is_incremental,
+            layout: committed.layout,
             pages: committed.pages,
             change_counter: committed.own.change_counter,
             schema_cookie: committed.own.schema_cookie,

@@ -203,7 +203,7 @@ impl Before {
         ready: &Ready,
         accepted: bool,
     ) -> Result<Self> {
-        let known = existing.state.as_ref().or(existing.former.as_ref());
+        let known = existing.known();
         let free = exported.first_page.as_deref().and_then(Header::read).map(|header| header.free_pages);
         let used_before = existing.pages.saturating_sub(existing.header.free_pages);
         let used = exported.pages.saturating_sub(free.unwrap_or(existing.header.free_pages));

@@ -1,6 +1,12 @@
 //! The first hundred bytes of a database (<https://sqlite.org/fileformat2.html#the_database_header>), and which of them a copy has of its own.
 
+use std::fs::File;
+use std::io;
 use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::platform::read_whole;
 
 /// How many bytes the header has.
 pub(in super::super) const HEADER_BYTES: usize = 100;
@@ -19,7 +25,8 @@ const LOCK_BYTE: u64 = 0x4000_0000;
 const OWN: [Range<usize>; 4] = [18..20, 24..28, 40..44, 92..100];
 
 /// What decides how the pages of a database are laid out: where one of these differs, a copy is made anew in place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(in super::super) struct Layout {
     pub(in super::super) page_size: u32,
     pub(in super::super) reserved: u8,
@@ -73,6 +80,16 @@ impl Header {
             pages: number(page, 28),
             valid_for: number(page, 92),
         })
+    }
+
+    /// Reads that of a file; none where it is no database.
+    ///
+    /// # Errors
+    /// Failures of the device.
+    pub(in super::super) fn of(file: &File) -> io::Result<Option<Self>> {
+        let mut first = [0; HEADER_BYTES];
+        read_whole(file, &mut first, 0)?;
+        Ok(Header::read(&first))
     }
 
     /// How many pages a database in a file of this size has. An SQLite before 3.7.0 does not keep the count in the header.

@@ -8,9 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::header::number;
-use super::log::read_whole;
 use crate::error::{Error, Result};
-use crate::platform::{RawFile, Rights, create_file, sync_folder, write_all_at};
+use crate::platform::{RawFile, Rights, create_file, read_whole, sync_folder, write_all_at};
 use crate::store::files::with_suffix;
 
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];

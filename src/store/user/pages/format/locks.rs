@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use tokio_util::sync::CancellationToken;
+
 use super::log::{LogIndex, SLOTS_AT, UNUSED};
 use crate::error::{Error, Result};
 use crate::platform::{
@@ -170,12 +172,12 @@ impl Reserved<'_> {
     /// until what it returns is dropped.
     ///
     /// # Errors
-    /// Failures of the file system; what `go_on` says.
+    /// Failures of the file system; cancelled.
     pub(in super::super) fn shut(
         &self,
         path: &Path,
         patience: Duration,
-        go_on: impl Fn() -> Result<()>,
+        cancel: &CancellationToken,
     ) -> Result<Option<Shut<'_>>> {
         let failed = |cause: io::Error| Error::io("lock", path, &cause);
         let started = Instant::now();
@@ -190,7 +192,9 @@ impl Reserved<'_> {
             if started.elapsed() >= patience {
                 return Ok(None);
             }
-            go_on()?;
+            if cancel.is_cancelled() {
+                return Err(Error::cancelled());
+            }
             std::thread::sleep(PAUSE);
         }
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::header::number;
 use crate::error::{Error, Result};
-use crate::platform::{RawFile, read_at};
+use crate::platform::{RawFile, read_whole};
 
 /// The version of the format, and there was never another one.
 const VERSION: u32 = 3_007_000;
@@ -153,20 +153,6 @@ impl LogIndex {
     pub(in super::super) fn end(&self) -> LogMark {
         LogMark { salts: self.salts, frames: self.frames, chain: self.chain }
     }
-}
-
-/// The bytes that there are at a place; fewer than asked for at the file's end.
-pub(in super::super) fn read_whole(file: &RawFile, into: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut done = 0;
-    while done < into.len() {
-        match read_at(file, &mut into[done..], at + done as u64) {
-            Ok(0) => break,
-            Ok(read) => done += read,
-            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(cause),
-        }
-    }
-    Ok(done)
 }
 
 /// Where the pages of a database lie that a log holds.

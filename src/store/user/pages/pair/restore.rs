@@ -9,19 +9,19 @@ use tokio_util::sync::CancellationToken;
 use super::super::exclude::is_excluded;
 use super::super::format::check::is_empty_leaf;
 use super::super::format::header::{HEADER_BYTES, Header, Own};
-use super::super::format::log::read_whole;
 use super::super::former;
 use super::super::history::Entry;
 use super::super::importer::{Importer, folder_of};
-use super::super::standby::{Existing, Found, remove};
+use super::super::standby::{Existing, Found, remove_companions};
 use super::super::verdict;
 use super::PagePair;
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{
-    FileStat, RawFile, Rights, create_file, processes_with, rename_to_free_name, sync_folder, write_all_at,
+    FileStat, RawFile, Rights, create_file, processes_with, read_whole, rename_to_free_name, sync_folder,
+    write_all_at,
 };
-use crate::store::files::with_suffix;
-use crate::store::sqlite::{COMPANIONS, quote, require_alone};
+use crate::store::files::{remove, with_suffix};
+use crate::store::sqlite::{quote, require_alone};
 use crate::store::user::{PairOutcome, StoreState, WantedState, Work};
 use crate::store::{Generation, Trace};
 
@@ -87,10 +87,9 @@ fn is_blank(path: &Path) -> Result<bool> {
 fn pages_of(path: &Path) -> Result<u32> {
     let failed = |cause: io::Error| Error::io("read", path, &cause);
     let file = RawFile::open(path, false).map_err(failed)?;
-    let mut first = [0; HEADER_BYTES];
-    read_whole(&file, &mut first, 0).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
-    Header::read(&first).map(|header| header.page_count(size)).ok_or_else(|| unreadable(path))
+    let header = Header::of(&file).map_err(failed)?;
+    header.map(|header| header.page_count(size)).ok_or_else(|| unreadable(path))
 }
 
 fn unreadable(path: &Path) -> Error {
@@ -110,8 +109,7 @@ pub(super) fn give_back(pair: &PagePair, work: &Work<'_>) -> Result<PairOutcome>
     let folder = source.parent().filter(|folder| folder.is_dir()).ok_or_else(|| no_folder(source))?;
     let importer = Importer::enter(pair.standby.path(), work.generation, work.cancel)?;
     let existing = settled(pair, &importer, work.cancel)?;
-    let known = existing.state.as_ref().or(existing.former.as_ref());
-    let versions = known.map_or((1, 1), |known| known.source.versions);
+    let versions = existing.versions();
     let rights =
         Rights::of(pair.standby.path()).map_err(|cause| Error::io("read", pair.standby.path(), &cause))?;
     let fresh = folder.join(format!(".csb-{}.restored", uuid::Uuid::new_v4().simple()));
@@ -120,17 +118,16 @@ pub(super) fn give_back(pair: &PagePair, work: &Work<'_>) -> Result<PairOutcome>
     });
     let published = made.and_then(|emptied| {
         work.check()?;
-        let known = known.map(|known| known.checked.findings.clone()).unwrap_or_default();
+        let known = existing.known().map(|known| known.checked.findings.clone()).unwrap_or_default();
         if verdict::marks(&verdict::findings(&fresh)?).iter().any(|finding| !known.contains(finding)) {
             return Err(unreadable(pair.standby.path()));
         }
-        publish(&fresh, source)?;
-        Ok(emptied)
+        Ok((emptied, publish(&fresh, source)?))
     });
     if published.is_err() {
         remove(&fresh)?;
     }
-    let emptied = published?;
+    let (emptied, is_partial) = published?;
     // That it is another file is no news to the next sync.
     if let Some(state) = &existing.state
         && let Some((look, header)) = seen(source)
@@ -145,7 +142,7 @@ pub(super) fn give_back(pair: &PagePair, work: &Work<'_>) -> Result<PairOutcome>
     outcome.moved.bytes = pages * u64::from(existing.header.layout.page_size);
     outcome.moved.batches = 1;
     outcome.details.push(format!("Gave the lost user store back at {}.", source.display()));
-    if processes_with(source).1 {
+    if is_partial {
         let text =
             "Not every process could be looked into: stop the pool's server before it opens the store.";
         outcome.details.push(text.to_owned());
@@ -159,9 +156,7 @@ pub(super) fn give_back(pair: &PagePair, work: &Work<'_>) -> Result<PairOutcome>
 /// A database from outside, and its header.
 fn seen(path: &Path) -> Option<(FileStat, Header)> {
     let file = RawFile::open(path, false).ok()?;
-    let mut first = [0; HEADER_BYTES];
-    read_whole(&file, &mut first, 0).ok()?;
-    FileStat::of(path).zip(Header::read(&first))
+    FileStat::of(path).zip(Header::of(&file).ok()?)
 }
 
 fn settled(pair: &PagePair, importer: &Importer, cancel: &CancellationToken) -> Result<Box<Existing>> {
@@ -217,31 +212,27 @@ fn make(
         }
     }
     pair.standby.history().undo(undo, &new, to)?;
-    let (pages, counter, cookie) = head_of(&new, to)?;
-    lift(&new, to, pages, Own { change_counter: counter, schema_cookie: cookie, versions: Some((1, 1)) })?;
+    lift(&new, to, (1, 1))?;
     drop(new);
     let emptied = empty_excluded(to, &pair.config.exclude)?;
     let new = File::options().read(true).write(true).open(to).map_err(failed)?;
-    let (pages, counter, cookie) = head_of(&new, to)?;
-    lift(&new, to, pages, Own { change_counter: counter, schema_cookie: cookie, versions: Some(versions) })?;
+    lift(&new, to, versions)?;
     new.sync_all().map_err(failed)?;
     Ok(emptied)
 }
 
-fn head_of(file: &File, path: &Path) -> Result<(u32, u32, u32)> {
-    let mut first = [0; HEADER_BYTES];
-    crate::platform::read_at(file, &mut first, 0).map_err(|cause| Error::io("read", path, &cause))?;
-    let size = file.metadata().map_err(|cause| Error::io("read", path, &cause))?.len();
-    let header = Header::read(&first).ok_or_else(|| unreadable(path))?;
-    Ok((header.page_count(size), header.change_counter, header.schema_cookie))
-}
-
-/// Writes the first page's own fields, and with them whether servers may write.
-fn lift(file: &File, path: &Path, pages: u32, own: Own) -> Result<()> {
+/// Lets servers write to a restored database again, with these versions for writing and reading.
+fn lift(file: &File, path: &Path, versions: (u8, u8)) -> Result<()> {
     let failed = |cause: io::Error| Error::io("write", path, &cause);
     let mut first = [0; HEADER_BYTES];
-    crate::platform::read_at(file, &mut first, 0).map_err(failed)?;
-    own.put(&mut first, pages);
+    read_whole(file, &mut first, 0).map_err(failed)?;
+    let header = Header::read(&first).ok_or_else(|| unreadable(path))?;
+    let own = Own {
+        change_counter: header.change_counter,
+        schema_cookie: header.schema_cookie,
+        versions: Some(versions),
+    };
+    own.put(&mut first, header.page_count(file.metadata().map_err(failed)?.len()));
     write_all_at(file, &first, 0).map_err(failed)
 }
 
@@ -266,24 +257,23 @@ fn empty_excluded(path: &Path, exclude: &[String]) -> Result<Vec<String>> {
 }
 
 /// Gives a restored store the name of the lost one. What that one left beside it would be played into the new one, so it goes first;
-/// a server that has the lost file open, or has made a new one meanwhile, keeps it.
-fn publish(fresh: &Path, source: &Path) -> Result<()> {
+/// a server that has the lost file open, or has made a new one meanwhile, keeps it. Whether there are processes that one may not look into.
+fn publish(fresh: &Path, source: &Path) -> Result<bool> {
     let failed = |cause: io::Error| Error::io("write", source, &cause).on(Side::Import);
-    require_unused(source)?;
+    let is_partial = require_unused(source)?;
     if source.exists() {
         if !is_blank(source)? {
             return Err(came_between(source));
         }
         remove(source)?;
     }
-    for suffix in COMPANIONS {
-        remove(&with_suffix(source, suffix))?;
-    }
+    remove_companions(source)?;
     match rename_to_free_name(fresh, source) {
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => return Err(came_between(source)),
         renamed => renamed.map_err(failed)?,
     }
-    sync_folder(source.parent().unwrap_or(Path::new("."))).map_err(failed)
+    sync_folder(source.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    Ok(is_partial)
 }
 
 fn came_between(source: &Path) -> Error {
@@ -297,22 +287,24 @@ fn came_between(source: &Path) -> Error {
 }
 
 /// Refuses to give back a store that a server still has open, by its locks and by its open files: it would go on with the file that is
-/// gone.
-fn require_unused(source: &Path) -> Result<()> {
+/// gone. Whether there are processes that one may not look into.
+fn require_unused(source: &Path) -> Result<bool> {
     let mut users = crate::store::sqlite::lock_holders(source);
     let whole = source.canonicalize().or_else(|_| {
         // Of a file that is gone only the folder can be found.
         let folder = source.parent().unwrap_or(Path::new(".")).canonicalize()?;
         Ok::<_, io::Error>(folder.join(source.file_name().unwrap_or_default()))
     });
+    let mut is_partial = false;
     if let Ok(whole) = whole {
-        let (processes, _) = processes_with(&whole);
+        let processes;
+        (processes, is_partial) = processes_with(&whole);
         users.extend(processes.into_iter().map(crate::store::sqlite::describe_process));
     }
     users.sort();
     users.dedup();
     if users.is_empty() {
-        return Ok(());
+        return Ok(is_partial);
     }
     Err(Error::new(
         ErrorKind::StoreBusy,
@@ -330,7 +322,7 @@ pub(super) fn states(pair: &PagePair) -> Result<Vec<StoreState>> {
     let current = StoreState {
         revision: state.change_counter,
         at: state.at,
-        bytes: size(state.pages, state.layout().page_size),
+        bytes: size(state.pages, state.layout.page_size),
         kept_bytes: 0,
         reason: None,
     };
@@ -393,8 +385,7 @@ pub(super) fn restore_state(
     let known = find_state(pair, WantedState::Revision(revision), to)?;
     let chain = pair.standby.history().list(existing.header.change_counter)?;
     let until = chain.iter().position(|entry| entry.revision == revision).map_or(0, |at| at + 1);
-    let versions =
-        existing.state.as_ref().or(existing.former.as_ref()).map_or((1, 1), |it| it.source.versions);
+    let versions = existing.versions();
     // Whoever restores for looking owns what he gets.
     let part = with_suffix(to, ".part");
     let made = make(pair, &existing, &chain[..until], &part, Rights::PRIVATE, versions, cancel, &|_, _| {});
@@ -431,9 +422,7 @@ pub(super) fn remove_traces(pair: &PagePair, dry_run: bool) -> Result<Vec<Trace>
         let cancel = CancellationToken::new();
         let importer = Importer::enter(standby, Generation(i64::MAX), &cancel)?;
         if let Found::Existing(existing) = pair.standby.settle(&importer, false, &cancel)? {
-            let known = existing.state.as_ref().or(existing.former.as_ref());
-            let versions = known.map_or((1, 1), |known| known.source.versions);
-            pair.standby.lift_fence(&existing, versions, &cancel)?;
+            pair.standby.lift_fence(&existing, existing.versions(), &cancel)?;
         }
         std::fs::remove_dir_all(&folder).map_err(|cause| Error::io("remove", &folder, &cause))?;
     }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::format::header::{HEADER_BYTES, Header, Layout};
+use super::super::format::header::{Header, Layout};
 use super::super::format::journal;
 use super::super::format::locks::{self, Holder};
-use super::super::format::log::{self, LogHeader, LogIndex, LogMark, read_whole};
+use super::super::format::log::{self, LogHeader, LogIndex, LogMark};
 use super::super::snapshot::Snapshot;
 use super::{Base, Busy, Exported, Mark, Reading, Source, Staging, Way, folder_device, start_after};
 use crate::error::{Error, ErrorKind, Result, Side};
@@ -48,17 +48,11 @@ impl Source {
     ) -> Result<Attempt> {
         let database = self.open()?;
         or_again!(locks::is_still_at(&database, &self.path), Busy::Changed);
-        let mut first = [0; HEADER_BYTES];
-        read_whole(&database, &mut first, 0).map_err(self.failed())?;
-        if Header::read(&first).is_none() {
+        let header_of = || Header::of(&database).map_err(self.failed());
+        if header_of()?.is_none() {
             // It may be being written; a second look decides.
             std::thread::sleep(TICK);
-            read_whole(&database, &mut first, 0).map_err(self.failed())?;
-            return if Header::read(&first).is_some() {
-                Ok(Attempt::Again(Busy::Changed))
-            } else {
-                Err(self.no_database())
-            };
+            return header_of()?.map(|_| Attempt::Again(Busy::Changed)).ok_or_else(|| self.no_database());
         }
         // Whatever the header says: SQLite reads a log that is there.
         let log = self.open_beside(&self.log_path(), false)?;
@@ -283,9 +277,8 @@ impl Source {
         let (size, pages) = match (size, pages) {
             (Some(size), Some(pages)) => (size, pages),
             _ => {
-                let mut first = [0; HEADER_BYTES];
-                read_whole(database, &mut first, 0).map_err(self.failed())?;
-                let Some(header) = Header::read(&first) else { return Ok(Attempt::Again(Busy::Changed)) };
+                let header = Header::of(database).map_err(self.failed())?;
+                let Some(header) = header else { return Ok(Attempt::Again(Busy::Changed)) };
                 let in_file = header.page_count(before.database.as_ref().map_or(0, |database| database.size));
                 (size.unwrap_or(header.layout.page_size), pages.unwrap_or(in_file))
             }
@@ -368,11 +361,7 @@ impl Source {
         staging: &dyn Staging,
         reading: &Reading<'_>,
     ) -> Result<Attempt> {
-        let mut first = [0; HEADER_BYTES];
-        read_whole(database, &mut first, 0).map_err(self.failed())?;
-        let Some(header) = Header::read(&first) else { return Ok(Attempt::Again(Busy::Changed)) };
-        let pages = header.page_count(look_of(database).size);
-        let Some(snapshot) = self.snapshot(database, None, header.layout.page_size, pages)? else {
+        let Some(snapshot) = self.whole_file(database, &look_of(database))? else {
             return Ok(Attempt::Again(Busy::Changed));
         };
         let known = if base.layout == Some(snapshot.layout) { base.hashes } else { &[] };
@@ -387,11 +376,8 @@ impl Source {
         // of the file yet.
         let is_about_to_write = locks::holder(database).map_err(self.failed())? == Holder::Writer;
         or_again!(is_about_to_write || self.unfinished()?.is_none(), Busy::Changed);
-        read_whole(database, &mut first, 0).map_err(self.failed())?;
-        let Some(header) = Header::read(&first) else { return Ok(Attempt::Again(Busy::Changed)) };
         let look = look_of(database);
-        let pages = header.page_count(look.size);
-        let Some(snapshot) = self.snapshot(database, None, header.layout.page_size, pages)? else {
+        let Some(snapshot) = self.whole_file(database, &look)? else {
             return Ok(Attempt::Again(Busy::Changed));
         };
         let late = CancellationToken::new();
@@ -417,7 +403,7 @@ impl Source {
             way: Way::Locked,
             attempts: 1,
             layout: snapshot.layout,
-            pages,
+            pages: snapshot.pages,
             mark: self.mark(look, None, settled, &first_page),
             first_page: Some(first_page),
             hashes: passed.hashes,
@@ -425,6 +411,12 @@ impl Source {
             suspects,
             undone: false,
         })))
+    }
+
+    /// The pages of a database without a log, as its file has them; none where it is no database.
+    fn whole_file<'a>(&'a self, database: &'a RawFile, look: &FileStat) -> Result<Option<Snapshot<'a>>> {
+        let Some(header) = Header::of(database).map_err(self.failed())? else { return Ok(None) };
+        self.snapshot(database, None, header.layout.page_size, header.page_count(look.size))
     }
 
     /// The pages of one moment; none where the first one is not that of a database with pages of this size.

@@ -5,16 +5,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::super::format::header::{HEADER_BYTES, Header, Own, lock_page};
+use super::super::format::header::{Header, Own, lock_page};
 use super::super::format::journal::Journal;
 use super::super::format::locks;
-use super::super::format::log::read_whole;
 use super::super::history::{Entry, Writing};
 use super::super::source::Exported;
 use super::super::staged::Ready;
 use super::{Existing, READERS_PATIENCE, Standby, Wrote};
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::{RawFile, Rights, write_all_at};
+use crate::platform::{RawFile, Rights, read_whole, write_all_at};
 use crate::store::sqlite::require_alone;
 
 impl Standby {
@@ -32,9 +31,8 @@ impl Standby {
         require_alone(&self.path)?;
         let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
         let reserved = self.reserve(&file, commit.cancel)?;
-        let mut first = [0; HEADER_BYTES];
-        read_whole(&file, &mut first, 0).map_err(self.failed("read"))?;
-        if Header::read(&first) != Some(copy.header) || !locks::is_still_at(&file, &self.path) {
+        let header = Header::of(&file).map_err(self.failed("read"))?;
+        if header != Some(copy.header) || !locks::is_still_at(&file, &self.path) {
             return Err(self.replaced());
         }
         let old_size = copy.header.layout.page_size;
@@ -55,8 +53,8 @@ impl Standby {
             }
         });
         let written = published.and_then(|()| {
-            let go_on = || if commit.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) };
-            let shut = reserved.shut(&self.path, READERS_PATIENCE, go_on)?.ok_or_else(|| self.busy())?;
+            let shut =
+                reserved.shut(&self.path, READERS_PATIENCE, commit.cancel)?.ok_or_else(|| self.busy())?;
             let written = self.write(commit, &file).and_then(|wrote| check().map(|()| wrote));
             Ok((shut, written))
         });
