@@ -10,6 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -109,6 +110,8 @@ pub struct Context {
     pub accept_deletions: bool,
     /// Whether every item of both stores is compared, however little has changed, and what differs is repaired.
     pub verify: bool,
+    /// The job that the cycle belongs to.
+    pub job: Option<Uuid>,
 }
 
 impl Context {

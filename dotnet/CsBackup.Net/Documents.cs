@@ -132,6 +132,9 @@ public sealed record StoreState : Document
     /// <summary>When the store was in it.</summary>
     public DateTimeOffset At { get; init; }
 
+    /// <summary>The job that copied it; null where that is not known.</summary>
+    public Guid? JobId { get; init; }
+
     /// <summary>The size of the store.</summary>
     public long Bytes { get; init; }
 

@@ -201,6 +201,7 @@ impl Work {
             }),
             clock: Arc::clone(&self.environment.clock),
             accept_deletions: self.options.accept_deletions,
+            job: Some(self.job.id),
             verify,
         }
     }

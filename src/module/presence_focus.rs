@@ -38,6 +38,7 @@ impl PresenceFocus {
             accept_deletions: context.accept_deletions,
             cancel: &context.cancel,
             progress: &progress,
+            job: context.job,
             now: context.clock.now(),
         };
         let outcome = run(self.pair.as_ref(), &work)?;
@@ -109,13 +110,13 @@ impl BackupModule for PresenceFocus {
         self.pair.restore_state(state.revision, to, context.generation, &context.cancel)
     }
 
-    fn observe_disable(&self, _look: &Look) -> Result<Vec<Trace>> {
-        self.pair.remove_traces(true)
+    fn observe_disable(&self, look: &Look) -> Result<Vec<Trace>> {
+        self.pair.remove_traces(true, &look.cancel)
     }
 
     fn disable(&self, context: &Context) -> Result<Vec<Trace>> {
         context.check()?;
-        self.pair.remove_traces(false)
+        self.pair.remove_traces(false, &context.cancel)
     }
 }
 
@@ -150,6 +151,7 @@ mod tests {
             clock: Arc::new(SystemClock::new()),
             accept_deletions: false,
             verify: false,
+            job: None,
         }
     }
 

@@ -38,7 +38,7 @@ pub fn user_stores(
     patience: Duration,
 ) -> Result<Box<dyn UserStorePair>> {
     path_of(&config.url, Engine::Sqlite)?;
-    Ok(Box::new(PagePair::new(config.clone(), path_of(standby, Engine::Sqlite)?, patience)?))
+    Ok(Box::new(PagePair::new(config, path_of(standby, Engine::Sqlite)?, patience)?))
 }
 
 /// A content store in which these databases, wherever in it they are, are never opened as files.

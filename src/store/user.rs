@@ -8,10 +8,11 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::report::{Moved, QuarantinedItem, Verification};
-use crate::store::{Generation, Progress, Trace};
+use crate::store::{Generation, Progress, Trace, Until};
 
 pub mod pages;
 
@@ -23,6 +24,8 @@ pub struct StoreState {
     pub revision: u32,
     /// When the store was in it.
     pub at: Timestamp,
+    /// The job that copied it; none where that is not known.
+    pub job_id: Option<Uuid>,
     /// The size of the database, in bytes.
     pub bytes: u64,
     /// What keeping it takes, in bytes.
@@ -86,7 +89,9 @@ pub struct Work<'a> {
     pub cancel: &'a CancellationToken,
     /// Told how far it has come.
     pub progress: &'a (dyn Fn(Progress) + Sync),
-    /// The time of day, for lag and for names of files that are set aside.
+    /// The job that asks for it, as the history tells it.
+    pub job: Option<Uuid>,
+    /// The time of day, for lag.
     pub now: Timestamp,
 }
 
@@ -166,9 +171,24 @@ pub trait UserStorePair: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<StoreState>;
 
+    /// Raises the fence around the active copy, so that every server's write is refused from then on, or takes it away again. A transaction
+    /// under way is waited for, and nothing that was confirmed is lost. A connection that read while the fence was there stays
+    /// read-only until it is opened anew.
+    ///
+    /// # Errors
+    /// `StoreBusy` where somebody reads or writes until the deadline; `AccessDenied`, `Io`, `StoreOpenInProcess`, `Cancelled`.
+    fn fence(&self, is_raised: bool, until: &Until) -> Result<()>;
+
+    /// Makes of the standby what servers write to. What the topology excludes is emptied there; its history stays. Returns the names of the
+    /// tables that were emptied. Nothing looks after the other copy: fence it first.
+    ///
+    /// # Errors
+    /// `Fenced` where a newer owner was here; `Corrupt` where there is no copy; `StoreBusy`, `Io`, `Cancelled`.
+    fn promote(&self, generation: Generation, until: &Until) -> Result<Vec<String>>;
+
     /// Removes every trace of the product from both, or only lists it.
     ///
     /// # Errors
-    /// As for [`UserStorePair::synchronize`].
-    fn remove_traces(&self, dry_run: bool) -> Result<Vec<Trace>>;
+    /// `Cancelled`; as for [`UserStorePair::synchronize`].
+    fn remove_traces(&self, dry_run: bool, cancel: &CancellationToken) -> Result<Vec<Trace>>;
 }

@@ -1,5 +1,6 @@
 //! User stores by pages: the rules that copying pages rests on, each with a test that fails without it.
 
+mod fence;
 mod footprint;
 mod rules;
 mod shrinking;
@@ -94,7 +95,7 @@ pub fn pair_in(folder: &Path, configure: impl FnOnce(&mut UserStoreConfig)) -> P
     let url = StoreUrl::try_from(format!("sqlite:{}", folder.join("atl/users.sqlite").display())).unwrap();
     let mut config = UserStoreConfig::new(url);
     configure(&mut config);
-    PagePair::new(config, &folder.join("chi/atl.sqlite"), Duration::from_secs(5)).unwrap()
+    PagePair::new(&config, &folder.join("chi/atl.sqlite"), Duration::from_secs(5)).unwrap()
 }
 
 /// Ends a writer, also where the test fails before it would.

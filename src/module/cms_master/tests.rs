@@ -25,6 +25,7 @@ impl Observer for Silent {
 
 fn context(verify: bool) -> Context {
     Context {
+        job: None,
         generation: Generation(1),
         cancel: Default::default(),
         observer: Arc::new(Silent),

@@ -76,6 +76,7 @@ impl DataConf {
             observer: Arc::new(Nobody),
             clock: Arc::new(SystemClock::new()),
             accept_deletions: look.accept_deletions,
+            job: None,
             verify: look.verify,
         };
         run(&session, &context)

@@ -114,6 +114,7 @@ impl Pair {
             observer: Arc::new(Recorder::default()),
             clock: Arc::new(SystemClock::new()),
             accept_deletions: false,
+            job: None,
             verify: false,
         }
     }

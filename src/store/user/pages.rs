@@ -7,11 +7,14 @@
     reason = "pages, frames and headers have sizes that are checked where they are read"
 )]
 
+mod end;
 mod exclude;
 mod format;
 mod former;
 mod history;
 mod importer;
+mod local;
+mod new_file;
 mod pair;
 mod retention;
 mod snapshot;

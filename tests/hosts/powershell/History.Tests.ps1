@@ -39,7 +39,7 @@ Describe 'Get-CsPoolBackupHistory' {
         $states[0].At | Should -BeGreaterThan $states[1].At
         foreach ($state in $states) {
             $state.PSObject.TypeNames[0] | Should -Be 'CsBackup.PoolBackupState'
-            $state.PSObject.Properties.Name | Should -Be 'PoolFqdn', 'BackupPoolFqdn', 'BackupModule', 'Revision', 'At', 'Bytes', 'KeptBytes', 'Reason'
+            $state.PSObject.Properties.Name | Should -Be 'PoolFqdn', 'BackupPoolFqdn', 'BackupModule', 'Revision', 'At', 'JobId', 'Bytes', 'KeptBytes', 'Reason'
             $state.PoolFqdn, $state.BackupPoolFqdn, $state.BackupModule | Should -Be $Atl, $Chi, 'UserServices.PresenceFocus'
             $state.Revision | Should -BeOfType int
             $state.At | Should -BeOfType datetime
@@ -47,6 +47,9 @@ Describe 'Get-CsPoolBackupHistory' {
             $state.Bytes | Should -Be (Get-Item $Store).Length
         }
         $states[0].KeptBytes | Should -Be 0
+        # The job that made the copy what it is, which its record can be found by.
+        $states.JobId | Select-Object -Unique | Should -HaveCount 2
+        ($states | ForEach-Object { Get-CsBackupJob -JobId $_.JobId }).State | Should -Be 'Completed', 'Completed'
         $states[1].KeptBytes | Should -BeGreaterThan 0
     }
 

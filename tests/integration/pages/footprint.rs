@@ -93,7 +93,7 @@ fn nothing_at_a_store_is_created_written_or_left() {
         untouched("status", &|| drop(stores.pair.observe(&cancel).unwrap()));
         untouched("sync", &|| assert!(stores.sync().unwrap().moved.items_written > 0));
         untouched("verify", &|| drop(stores.sync_with(|work| work.verify = true).unwrap()));
-        untouched("disable", &|| drop(stores.pair.remove_traces(false).unwrap()));
+        untouched("disable", &|| drop(stores.pair.remove_traces(false, &CancellationToken::new()).unwrap()));
         untouched("refused", &|| {
             std::fs::remove_dir_all(stores.standby().parent().unwrap()).unwrap();
             std::fs::write(stores.standby().parent().unwrap(), "").unwrap();

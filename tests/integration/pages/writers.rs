@@ -85,7 +85,7 @@ fn a_store_that_is_written_to_all_the_time_is_too_busy_and_its_copy_stays() {
     // A transaction that was begun and not ended holds the lock on writing for as long as it likes.
     server.execute_batch("BEGIN IMMEDIATE; UPDATE turn SET n = n + 1").unwrap();
     let pair = PagePair::new(
-        UserStoreConfig::new(StoreUrl::try_from(format!("sqlite:{}", stores.source().display())).unwrap()),
+        &UserStoreConfig::new(StoreUrl::try_from(format!("sqlite:{}", stores.source().display())).unwrap()),
         &stores.standby(),
         Duration::from_millis(300),
     )

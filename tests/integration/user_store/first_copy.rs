@@ -29,6 +29,7 @@ pub(super) fn watched(
         cancel: &cancel,
         progress: &|progress| watch(&progress, &cancel),
         now: Timestamp::now(),
+        job: None,
     })
 }
 

@@ -81,7 +81,7 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
         server.execute_batch(SCHEMA).unwrap();
         let mut config = UserStoreConfig::new(database_url(&source));
         config.server_waits = WAITS;
-        let pair = PagePair::new(config, &folder.path().join("standby.sqlite"), super::PATIENCE).unwrap();
+        let pair = PagePair::new(&config, &folder.path().join("standby.sqlite"), super::PATIENCE).unwrap();
         let copy = Copy::at(&folder.path().join("standby.sqlite"));
         World {
             folder,
@@ -155,6 +155,7 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
             cancel: &cancel,
             progress: &progress,
             now: Timestamp::now(),
+            job: None,
         };
         let result = catch_unwind(AssertUnwindSafe(|| self.pair.synchronize(&work)));
         let result = result.unwrap_or_else(|_| Err(cs_backup::error::Error::cancelled()));

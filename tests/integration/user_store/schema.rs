@@ -1,6 +1,7 @@
 //! What databases of every shape become.
 
 use cs_backup::store::user::UserStorePair;
+use tokio_util::sync::CancellationToken;
 
 use super::{Pair, USERS, dump, rows};
 
@@ -104,12 +105,12 @@ fn what_an_earlier_build_left_is_named_and_removed_and_tables_of_others_stay() {
     let outcome = pair.synchronize_and_compare();
     let is_named = |warning: &String| warning.contains("csb_t1_insert, csb_change.");
     assert!(outcome.warnings.iter().any(is_named), "{outcome:?}");
-    let listed = pair.pair.remove_traces(true).unwrap();
+    let listed = pair.pair.remove_traces(true, &CancellationToken::new()).unwrap();
     let names = |kind: &str| {
         listed.iter().filter(|trace| trace.kind == kind).map(|trace| trace.name.clone()).collect::<Vec<_>>()
     };
     assert_eq!((names("table"), names("trigger")), (vec!["csb_change".into()], vec!["csb_t1_insert".into()]));
-    pair.pair.remove_traces(false).unwrap();
+    pair.pair.remove_traces(false, &CancellationToken::new()).unwrap();
     pair.server.execute_batch("INSERT INTO t VALUES (1); SELECT * FROM csb_mine").unwrap();
     pair.server.prepare("SELECT * FROM csb_change").unwrap_err();
 }

@@ -82,7 +82,7 @@ fn a_standby_whose_folder_is_missing_is_made_with_it_and_one_in_a_file_is_an_err
     let pair = Pair::new(USERS);
     let cancel = CancellationToken::new();
     let config = || UserStoreConfig::new(database_url(&pair.source()));
-    let at = |place: &str| PagePair::new(config(), &pair.folder.path().join(place), PATIENCE).unwrap();
+    let at = |place: &str| PagePair::new(&config(), &pair.folder.path().join(place), PATIENCE).unwrap();
     at("new/folder/standby.sqlite").synchronize(&work(&cancel, 1)).unwrap();
     assert_eq!(dump(&pair.folder.path().join("new/folder/standby.sqlite")), dump(&pair.source()));
     std::fs::write(pair.folder.path().join("file"), "").unwrap();
@@ -118,14 +118,14 @@ fn removing_traces_leaves_both_databases_as_the_server_made_them() {
     let pair = Pair::new(USERS);
     pair.synchronize_and_compare();
     let before = std::fs::read(pair.source()).unwrap();
-    let listed = pair.pair.remove_traces(true).unwrap();
+    let listed = pair.pair.remove_traces(true, &CancellationToken::new()).unwrap();
     let kinds: Vec<&str> = listed.iter().map(|trace| trace.kind.as_str()).collect();
     assert_eq!(kinds, ["folder", "fence"], "{listed:?}");
     assert_fenced(&pair.standby());
-    assert_eq!(pair.pair.remove_traces(false).unwrap(), listed);
+    assert_eq!(pair.pair.remove_traces(false, &CancellationToken::new()).unwrap(), listed);
     assert!(std::fs::read(pair.source()).unwrap() == before && !pair.beside("").exists());
     Connection::open(pair.standby()).unwrap().execute_batch("INSERT INTO users (name) VALUES ('x')").unwrap();
-    assert!(pair.pair.remove_traces(false).unwrap().is_empty());
+    assert!(pair.pair.remove_traces(false, &CancellationToken::new()).unwrap().is_empty());
     // It is a database like any other now, which somebody may have begun to use.
     assert_eq!(pair.synchronize().unwrap_err().kind, ErrorKind::ForeignContent);
     std::fs::remove_file(pair.standby()).unwrap();

@@ -91,7 +91,7 @@ $script:LeadingProperties = @{
     'CsBackup.ModuleStatus'      = 'Identity', 'ExportStatus', 'ImportStatus', 'Lag', 'PendingItems', 'PendingBytes', 'LastSuccess',
         'ObservedAt', 'Reason'
     'CsBackup.Pool'              = 'Identity', 'Fqdn', 'Site', 'Services', 'Computers', 'BackupPoolFqdn', 'State', 'StateDetails'
-    'CsBackup.PoolBackupState'   = 'PoolFqdn', 'BackupPoolFqdn', 'BackupModule', 'Revision', 'At', 'Bytes', 'KeptBytes', 'Reason'
+    'CsBackup.PoolBackupState'   = 'PoolFqdn', 'BackupPoolFqdn', 'BackupModule', 'Revision', 'At', 'JobId', 'Bytes', 'KeptBytes', 'Reason'
     'CsBackup.PoolStateDetails'  = 'Epoch', 'Since', 'JobId'
     'CsBackup.PublishedTopology' = 'Version', 'Unchanged', 'Pools', 'Warnings'
     'CsBackup.QuarantinedItem'   = 'Item', 'Reason', 'Advice'

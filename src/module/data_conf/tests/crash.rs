@@ -258,6 +258,7 @@ fn cycle_that_is_killed() {
     let index = place(&root.join("index.sqlite"));
     let module = DataConf::new(pool(), store("source"), store("standby"), index, 20_000);
     let context = Context {
+        job: None,
         generation: Generation(std::env::var(CHILD_GENERATION).unwrap().parse().unwrap()),
         cancel: CancellationToken::new(),
         observer: Arc::new(Recorder::default()),

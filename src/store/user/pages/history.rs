@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
+use super::end::PageSink;
 use super::format::header::number;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Rights, create_file, create_folder, read_whole, sync_folder, write_all_at};
@@ -38,6 +40,9 @@ pub(super) struct Entry {
     pub(super) whole: bool,
     /// How many pages it holds.
     pub(super) records: u32,
+    /// The job that made it.
+    #[serde(default)]
+    pub(super) job: Option<Uuid>,
     /// Why the copy was changed, where that was no ordinary sync.
     pub(super) reason: Option<String>,
 }
@@ -131,20 +136,16 @@ impl History {
         }
     }
 
-    /// Makes an earlier state of a copy in a file that holds the current one, by undoing entry after entry down to a revision.
+    /// Hands on the pages that make an earlier state of the current one, by undoing entry after entry.
     ///
     /// # Errors
-    /// `Corrupt` where an entry cannot be read.
-    pub(super) fn undo(&self, chain: &[Entry], file: &File, path: &Path) -> Result<()> {
-        let failed = |cause: io::Error| Error::io("write", path, &cause);
+    /// `Corrupt` where an entry cannot be read; those of the sink.
+    pub(super) fn undo(&self, chain: &[Entry], to: &dyn PageSink) -> Result<()> {
         for entry in chain {
             if entry.whole {
-                file.set_len(0).map_err(failed)?;
+                to.reset()?;
             }
-            self.each(entry, |page, content| {
-                write_all_at(file, content, u64::from(page - 1) * u64::from(entry.page_size)).map_err(failed)
-            })?;
-            file.set_len(u64::from(entry.pages) * u64::from(entry.page_size)).map_err(failed)?;
+            self.each(entry, |page, content| to.put(page, content, content.len()))?;
         }
         Ok(())
     }

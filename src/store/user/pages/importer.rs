@@ -27,10 +27,12 @@ pub(super) fn folder_of(standby: &Path) -> PathBuf {
 /// What the file of the lock holds. It outlives the copy and what is remembered of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Noted {
+pub(super) struct Noted {
     generation: i64,
-    /// Whether a copy of ours was begun here.
-    began: bool,
+    /// Whether a copy of ours was ever begun here.
+    pub(super) began: bool,
+    /// Whether servers write to it since: it is no copy any more, until somebody fences it.
+    pub(super) promoted: bool,
 }
 
 /// The right to write to a copy, until it is dropped.
@@ -79,17 +81,21 @@ impl Importer {
         }
     }
 
-    /// Whether a copy of ours was ever begun here.
-    pub(super) fn has_begun(&self) -> bool {
-        self.noted.began
-    }
-
     /// Notes the generation, durably before anything is written to the copy.
     ///
     /// # Errors
     /// Failures of the file system.
     pub(super) fn begin(&mut self) -> Result<()> {
-        self.note(true)?;
+        self.note(Noted { began: true, promoted: false, ..self.noted })?;
+        self.file.sync_data().map_err(|cause| Error::io("write", &self.path, &cause))
+    }
+
+    /// Notes durably that servers write to the copy from now on.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    pub(super) fn promote(&mut self) -> Result<()> {
+        self.note(Noted { began: true, promoted: true, ..self.noted })?;
         self.file.sync_data().map_err(|cause| Error::io("write", &self.path, &cause))
     }
 
@@ -98,26 +104,26 @@ impl Importer {
     /// # Errors
     /// Failures of the file system.
     pub(super) fn pass(&mut self) -> Result<()> {
-        self.note(self.noted.began)
+        self.note(self.noted)
     }
 
-    fn note(&mut self, began: bool) -> Result<()> {
-        let noted = Noted { generation: self.generation.0, began };
+    fn note(&mut self, noted: Noted) -> Result<()> {
+        let noted = Noted { generation: self.generation.0, ..noted };
         if noted == self.noted {
             return Ok(());
         }
         let failed = |cause: io::Error| Error::io("write", &self.path, &cause);
         let text = serde_json::to_string(&noted).map_err(|cause| failed(cause.into()))?;
         // As long as every other one, so that no part of an older one is left.
-        write_all_at(&self.file, format!("{text:<62}\n").as_bytes(), 0).map_err(failed)?;
+        write_all_at(&self.file, format!("{text:<94}\n").as_bytes(), 0).map_err(failed)?;
         self.noted = noted;
         Ok(())
     }
 }
 
-/// Whether a copy of ours was ever begun at this place; looked at without the lock.
-pub(super) fn has_begun(standby: &Path) -> bool {
-    File::open(folder_of(standby).join("lock")).and_then(|file| read(&file)).is_ok_and(|noted| noted.began)
+/// What is noted of a copy; looked at without the lock.
+pub(super) fn noted(standby: &Path) -> Noted {
+    File::open(folder_of(standby).join("lock")).and_then(|file| read(&file)).unwrap_or_default()
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -168,10 +174,10 @@ mod tests {
         let cancel = CancellationToken::new();
         let enter = |generation| Importer::enter(&standby, Generation(generation), &cancel);
         let mut first = enter(7).unwrap();
-        assert!(!first.has_begun());
+        assert!(!noted(&standby).began);
         first.begin().unwrap();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| enter(8).map(|second| second.has_begun()));
+            let waiting = scope.spawn(|| enter(8).map(|_second| noted(&standby).began));
             std::thread::sleep(Duration::from_millis(30));
             assert!(!waiting.is_finished());
             drop(first);
@@ -180,7 +186,8 @@ mod tests {
         // A run that had nothing to write counts too.
         enter(9).unwrap().pass().unwrap();
         assert_eq!(enter(8).unwrap_err().kind, ErrorKind::Fenced);
-        assert!(enter(9).unwrap().has_begun());
+        enter(9).unwrap();
+        assert!(noted(&standby).began);
     }
 
     #[test]

@@ -31,14 +31,8 @@ fn surplus(chain: &[Entry], now: Timestamp) -> Option<(usize, usize)> {
 
 impl Standby {
     /// Thins the history, and removes what is older or takes more room than the limits say. That it cannot be done is a warning.
-    pub(super) fn thin_history(
-        &self,
-        current: u32,
-        limits: &HistoryLimits,
-        now: Timestamp,
-        warnings: &mut Vec<String>,
-    ) {
-        if let Err(error) = self.thin(current, limits, now) {
+    pub(super) fn thin_history(&self, current: u32, now: Timestamp, warnings: &mut Vec<String>) {
+        if let Err(error) = self.thin(current, &self.limits, now) {
             warnings.push(format!("The history could not be thinned: {}", error.message));
         }
     }
@@ -94,6 +88,7 @@ mod tests {
             page_size: 512,
             whole: false,
             records: 0,
+            job: None,
             reason: None,
         }
     }

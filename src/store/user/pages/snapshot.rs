@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::end::PageSink;
 use super::format::check::fault;
 use super::format::hashes::Seed;
 use super::format::header::{Layout, blank, lock_page};
@@ -13,19 +14,10 @@ use crate::error::{Error, Result};
 use crate::platform::{RawFile, read_whole};
 
 /// How much is read at once.
-const CHUNK_BYTES: u32 = 1 << 20;
+pub(super) const CHUNK_BYTES: u32 = 1 << 20;
 
 /// How many threads read: more than this the memory of a machine does not keep busy.
 const MOST_THREADS: usize = 4;
-
-/// Where changed pages go. Several threads call it.
-pub(super) trait Sink: Sync {
-    /// Takes consecutive pages of one size, the first of which has this number.
-    ///
-    /// # Errors
-    /// `DiskFull`, `Io`: the pass ends.
-    fn put(&self, first: u32, content: &[u8], page_size: usize) -> Result<()>;
-}
 
 /// A page that cannot be what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +100,7 @@ impl Snapshot<'_> {
         &self,
         base: &[u128],
         seed: Seed,
-        sink: &dyn Sink,
+        sink: &dyn PageSink,
         cancel: &CancellationToken,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Passed> {
@@ -159,7 +151,7 @@ impl Snapshot<'_> {
         hashes: &mut [u128],
         base: &[u128],
         seed: Seed,
-        sink: &dyn Sink,
+        sink: &dyn PageSink,
         suspects: &mut Vec<Suspect>,
     ) -> Result<u32> {
         let size = self.layout.page_size as usize;
@@ -201,7 +193,7 @@ impl Snapshot<'_> {
         mut pages: Vec<u32>,
         hashes: &mut Vec<u128>,
         seed: Seed,
-        sink: &dyn Sink,
+        sink: &dyn PageSink,
         cancel: &CancellationToken,
     ) -> Result<(u32, Vec<Suspect>)> {
         hashes.resize(self.pages as usize, 0);

@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::format::hashes::Seed;
-use super::format::header::{Header, Layout};
+use super::end::{Base, Exported, PageSink, Seen};
+use super::format::header::Header;
 use super::format::log::{self, LogHeader, LogIndex, LogMark};
-use super::snapshot::{Sink, Suspect};
 use crate::error::{Error, ErrorKind, Result, Side};
-use crate::platform::{FileStat, RawFile};
+use crate::platform::{FileStat, RawFile, Rights};
+use crate::store::Until;
 use crate::store::files::with_suffix;
 
+mod fence;
+mod lost;
 mod ways;
 
 use ways::Attempt;
@@ -72,75 +74,47 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// The mark of a source that was made anew from the copy: it holds what was read there, and is looked at once more.
-    pub(super) fn of_given_back(&self, database: FileStat, header: &Header) -> Mark {
+    /// The mark of a source that was just made anew: it is looked at once more.
+    fn of_new(path: &Path, database: FileStat, header: &Header) -> Mark {
         Mark {
             database,
-            folder_device: self.folder_device,
+            folder_device: folder_device(path).unwrap_or_default(),
             end: None,
             settled: false,
             change_counter: header.change_counter,
             schema_cookie: header.schema_cookie,
-            versions: self.versions,
+            versions: (header.write_version, header.read_version),
         }
     }
 
     /// Whether the folder of a source is on another file system than it was: then what is missing there is not lost.
-    pub(super) fn is_elsewhere(&self, source: &Path) -> bool {
+    fn is_elsewhere(&self, source: &Path) -> bool {
         folder_device(source).is_some_and(|device| device != self.folder_device)
     }
 
     /// Whether the source is still the same file.
-    pub(super) fn is_same_file(&self, other: &FileStat) -> bool {
+    fn is_same_file(&self, other: &FileStat) -> bool {
         (self.database.device, self.database.inode) == (other.device, other.inode)
+    }
+
+    /// Whether two marks are of the same file.
+    pub(super) fn is_of_same_file(&self, other: &Mark) -> bool {
+        self.is_same_file(&other.database)
+    }
+
+    /// Whether nothing was written between two marks.
+    pub(super) fn is_same_state(&self, other: &Mark) -> bool {
+        match (&self.end, &other.end) {
+            (None, None) => self.settled && self.database == other.database,
+            (one, another) => one == another && self.is_of_same_file(other),
+        }
     }
 }
 
-/// What is known of the pages at the other end.
-pub(super) struct Base<'a> {
-    pub(super) seed: Seed,
-    pub(super) hashes: &'a [u128],
-    /// None where there is nothing yet.
-    pub(super) layout: Option<Layout>,
-    /// None where the source has to be read whole.
-    pub(super) mark: Option<&'a Mark>,
-}
-
-/// Where a pass leaves what differs, until it counts.
-pub(super) trait Staging: Sink {
-    /// Forgets everything.
-    ///
-    /// # Errors
-    /// Failures of the file system.
-    fn reset(&self) -> Result<()>;
-}
-
-/// A state that the source had.
-pub(super) struct Exported {
-    pub(super) way: Way,
-    pub(super) attempts: u32,
-    pub(super) layout: Layout,
-    pub(super) pages: u32,
-    /// The first page as it is at the source; none where it is as it was when the base was read.
-    pub(super) first_page: Option<Vec<u8>>,
-    pub(super) hashes: Vec<u128>,
-    /// How many pages are staged.
-    pub(super) changed: u32,
-    pub(super) suspects: Vec<Suspect>,
-    pub(super) mark: Mark,
-    /// Whether pages of a transaction that a server did not finish were read from its journal.
-    pub(super) undone: bool,
-}
-
-/// How to read, and for how long to try.
-pub(super) struct Reading<'a> {
-    pub(super) cancel: &'a CancellationToken,
-    pub(super) patience: Duration,
-    pub(super) progress: &'a (dyn Fn(u64, u64) + Sync),
-    /// Told before each pause between two attempts.
-    pub(super) waiting: &'a (dyn Fn() + Sync),
-    /// Where a clone of the source may be made; none where that was tried in vain.
-    pub(super) clone_in: Option<&'a Path>,
+/// One pass over a source.
+struct Reading<'a> {
+    cancel: &'a CancellationToken,
+    progress: &'a (dyn Fn(u64, u64) + Sync),
 }
 
 /// Why an attempt does not count.
@@ -174,10 +148,21 @@ pub(super) struct Source {
 }
 
 /// What a look from outside tells.
-pub(super) struct Seen {
-    pub(super) database: FileStat,
+struct Look {
+    database: FileStat,
     end: Option<LogMark>,
     has_frames: bool,
+}
+
+impl Look {
+    /// Whether the source is as it was when it was read.
+    fn is_as(&self, mark: &Mark) -> bool {
+        match (&mark.end, &self.end) {
+            (Some(known), Some(now)) => known == now && mark.is_same_file(&self.database),
+            (None, None) => !self.has_frames && mark.settled && mark.database == self.database,
+            _ => false,
+        }
+    }
 }
 
 impl Source {
@@ -205,26 +190,22 @@ impl Source {
     ///
     /// # Errors
     /// `StoreUnavailable` where there is none; failures of the file system.
-    pub(super) fn look(&self) -> Result<Seen> {
+    pub(super) fn look(&self, known: Option<&Mark>) -> Result<Seen> {
         crate::bound::touching(&self.path)?;
         let Some(database) = FileStat::of(&self.path) else { return Err(self.missing()) };
         let has_frames = FileStat::of(&self.log_path()).is_some_and(|log| log.size > log::LOG_HEADER_BYTES);
         let end = if has_frames { self.index()?.map(|index| index.end()) } else { None };
-        Ok(Seen { database, end, has_frames })
+        let look = Look { database, end, has_frames };
+        let rights = Rights::of(&self.path).map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound => self.missing(),
+            _ => self.failed()(cause),
+        })?;
+        Ok(Seen { is_unchanged: known.is_some_and(|known| look.is_as(known)), rights })
     }
 
     fn index(&self) -> Result<Option<LogIndex>> {
         let Some(index) = self.open_beside(&self.index_path(), false)? else { return Ok(None) };
         LogIndex::read(&index).map_err(self.failed())
-    }
-
-    /// Whether the source is as it was when it was read.
-    pub(super) fn is_unchanged(&self, mark: &Mark, seen: &Seen) -> bool {
-        match (&mark.end, &seen.end) {
-            (Some(known), Some(now)) => known == now && mark.is_same_file(&seen.database),
-            (None, None) => !seen.has_frames && mark.settled && mark.database == seen.database,
-            _ => false,
-        }
     }
 
     /// How many pages were written to the log since the source was read; none where the log does not tell.
@@ -276,19 +257,15 @@ impl Source {
     ///
     /// # Errors
     /// `SourceTooBusy` where no attempt counted in time; `StoreUnavailable`, `AccessDenied`, `Corrupt`, `Cancelled`.
-    pub(super) fn export(
-        &self,
-        base: &Base<'_>,
-        staging: &dyn Staging,
-        reading: &Reading<'_>,
-    ) -> Result<Exported> {
-        let started = Instant::now();
+    pub(super) fn export(&self, base: &Base, to: &dyn PageSink, until: &Until) -> Result<Exported> {
+        let progress = |done: u64, total: u64| to.tell(done, total);
+        let reading = Reading { cancel: &until.cancel, progress: &progress };
         let mut pause = SHORTEST_PAUSE;
         let mut attempts = 0;
         loop {
             attempts += 1;
             let begun = Instant::now();
-            let busy = match self.attempt(base, staging, reading) {
+            let busy = match self.attempt(base, to, &reading) {
                 Ok(Attempt::Done(mut exported)) => {
                     exported.attempts = attempts;
                     return Ok(*exported);
@@ -300,18 +277,18 @@ impl Source {
                 }
                 Err(error) => return Err(Side::Export.failed()(error)),
             };
-            staging.reset()?;
-            (reading.waiting)();
-            if started.elapsed() >= reading.patience {
+            to.reset()?;
+            to.wait();
+            if Instant::now() >= until.deadline {
                 return Err(self.too_busy(busy, attempts));
             }
             let pause_now = pause.max(begun.elapsed() / 4).min(LONGEST_PAUSE);
-            let until = Instant::now() + pause_now;
-            while Instant::now() < until {
+            let next = Instant::now() + pause_now;
+            while Instant::now() < next {
                 if reading.cancel.is_cancelled() {
                     return Err(Error::cancelled());
                 }
-                std::thread::sleep(SHORTEST_PAUSE.min(until.saturating_duration_since(Instant::now())));
+                std::thread::sleep(SHORTEST_PAUSE.min(next.saturating_duration_since(Instant::now())));
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }

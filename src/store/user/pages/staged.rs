@@ -4,10 +4,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::snapshot::Sink;
-use super::source::Staging;
+use super::end::PageSink;
 use crate::error::{Error, Result};
-use crate::platform::{RawFile, read_whole, write_all_at};
+use crate::platform::{read_whole, write_all_at};
 
 /// How much waits in memory.
 const MOST_IN_MEMORY: usize = 16 << 20;
@@ -51,7 +50,7 @@ impl Staged {
     }
 }
 
-impl Sink for Staged {
+impl PageSink for Staged {
     fn put(&self, first: u32, content: &[u8], page_size: usize) -> Result<()> {
         let failed = |cause| Error::io("write", &self.folder, &cause);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,9 +75,7 @@ impl Sink for Staged {
         inner.pages.extend((first..).zip(places));
         Ok(())
     }
-}
 
-impl Staging for Staged {
     fn reset(&self) -> Result<()> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.pages.clear();
@@ -124,26 +121,6 @@ impl Ready {
                 }
             }
         }
-        Ok(())
-    }
-}
-
-/// A new copy that pages are written into at their places, before it has its name.
-pub(super) struct Direct<'a> {
-    pub(super) file: &'a RawFile,
-    pub(super) path: &'a Path,
-}
-
-impl Sink for Direct<'_> {
-    fn put(&self, first: u32, content: &[u8], page_size: usize) -> Result<()> {
-        let written = write_all_at(self.file, content, u64::from(first - 1) * page_size as u64);
-        written.map_err(|cause| Error::io("write", self.path, &cause))
-    }
-}
-
-impl Staging for Direct<'_> {
-    fn reset(&self) -> Result<()> {
-        // The next pass writes every page again.
         Ok(())
     }
 }

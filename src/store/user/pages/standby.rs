@@ -6,25 +6,31 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::end::{Exported, PageSink, Standing};
 use super::format::hashes::Seed;
-use super::format::header::{HEADER_BYTES, Header, Layout, Own};
+use super::format::header::{Header, Layout, Own};
 use super::format::journal;
 use super::format::locks;
 use super::history::History;
 use super::importer::{self, Importer, folder_of};
-use super::snapshot::{Sink, Snapshot};
-use super::source::Exported;
+use super::new_file::NewFile;
+use super::snapshot::Snapshot;
 use super::state::{Committed, State, StateFile};
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::{RawFile, Rights, create_file, read_whole, sync_folder, write_all_at};
+use crate::platform::{RawFile, Rights, sync_folder};
 use crate::store::files::{remove, with_suffix};
 use crate::store::sqlite::{Access, COMPANIONS, open, require_alone, sqlite_error};
+use crate::topology::{HistoryLimits, UserStoreConfig};
 
 mod commit;
+mod import;
+mod lift;
+mod states;
 
 pub(super) use commit::Commit;
 
@@ -35,6 +41,10 @@ const READERS_PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(super) struct Standby {
     path: PathBuf,
+    /// Tables that are not worth keeping.
+    pub(super) exclude: Vec<String>,
+    /// How long earlier states are kept.
+    pub(super) limits: HistoryLimits,
 }
 
 /// What lies at a copy's place.
@@ -50,7 +60,7 @@ pub(super) struct Existing {
     pub(super) header: Header,
     pub(super) pages: u32,
     pub(super) seed: Seed,
-    pub(super) hashes: Vec<u128>,
+    pub(super) hashes: Arc<[u128]>,
     /// What is remembered; none where the hashes were read from the copy.
     pub(super) state: Option<State>,
     /// What was remembered before, of a file that was changed since.
@@ -84,8 +94,8 @@ pub(super) struct Wrote {
 }
 
 impl Standby {
-    pub(super) fn new(path: &Path) -> Self {
-        Standby { path: path.to_owned() }
+    pub(super) fn new(path: &Path, config: &UserStoreConfig) -> Self {
+        Standby { path: path.to_owned(), exclude: config.exclude.clone(), limits: config.history.clone() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -96,7 +106,7 @@ impl Standby {
         folder_of(&self.path)
     }
 
-    pub(super) fn state_file(&self) -> StateFile {
+    fn state_file(&self) -> StateFile {
         StateFile::at(self.folder().join("state"))
     }
 
@@ -113,7 +123,7 @@ impl Standby {
     }
 
     /// What is remembered of the copy, where it holds: the file is as it was left, and nothing lies beside it.
-    pub(super) fn remembered(&self) -> Option<State> {
+    fn remembered(&self) -> Option<State> {
         let state = self.state_file().load()?;
         let is_alone = || COMPANIONS.iter().all(|suffix| !self.companion(suffix).exists());
         (state.is_of(&self.path) && is_alone()).then_some(state)
@@ -125,16 +135,17 @@ impl Standby {
     }
 
     /// Whether the copy's first page still says that nobody may write to it.
-    pub(super) fn is_fenced(&self) -> Result<bool> {
+    fn is_fenced(&self) -> Result<bool> {
         Ok(self.header()?.is_some_and(|header| header.is_fenced()))
     }
 
     /// Whether something lies at the copy's place that is not ours. A fenced database is; one without the fence is where it is the file
-    /// that was left, of which somebody lifted the fence. What is no database is ours where a copy was begun: it is one that was damaged.
+    /// that was left, of which somebody lifted the fence, unless it was promoted. What is no database is ours where a copy was begun: it
+    /// is one that was damaged.
     ///
     /// # Errors
     /// Failures of the file system.
-    pub(super) fn is_foreign(&self, has_begun: bool) -> Result<bool> {
+    fn is_foreign(&self) -> Result<bool> {
         let metadata = match std::fs::symlink_metadata(&self.path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
             metadata => metadata.map_err(self.failed("read"))?,
@@ -142,23 +153,25 @@ impl Standby {
         if !metadata.is_file() {
             return Ok(true);
         }
+        let noted = importer::noted(&self.path);
         Ok(match self.header()? {
             Some(header) if header.is_fenced() => false,
+            Some(_) if noted.promoted => true,
             Some(_) => !self.state_file().load().is_some_and(|state| state.is_same_file(&self.path)),
-            None => metadata.len() > 0 && !has_begun,
+            None => metadata.len() > 0 && !noted.began,
         })
     }
 
     /// Refuses to touch what is not ours.
-    fn require_ours(&self, importer: &Importer) -> Result<()> {
-        if !self.is_foreign(importer.has_begun())? {
+    fn require_ours(&self) -> Result<()> {
+        if !self.is_foreign()? {
             return Ok(());
         }
         Err(self.foreign())
     }
 
     /// The refusal of what is not ours.
-    pub(super) fn foreign(&self) -> Error {
+    fn foreign(&self) -> Error {
         Error::new(
             ErrorKind::ForeignContent,
             format!("{} was not made by this product.", self.path.display()),
@@ -167,48 +180,33 @@ impl Standby {
         .at("path", self.path.display())
     }
 
-    /// Whether a copy of ours was ever begun here; looked at without a lock.
-    pub(super) fn has_begun(&self) -> bool {
-        importer::has_begun(&self.path)
-    }
-
-    /// Lets servers write to a copy again that is no copy any more.
+    /// Where it stands, looked at without a lock.
     ///
     /// # Errors
-    /// `StoreBusy`, `Io`.
-    pub(super) fn lift_fence(
-        &self,
-        existing: &Existing,
-        versions: (u8, u8),
-        cancel: &CancellationToken,
-    ) -> Result<()> {
-        let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
-        let reserved = self.reserve(&file, cancel)?;
-        let _shut = reserved.shut(&self.path, READERS_PATIENCE, cancel)?.ok_or_else(|| self.busy())?;
-        let mut first = [0; HEADER_BYTES];
-        read_whole(&file, &mut first, 0).map_err(self.failed("read"))?;
-        let own = Own {
-            change_counter: existing.header.change_counter.wrapping_add(1),
-            schema_cookie: existing.header.schema_cookie,
-            versions: Some(versions),
-        };
-        own.put(&mut first, existing.pages);
-        write_all_at(&file, &first, 0).map_err(self.failed("write"))?;
-        file.sync_data().map_err(self.failed("write"))
+    /// Failures of the file system.
+    pub(super) fn standing(&self) -> Result<Standing> {
+        let refused = self.is_foreign()?.then(|| self.foreign());
+        let remembered = self.remembered();
+        let is_touched = remembered.is_none();
+        let state = remembered.or_else(|| self.state_file().load());
+        Ok(Standing {
+            exists: self.path.exists(),
+            revision: state.as_ref().map(|state| state.change_counter),
+            confirmed: state.as_ref().map(|state| state.confirmed),
+            mark: state.map(|state| state.source),
+            rights: Rights::of(&self.path).ok(),
+            is_touched,
+            refused,
+        })
     }
 
     /// Mends what a kill left behind, and says what there is then.
     ///
     /// # Errors
     /// `ForeignContent`, `StoreBusy`, `StoreOpenInProcess`; failures of the file system.
-    pub(super) fn settle(
-        &self,
-        importer: &Importer,
-        verify: bool,
-        cancel: &CancellationToken,
-    ) -> Result<Found> {
+    fn settle(&self, _alone: &Importer, verify: bool, cancel: &CancellationToken) -> Result<Found> {
         crate::bound::touching(&self.path)?;
-        self.require_ours(importer)?;
+        self.require_ours()?;
         if !self.path.exists() {
             // What an earlier file of this name left would be played into the new one.
             remove_companions(&self.path)?;
@@ -260,14 +258,14 @@ impl Standby {
             if verify {
                 let read = self.read_hashes(&file, header.layout, pages, seed, cancel)?;
                 found.spoiled =
-                    read.iter().zip(&found.hashes).filter(|(read, left)| read != left).count() as u64;
+                    read.iter().zip(&*found.hashes).filter(|(read, left)| read != left).count() as u64;
                 found.is_remembered = found.spoiled == 0;
-                found.hashes = read;
+                found.hashes = read.into();
             }
             return Ok(Found::Existing(Box::new(found)));
         }
         let seed = known.as_ref().map_or_else(Seed::new, |known| known.seed);
-        let hashes = self.read_hashes(&file, header.layout, pages, seed, cancel)?;
+        let hashes: Arc<[u128]> = self.read_hashes(&file, header.layout, pages, seed, cancel)?.into();
         // A sync that was killed leaves the state before it, or the one after it that nobody could note any more.
         let is_ours = known.as_ref().is_none_or(|known| {
             let is_next = header.change_counter == known.change_counter.wrapping_add(1);
@@ -292,7 +290,7 @@ impl Standby {
     ///
     /// # Errors
     /// Failures of the device; cancelled.
-    pub(super) fn strong_hashes(&self, existing: &Existing, cancel: &CancellationToken) -> Result<Vec<u128>> {
+    fn strong_hashes(&self, existing: &Existing, cancel: &CancellationToken) -> Result<Vec<u128>> {
         self.hashes_of(existing.header.layout, existing.pages, Seed::Strong, cancel)
     }
 
@@ -300,7 +298,7 @@ impl Standby {
     ///
     /// # Errors
     /// As for [`Standby::strong_hashes`].
-    pub(super) fn hashes_of(
+    fn hashes_of(
         &self,
         layout: Layout,
         pages: u32,
@@ -321,7 +319,7 @@ impl Standby {
         cancel: &CancellationToken,
     ) -> Result<Vec<u128>> {
         struct Nowhere;
-        impl Sink for Nowhere {
+        impl PageSink for Nowhere {
             fn put(&self, _: u32, _: &[u8], _: usize) -> Result<()> {
                 Ok(())
             }
@@ -373,39 +371,33 @@ impl Standby {
     ///
     /// # Errors
     /// `DiskFull`, `AccessDenied`, `Io`.
-    pub(super) fn begin_new(&self, importer: &mut Importer, rights: Rights) -> Result<(RawFile, PathBuf)> {
+    fn begin_new(&self, importer: &mut Importer, rights: Rights) -> Result<NewFile> {
         importer.begin()?;
         let path = self.folder().join("new");
         remove(&path)?;
-        let file = RawFile::make(|| create_file(&path, rights));
-        Ok((file.map_err(|cause| Error::io("write", &path, &cause))?, path))
+        NewFile::create(path, rights)
     }
 
     /// Completes a first copy and gives it its name.
     ///
     /// # Errors
     /// `DiskFull`, `Io`; the copy has no name then.
-    pub(super) fn publish(
-        &self,
-        file: &RawFile,
-        from: &Path,
-        exported: &Exported,
-        own: Own,
-    ) -> Result<Wrote> {
-        let failed = |cause: io::Error| Error::io("write", from, &cause);
+    fn publish(&self, new: NewFile, exported: &Exported, own: Own) -> Result<Wrote> {
+        let from = new.path.clone();
+        let failed = |cause: io::Error| Error::io("write", &from, &cause);
         let size = u64::from(exported.layout.page_size);
         let mut first = match &exported.first_page {
             Some(first) => first.clone(),
             None => return Err(failed(io::Error::other("the first page is missing"))),
         };
         own.put(&mut first, exported.pages);
-        write_all_at(file, &first, 0).map_err(failed)?;
-        file.set_len(u64::from(exported.pages) * size).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
+        new.put(1, &first, first.len())?;
+        new.file.set_len(u64::from(exported.pages) * size).map_err(failed)?;
+        new.file.sync_all().map_err(failed)?;
         remove_companions(&self.path)?;
         // What is remembered is of another file.
         remove(&self.folder().join("state"))?;
-        std::fs::rename(from, &self.path).map_err(failed)?;
+        new.name(|from| std::fs::rename(from, &self.path)).map_err(failed)?;
         sync_folder(self.path.parent().unwrap_or(Path::new("."))).map_err(self.failed("write"))?;
         Ok(Wrote { pages: u64::from(exported.pages), removed: 0, bytes: u64::from(exported.pages) * size })
     }
@@ -414,12 +406,7 @@ impl Standby {
     ///
     /// # Errors
     /// Failures of the file system; the next job reads the copy then.
-    pub(super) fn remember(
-        &self,
-        committed: Committed,
-        hashes: &[u128],
-        before: Option<&[u128]>,
-    ) -> Result<State> {
+    fn remember(&self, committed: Committed, hashes: &[u128], before: Option<&[u128]>) -> Result<State> {
         self.state_file().store(committed, &self.path, hashes, before)
     }
 }

@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::format::hashes::Seed;
 use super::format::header::{Layout, Own};
@@ -35,6 +37,9 @@ pub(super) struct State {
     pub(super) source: Mark,
     /// When the source was first seen in this state.
     pub(super) at: Timestamp,
+    /// The job that brought the copy to it.
+    #[serde(default)]
+    pub(super) job: Option<Uuid>,
     /// When the source was last looked at and found to be in this state.
     pub(super) confirmed: Timestamp,
     pub(super) checked: Checked,
@@ -59,6 +64,7 @@ pub(super) struct Committed {
     pub(super) own: Own,
     pub(super) source: Mark,
     pub(super) at: Timestamp,
+    pub(super) job: Option<Uuid>,
     pub(super) confirmed: Timestamp,
     pub(super) checked: Checked,
 }
@@ -101,13 +107,13 @@ impl StateFile {
     }
 
     /// The hashes of a state; none where they are not those.
-    pub(super) fn hashes(&self, state: &State) -> Option<Vec<u128>> {
+    pub(super) fn hashes(&self, state: &State) -> Option<Arc<[u128]>> {
         let file = File::open(&self.path).ok()?;
         let mut bytes = vec![0; state.pages as usize * HASH_BYTES];
         if read_whole(&file, &mut bytes, HASHES_AT as u64).ok()? < bytes.len() {
             return None;
         }
-        let hashes: Vec<u128> = bytes
+        let hashes: Arc<[u128]> = bytes
             .chunks_exact(HASH_BYTES)
             .filter_map(|hash| Some(u128::from_le_bytes(hash.try_into().ok()?)))
             .collect();
@@ -147,6 +153,7 @@ impl StateFile {
             born: born(standby),
             source: committed.source,
             at: committed.at,
+            job: committed.job,
             confirmed: committed.confirmed,
             checked: committed.checked,
             root: committed.seed.root(hashes),

@@ -5,16 +5,15 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::end::Exported;
 use super::exclude::is_excluded;
 use super::format::check::is_empty_leaf;
 use super::format::header::Header;
 use super::snapshot::Suspect;
-use super::source::Exported;
 use super::staged::Ready;
-use super::standby::Existing;
+use super::standby::{Existing, Standby};
 use crate::error::{Error, ErrorKind, Result, Side};
-use crate::platform::FileStat;
-use crate::store::sqlite::{quote, sqlite_error};
+use crate::store::sqlite::{Access, open, quote, sqlite_error};
 
 /// Findings of a check that are shown.
 const MOST_FINDINGS: usize = 20;
@@ -195,9 +194,7 @@ impl Before {
     /// # Errors
     /// Failures to read the copy.
     pub(super) fn of(
-        source: &Path,
-        standby: &Path,
-        exclude: &[String],
+        standby: &Standby,
         existing: &Existing,
         exported: &Exported,
         ready: &Ready,
@@ -207,11 +204,10 @@ impl Before {
         let free = exported.first_page.as_deref().and_then(Header::read).map(|header| header.free_pages);
         let used_before = existing.pages.saturating_sub(existing.header.free_pages);
         let used = exported.pages.saturating_sub(free.unwrap_or(existing.header.free_pages));
-        let is_other = known
-            .is_some_and(|known| FileStat::of(source).is_some_and(|now| !known.source.is_same_file(&now)));
+        let is_other = known.is_some_and(|known| !known.source.is_of_same_file(&exported.mark));
         let mut before = Before {
             rows: None,
-            exclude: exclude.to_vec(),
+            exclude: standby.exclude.clone(),
             used: (used_before, used),
             is_other,
             is_older: known.is_some_and(|known| {
@@ -229,7 +225,7 @@ impl Before {
         if accepted || !looks_like_loss && emptied.is_empty() {
             return Ok(before);
         }
-        let connection = crate::store::sqlite::open(standby, crate::store::sqlite::Access::Read)?;
+        let connection = open(standby.path(), Access::Read)?;
         // A schema that this SQLite cannot read counts nothing, and refuses nothing.
         if looks_like_loss || has_lost_a_table(&connection, &emptied, &before.exclude).unwrap_or(false) {
             before.rows = count(&connection, &before.exclude).ok();

@@ -15,7 +15,7 @@ pub(in super::super) const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// A write version that no SQLite knows: it then refuses to write, and goes on reading.
-const FENCED: u8 = 3;
+pub(in super::super) const FENCED: u8 = 3;
 
 /// The byte at which locks lie. The page that holds it is never used.
 const LOCK_BYTE: u64 = 0x4000_0000;

@@ -18,6 +18,7 @@ const RESERVED: Range<u64> = 0x4000_0001..0x4000_0002;
 const SHARED: Range<u64> = 0x4000_0002..0x4000_0002 + 510;
 /// Where a log's index has its locks: writing, carrying back, recovering, and a slot for each kind of reader.
 const LOG_SLOTS: u64 = 123;
+const WRITING: Range<u64> = 120..121;
 /// Everybody who has the index open shares this one.
 const CONNECTED: Range<u64> = 128..129;
 
@@ -147,6 +148,14 @@ fn move_a_slot(
         }
     }
     Ok(None)
+}
+
+/// The right to write to a log, of which this is the index; none where somebody else writes.
+///
+/// # Errors
+/// Failures of the file system.
+pub(in super::super) fn write_to_log(index: &RawFile) -> io::Result<Option<Held<'_>>> {
+    take(index, RangeLock::Exclusive, WRITING)
 }
 
 /// The right to write to a database: readers go on, and no other writer begins.

@@ -10,6 +10,8 @@ use super::header::number;
 use crate::error::{Error, Result};
 use crate::platform::{RawFile, read_whole};
 
+pub(in super::super) mod append;
+
 /// The version of the format, and there was never another one.
 const VERSION: u32 = 3_007_000;
 /// What a log begins with; the last bit says in which order checksums read their bytes.

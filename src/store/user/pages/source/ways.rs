@@ -5,12 +5,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
+use super::super::end::{Base, Exported, PageSink};
 use super::super::format::header::{Header, Layout};
 use super::super::format::journal;
 use super::super::format::locks::{self, Holder};
 use super::super::format::log::{self, LogHeader, LogIndex, LogMark};
 use super::super::snapshot::Snapshot;
-use super::{Base, Busy, Exported, Mark, Reading, Source, Staging, Way, folder_device, start_after};
+use super::{Busy, Mark, Reading, Source, Way, folder_device, start_after};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{FileStat, RawFile, share_blocks};
 
@@ -40,12 +41,7 @@ impl Source {
     ///
     /// # Errors
     /// As for [`Source::export`].
-    pub(super) fn attempt(
-        &self,
-        base: &Base<'_>,
-        staging: &dyn Staging,
-        reading: &Reading<'_>,
-    ) -> Result<Attempt> {
+    pub(super) fn attempt(&self, base: &Base, to: &dyn PageSink, reading: &Reading<'_>) -> Result<Attempt> {
         let database = self.open()?;
         or_again!(locks::is_still_at(&database, &self.path), Busy::Changed);
         let header_of = || Header::of(&database).map_err(self.failed());
@@ -58,9 +54,9 @@ impl Source {
         let log = self.open_beside(&self.log_path(), false)?;
         let log_header = log.as_ref().map(LogHeader::read).transpose().map_err(self.failed())?.flatten();
         if let (Some(log), Some(log_header)) = (&log, &log_header) {
-            return self.beside_log(&database, log, log_header, base, staging, reading);
+            return self.beside_log(&database, log, log_header, base, to, reading);
         }
-        self.without_log(&database, base, staging, reading)
+        self.without_log(&database, base, to, reading)
     }
 
     pub(super) fn no_database(&self) -> Error {
@@ -80,8 +76,8 @@ impl Source {
         database: &RawFile,
         log: &RawFile,
         header: &LogHeader,
-        base: &Base<'_>,
-        staging: &dyn Staging,
+        base: &Base,
+        to: &dyn PageSink,
         reading: &Reading<'_>,
     ) -> Result<Attempt> {
         let shm_path = self.index_path();
@@ -97,17 +93,18 @@ impl Source {
         };
         let Some((shm, may_write)) = shm.filter(|_| connected) else {
             // Nobody has it open, or one server keeps everything to itself: the log itself says where it ends.
-            return self.unlocked(database, Some((log, header, None)), base, staging, reading);
+            return self.unlocked(database, Some((log, header, None)), base, to, reading);
         };
         let Some(index) = LogIndex::read(&shm).map_err(self.failed())? else {
             return Ok(Attempt::Again(Busy::Index));
         };
-        let goes_on = base.mark.filter(|mark| mark.is_same_file(&look_of(database))).zip(base.layout);
+        let goes_on =
+            base.mark.as_ref().filter(|mark| mark.is_same_file(&look_of(database))).zip(base.layout);
         if let Some((mark, layout)) = goes_on
             && let Some(from) = start_after(mark, header, &index)
             && layout.page_size == header.page_size
         {
-            let done = self.tail(database, log, header, &index, from, base, staging, reading)?;
+            let done = self.tail(database, log, header, &index, from, base, to, reading)?;
             if let Some(done) = done {
                 return Ok(done);
             }
@@ -122,7 +119,7 @@ impl Source {
         );
         let Some(slot) = locks::take_slot(&shm, may_write).map_err(self.failed())? else {
             drop(shared);
-            return self.unlocked(database, Some((log, header, Some(index))), base, staging, reading);
+            return self.unlocked(database, Some((log, header, Some(index))), base, to, reading);
         };
         let index = slot.index;
         let instead = if slot.is_carried {
@@ -140,7 +137,7 @@ impl Source {
         let snapshot = self.snapshot(database, instead, index.page_size, index.pages)?;
         let Some(snapshot) = snapshot else { return Ok(Attempt::Again(Busy::Changed)) };
         let mark_of = |first: &[u8]| self.mark(look_of(database), Some(index.end()), false, first);
-        self.read_all(&snapshot, base, staging, reading, Way::LogReader, mark_of)
+        self.read_all(&snapshot, base, to, reading, Way::LogReader, mark_of)
     }
 
     /// What the log got since the base was read; none where its chain does not go on from there.
@@ -152,8 +149,8 @@ impl Source {
         header: &LogHeader,
         index: &LogIndex,
         from: LogMark,
-        base: &Base<'_>,
-        staging: &dyn Staging,
+        base: &Base,
+        to: &dyn PageSink,
         reading: &Reading<'_>,
     ) -> Result<Option<Attempt>> {
         let (found, end) = log::follow(log, &self.log_path(), header, from, Some(index.frames))?;
@@ -165,7 +162,7 @@ impl Source {
         // Where the first page is not in this part of the log it is as it was, and the one in the database may be older.
         let has_first = places.contains_key(&1);
         let instead = Some((log, places));
-        let (Some(layout), Some(known)) = (base.layout, base.mark) else { return Ok(None) };
+        let (Some(layout), Some(known)) = (base.layout, base.mark.as_ref()) else { return Ok(None) };
         let snapshot = if has_first {
             self.snapshot(database, instead, header.page_size, index.pages)?
         } else {
@@ -174,7 +171,7 @@ impl Source {
         };
         let Some(snapshot) = snapshot.filter(|snapshot| snapshot.layout == layout) else { return Ok(None) };
         let mut hashes = base.hashes.to_vec();
-        let (changed, suspects) = snapshot.some(changed, &mut hashes, base.seed, staging, reading.cancel)?;
+        let (changed, suspects) = snapshot.some(changed, &mut hashes, base.seed, to, reading.cancel)?;
         let first_page = if has_first { Some(snapshot.page(1)?) } else { None };
         // Had the log been begun anew meanwhile, it would begin otherwise.
         if LogHeader::read(log).map_err(self.failed())?.as_ref() != Some(header)
@@ -207,13 +204,13 @@ impl Source {
     fn without_log(
         &self,
         database: &RawFile,
-        base: &Base<'_>,
-        staging: &dyn Staging,
+        base: &Base,
+        to: &dyn PageSink,
         reading: &Reading<'_>,
     ) -> Result<Attempt> {
         match self.max_lock {
-            Some(max_lock) => self.locked(database, max_lock, base, staging, reading),
-            None => self.unlocked(database, None, base, staging, reading),
+            Some(max_lock) => self.locked(database, max_lock, base, to, reading),
+            None => self.unlocked(database, None, base, to, reading),
         }
     }
 
@@ -231,8 +228,8 @@ impl Source {
         &self,
         database: &RawFile,
         log: Option<(&RawFile, &LogHeader, Option<LogIndex>)>,
-        base: &Base<'_>,
-        staging: &dyn Staging,
+        base: &Base,
+        to: &dyn PageSink,
         reading: &Reading<'_>,
     ) -> Result<Attempt> {
         let mut before = self.quiet(database)?;
@@ -290,17 +287,14 @@ impl Source {
             let database = before.database.clone().unwrap_or_else(|| look_of(database));
             self.mark(database, end.filter(|end| end.frames > 0), true, first)
         };
-        let clone = match reading.clone_in {
-            Some(folder) if instead.is_none() => share_blocks(database, folder).ok(),
-            _ => None,
-        };
+        let clone = if instead.is_none() { share_blocks(database, &base.scratch).ok() } else { None };
         if let Some(clone) = clone {
             let clone = RawFile::make(|| Ok(clone)).map_err(self.failed())?;
             or_again!(same(&before)?, Busy::Changed);
             let Some(snapshot) = self.snapshot(&clone, None, size, pages)? else {
                 return Ok(Attempt::Again(Busy::Changed));
             };
-            return self.read_all(&snapshot, base, staging, reading, Way::Clone, mark_of);
+            return self.read_all(&snapshot, base, to, reading, Way::Clone, mark_of);
         }
         let Some(snapshot) = self.snapshot(database, instead, size, pages)? else {
             return Ok(Attempt::Again(Busy::Changed));
@@ -313,8 +307,8 @@ impl Source {
             }
             (reading.progress)(done, total);
         };
-        let watching = Reading { cancel: &spoiled, progress: &progress, ..*reading };
-        let done = self.read_all(&snapshot, base, staging, &watching, Way::Unlocked, mark_of);
+        let watching = Reading { cancel: &spoiled, progress: &progress };
+        let done = self.read_all(&snapshot, base, to, &watching, Way::Unlocked, mark_of);
         or_again!(!spoiled.is_cancelled() || reading.cancel.is_cancelled(), Busy::Changed);
         let mut done = done?;
         if let Attempt::Done(exported) = &mut done {
@@ -327,7 +321,7 @@ impl Source {
     }
 
     /// The journal of a server that did not finish a transaction; it is the server's to play back, and only read here.
-    fn unfinished(&self) -> Result<Option<(RawFile, journal::Before)>> {
+    pub(super) fn unfinished(&self) -> Result<Option<(RawFile, journal::Before)>> {
         let path = journal::place(&self.path);
         let Some(file) = self.open_beside(&path, false)? else { return Ok(None) };
         if !journal::is_unfinished(&file).map_err(self.failed())? {
@@ -357,15 +351,15 @@ impl Source {
         &self,
         database: &RawFile,
         max_lock: Duration,
-        base: &Base<'_>,
-        staging: &dyn Staging,
+        base: &Base,
+        to: &dyn PageSink,
         reading: &Reading<'_>,
     ) -> Result<Attempt> {
         let Some(snapshot) = self.whole_file(database, &look_of(database))? else {
             return Ok(Attempt::Again(Busy::Changed));
         };
-        let known = if base.layout == Some(snapshot.layout) { base.hashes } else { &[] };
-        let warmed = snapshot.pass(known, base.seed, staging, reading.cancel, reading.progress)?;
+        let known = if base.layout == Some(snapshot.layout) { &*base.hashes } else { &[] };
+        let warmed = snapshot.pass(known, base.seed, to, reading.cancel, reading.progress)?;
         let Some(_shared) = self.share_soon(database, reading.cancel)? else {
             return Ok(Attempt::Again(Busy::Writer));
         };
@@ -386,7 +380,7 @@ impl Source {
                 late.cancel();
             }
         };
-        let passed = snapshot.pass(&warmed.hashes, base.seed, staging, &late, &stop);
+        let passed = snapshot.pass(&warmed.hashes, base.seed, to, &late, &stop);
         if late.is_cancelled() && !reading.cancel.is_cancelled() {
             return Ok(Attempt::Again(Busy::TooLong));
         }
@@ -456,14 +450,14 @@ impl Source {
     fn read_all(
         &self,
         snapshot: &Snapshot<'_>,
-        base: &Base<'_>,
-        staging: &dyn Staging,
+        base: &Base,
+        to: &dyn PageSink,
         reading: &Reading<'_>,
         way: Way,
         mark_of: impl FnOnce(&[u8]) -> Mark,
     ) -> Result<Attempt> {
-        let known = if base.layout == Some(snapshot.layout) { base.hashes } else { &[] };
-        let passed = snapshot.pass(known, base.seed, staging, reading.cancel, reading.progress)?;
+        let known = if base.layout == Some(snapshot.layout) { &*base.hashes } else { &[] };
+        let passed = snapshot.pass(known, base.seed, to, reading.cancel, reading.progress)?;
         let first_page = snapshot.page(1)?;
         Ok(Attempt::Done(Box::new(Exported {
             way,

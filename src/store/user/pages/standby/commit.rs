@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use super::super::end::Exported;
 use super::super::format::header::{Header, Own, lock_page};
 use super::super::format::journal::Journal;
 use super::super::format::locks;
 use super::super::history::{Entry, Writing};
-use super::super::source::Exported;
 use super::super::staged::Ready;
 use super::{Existing, READERS_PATIENCE, Standby, Wrote};
 use crate::error::{Error, ErrorKind, Result};
@@ -199,6 +200,8 @@ pub(in super::super) struct Commit<'a> {
     pub(in super::super) cancel: &'a CancellationToken,
     /// When the source was in the state that the copy has now, as far as that is known.
     pub(in super::super) before_at: Timestamp,
+    /// The job that made it.
+    pub(in super::super) before_by: Option<Uuid>,
     /// Why the copy is changed, where that is no ordinary sync.
     pub(in super::super) reason: Option<String>,
     /// Whether the source is another file than before.
@@ -224,6 +227,7 @@ impl Commit<'_> {
             page_size: self.copy.header.layout.page_size,
             whole: self.is_whole(),
             records: 0,
+            job: self.before_by,
             reason: self.reason.clone(),
         }
     }

@@ -1,0 +1,103 @@
+//! A database that is written page by page before it has its name.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::end::{PageSink, Sent};
+use super::exclude;
+use super::format::header::{HEADER_BYTES, Header, Own};
+use crate::error::{Error, ErrorKind, Result};
+use crate::platform::{RawFile, Rights, create_file, read_whole, write_all_at};
+use crate::store::files::remove;
+
+/// The file; dropped without a name, it goes.
+pub(super) struct NewFile {
+    pub(super) file: RawFile,
+    pub(super) path: PathBuf,
+    has_name: bool,
+}
+
+impl NewFile {
+    /// Makes it at a place where nothing is.
+    ///
+    /// # Errors
+    /// `DiskFull`, `AccessDenied`, `Io`.
+    pub(super) fn create(path: PathBuf, rights: Rights) -> Result<Self> {
+        let file = RawFile::make(|| create_file(&path, rights));
+        let file = file.map_err(|cause| Error::io("write", &path, &cause))?;
+        Ok(NewFile { file, path, has_name: false })
+    }
+
+    fn failed(&self) -> impl Fn(io::Error) -> Error + Copy {
+        move |cause| Error::io("write", &self.path, &cause)
+    }
+
+    /// Gives it its name in this way.
+    ///
+    /// # Errors
+    /// What the way says; the file goes then.
+    pub(super) fn name<E>(
+        mut self,
+        way: impl FnOnce(&Path) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        way(&self.path)?;
+        self.has_name = true;
+        Ok(())
+    }
+
+    /// Makes a plain database of the pages that came, which servers can write to, durably. The tables that were emptied because they are
+    /// excluded.
+    ///
+    /// # Errors
+    /// `Corrupt` where what came is no database; `DiskFull`, `Io`.
+    pub(super) fn complete(&self, sent: &Sent, exclude: &[String]) -> Result<Vec<String>> {
+        self.file.set_len(u64::from(sent.pages) * u64::from(sent.page_size)).map_err(self.failed())?;
+        self.lift((1, 1))?;
+        let emptied = exclude::empty(&self.path, exclude)?;
+        self.lift(sent.versions)?;
+        self.file.sync_all().map_err(self.failed())?;
+        Ok(emptied)
+    }
+
+    /// Lets servers write to it, with these versions for writing and reading.
+    fn lift(&self, versions: (u8, u8)) -> Result<()> {
+        let mut first = [0; HEADER_BYTES];
+        read_whole(&self.file, &mut first, 0).map_err(self.failed())?;
+        let header = Header::read(&first).ok_or_else(|| no_database(&self.path))?;
+        let own = Own {
+            change_counter: header.change_counter,
+            schema_cookie: header.schema_cookie,
+            versions: Some(versions),
+        };
+        own.put(&mut first, header.page_count(self.file.metadata().map_err(self.failed())?.len()));
+        write_all_at(&self.file, &first, 0).map_err(self.failed())
+    }
+}
+
+impl PageSink for NewFile {
+    fn put(&self, first: u32, content: &[u8], page_size: usize) -> Result<()> {
+        write_all_at(&self.file, content, u64::from(first - 1) * page_size as u64).map_err(self.failed())
+    }
+
+    fn reset(&self) -> Result<()> {
+        self.file.set_len(0).map_err(self.failed())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.has_name {
+            // One that is left is removed by whoever begins the next one.
+            let _ = remove(&self.path);
+        }
+    }
+}
+
+fn no_database(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("What was restored to {} is no database.", path.display()),
+        "An earlier state may be sound: Get-CsPoolBackupHistory, Restore-CsPoolBackup.",
+    )
+    .at("path", path.display())
+}

@@ -1,0 +1,339 @@
+//! An import: the copy is opened, takes the pages that differ, and is committed.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::end::{Base, Exported, Import, Order, PageSink, Seen};
+use super::super::format::hashes::Seed;
+use super::super::format::header::Own;
+use super::super::former;
+use super::super::importer::Importer;
+use super::super::new_file::NewFile;
+use super::super::source::Mark;
+use super::super::staged::Staged;
+use super::super::state::{Checked, Committed, State};
+use super::super::verdict;
+use super::{Commit, Existing, Found, Standby, Wrote};
+use crate::error::{Error, Result};
+use crate::platform::Rights;
+use crate::report::Verification;
+use crate::store::sqlite::tighten_database;
+use crate::store::user::PairOutcome;
+
+/// How often a copy is checked as a whole without being asked for.
+const CHECK_EVERY: SignedDuration = SignedDuration::from_hours(24);
+
+/// The import of one copy.
+pub(in super::super) struct CopyImport {
+    standby: Standby,
+    importer: Importer,
+    order: Order,
+    /// What is remembered of a copy that nothing stands against leaving as it is.
+    idle: Option<State>,
+    opened: Option<Opened>,
+}
+
+/// What the copy's place was found to hold.
+enum Opened {
+    /// Nothing that can be continued.
+    New {
+        file: NewFile,
+        seed: Seed,
+        warning: Option<String>,
+    },
+    Over(Box<Over>),
+}
+
+/// A copy that is continued.
+struct Over {
+    existing: Existing,
+    /// By which its pages are compared.
+    hashes: Arc<[u128]>,
+    staged: Staged,
+    rights: Rights,
+}
+
+impl Standby {
+    /// Begins an import, which nobody else does meanwhile.
+    ///
+    /// # Errors
+    /// As for [`super::super::end::UserEnd::import`].
+    pub(in super::super) fn import(&self, order: Order) -> Result<CopyImport> {
+        let importer = Importer::enter(&self.path, order.generation, &order.cancel)?;
+        let idle = self.remembered().filter(|state| !order.verify && !is_due(state, order.now));
+        let idle = if idle.is_some() && self.is_fenced()? { idle } else { None };
+        Ok(CopyImport { standby: self.clone(), importer, order, idle, opened: None })
+    }
+}
+
+/// Whether a copy has to be checked as a whole.
+fn is_due(state: &State, now: Timestamp) -> bool {
+    state.checked.at.unwrap_or(state.at).saturating_add(CHECK_EVERY).is_ok_and(|due| due <= now)
+}
+
+impl PageSink for CopyImport {
+    fn put(&self, first: u32, content: &[u8], page_size: usize) -> Result<()> {
+        match &self.opened {
+            Some(Opened::New { file, .. }) => file.put(first, content, page_size),
+            Some(Opened::Over(over)) => over.staged.put(first, content, page_size),
+            None => Ok(()),
+        }
+    }
+
+    fn reset(&self) -> Result<()> {
+        match &self.opened {
+            // The next pass writes every page again.
+            Some(Opened::New { .. }) | None => Ok(()),
+            Some(Opened::Over(over)) => over.staged.reset(),
+        }
+    }
+}
+
+impl Import for CopyImport {
+    fn known(&self) -> Option<&Mark> {
+        self.idle.as_ref().map(|state| &state.source)
+    }
+
+    fn confirm(mut self: Box<Self>, seen: &Seen) -> Result<()> {
+        // A copy may be as open as its source, and no more.
+        tighten_database(&self.standby.path, seen.rights);
+        self.importer.pass()?;
+        let Some(mut state) = self.idle.take() else { return Ok(()) };
+        state.confirmed = self.order.now;
+        self.standby.state_file().touch(&state)
+    }
+
+    fn open(&mut self, seen: &Seen) -> Result<Base> {
+        let standby = &self.standby;
+        tighten_database(&standby.path, seen.rights);
+        let scratch = standby.folder();
+        let warning = match standby.settle(&self.importer, self.order.verify, &self.order.cancel)? {
+            Found::Existing(existing) => return self.open_over(*existing, seen.rights),
+            Found::Missing => None,
+            Found::Unreadable => Some("The copy could not be read and was made anew.".to_owned()),
+        };
+        let file = standby.begin_new(&mut self.importer, seen.rights)?;
+        let seed = Seed::new();
+        self.opened = Some(Opened::New { file, seed, warning });
+        Ok(Base { seed, hashes: Arc::new([]), layout: None, mark: None, scratch })
+    }
+
+    fn commit(mut self: Box<Self>, exported: Exported) -> Result<PairOutcome> {
+        match self.opened.take() {
+            Some(Opened::New { file, seed, warning }) => self.publish(file, seed, warning, &exported),
+            Some(Opened::Over(over)) => self.follow(*over, exported),
+            None => Ok(PairOutcome::default()),
+        }
+    }
+}
+
+impl CopyImport {
+    fn open_over(&mut self, existing: Existing, rights: Rights) -> Result<Base> {
+        let (seed, hashes) = if self.order.verify {
+            (Seed::Strong, self.standby.strong_hashes(&existing, &self.order.cancel)?.into())
+        } else {
+            (existing.seed, Arc::clone(&existing.hashes))
+        };
+        let mark = existing.state.as_ref().map(|state| state.source.clone());
+        let base = Base {
+            seed,
+            hashes: Arc::clone(&hashes),
+            layout: Some(existing.header.layout),
+            mark: mark.filter(|_| !self.order.verify),
+            scratch: self.standby.folder(),
+        };
+        let staged = Staged::new(&base.scratch);
+        self.opened = Some(Opened::Over(Box::new(Over { existing, hashes, staged, rights })));
+        Ok(base)
+    }
+
+    fn go_on(&self) -> Result<()> {
+        if self.order.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+
+    fn publish(
+        &self,
+        file: NewFile,
+        seed: Seed,
+        warning: Option<String>,
+        exported: &Exported,
+    ) -> Result<PairOutcome> {
+        let own = Own {
+            change_counter: exported.mark.change_counter.wrapping_add(1),
+            schema_cookie: exported.mark.schema_cookie.wrapping_add(1),
+            versions: None,
+        };
+        // A copy of a damaged store is better than none; what is wrong with it is said, and from then on only what is new counts.
+        let findings = if exported.suspects.is_empty() { Vec::new() } else { verdict::findings(&file.path)? };
+        self.go_on()?;
+        let wrote = self.standby.publish(file, exported, own)?;
+        let mut outcome = self.outcome(exported, wrote);
+        outcome.warnings.extend(warning);
+        let source = &self.order.source;
+        outcome.warnings.extend(verdict::damage(source, &findings, exported.suspects.first()));
+        let checked = Checked { at: None, findings: verdict::marks(&findings) };
+        self.remember(exported, seed, own, None, checked, None, &mut outcome);
+        outcome.warnings.extend(self.schema_warnings());
+        Ok(outcome)
+    }
+
+    fn follow(&mut self, over: Over, mut exported: Exported) -> Result<PairOutcome> {
+        let Over { existing, hashes, staged, rights } = over;
+        let (now, verify, source) = (self.order.now, self.order.verify, self.order.source.clone());
+        let ready = staged.finish();
+        let is_same = exported.hashes == *hashes
+            && exported.layout == existing.header.layout
+            && existing.header.is_fenced();
+        let known = existing.known();
+        let own = Own {
+            change_counter: existing.header.change_counter.wrapping_add(u32::from(!is_same)),
+            schema_cookie: existing
+                .header
+                .schema_cookie
+                .max(exported.mark.schema_cookie)
+                .wrapping_add(u32::from(!is_same)),
+            versions: None,
+        };
+        let mut checked = known.map(|known| known.checked.clone()).unwrap_or_default();
+        let is_due = existing.state.as_ref().is_none_or(|state| is_due(state, now));
+        let has_to_check = is_due || verify || !is_same && !exported.suspects.is_empty();
+        let check = || {
+            if !has_to_check {
+                return Ok(());
+            }
+            let suspect = exported.suspects.first();
+            verdict::check(&self.standby.path, suspect, &source, &checked.findings, verify)
+        };
+        let mut outcome;
+        if is_same {
+            self.importer.pass()?;
+            outcome = self.outcome(&exported, Wrote::default());
+            check()?;
+        } else {
+            self.importer.begin()?;
+            let before = verdict::Before::of(
+                &self.standby,
+                &existing,
+                &exported,
+                &ready,
+                self.order.accept_deletions,
+            )?;
+            let commit = Commit {
+                copy: &existing,
+                exported: &exported,
+                ready: &ready,
+                own,
+                rights,
+                cancel: &self.order.cancel,
+                before_at: known.map_or(now, |known| known.at),
+                before_by: known.and_then(|known| known.job),
+                reason: before.reason(),
+                is_other: before.is_other(),
+            };
+            let judge = || check().and_then(|()| before.judge(&self.standby.path));
+            let (wrote, lost) = self.standby.commit(&commit, &judge)?;
+            outcome = self.outcome(&exported, wrote);
+            outcome.warnings.extend(before.warnings());
+            outcome.warnings.extend(lost.map(|error| {
+                format!("The state before this sync cannot be restored, because the history could not be written: {}", error.message)
+            }));
+        }
+        if has_to_check {
+            checked.at = Some(now);
+        }
+        if existing.is_touched {
+            let text = "The copy had been changed by somebody else; every page was compared and put right.";
+            outcome.warnings.push(text.to_owned());
+        }
+        if verify {
+            outcome.verification = Some(verification(&existing, &exported));
+            exported.hashes =
+                self.standby.hashes_of(exported.layout, exported.pages, existing.seed, &self.order.cancel)?;
+        }
+        let held = existing.is_remembered.then_some(&*existing.hashes);
+        // A state is known by the time at which it was first seen, and by the job that made it.
+        let since = known.filter(|_| is_same).map(|known| (known.at, known.job));
+        let has_new_schema =
+            known.is_none_or(|known| known.source.schema_cookie != exported.mark.schema_cookie);
+        self.remember(&exported, existing.seed, own, since, checked, held, &mut outcome);
+        if verify || has_new_schema {
+            outcome.warnings.extend(self.schema_warnings());
+        }
+        if !is_same {
+            self.standby.thin_history(own.change_counter, now, &mut outcome.warnings);
+        }
+        Ok(outcome)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the end of both kinds of imports")]
+    fn remember(
+        &self,
+        exported: &Exported,
+        seed: Seed,
+        own: Own,
+        since: Option<(Timestamp, Option<uuid::Uuid>)>,
+        checked: Checked,
+        before: Option<&[u128]>,
+        outcome: &mut PairOutcome,
+    ) {
+        // Hosts know times to the millisecond, and ask for a state by what they were told.
+        let now = Timestamp::from_millisecond(self.order.now.as_millisecond()).unwrap_or(self.order.now);
+        let (at, job) = since.unwrap_or((now, self.order.job));
+        let committed = Committed {
+            seed,
+            layout: exported.layout,
+            pages: exported.pages,
+            own,
+            source: exported.mark.clone(),
+            at,
+            job,
+            confirmed: self.order.now,
+            checked,
+        };
+        // The copy is good; only the next job has to read it.
+        if let Err(error) = self.standby.remember(committed, &exported.hashes, before) {
+            outcome.warnings.push(format!("The next sync reads the whole copy: {}", error.message));
+        }
+    }
+
+    /// What the schema tells that an administrator should know.
+    fn schema_warnings(&self) -> Vec<String> {
+        let mut warnings = former::idle_patterns(&self.standby.path, &self.standby.exclude);
+        warnings.extend(former::warning(&former::in_copy(&self.standby.path)));
+        warnings
+    }
+
+    fn outcome(&self, exported: &Exported, wrote: Wrote) -> PairOutcome {
+        let mut outcome = PairOutcome::default();
+        outcome.moved.items_written = wrote.pages;
+        outcome.moved.items_deleted = wrote.removed;
+        outcome.moved.bytes = wrote.bytes;
+        outcome.moved.batches = u64::from(wrote.pages > 0);
+        outcome.details.push(exported.way.describe().to_owned());
+        if exported.attempts > 1 {
+            outcome.details.push(format!("{} attempts; the store was changing.", exported.attempts));
+        }
+        if exported.undone {
+            outcome.warnings.push(format!(
+                "A server did not finish its last transaction at {}: the copy has the state before it. The server undoes it when it starts.",
+                self.order.source.display()
+            ));
+        }
+        outcome
+    }
+}
+
+/// What a comparison of every page found: pages of the copy that were not as they were left, or differ from a source that has not changed
+/// since.
+fn verification(existing: &Existing, exported: &Exported) -> Verification {
+    let was_unchanged =
+        existing.state.as_ref().is_some_and(|state| state.source.is_same_state(&exported.mark));
+    let differing = existing.spoiled.max(if was_unchanged { exported.changed.into() } else { 0 });
+    Verification {
+        compared_items: exported.pages.into(),
+        differing_items: differing,
+        repaired_items: differing,
+        ..Verification::requested()
+    }
+}

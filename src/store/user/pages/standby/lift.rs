@@ -1,0 +1,84 @@
+//! What makes of a copy a database of its own: the fence is lifted, and everything of ours beside it goes.
+
+use std::path::Path;
+
+use tokio_util::sync::CancellationToken;
+
+use super::super::exclude;
+use super::super::format::header::{HEADER_BYTES, Header, Own};
+use super::super::importer::Importer;
+use super::{Found, READERS_PATIENCE, Standby};
+use crate::error::{Error, Result};
+use crate::platform::{RawFile, read_whole, write_all_at};
+use crate::store::{Generation, Trace};
+
+impl Standby {
+    /// Lists what there is of ours, and removes it unless this is a dry run. The copy stays, as a plain database.
+    ///
+    /// # Errors
+    /// As for [`super::super::end::UserEnd::lift`].
+    pub(in super::super) fn lift(&self, dry_run: bool, cancel: &CancellationToken) -> Result<Vec<Trace>> {
+        let folder = self.folder();
+        let mut traces = Vec::new();
+        let trace = |kind: &str, path: &Path| Trace {
+            store: format!("sqlite:{}", self.path.display()),
+            kind: kind.to_owned(),
+            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        };
+        if folder.exists() {
+            traces.push(trace("folder", &folder));
+        }
+        if self.path.exists() && !self.is_foreign()? && self.is_fenced()? {
+            traces.push(trace("fence", &self.path));
+        }
+        if dry_run || traces.is_empty() {
+            return Ok(traces);
+        }
+        let importer = Importer::enter(&self.path, Generation(i64::MAX), cancel)?;
+        if let Found::Existing(existing) = self.settle(&importer, false, cancel)? {
+            self.lift_fence(existing.versions(), cancel)?;
+        }
+        std::fs::remove_dir_all(&folder).map_err(|cause| Error::io("remove", &folder, &cause))?;
+        Ok(traces)
+    }
+
+    /// Makes of it what servers write to. What a kill left half done is done by the next call.
+    ///
+    /// # Errors
+    /// As for [`super::super::end::UserEnd::promote`].
+    pub(in super::super) fn promote(
+        &self,
+        generation: Generation,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<String>> {
+        let mut importer = Importer::enter(&self.path, generation, cancel)?;
+        let Found::Existing(existing) = self.settle(&importer, false, cancel)? else {
+            return Err(self.unreadable());
+        };
+        importer.begin()?;
+        self.lift_fence((1, 1), cancel)?;
+        let emptied = exclude::empty(&self.path, &self.exclude)?;
+        self.lift_fence(existing.versions(), cancel)?;
+        // Noted last: until then a kill leaves a copy whose fence the next import mends.
+        importer.promote()?;
+        Ok(emptied)
+    }
+
+    /// Lets servers write to it. The header lies in one sector, which a device writes whole or not at all.
+    fn lift_fence(&self, versions: (u8, u8), cancel: &CancellationToken) -> Result<()> {
+        let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
+        let reserved = self.reserve(&file, cancel)?;
+        let _shut = reserved.shut(&self.path, READERS_PATIENCE, cancel)?.ok_or_else(|| self.busy())?;
+        let mut first = [0; HEADER_BYTES];
+        read_whole(&file, &mut first, 0).map_err(self.failed("read"))?;
+        let header = Header::read(&first).ok_or_else(|| self.unreadable())?;
+        let own = Own {
+            change_counter: header.change_counter.wrapping_add(1),
+            schema_cookie: header.schema_cookie,
+            versions: Some(versions),
+        };
+        own.put(&mut first, header.page_count(file.metadata().map_err(self.failed("read"))?.len()));
+        write_all_at(&file, &first, 0).map_err(self.failed("write"))?;
+        file.sync_data().map_err(self.failed("write"))
+    }
+}

@@ -1,0 +1,164 @@
+//! The states of a copy: the current one and those that its history keeps, handed on for restoring.
+
+use tokio_util::sync::CancellationToken;
+
+use super::super::end::{Order, PageSink, Published, Sent};
+use super::super::importer::Importer;
+use super::super::snapshot::CHUNK_BYTES;
+use super::{Existing, Found, Standby};
+use crate::error::{Error, ErrorKind, Result, Side};
+use crate::platform::{RawFile, read_whole};
+use crate::store::Generation;
+use crate::store::user::StoreState;
+
+impl Standby {
+    /// How many pages there are to give back; none where no copy of ours is there.
+    ///
+    /// # Errors
+    /// `Corrupt`; failures of the file system.
+    pub(in super::super) fn pages(&self) -> Result<Option<u32>> {
+        if !self.path.exists() || self.is_foreign()? {
+            return Ok(None);
+        }
+        let failed = |cause| Error::io("read", &self.path, &cause);
+        let size = std::fs::metadata(&self.path).map_err(failed)?.len();
+        let header = self.header()?.ok_or_else(|| self.unreadable())?;
+        Ok(Some(header.page_count(size)))
+    }
+
+    /// The error of a copy that cannot be given back.
+    pub(super) fn unreadable(&self) -> Error {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!("The copy {} cannot be read.", self.path.display()),
+            "An earlier state may be in the history: Get-CsPoolBackupHistory, Restore-CsPoolBackup.",
+        )
+        .at("path", self.path.display())
+        .on(Side::Export)
+    }
+
+    /// The states that can be restored, the newest first.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    pub(in super::super) fn states(&self) -> Result<Vec<StoreState>> {
+        let Some(state) = self.state_file().load() else { return Ok(Vec::new()) };
+        let size = |pages: u32, page_size: u32| u64::from(pages) * u64::from(page_size);
+        let current = StoreState {
+            revision: state.change_counter,
+            at: state.at,
+            job_id: state.job,
+            bytes: size(state.pages, state.layout.page_size),
+            kept_bytes: 0,
+            reason: None,
+        };
+        let history = self.history();
+        let earlier = history.list(state.change_counter)?.into_iter().map(|entry| StoreState {
+            revision: entry.revision,
+            at: entry.at,
+            job_id: entry.job,
+            bytes: size(entry.pages, entry.page_size),
+            kept_bytes: history.size(&entry),
+            reason: entry.reason,
+        });
+        Ok(std::iter::once(current).chain(earlier).collect())
+    }
+
+    /// Hands on all pages of a state: those of the copy, and over them what the history has.
+    ///
+    /// # Errors
+    /// As for [`super::super::end::UserEnd::send`].
+    pub(in super::super) fn send(
+        &self,
+        revision: Option<u32>,
+        generation: Generation,
+        to: &dyn PageSink,
+        cancel: &CancellationToken,
+    ) -> Result<Sent> {
+        let importer = Importer::enter(&self.path, generation, cancel)?;
+        let existing = match self.settle(&importer, false, cancel)? {
+            Found::Existing(existing) => existing,
+            Found::Missing | Found::Unreadable => return Err(self.unreadable()),
+        };
+        let states = self.states()?;
+        let current = existing.header.change_counter;
+        let wanted = revision.unwrap_or(current);
+        let state = states.into_iter().find(|state| state.revision == wanted);
+        let chain = self.history().list(current)?;
+        let until = chain.iter().position(|entry| entry.revision == wanted).map_or(0, |at| at + 1);
+        if until == 0 && wanted != current {
+            return Err(no_such_state(wanted));
+        }
+        self.send_current(&existing, to, cancel)?;
+        self.history().undo(&chain[..until], to)?;
+        let last = chain[..until].last();
+        let (pages, page_size) = last.map_or((existing.pages, existing.header.layout.page_size), |entry| {
+            (entry.pages, entry.page_size)
+        });
+        let known = existing.known();
+        let state = state.unwrap_or_else(|| StoreState {
+            revision: wanted,
+            at: known.map(|known| known.at).unwrap_or_default(),
+            job_id: known.and_then(|known| known.job),
+            bytes: u64::from(pages) * u64::from(page_size),
+            kept_bytes: 0,
+            reason: None,
+        });
+        Ok(Sent {
+            from: self.path.clone(),
+            state,
+            pages,
+            page_size,
+            versions: existing.versions(),
+            findings: known.map(|known| known.checked.findings.clone()).unwrap_or_default(),
+        })
+    }
+
+    fn send_current(&self, existing: &Existing, to: &dyn PageSink, cancel: &CancellationToken) -> Result<()> {
+        let failed = |cause| Error::io("read", &self.path, &cause).on(Side::Export);
+        let copy = RawFile::open(&self.path, false).map_err(failed)?;
+        let page_size = existing.header.layout.page_size as usize;
+        let size = u64::from(existing.pages) * page_size as u64;
+        let mut piece = vec![0; CHUNK_BYTES as usize];
+        let mut done = 0;
+        while done < size {
+            if cancel.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            let part = usize::try_from(size - done).unwrap_or(usize::MAX).min(piece.len());
+            if read_whole(&copy, &mut piece[..part], done).map_err(failed)? < part {
+                return Err(self.unreadable());
+            }
+            let first = u32::try_from(done / page_size as u64 + 1).unwrap_or(u32::MAX);
+            to.put(first, &piece[..part], page_size)?;
+            done += part as u64;
+            to.tell(done, size);
+        }
+        Ok(())
+    }
+
+    /// Notes that the source was made anew from the copy.
+    ///
+    /// # Errors
+    /// As for [`super::super::end::UserEnd::note_replaced`].
+    pub(in super::super) fn note_replaced(
+        &self,
+        sent: &Sent,
+        published: &Published,
+        order: &Order,
+    ) -> Result<()> {
+        let _importer = Importer::enter(&self.path, order.generation, &order.cancel)?;
+        let remembered = self.remembered().filter(|state| state.change_counter == sent.state.revision);
+        let Some(mut state) = remembered else { return Ok(()) };
+        state.source = published.mark.clone();
+        self.state_file().touch(&state)
+    }
+}
+
+fn no_such_state(revision: u32) -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        format!("There is no state {revision} in the history."),
+        "Get-CsPoolBackupHistory lists the states that there are.",
+    )
+}
