@@ -13,6 +13,7 @@ use crate::store::files::with_suffix;
 
 mod database;
 mod file;
+pub(in crate::store) mod format;
 mod schema;
 
 pub use database::Database;

@@ -7,21 +7,16 @@
     reason = "pages, frames and headers have sizes that are checked where they are read"
 )]
 
+mod damage;
 mod end;
 mod exclude;
-mod format;
 mod former;
-mod history;
-mod importer;
+mod hashes;
 mod local;
 mod new_file;
 mod pair;
-mod retention;
 mod snapshot;
 mod source;
-mod staged;
 mod standby;
-mod state;
-mod verdict;
 
 pub use pair::PagePair;

@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::format::hashes::Seed;
-use super::format::header::Layout;
+use super::hashes::Seed;
 use super::snapshot::Suspect;
 use super::source::{Mark, Way};
 use crate::error::{Error, Result};
 use crate::platform::Rights;
+use crate::store::sqlite::format::header::Layout;
 use crate::store::user::{PairOutcome, StoreState};
 use crate::store::{Generation, Trace, Until};
 

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::end::{PageSink, Sent};
 use super::exclude;
-use super::format::header::{HEADER_BYTES, Header, Own};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{RawFile, Rights, create_file, read_whole, write_all_at};
 use crate::store::files::remove;
+use crate::store::sqlite::format::header::{HEADER_BYTES, Header, Own};
 
 /// The file; dropped without a name, it goes.
 pub(super) struct NewFile {

@@ -7,11 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::end::PageSink;
-use super::format::check::fault;
-use super::format::hashes::Seed;
-use super::format::header::{Layout, blank, lock_page};
+use super::hashes::Seed;
 use crate::error::{Error, Result};
 use crate::platform::{RawFile, read_whole};
+use crate::store::sqlite::format::check::fault;
+use crate::store::sqlite::format::header::{Layout, blank, lock_page};
 
 /// How much is read at once.
 pub(super) const CHUNK_BYTES: u32 = 1 << 20;

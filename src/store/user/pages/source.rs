@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::end::{Base, Exported, PageSink, Seen};
-use super::format::header::Header;
-use super::format::log::{self, LogHeader, LogIndex, LogMark};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{FileStat, RawFile, Rights};
 use crate::store::Until;
 use crate::store::files::with_suffix;
+use crate::store::sqlite::format::header::Header;
+use crate::store::sqlite::format::log::{self, LogHeader, LogIndex, LogMark};
 
 mod fence;
 mod lost;

@@ -11,28 +11,34 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use self::history::History;
+use self::importer::{Importer, folder_of};
+use self::state::{Committed, State, StateFile};
 use super::end::{Exported, PageSink, Standing};
-use super::format::hashes::Seed;
-use super::format::header::{Header, Layout, Own};
-use super::format::journal;
-use super::format::locks;
-use super::history::History;
-use super::importer::{self, Importer, folder_of};
+use super::hashes::Seed;
 use super::new_file::NewFile;
 use super::snapshot::Snapshot;
-use super::state::{Committed, State, StateFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{RawFile, Rights, sync_folder};
 use crate::store::files::{remove, with_suffix};
+use crate::store::sqlite::format::header::{Header, Layout, Own};
+use crate::store::sqlite::format::journal;
+use crate::store::sqlite::format::locks;
 use crate::store::sqlite::{Access, COMPANIONS, open, require_alone, sqlite_error};
 use crate::topology::{HistoryLimits, UserStoreConfig};
 
 mod commit;
+mod history;
 mod import;
+mod importer;
 mod lift;
+mod loss;
+mod retention;
+mod staged;
+mod state;
 mod states;
 
-pub(super) use commit::Commit;
+use commit::Commit;
 
 /// How long readers of a copy are waited for.
 const READERS_PATIENCE: Duration = Duration::from_secs(30);
@@ -44,11 +50,11 @@ pub(super) struct Standby {
     /// Tables that are not worth keeping.
     pub(super) exclude: Vec<String>,
     /// How long earlier states are kept.
-    pub(super) limits: HistoryLimits,
+    limits: HistoryLimits,
 }
 
 /// What lies at a copy's place.
-pub(super) enum Found {
+enum Found {
     Missing,
     /// Something of ours that cannot be read: it is made anew.
     Unreadable,
@@ -56,41 +62,41 @@ pub(super) enum Found {
 }
 
 /// A copy that can be continued.
-pub(super) struct Existing {
-    pub(super) header: Header,
-    pub(super) pages: u32,
-    pub(super) seed: Seed,
-    pub(super) hashes: Arc<[u128]>,
+struct Existing {
+    header: Header,
+    pages: u32,
+    seed: Seed,
+    hashes: Arc<[u128]>,
     /// What is remembered; none where the hashes were read from the copy.
-    pub(super) state: Option<State>,
+    state: Option<State>,
     /// What was remembered before, of a file that was changed since.
-    pub(super) former: Option<State>,
+    former: Option<State>,
     /// Whether somebody else has changed it.
-    pub(super) is_touched: bool,
+    is_touched: bool,
     /// How many pages were not as they were left; looked at where everything is compared.
-    pub(super) spoiled: u64,
+    spoiled: u64,
     /// Whether the hashes are those that are remembered.
-    pub(super) is_remembered: bool,
+    is_remembered: bool,
 }
 
 impl Existing {
     /// What is or was remembered of the copy.
-    pub(super) fn known(&self) -> Option<&State> {
+    fn known(&self) -> Option<&State> {
         self.state.as_ref().or(self.former.as_ref())
     }
 
     /// The source's versions for writing and reading, as far as they are known.
-    pub(super) fn versions(&self) -> (u8, u8) {
+    fn versions(&self) -> (u8, u8) {
         self.known().map_or((1, 1), |known| known.source.versions)
     }
 }
 
 /// What a commit wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wrote {
-    pub(super) pages: u64,
-    pub(super) removed: u64,
-    pub(super) bytes: u64,
+struct Wrote {
+    pages: u64,
+    removed: u64,
+    bytes: u64,
 }
 
 impl Standby {
@@ -102,7 +108,7 @@ impl Standby {
         &self.path
     }
 
-    pub(super) fn folder(&self) -> PathBuf {
+    fn folder(&self) -> PathBuf {
         folder_of(&self.path)
     }
 
@@ -110,7 +116,7 @@ impl Standby {
         StateFile::at(self.folder().join("state"))
     }
 
-    pub(super) fn history(&self) -> History {
+    fn history(&self) -> History {
         History::at(self.folder().join("history"))
     }
 

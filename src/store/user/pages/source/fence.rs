@@ -4,13 +4,13 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::super::format::header::{FENCED, HEADER_BYTES, Header, Own};
-use super::super::format::locks;
-use super::super::format::log::append;
 use super::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{RawFile, read_whole, write_all_at};
 use crate::store::Until;
+use crate::store::sqlite::format::header::{FENCED, HEADER_BYTES, Header, Own};
+use crate::store::sqlite::format::locks;
+use crate::store::sqlite::format::log::append;
 use crate::store::sqlite::{Access, open, require_alone, sqlite_error};
 
 const PAUSE: Duration = Duration::from_millis(1);

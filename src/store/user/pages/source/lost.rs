@@ -3,18 +3,18 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::super::damage;
 use super::super::end::{PageSink, Published, Replacement, Sent};
-use super::super::format::check::is_empty_leaf;
-use super::super::format::header::Header;
 use super::super::new_file::NewFile;
 use super::super::standby::remove_companions;
-use super::super::verdict;
 use super::{Mark, Source};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{
     FileStat, RawFile, Rights, processes_with, read_whole, rename_to_free_name, sync_folder,
 };
 use crate::store::files::{remove, with_suffix};
+use crate::store::sqlite::format::check::is_empty_leaf;
+use crate::store::sqlite::format::header::Header;
 use crate::store::sqlite::{describe_process, lock_holders, require_alone};
 
 impl Source {
@@ -67,7 +67,7 @@ impl Replacement for NewStore {
     fn publish(self: Box<Self>, sent: &Sent) -> Result<Published> {
         let NewStore { file, path, exclude } = *self;
         let failed = |cause: io::Error| Error::io("write", &path, &cause).on(Side::Import);
-        let findings = verdict::marks(&verdict::findings(&file.path)?);
+        let findings = damage::marks(&damage::findings(&file.path)?);
         if findings.iter().any(|finding| !sent.findings.contains(finding)) {
             return Err(damaged(&sent.from));
         }

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use super::super::end::{Base, Exported, PageSink};
-use super::super::format::header::{Header, Layout};
-use super::super::format::journal;
-use super::super::format::locks::{self, Holder};
-use super::super::format::log::{self, LogHeader, LogIndex, LogMark};
 use super::super::snapshot::Snapshot;
 use super::{Busy, Mark, Reading, Source, Way, folder_device, start_after};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{FileStat, RawFile, share_blocks};
+use crate::store::sqlite::format::header::{Header, Layout};
+use crate::store::sqlite::format::journal;
+use crate::store::sqlite::format::locks::{self, Holder};
+use crate::store::sqlite::format::log::{self, LogHeader, LogIndex, LogMark};
 
 /// How long after a write to a file another one may leave the same time behind.
 const TICK: Duration = Duration::from_millis(25);

@@ -7,14 +7,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::super::end::Exported;
-use super::super::format::header::{Header, Own, lock_page};
-use super::super::format::journal::Journal;
-use super::super::format::locks;
-use super::super::history::{Entry, Writing};
-use super::super::staged::Ready;
+use super::history::{Entry, Writing};
+use super::staged::Ready;
 use super::{Existing, READERS_PATIENCE, Standby, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{RawFile, Rights, read_whole, write_all_at};
+use crate::store::sqlite::format::header::{Header, Own, lock_page};
+use crate::store::sqlite::format::journal::Journal;
+use crate::store::sqlite::format::locks;
 use crate::store::sqlite::require_alone;
 
 impl Standby {
@@ -23,7 +23,7 @@ impl Standby {
     ///
     /// # Errors
     /// `StoreBusy`, `StoreReplaced`, `DiskFull`, `Io`, `Cancelled`, what `check` says: the copy is as it was.
-    pub(in super::super) fn commit(
+    pub(super) fn commit(
         &self,
         commit: &Commit<'_>,
         check: &dyn Fn() -> Result<()>,
@@ -191,21 +191,21 @@ impl Standby {
 }
 
 /// Everything that a commit needs.
-pub(in super::super) struct Commit<'a> {
-    pub(in super::super) copy: &'a Existing,
-    pub(in super::super) exported: &'a Exported,
-    pub(in super::super) ready: &'a Ready,
-    pub(in super::super) own: Own,
-    pub(in super::super) rights: Rights,
-    pub(in super::super) cancel: &'a CancellationToken,
+pub(super) struct Commit<'a> {
+    pub(super) copy: &'a Existing,
+    pub(super) exported: &'a Exported,
+    pub(super) ready: &'a Ready,
+    pub(super) own: Own,
+    pub(super) rights: Rights,
+    pub(super) cancel: &'a CancellationToken,
     /// When the source was in the state that the copy has now, as far as that is known.
-    pub(in super::super) before_at: Timestamp,
+    pub(super) before_at: Timestamp,
     /// The job that made it.
-    pub(in super::super) before_by: Option<Uuid>,
+    pub(super) before_by: Option<Uuid>,
     /// Why the copy is changed, where that is no ordinary sync.
-    pub(in super::super) reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// Whether the source is another file than before.
-    pub(in super::super) is_other: bool,
+    pub(super) is_other: bool,
 }
 
 impl Commit<'_> {

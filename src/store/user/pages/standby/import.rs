@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::super::damage;
 use super::super::end::{Base, Exported, Import, Order, PageSink, Seen};
-use super::super::format::hashes::Seed;
-use super::super::format::header::Own;
 use super::super::former;
-use super::super::importer::Importer;
+use super::super::hashes::Seed;
 use super::super::new_file::NewFile;
 use super::super::source::Mark;
-use super::super::staged::Staged;
-use super::super::state::{Checked, Committed, State};
-use super::super::verdict;
+use super::importer::Importer;
+use super::loss;
+use super::staged::Staged;
+use super::state::{Checked, Committed, State};
 use super::{Commit, Existing, Found, Standby, Wrote};
 use crate::error::{Error, Result};
 use crate::platform::Rights;
 use crate::report::Verification;
+use crate::store::sqlite::format::header::Own;
 use crate::store::sqlite::tighten_database;
 use crate::store::user::PairOutcome;
 
@@ -165,14 +166,14 @@ impl CopyImport {
             versions: None,
         };
         // A copy of a damaged store is better than none; what is wrong with it is said, and from then on only what is new counts.
-        let findings = if exported.suspects.is_empty() { Vec::new() } else { verdict::findings(&file.path)? };
+        let findings = if exported.suspects.is_empty() { Vec::new() } else { damage::findings(&file.path)? };
         self.go_on()?;
         let wrote = self.standby.publish(file, exported, own)?;
         let mut outcome = self.outcome(exported, wrote);
         outcome.warnings.extend(warning);
         let source = &self.order.source;
-        outcome.warnings.extend(verdict::damage(source, &findings, exported.suspects.first()));
-        let checked = Checked { at: None, findings: verdict::marks(&findings) };
+        outcome.warnings.extend(damage::damage(source, &findings, exported.suspects.first()));
+        let checked = Checked { at: None, findings: damage::marks(&findings) };
         self.remember(exported, seed, own, None, checked, None, &mut outcome);
         outcome.warnings.extend(self.schema_warnings());
         Ok(outcome)
@@ -203,7 +204,7 @@ impl CopyImport {
                 return Ok(());
             }
             let suspect = exported.suspects.first();
-            verdict::check(&self.standby.path, suspect, &source, &checked.findings, verify)
+            damage::check(&self.standby.path, suspect, &source, &checked.findings, verify)
         };
         let mut outcome;
         if is_same {
@@ -212,13 +213,8 @@ impl CopyImport {
             check()?;
         } else {
             self.importer.begin()?;
-            let before = verdict::Before::of(
-                &self.standby,
-                &existing,
-                &exported,
-                &ready,
-                self.order.accept_deletions,
-            )?;
+            let before =
+                loss::Before::of(&self.standby, &existing, &exported, &ready, self.order.accept_deletions)?;
             let commit = Commit {
                 copy: &existing,
                 exported: &exported,

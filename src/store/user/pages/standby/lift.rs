@@ -5,11 +5,11 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use super::super::exclude;
-use super::super::format::header::{HEADER_BYTES, Header, Own};
-use super::super::importer::Importer;
+use super::importer::Importer;
 use super::{Found, READERS_PATIENCE, Standby};
 use crate::error::{Error, Result};
 use crate::platform::{RawFile, read_whole, write_all_at};
+use crate::store::sqlite::format::header::{HEADER_BYTES, Header, Own};
 use crate::store::{Generation, Trace};
 
 impl Standby {

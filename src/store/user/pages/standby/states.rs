@@ -3,8 +3,8 @@
 use tokio_util::sync::CancellationToken;
 
 use super::super::end::{Order, PageSink, Published, Sent};
-use super::super::importer::Importer;
 use super::super::snapshot::CHUNK_BYTES;
+use super::importer::Importer;
 use super::{Existing, Found, Standby};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{RawFile, read_whole};

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 /// How pages are hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(in super::super) enum Seed {
+pub(super) enum Seed {
     /// By xxh3, with a seed of one pair: whoever writes rows does not know it, and cannot make two pages of one hash.
     Fast(u64),
     /// By BLAKE3, of which nobody can make two pages of one hash, whatever he knows: for comparing everything.
@@ -14,12 +14,12 @@ pub(in super::super) enum Seed {
 }
 
 impl Seed {
-    pub(in super::super) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Seed::Fast(fastrand::u64(..))
     }
 
     /// The hash of one page.
-    pub(in super::super) fn of(self, page: &[u8]) -> u128 {
+    pub(super) fn of(self, page: &[u8]) -> u128 {
         match self {
             Seed::Fast(seed) => xxh3_128_with_seed(page, seed),
             Seed::Strong => {
@@ -31,7 +31,7 @@ impl Seed {
     }
 
     /// One number for a list of hashes, by which a list that was not written whole is told.
-    pub(in super::super) fn root(self, hashes: &[u128]) -> u64 {
+    pub(super) fn root(self, hashes: &[u128]) -> u64 {
         let places = (0_u64..).zip(hashes);
         let seed = if let Seed::Fast(seed) = self { seed } else { 0 };
         let mixed = places.map(|(place, hash)| xxh3_64_with_seed(&hash.to_le_bytes(), seed ^ place));

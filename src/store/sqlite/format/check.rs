@@ -21,7 +21,7 @@ fn is_pointer_map(page: u32, layout: &Layout) -> bool {
 
 /// What is wrong with a page; none where nothing is. A page of content that flows over, or of the free list, may hold anything, but it
 /// begins with the number of another page: below 16,777,216 pages its first byte is zero.
-pub(in super::super) fn fault(
+pub(in crate::store) fn fault(
     page: u32,
     content: &[u8],
     layout: &Layout,
@@ -64,7 +64,7 @@ pub(in super::super) fn fault(
 }
 
 /// Whether a page is the leaf of a tree and holds nothing.
-pub(in super::super) fn is_empty_leaf(page: u32, content: &[u8]) -> bool {
+pub(in crate::store) fn is_empty_leaf(page: u32, content: &[u8]) -> bool {
     let start = if page == 1 { 100 } else { 0 };
     matches!(content[start], 10 | 13) && content[start + 3..start + 5] == [0, 0]
 }

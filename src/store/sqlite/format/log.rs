@@ -10,27 +10,27 @@ use super::header::number;
 use crate::error::{Error, Result};
 use crate::platform::{RawFile, read_whole};
 
-pub(in super::super) mod append;
+pub(in crate::store) mod append;
 
 /// The version of the format, and there was never another one.
 const VERSION: u32 = 3_007_000;
 /// What a log begins with; the last bit says in which order checksums read their bytes.
 const MAGIC: u32 = 0x377f_0682;
-pub(in super::super) const LOG_HEADER_BYTES: u64 = 32;
+pub(in crate::store) const LOG_HEADER_BYTES: u64 = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 /// How much of a log is read at once, about.
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Two sums that go on from frame to frame.
-pub(in super::super) type Chain = (u32, u32);
+pub(in crate::store) type Chain = (u32, u32);
 
 /// A position in a log, up to which everything is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in super::super) struct LogMark {
+pub(in crate::store) struct LogMark {
     /// Which log: a log that is begun anew has other ones.
     salts: [u8; 8],
     /// How many frames.
-    pub(in super::super) frames: u32,
+    pub(in crate::store) frames: u32,
     /// The sums after the last of them.
     chain: Chain,
 }
@@ -50,8 +50,8 @@ fn checksum(mut chain: Chain, bytes: &[u8], big_endian: bool) -> Chain {
 
 /// The beginning of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct LogHeader {
-    pub(in super::super) page_size: u32,
+pub(in crate::store) struct LogHeader {
+    pub(in crate::store) page_size: u32,
     big_endian: bool,
     salts: [u8; 8],
     chain: Chain,
@@ -62,7 +62,7 @@ impl LogHeader {
     ///
     /// # Errors
     /// Failures of the device.
-    pub(in super::super) fn read(log: &RawFile) -> io::Result<Option<Self>> {
+    pub(in crate::store) fn read(log: &RawFile) -> io::Result<Option<Self>> {
         let mut bytes = [0; 32];
         if read_whole(log, &mut bytes, 0)? < bytes.len() {
             return Ok(None);
@@ -82,43 +82,43 @@ impl LogHeader {
     }
 
     /// The position before the first frame.
-    pub(in super::super) fn start(&self) -> LogMark {
+    pub(in crate::store) fn start(&self) -> LogMark {
         LogMark { salts: self.salts, frames: 0, chain: self.chain }
     }
 
     /// Whether a position is one of this log.
-    pub(in super::super) fn has(&self, mark: &LogMark) -> bool {
+    pub(in crate::store) fn has(&self, mark: &LogMark) -> bool {
         self.salts == mark.salts
     }
 }
 
 /// What the index of a log says, which connected servers share (`-shm`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct LogIndex {
+pub(in crate::store) struct LogIndex {
     /// How many frames are committed.
-    pub(in super::super) frames: u32,
+    pub(in crate::store) frames: u32,
     /// How many pages the database has.
-    pub(in super::super) pages: u32,
+    pub(in crate::store) pages: u32,
     chain: Chain,
     salts: [u8; 8],
     /// How many frames are in the database already.
-    pub(in super::super) carried: u32,
+    pub(in crate::store) carried: u32,
     /// Up to which frame readers may need the log, by slot.
-    pub(in super::super) slots: [u32; 5],
-    pub(in super::super) page_size: u32,
+    pub(in crate::store) slots: [u32; 5],
+    pub(in crate::store) page_size: u32,
 }
 
 /// Where the slots for readers lie in the index.
-pub(in super::super) const SLOTS_AT: u64 = 100;
+pub(in crate::store) const SLOTS_AT: u64 = 100;
 /// What an unused slot says.
-pub(in super::super) const UNUSED: u32 = u32::MAX;
+pub(in crate::store) const UNUSED: u32 = u32::MAX;
 
 impl LogIndex {
     /// Reads it; none where it is not there yet, or is being written.
     ///
     /// # Errors
     /// Failures of the device.
-    pub(in super::super) fn read(index: &RawFile) -> io::Result<Option<Self>> {
+    pub(in crate::store) fn read(index: &RawFile) -> io::Result<Option<Self>> {
         let mut bytes = [0; 136];
         if read_whole(index, &mut bytes, 0)? < bytes.len() {
             return Ok(None);
@@ -147,27 +147,27 @@ impl LogIndex {
     }
 
     /// Whether it is the one of the log that a position is in; where there are no frames there may be no log yet.
-    pub(in super::super) fn belongs_to(&self, mark: &LogMark) -> bool {
+    pub(in crate::store) fn belongs_to(&self, mark: &LogMark) -> bool {
         self.salts == mark.salts
     }
 
     /// Where the log ends by this index.
-    pub(in super::super) fn end(&self) -> LogMark {
+    pub(in crate::store) fn end(&self) -> LogMark {
         LogMark { salts: self.salts, frames: self.frames, chain: self.chain }
     }
 }
 
 /// Where the pages of a database lie that a log holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct Frames {
+pub(in crate::store) struct Frames {
     /// The frame of each page that has one, counted from 1.
-    pub(in super::super) of_page: HashMap<u32, u32>,
+    pub(in crate::store) of_page: HashMap<u32, u32>,
     /// How many pages the database has after the last commit; none where there was none.
-    pub(in super::super) pages: Option<u32>,
+    pub(in crate::store) pages: Option<u32>,
 }
 
 /// Where a page's content begins in the log.
-pub(in super::super) fn content_at(frame: u32, page_size: u32) -> u64 {
+pub(in crate::store) fn content_at(frame: u32, page_size: u32) -> u64 {
     let each = FRAME_HEADER_BYTES as u64 + u64::from(page_size);
     LOG_HEADER_BYTES + u64::from(frame - 1) * each + FRAME_HEADER_BYTES as u64
 }
@@ -177,7 +177,7 @@ pub(in super::super) fn content_at(frame: u32, page_size: u32) -> u64 {
 ///
 /// # Errors
 /// Failures of the device.
-pub(in super::super) fn follow(
+pub(in crate::store) fn follow(
     log: &RawFile,
     path: &Path,
     header: &LogHeader,

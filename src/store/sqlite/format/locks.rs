@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// A part of a file that is locked until this is dropped.
 #[derive(Debug)]
-pub(in super::super) struct Held<'a> {
+pub(in crate::store) struct Held<'a> {
     file: &'a RawFile,
     range: Range<u64>,
 }
@@ -47,7 +47,7 @@ fn take<'a>(file: &'a RawFile, lock: RangeLock, range: Range<u64>) -> io::Result
 ///
 /// # Errors
 /// Failures of the file system.
-pub(in super::super) fn share(database: &RawFile) -> io::Result<Option<Held<'_>>> {
+pub(in crate::store) fn share(database: &RawFile) -> io::Result<Option<Held<'_>>> {
     // Whoever waits to write holds this one, and lets no new reader in.
     let Some(_door) = take(database, RangeLock::Shared, PENDING)? else { return Ok(None) };
     take(database, RangeLock::Shared, SHARED)
@@ -55,7 +55,7 @@ pub(in super::super) fn share(database: &RawFile) -> io::Result<Option<Held<'_>>
 
 /// Who has locked a database, as far as a look without a lock tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Holder {
+pub(in crate::store) enum Holder {
     /// Nobody, or readers only.
     Readers,
     /// Somebody who writes, or is about to.
@@ -68,7 +68,7 @@ pub(in super::super) enum Holder {
 ///
 /// # Errors
 /// Failures of the file system.
-pub(in super::super) fn holder(database: &RawFile) -> io::Result<Holder> {
+pub(in crate::store) fn holder(database: &RawFile) -> io::Result<Holder> {
     if range_lock_of_others(database, RangeLock::Shared, SHARED)?.is_some() {
         return Ok(Holder::Exclusive);
     }
@@ -81,18 +81,18 @@ pub(in super::super) fn holder(database: &RawFile) -> io::Result<Holder> {
 ///
 /// # Errors
 /// Failures of the file system.
-pub(in super::super) fn is_connected(index: &RawFile) -> io::Result<bool> {
+pub(in crate::store) fn is_connected(index: &RawFile) -> io::Result<bool> {
     Ok(range_lock_of_others(index, RangeLock::Exclusive, CONNECTED)?.is_some())
 }
 
 /// A slot that keeps the database as a log's index says it is: what lies in it is not overwritten by what was committed later.
 #[derive(Debug)]
-pub(in super::super) struct Slot<'a> {
+pub(in crate::store) struct Slot<'a> {
     _held: Held<'a>,
     /// What the index said when the slot was taken.
-    pub(in super::super) index: LogIndex,
+    pub(in crate::store) index: LogIndex,
     /// Whether the log is not needed: everything in it is in the database.
-    pub(in super::super) is_carried: bool,
+    pub(in crate::store) is_carried: bool,
 }
 
 /// Takes a reader's slot as SQLite does (`walTryBeginRead`); none where somebody came between, or no slot can be had. The caller holds
@@ -100,7 +100,7 @@ pub(in super::super) struct Slot<'a> {
 ///
 /// # Errors
 /// Failures of the file system.
-pub(in super::super) fn take_slot(shm: &RawFile, may_write: bool) -> io::Result<Option<Slot<'_>>> {
+pub(in crate::store) fn take_slot(shm: &RawFile, may_write: bool) -> io::Result<Option<Slot<'_>>> {
     let Some(index) = LogIndex::read(shm)? else { return Ok(None) };
     let lock_of = |slot: usize| LOG_SLOTS + slot as u64..LOG_SLOTS + slot as u64 + 1;
     let is_same = |slot: usize| -> io::Result<bool> {
@@ -154,13 +154,13 @@ fn move_a_slot(
 ///
 /// # Errors
 /// Failures of the file system.
-pub(in super::super) fn write_to_log(index: &RawFile) -> io::Result<Option<Held<'_>>> {
+pub(in crate::store) fn write_to_log(index: &RawFile) -> io::Result<Option<Held<'_>>> {
     take(index, RangeLock::Exclusive, WRITING)
 }
 
 /// The right to write to a database: readers go on, and no other writer begins.
 #[derive(Debug)]
-pub(in super::super) struct Reserved<'a> {
+pub(in crate::store) struct Reserved<'a> {
     file: &'a RawFile,
     _shared: Held<'a>,
     _reserved: Held<'a>,
@@ -170,7 +170,7 @@ pub(in super::super) struct Reserved<'a> {
 ///
 /// # Errors
 /// Failures of the file system.
-pub(in super::super) fn reserve(database: &RawFile) -> io::Result<Option<Reserved<'_>>> {
+pub(in crate::store) fn reserve(database: &RawFile) -> io::Result<Option<Reserved<'_>>> {
     let Some(shared) = share(database)? else { return Ok(None) };
     let Some(reserved) = take(database, RangeLock::Exclusive, RESERVED)? else { return Ok(None) };
     Ok(Some(Reserved { file: database, _shared: shared, _reserved: reserved }))
@@ -182,7 +182,7 @@ impl Reserved<'_> {
     ///
     /// # Errors
     /// Failures of the file system; cancelled.
-    pub(in super::super) fn shut(
+    pub(in crate::store) fn shut(
         &self,
         path: &Path,
         patience: Duration,
@@ -211,7 +211,7 @@ impl Reserved<'_> {
 
 /// Nobody else reads or writes a database.
 #[derive(Debug)]
-pub(in super::super) struct Shut<'a> {
+pub(in crate::store) struct Shut<'a> {
     file: &'a RawFile,
     _door: Held<'a>,
 }
@@ -224,6 +224,6 @@ impl Drop for Shut<'_> {
 }
 
 /// Whether the file that was opened still has its name: a lock on another one is none.
-pub(in super::super) fn is_still_at(file: &RawFile, path: &Path) -> bool {
+pub(in crate::store) fn is_still_at(file: &RawFile, path: &Path) -> bool {
     FileId::of(path).is_ok_and(|id| id == file.id())
 }

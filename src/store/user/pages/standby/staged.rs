@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::end::PageSink;
+use super::super::end::PageSink;
 use crate::error::{Error, Result};
 use crate::platform::{read_whole, write_all_at};
 

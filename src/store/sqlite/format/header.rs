@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::platform::read_whole;
 
 /// How many bytes the header has.
-pub(in super::super) const HEADER_BYTES: usize = 100;
+pub(in crate::store) const HEADER_BYTES: usize = 100;
 
 /// What every database begins with.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// A write version that no SQLite knows: it then refuses to write, and goes on reading.
-pub(in super::super) const FENCED: u8 = 3;
+pub(in crate::store) const FENCED: u8 = 3;
 
 /// The byte at which locks lie. The page that holds it is never used.
 const LOCK_BYTE: u64 = 0x4000_0000;
@@ -27,33 +27,33 @@ const OWN: [Range<usize>; 4] = [18..20, 24..28, 40..44, 92..100];
 /// What decides how the pages of a database are laid out: where one of these differs, a copy is made anew in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(in super::super) struct Layout {
-    pub(in super::super) page_size: u32,
-    pub(in super::super) reserved: u8,
+pub(in crate::store) struct Layout {
+    pub(in crate::store) page_size: u32,
+    pub(in crate::store) reserved: u8,
     /// 1: UTF-8; 2 and 3: UTF-16.
-    pub(in super::super) encoding: u32,
+    pub(in crate::store) encoding: u32,
     /// Whether there are pointer maps.
-    pub(in super::super) has_pointer_map: bool,
-    pub(in super::super) is_incremental: bool,
+    pub(in crate::store) has_pointer_map: bool,
+    pub(in crate::store) is_incremental: bool,
 }
 
 /// What a database says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Header {
-    pub(in super::super) layout: Layout,
-    pub(in super::super) write_version: u8,
-    pub(in super::super) read_version: u8,
-    pub(in super::super) change_counter: u32,
-    pub(in super::super) schema_cookie: u32,
+pub(in crate::store) struct Header {
+    pub(in crate::store) layout: Layout,
+    pub(in crate::store) write_version: u8,
+    pub(in crate::store) read_version: u8,
+    pub(in crate::store) change_counter: u32,
+    pub(in crate::store) schema_cookie: u32,
     /// Pages that hold nothing.
-    pub(in super::super) free_pages: u32,
+    pub(in crate::store) free_pages: u32,
     pages: u32,
     valid_for: u32,
 }
 
 impl Header {
     /// Reads a first page, or as much of it as there is; none where it is no database's.
-    pub(in super::super) fn read(page: &[u8]) -> Option<Self> {
+    pub(in crate::store) fn read(page: &[u8]) -> Option<Self> {
         if page.len() < HEADER_BYTES || !page.starts_with(MAGIC) {
             return None;
         }
@@ -86,14 +86,14 @@ impl Header {
     ///
     /// # Errors
     /// Failures of the device.
-    pub(in super::super) fn of(file: &File) -> io::Result<Option<Self>> {
+    pub(in crate::store) fn of(file: &File) -> io::Result<Option<Self>> {
         let mut first = [0; HEADER_BYTES];
         read_whole(file, &mut first, 0)?;
         Ok(Header::read(&first))
     }
 
     /// How many pages a database in a file of this size has. An SQLite before 3.7.0 does not keep the count in the header.
-    pub(in super::super) fn page_count(&self, file_size: u64) -> u32 {
+    pub(in crate::store) fn page_count(&self, file_size: u64) -> u32 {
         if self.pages > 0 && self.change_counter == self.valid_for {
             return self.pages;
         }
@@ -101,18 +101,18 @@ impl Header {
     }
 
     /// Whether readers look for a write-ahead log.
-    pub(in super::super) fn has_log(&self) -> bool {
+    pub(in crate::store) fn has_log(&self) -> bool {
         self.read_version == 2
     }
 
     /// Whether every SQLite refuses to write to it.
-    pub(in super::super) fn is_fenced(&self) -> bool {
+    pub(in crate::store) fn is_fenced(&self) -> bool {
         self.write_version >= FENCED
     }
 }
 
 /// A number of four bytes, the highest first.
-pub(in super::super) fn number(bytes: &[u8], at: usize) -> u32 {
+pub(in crate::store) fn number(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_be_bytes)
 }
 
@@ -121,12 +121,12 @@ fn set(page: &mut [u8], at: usize, value: u32) {
 }
 
 /// The page that holds the bytes at which locks lie: it is never read or written.
-pub(in super::super) fn lock_page(page_size: u32) -> u32 {
+pub(in crate::store) fn lock_page(page_size: u32) -> u32 {
     u32::try_from(LOCK_BYTE / u64::from(page_size)).unwrap_or(u32::MAX - 1) + 1
 }
 
 /// Blanks what a copy has of its own, so that the first pages of a database and of its copy can be compared.
-pub(in super::super) fn blank(first_page: &mut [u8], pages: u32) {
+pub(in crate::store) fn blank(first_page: &mut [u8], pages: u32) {
     for own in OWN {
         first_page[own].fill(0);
     }
@@ -135,17 +135,17 @@ pub(in super::super) fn blank(first_page: &mut [u8], pages: u32) {
 
 /// What a copy's first page has of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Own {
-    pub(in super::super) change_counter: u32,
+pub(in crate::store) struct Own {
+    pub(in crate::store) change_counter: u32,
     /// It only grows, so that open readers read the schema again.
-    pub(in super::super) schema_cookie: u32,
+    pub(in crate::store) schema_cookie: u32,
     /// Versions for writing and reading; none for a fenced copy, which is read without a log.
-    pub(in super::super) versions: Option<(u8, u8)>,
+    pub(in crate::store) versions: Option<(u8, u8)>,
 }
 
 impl Own {
     /// Writes it into a first page.
-    pub(in super::super) fn put(self, first_page: &mut [u8], pages: u32) {
+    pub(in crate::store) fn put(self, first_page: &mut [u8], pages: u32) {
         let (write, read) = self.versions.unwrap_or((FENCED, 1));
         first_page[18] = write;
         first_page[19] = read;

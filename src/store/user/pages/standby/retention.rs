@@ -3,8 +3,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Standby;
 use super::history::Entry;
-use super::standby::Standby;
 use crate::error::Result;
 use crate::topology::HistoryLimits;
 

@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::format::hashes::Seed;
-use super::format::header::{Layout, Own};
-use super::source::Mark;
+use super::super::hashes::Seed;
+use super::super::source::Mark;
 use crate::error::{Error, Result};
 use crate::platform::{FileStat, Rights, create_file, read_whole, write_all_at};
+use crate::store::sqlite::format::header::{Layout, Own};
 
 const MAGIC: [u8; 8] = *b"CSBPAGE1";
 /// Where the hashes begin; before them lies the rest.

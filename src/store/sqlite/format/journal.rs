@@ -19,7 +19,7 @@ const SECTOR_BYTES: usize = 512;
 const ALL: u32 = u32::MAX;
 
 /// Where a database's journal lies.
-pub(in super::super) fn place(database: &Path) -> PathBuf {
+pub(in crate::store) fn place(database: &Path) -> PathBuf {
     with_suffix(database, "-journal")
 }
 
@@ -36,19 +36,19 @@ fn checksum(nonce: u32, page: &[u8]) -> u32 {
 
 /// The pages of a database as they were before a transaction that was not finished.
 #[derive(Debug)]
-pub(in super::super) struct Before {
+pub(in crate::store) struct Before {
     /// How many pages the database had.
-    pub(in super::super) pages: u32,
-    pub(in super::super) page_size: u32,
+    pub(in crate::store) pages: u32,
+    pub(in crate::store) page_size: u32,
     /// Where the content of each page that was changed lies in the journal.
-    pub(in super::super) of_page: HashMap<u32, u64>,
+    pub(in crate::store) of_page: HashMap<u32, u64>,
 }
 
 /// Whether a journal says anything: one that was finished was removed, emptied, or begins with a zero.
 ///
 /// # Errors
 /// Failures of the device.
-pub(in super::super) fn is_unfinished(journal: &RawFile) -> io::Result<bool> {
+pub(in crate::store) fn is_unfinished(journal: &RawFile) -> io::Result<bool> {
     let mut first = [0];
     Ok(read_whole(journal, &mut first, 0)? == 1 && first[0] != 0)
 }
@@ -58,7 +58,7 @@ pub(in super::super) fn is_unfinished(journal: &RawFile) -> io::Result<bool> {
 ///
 /// # Errors
 /// Failures of the device.
-pub(in super::super) fn read(journal: &RawFile, path: &Path) -> Result<Option<Before>> {
+pub(in crate::store) fn read(journal: &RawFile, path: &Path) -> Result<Option<Before>> {
     let failed = |cause: io::Error| Error::io("read", path, &cause);
     let size = journal.metadata().map_err(failed)?.len();
     if super_journal(journal, size).map_err(failed)?.is_some_and(|super_journal| !super_journal.exists()) {
@@ -127,7 +127,7 @@ fn super_journal(journal: &RawFile, size: u64) -> io::Result<Option<PathBuf>> {
 /// The journal of an import. Whoever holds the database's lock on writing writes it; while that is held nobody else takes it for one that
 /// was left behind.
 #[derive(Debug)]
-pub(in super::super) struct Journal {
+pub(in crate::store) struct Journal {
     path: PathBuf,
     file: RawFile,
     nonce: u32,
@@ -144,7 +144,7 @@ impl Journal {
     ///
     /// # Errors
     /// `DiskFull`, `AccessDenied`, `Io`.
-    pub(in super::super) fn begin(
+    pub(in crate::store) fn begin(
         database: &Path,
         page_size: u32,
         pages: u32,
@@ -167,7 +167,7 @@ impl Journal {
     ///
     /// # Errors
     /// `DiskFull`, `Io`.
-    pub(in super::super) fn add(&mut self, page: u32, content: &[u8]) -> Result<()> {
+    pub(in crate::store) fn add(&mut self, page: u32, content: &[u8]) -> Result<()> {
         self.buffer.extend(page.to_be_bytes());
         self.buffer.extend(content);
         self.buffer.extend(checksum(self.nonce, content).to_be_bytes());
@@ -188,7 +188,7 @@ impl Journal {
     ///
     /// # Errors
     /// `DiskFull`, `Io`.
-    pub(in super::super) fn seal(&mut self) -> Result<()> {
+    pub(in crate::store) fn seal(&mut self) -> Result<()> {
         self.flush()?;
         let failed = |cause: io::Error| Error::io("write", &self.path, &cause);
         self.file.sync_data().map_err(failed)?;
@@ -201,7 +201,7 @@ impl Journal {
     ///
     /// # Errors
     /// Failures of the file system: the transaction is then undone by whoever opens the database next.
-    pub(in super::super) fn finish(self) -> Result<()> {
+    pub(in crate::store) fn finish(self) -> Result<()> {
         let failed = |cause: io::Error| Error::io("remove", &self.path, &cause);
         std::fs::remove_file(&self.path).map_err(failed)?;
         sync_folder(self.path.parent().unwrap_or(Path::new("."))).map_err(failed)
@@ -211,7 +211,7 @@ impl Journal {
     ///
     /// # Errors
     /// `Io`: the journal stays, and whoever opens the database next undoes the transaction.
-    pub(in super::super) fn undo(mut self, database: &RawFile, path: &Path) -> Result<()> {
+    pub(in crate::store) fn undo(mut self, database: &RawFile, path: &Path) -> Result<()> {
         self.flush()?;
         if let Some(before) = read(&self.file, &self.path)? {
             put_back(&before, &self.file, &self.path, database, path)?;
@@ -224,7 +224,7 @@ impl Journal {
 ///
 /// # Errors
 /// Failures of the device.
-pub(in super::super) fn put_back(
+pub(in crate::store) fn put_back(
     before: &Before,
     journal: &RawFile,
     journal_path: &Path,

@@ -25,7 +25,7 @@ const HEAD: usize = 48;
 ///
 /// # Errors
 /// Failures of the device; the log ends where it ended before.
-pub(in super::super::super) fn commit(
+pub(in crate::store) fn commit(
     database: &RawFile,
     (log, log_path): (&RawFile, &Path),
     index: &RawFile,

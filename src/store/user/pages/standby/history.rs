@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::end::PageSink;
-use super::format::header::number;
+use super::super::end::PageSink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Rights, create_file, create_folder, read_whole, sync_folder, write_all_at};
 use crate::store::files::{remove, with_suffix};
+use crate::store::sqlite::format::header::number;
 
 const MAGIC: &[u8; 8] = b"CSBHIST1";
 /// Where the pages begin; before them lies what they are.

@@ -1,0 +1,141 @@
+//! Whether a database is sound.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::snapshot::Suspect;
+use crate::error::{Error, ErrorKind, Result, Side};
+use crate::store::sqlite::sqlite_error;
+
+/// Findings of a check that are shown.
+const MOST_FINDINGS: usize = 20;
+
+/// Opens a copy that nobody else can read or write meanwhile, past the locks and the journal of the commit under way.
+pub(super) fn open_alone(path: &Path) -> Result<Connection> {
+    let failed = |cause| sqlite_error("open", path, &cause);
+    let mut url = url::Url::from_file_path(path)
+        .map_err(|()| Error::io("open", path, &std::io::Error::from(std::io::ErrorKind::InvalidInput)))?;
+    url.set_query(Some("immutable=1"));
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(url.as_str(), flags).map_err(failed)
+}
+
+/// Looks through a copy for damage of its structure, which nobody reads or writes meanwhile. What violates a constraint, or an index that
+/// does not fit its table, is the server's business; what cannot be checked without functions of the server's is not checked; and what is
+/// known already does not count. A thorough check looks into every index, too.
+///
+/// # Errors
+/// `Corrupt`, naming the page, what it belongs to, and what to do.
+pub(super) fn check(
+    path: &Path,
+    suspect: Option<&Suspect>,
+    source: &Path,
+    known: &[u64],
+    thorough: bool,
+) -> Result<()> {
+    let connection = open_alone(path)?;
+    let mut findings = structure(&connection, thorough);
+    findings.retain(|finding| !known.contains(&mark(finding)));
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let place = suspect.map(|suspect| {
+        let owner =
+            owner(&connection, suspect.page).unwrap_or_else(|| "an object that cannot be named".to_owned());
+        format!(" Page {} ({owner}): {}.", suspect.page, suspect.fault)
+    });
+    Err(Error::new(
+        ErrorKind::Corrupt,
+        format!("{} is damaged.{}", source.display(), place.unwrap_or_default()),
+        "The copy keeps the last good state. Restore the store from it (Restore-CsPoolBackup), or mend the store with its server stopped (the recover command of the sqlite3 shell), then run the command again.",
+    )
+    .at("path", source.display())
+    .at("findings", findings.into_iter().take(MOST_FINDINGS).collect::<Vec<_>>().join("; "))
+    .on(Side::Export))
+}
+
+/// What is wrong with the structure of a database that nobody else has open.
+///
+/// # Errors
+/// Where it cannot be opened.
+pub(super) fn findings(path: &Path) -> Result<Vec<String>> {
+    Ok(structure(&open_alone(path)?, false))
+}
+
+/// What the report says of damage that a first copy has from its source.
+pub(super) fn damage(source: &Path, findings: &[String], suspect: Option<&Suspect>) -> Option<String> {
+    let first = findings.first()?;
+    let page = suspect.map_or(String::new(), |suspect| format!(" Page {}: {}.", suspect.page, suspect.fault));
+    Some(format!(
+        "{} is damaged, and so is its copy: {first}.{page} Mend the store with its server stopped (the recover command of the sqlite3 shell).",
+        source.display()
+    ))
+}
+
+/// By which findings are known again.
+pub(super) fn marks(findings: &[String]) -> Vec<u64> {
+    findings.iter().map(|finding| mark(finding)).collect()
+}
+
+fn mark(finding: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(finding.as_bytes())
+}
+
+fn structure(connection: &Connection, thorough: bool) -> Vec<String> {
+    let check = if thorough { "PRAGMA integrity_check(100)" } else { "PRAGMA quick_check(100)" };
+    let found = connection.prepare(check).and_then(|mut statement| {
+        statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
+    });
+    match found {
+        Ok(found) => found.into_iter().flat_map(|text| structural(&text)).collect(),
+        Err(cause) if is_damage(&cause) => vec![cause.to_string()],
+        Err(_) => Vec::new(),
+    }
+}
+
+fn is_damage(cause: &rusqlite::Error) -> bool {
+    matches!(
+        cause.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+    )
+}
+
+/// The lines of a finding that are about pages and trees.
+fn structural(text: &str) -> Vec<String> {
+    let is_structural = |line: &&str| {
+        [
+            "Tree ",
+            "Page ",
+            "Freelist",
+            "On tree page",
+            "Main freelist",
+            "Fragmentation",
+            "Multiple uses",
+            "Rowid ",
+        ]
+        .iter()
+        .any(|start| line.starts_with(start))
+    };
+    text.lines().filter(is_structural).map(str::to_owned).collect()
+}
+
+/// The table or index that a page belongs to.
+fn owner(connection: &Connection, page: u32) -> Option<String> {
+    connection
+        .query_row("SELECT name FROM dbstat WHERE pageno = ?1", [page], |row| row.get::<_, String>(0))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_lines_about_structure_count() {
+        let text = "Tree 2 page 2 cell 0: Offset 9 out of range 10..4090\nNULL value in t.x";
+        assert_eq!(structural(text), ["Tree 2 page 2 cell 0: Offset 9 out of range 10..4090"]);
+        assert!(structural("CHECK constraint failed in t\nrow 3 missing from index i").is_empty());
+    }
+}
