@@ -161,7 +161,7 @@ impl Snapshot<'_> {
         let mut changed = 0;
         for (at, hash) in hashes.iter_mut().enumerate() {
             let page = first + u32::try_from(at).unwrap_or(0);
-            let one = &content[at * size..(at + 1) * size];
+            let one = &mut content[at * size..(at + 1) * size];
             *hash = if page == never { 0 } else { self.hash(seed, page, one) };
             let is_known = page == never || base.get(page as usize - 1) == Some(hash);
             if is_known {
@@ -176,12 +176,28 @@ impl Snapshot<'_> {
             }
             run.get_or_insert(at);
             changed += 1;
-            suspects.extend(fault(page, one, &self.layout, self.pages).map(|fault| Suspect { page, fault }));
+            *hash = self.examine(seed, page, one, suspects)?;
         }
         if let Some(from) = run {
             sink.put(first + u32::try_from(from).unwrap_or(0), &content[from * size..], size)?;
         }
         Ok(changed)
+    }
+
+    /// The hash of a page that is about to be handed on, and what is wrong with it. One that looks wrong is read once more: it may have been
+    /// written while it was read. What comes the second time counts.
+    fn examine(
+        &self,
+        seed: Seed,
+        page: u32,
+        content: &mut [u8],
+        suspects: &mut Vec<Suspect>,
+    ) -> Result<u128> {
+        if fault(page, content, &self.layout, self.pages).is_some() {
+            self.read(page, content)?;
+        }
+        suspects.extend(fault(page, content, &self.layout, self.pages).map(|fault| Suspect { page, fault }));
+        Ok(self.hash(seed, page, content))
     }
 
     /// Reads some pages only, and hands on those whose hash is not in the list, which is brought up to them. How many differed.
@@ -209,14 +225,37 @@ impl Snapshot<'_> {
             let hash = self.hash(seed, page, &content);
             let known = &mut hashes[page as usize - 1];
             if *known != hash {
-                *known = hash;
+                *known = self.examine(seed, page, &mut content, &mut suspects)?;
                 changed += 1;
-                suspects.extend(
-                    fault(page, &content, &self.layout, self.pages).map(|fault| Suspect { page, fault }),
-                );
                 sink.put(page, &content, content.len())?;
             }
         }
         Ok((changed, suspects))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::format::header::Header;
+
+    #[test]
+    fn a_page_that_was_torn_while_it_was_read_is_read_once_more_and_one_that_stays_wrong_is_suspect() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.sqlite");
+        let server = rusqlite::Connection::open(&path).unwrap();
+        server.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
+        let database = RawFile::open(&path, true).unwrap();
+        let layout = Header::of(&database).unwrap().unwrap().layout;
+        let snapshot = Snapshot { path: &path, database: &database, instead: None, layout, pages: 2 };
+        let whole = snapshot.page(2).unwrap();
+        let (seed, mut suspects) = (Seed::new(), Vec::new());
+        let mut torn = whole.clone();
+        torn[..2_048].fill(0xff);
+        assert_eq!(snapshot.examine(seed, 2, &mut torn.clone(), &mut suspects).unwrap(), seed.of(&whole));
+        assert!(suspects.is_empty());
+        crate::platform::write_all_at(&database, &torn, 4_096).unwrap();
+        assert_eq!(snapshot.examine(seed, 2, &mut torn.clone(), &mut suspects).unwrap(), seed.of(&torn));
+        assert_eq!(suspects.iter().map(|suspect| suspect.page).collect::<Vec<_>>(), [2]);
     }
 }

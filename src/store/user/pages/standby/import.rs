@@ -10,7 +10,7 @@ use super::super::former;
 use super::super::hashes::Seed;
 use super::super::new_file::NewFile;
 use super::super::source::Mark;
-use super::importer::Importer;
+use super::importer::{Importer, Owner};
 use super::loss;
 use super::staged::Staged;
 use super::state::{Checked, Committed, State};
@@ -61,7 +61,11 @@ impl Standby {
     /// # Errors
     /// As for [`super::super::end::UserEnd::import`].
     pub(in super::super) fn import(&self, order: Order) -> Result<CopyImport> {
-        let importer = Importer::enter(&self.path, order.generation, &order.cancel)?;
+        let importer = Importer::enter(
+            &self.path,
+            Owner { generation: order.generation, job: order.job },
+            &order.cancel,
+        )?;
         let idle = self.remembered().filter(|state| !order.verify && !is_due(state, order.now));
         let idle = if idle.is_some() && self.is_fenced()? { idle } else { None };
         Ok(CopyImport { standby: self.clone(), importer, order, idle, opened: None })

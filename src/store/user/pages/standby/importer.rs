@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{FileId, RangeLock, Rights, create_file, create_folder, lock_range, write_all_at};
@@ -29,6 +30,8 @@ pub(super) fn folder_of(standby: &Path) -> PathBuf {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Noted {
     generation: i64,
+    /// The job that had this generation.
+    job: Option<Uuid>,
     /// Whether a copy of ours was ever begun here.
     pub(super) began: bool,
     /// Whether servers write to it since: it is no copy any more, until somebody fences it.
@@ -41,16 +44,33 @@ pub(super) struct Importer {
     file: File,
     path: PathBuf,
     noted: Noted,
-    generation: Generation,
+    owner: Owner,
+}
+
+/// Who writes to a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) generation: Generation,
+    /// None where nobody gave it one.
+    pub(super) job: Option<Uuid>,
+}
+
+impl Owner {
+    /// Whether somebody was here who has taken over from this owner. Generations are given out by the database of leases; two of these may
+    /// give out the same number.
+    fn is_overtaken_by(&self, noted: &Noted) -> bool {
+        let is_another = self.job.is_some() && noted.job.is_some() && self.job != noted.job;
+        noted.generation > self.generation.0 || noted.generation == self.generation.0 && is_another
+    }
 }
 
 impl Importer {
-    /// Takes it, for an owner of this generation.
+    /// Takes it.
     ///
     /// # Errors
-    /// `Fenced` where a newer owner was here; `StoreBusy` where another importer goes on for too long; `Cancelled`; failures of the
+    /// `Fenced` where a newer owner was here, or another one of the same generation; `StoreBusy` where another importer goes on for too long; `Cancelled`; failures of the
     /// file system.
-    pub(super) fn enter(standby: &Path, generation: Generation, cancel: &CancellationToken) -> Result<Self> {
+    pub(super) fn enter(standby: &Path, owner: Owner, cancel: &CancellationToken) -> Result<Self> {
         let folder = folder_of(standby);
         create_folder(&folder).map_err(|cause| Error::io("create", &folder, &cause))?;
         let path = folder.join("lock");
@@ -63,10 +83,10 @@ impl Importer {
                     file.metadata().map(|it| FileId::from(&it)).ok() == FileId::of(&path).ok();
                 if is_still_there {
                     let noted = read(&file).map_err(failed)?;
-                    if noted.generation > generation.0 {
+                    if owner.is_overtaken_by(&noted) {
                         return Err(overtaken(standby));
                     }
-                    return Ok(Importer { file, path, noted, generation });
+                    return Ok(Importer { file, path, noted, owner });
                 }
                 // Whoever removed the copy removed this file too.
                 continue;
@@ -108,14 +128,14 @@ impl Importer {
     }
 
     fn note(&mut self, noted: Noted) -> Result<()> {
-        let noted = Noted { generation: self.generation.0, ..noted };
+        let noted = Noted { generation: self.owner.generation.0, job: self.owner.job, ..noted };
         if noted == self.noted {
             return Ok(());
         }
         let failed = |cause: io::Error| Error::io("write", &self.path, &cause);
         let text = serde_json::to_string(&noted).map_err(|cause| failed(cause.into()))?;
         // As long as every other one, so that no part of an older one is left.
-        write_all_at(&self.file, format!("{text:<94}\n").as_bytes(), 0).map_err(failed)?;
+        write_all_at(&self.file, format!("{text:<158}\n").as_bytes(), 0).map_err(failed)?;
         self.noted = noted;
         Ok(())
     }
@@ -167,12 +187,34 @@ fn busy(standby: &Path) -> Error {
 mod tests {
     use super::*;
 
+    fn owner(generation: i64) -> Owner {
+        Owner { generation: Generation(generation), job: None }
+    }
+
+    #[test]
+    fn of_two_jobs_with_one_number_the_first_one_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let standby = folder.path().join("standby.sqlite");
+        let cancel = CancellationToken::new();
+        let enter = |job, generation| {
+            let owner = Owner { generation: Generation(generation), job: Some(job) };
+            Importer::enter(&standby, owner, &cancel)
+        };
+        let [one, other] = [Uuid::new_v4(), Uuid::new_v4()];
+        enter(one, 7).unwrap().begin().unwrap();
+        assert_eq!(enter(other, 7).unwrap_err().kind, ErrorKind::Fenced);
+        // It may come again, and the other one has its turn with a number of its own.
+        enter(one, 7).unwrap().pass().unwrap();
+        enter(other, 8).unwrap().pass().unwrap();
+        assert_eq!(enter(one, 7).unwrap_err().kind, ErrorKind::Fenced);
+    }
+
     #[test]
     fn there_is_one_importer_and_none_of_an_older_generation() {
         let folder = tempfile::tempdir().unwrap();
         let standby = folder.path().join("standby.sqlite");
         let cancel = CancellationToken::new();
-        let enter = |generation| Importer::enter(&standby, Generation(generation), &cancel);
+        let enter = |generation| Importer::enter(&standby, owner(generation), &cancel);
         let mut first = enter(7).unwrap();
         assert!(!noted(&standby).began);
         first.begin().unwrap();
@@ -195,9 +237,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let standby = folder.path().join("standby.sqlite");
         let cancel = CancellationToken::new();
-        let first = Importer::enter(&standby, Generation(1), &cancel).unwrap();
+        let first = Importer::enter(&standby, owner(1), &cancel).unwrap();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| Importer::enter(&standby, Generation(2), &cancel).unwrap());
+            let waiting = scope.spawn(|| Importer::enter(&standby, owner(2), &cancel).unwrap());
             std::thread::sleep(Duration::from_millis(30));
             std::fs::remove_file(folder_of(&standby).join("lock")).unwrap();
             drop(first);

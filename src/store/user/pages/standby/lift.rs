@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use super::super::exclude;
-use super::importer::Importer;
+use super::importer::{Importer, Owner};
 use super::{Found, READERS_PATIENCE, Standby};
 use crate::error::{Error, Result};
 use crate::platform::{RawFile, read_whole, write_all_at};
@@ -34,7 +34,8 @@ impl Standby {
         if dry_run || traces.is_empty() {
             return Ok(traces);
         }
-        let importer = Importer::enter(&self.path, Generation(i64::MAX), cancel)?;
+        let importer =
+            Importer::enter(&self.path, Owner { generation: Generation(i64::MAX), job: None }, cancel)?;
         if let Found::Existing(existing) = self.settle(&importer, false, cancel)? {
             self.lift_fence(existing.versions(), cancel)?;
         }
@@ -51,7 +52,7 @@ impl Standby {
         generation: Generation,
         cancel: &CancellationToken,
     ) -> Result<Vec<String>> {
-        let mut importer = Importer::enter(&self.path, generation, cancel)?;
+        let mut importer = Importer::enter(&self.path, Owner { generation, job: None }, cancel)?;
         let Found::Existing(existing) = self.settle(&importer, false, cancel)? else {
             return Err(self.unreadable());
         };

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::end::{Order, PageSink, Published, Sent};
 use super::super::snapshot::CHUNK_BYTES;
-use super::importer::Importer;
+use super::importer::{Importer, Owner};
 use super::{Existing, Found, Standby};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{RawFile, read_whole};
@@ -75,7 +75,7 @@ impl Standby {
         to: &dyn PageSink,
         cancel: &CancellationToken,
     ) -> Result<Sent> {
-        let importer = Importer::enter(&self.path, generation, cancel)?;
+        let importer = Importer::enter(&self.path, Owner { generation, job: None }, cancel)?;
         let existing = match self.settle(&importer, false, cancel)? {
             Found::Existing(existing) => existing,
             Found::Missing | Found::Unreadable => return Err(self.unreadable()),
@@ -147,7 +147,11 @@ impl Standby {
         published: &Published,
         order: &Order,
     ) -> Result<()> {
-        let _importer = Importer::enter(&self.path, order.generation, &order.cancel)?;
+        let _importer = Importer::enter(
+            &self.path,
+            Owner { generation: order.generation, job: order.job },
+            &order.cancel,
+        )?;
         let remembered = self.remembered().filter(|state| state.change_counter == sent.state.revision);
         let Some(mut state) = remembered else { return Ok(()) };
         state.source = published.mark.clone();
