@@ -133,7 +133,7 @@ install_rust() {
 
 # ---- building --------------------------------------------------------------------------------------------------------
 
-compiles_c() { has cc && printf '#include <stdlib.h>\n' | gcc -fsyntax-only -x c - 2>/dev/null; }
+compiles_c() { has cc && gcc -fsyntax-only -x c - <<<'#include <stdlib.h>' 2>/dev/null; }
 has_certificates() { compgen -G "${SSL_CERT_DIR:-/etc/ssl/certs}/*" >/dev/null; }
 
 # setup_build [PACKAGE…]: what building needs, and the packages, without which building is possible.
