@@ -8,9 +8,10 @@ OLDEST_RUST=1.89
 RUSTUP_INSTALLER=https://sh.rustup.rs
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+downloads=
 
 tell() { printf 'setup: %s\n' "$@" >&2; }
-give_up() { tell "$@"; exit 1; }
+give_up() { tell "$@"; rm -rf "$downloads"; exit 1; }
 has() { command -v "$1" >/dev/null; }
 
 # Says what comes next; a person at a terminal has a moment to stop it.
@@ -20,6 +21,13 @@ announce() {
         tell 'It begins in 5 seconds; Ctrl+C stops it.'
         sleep 5
     fi
+}
+
+# Ctrl+C ends everything, also while a program runs that then ends as if it had worked (apt-get update) or had merely failed (sudo).
+stopped() {
+    rm -rf "$downloads"
+    trap - INT
+    kill -INT $$
 }
 
 # ---- packages --------------------------------------------------------------------------------------------------------
@@ -102,7 +110,7 @@ download() { # download URL FILE
 }
 
 install_rust() {
-    local rustup_home=${RUSTUP_HOME:-$HOME/.rustup} installer
+    local rustup_home=${RUSTUP_HOME:-$HOME/.rustup}
     local parts=(--profile minimal --component clippy --component rustfmt)
     if has rustup; then
         announce "rustup downloads Rust's toolchain \"stable\" (600 MB on the disk) into $rustup_home, as $(id -un)."
@@ -114,17 +122,13 @@ install_rust() {
             "    Rust's official installer is downloaded from $RUSTUP_INSTALLER and run;" \
             "    it puts rustup and the toolchain \"stable\" (600 MB) into $cargo_home and $rustup_home;" \
             '    no shell profile is changed.'
-        installer=$(mktemp)
-        download "$RUSTUP_INSTALLER" "$installer" || {
-            rm -f "$installer"
+        downloads=$(mktemp -d)
+        download "$RUSTUP_INSTALLER" "$downloads/installer" ||
             give_up "$RUSTUP_INSTALLER cannot be downloaded; the reason stands above." \
                 "Run this again with a network (a proxy goes into https_proxy), or install Rust $OLDEST_RUST or newer in another way."
-        }
-        sh "$installer" -y --no-modify-path --default-toolchain stable "${parts[@]}" || {
-            rm -f "$installer"
+        TMPDIR=$downloads sh "$downloads/installer" -y --no-modify-path --default-toolchain stable "${parts[@]}" ||
             give_up 'The installer of Rust failed; the reason stands above. Once it is gone, run this again.'
-        }
-        rm -f "$installer"
+        rm -rf "$downloads"
         tell "Rust is in $cargo_home/bin. In your own shells it is found after:" "    . \"$cargo_home/env\""
     fi
     use_rust
@@ -139,6 +143,7 @@ has_certificates() { compgen -G "${SSL_CERT_DIR:-/etc/ssl/certs}/*" >/dev/null; 
 # setup_build [PACKAGE…]: what building needs, and the packages, without which building is possible.
 setup_build() {
     local needed=() others
+    trap stopped INT
     compiles_c || needed+=(gcc libc6-dev)
     use_rust
     if ! rust_is_new_enough && ! has rustup; then

@@ -29,7 +29,7 @@ stand_in() {
 machine() {
     rm -rf "$work/machine"
     tools=$work/machine/tools home=$work/machine/home certificates=$work/machine/certificates
-    mkdir -p "$tools" "$home" "$certificates"
+    mkdir -p "$tools" "$home" "$certificates" "$work/machine/tmp"
     echo 'as it was' >"$home/.profile"
     local uid=0 tool
     [ "$1" = root ] || uid=1000
@@ -97,6 +97,21 @@ run() {
         { echo 'the home folder was changed:'; ls -A "$home"; return 1; }
 }
 setup=$root/scripts/setup.sh
+
+# stopped_at TEXT: at a terminal, where a person presses Ctrl+C once the text is there. It ends with what shells call 130, and leaves nothing.
+stopped_at() {
+    local got=0
+    ln -sf "$(command -v sleep)" "$tools/sleep"
+    : >"$work/typescript"
+    # Whoever started this in the background has Ctrl+C ignored, in all that it starts.
+    (for _ in {1..400}; do grep -qF "$1" "$work/typescript" && break; sleep 0.05; done; printf '\003'; sleep 1) |
+        env -i --default-signal=INT PATH="$tools:$work/basics" HOME="$home" SSL_CERT_DIR="$certificates" SHELL="$(command -v bash)" \
+            TMPDIR="$work/machine/tmp" "$(command -v script)" -qefc "bash '$setup'" "$work/typescript" >/dev/null || got=$?
+    cp "$work/typescript" "$work/said"
+    cat "$work/said"
+    [ "$got" -eq 130 ] || { echo "ended with $got, not 130"; return 1; }
+    [ -z "$(ls -A "$work/machine/tmp")" ] || { echo 'something was left:'; ls -A "$work/machine/tmp"; return 1; }
+}
 
 # says TEXT…: each is said, and none before the one that stands before it here.
 says() {
@@ -224,15 +239,27 @@ old_cargo_of_the_system() {
 # A person at a terminal reads what comes, and presses Ctrl+C.
 stopped_by_a_person() {
     machine user gcc curl certificates
-    ln -s "$(command -v sleep)" "$tools/sleep"
-    : >"$work/typescript"
-    # Whoever started this in the background has Ctrl+C ignored, in all that it starts.
-    (for _ in {1..200}; do grep -q 'Ctrl+C stops it' "$work/typescript" && break; sleep 0.05; done; printf '\003'; sleep 1) |
-        env -i --default-signal=INT PATH="$tools:$work/basics" HOME="$home" SSL_CERT_DIR="$certificates" SHELL="$(command -v bash)" \
-            "$(command -v script)" -qefc "bash '$setup'" "$work/typescript" >/dev/null
-    cp "$work/typescript" "$work/said"
-    cat "$work/said"
-    says 'is downloaded from https://sh.rustup.rs' 'Ctrl+C stops it' && never '[curl'
+    stopped_at 'Ctrl+C stops it' && says 'is downloaded from https://sh.rustup.rs' 'Ctrl+C stops it' && never '[curl'
+}
+
+# apt-get update ends as if it had worked.
+stopped_in_apt_get() {
+    machine root apt
+    stand_in apt-get 'case "$1" in update) trap "exit 0" INT; echo fetching >&2; sleep 3 ;; esac'
+    stopped_at fetching && never ' install ' && never 'C compiler'
+}
+
+# sudo ends as if the password had been a wrong one.
+stopped_at_the_password() {
+    machine user apt
+    stand_in sudo 'trap "exit 1" INT' 'echo "password for somebody:" >&2' 'sleep 3' 'exit 1'
+    stopped_at 'password for somebody' && never 'administrator' && never 'C compiler'
+}
+
+stopped_in_the_installer() {
+    machine user gcc certificates
+    stand_in curl 'printf "mktemp -d >/dev/null\necho installing >&2\nsleep 3\n" >"${@: -1}"'
+    stopped_at installing
 }
 
 demo_without_crates() {
@@ -276,6 +303,9 @@ check 'an old cargo of the system' old_cargo_of_the_system
 check 'another system than Debian' no_debian
 if command -v script >/dev/null; then
     check 'Ctrl+C stops it before anything is downloaded' stopped_by_a_person
+    check 'Ctrl+C stops it while apt-get updates its lists' stopped_in_apt_get
+    check 'Ctrl+C stops it where sudo asks for a password' stopped_at_the_password
+    check 'Ctrl+C stops it while the installer of Rust runs, and leaves nothing of it' stopped_in_the_installer
 else
     skip 'Ctrl+C stops it' 'there is no script to make a terminal with'
 fi
