@@ -53,9 +53,9 @@ missing() {
     done
 }
 
+# ask_an_administrator WHY PACKAGE…
 ask_an_administrator() {
-    tell 'Only an administrator can install what is missing. Please have this done, then run this again:' \
-        "    apt-get install --no-install-recommends $*"
+    tell "$1 Please have this done, then run this again:" "    apt-get install --no-install-recommends ${*:2}"
 }
 
 # install PACKAGE…: fails where a package cannot be installed, and has said then what to do.
@@ -64,14 +64,21 @@ install() {
     [ $# -gt 0 ] || return 0
     has apt-get || { tell "Not a Debian system. Please install what these packages of Debian hold: $*"; return 1; }
     if [ "$(id -u)" -ne 0 ]; then
-        has sudo || { ask_an_administrator "$@"; return 1; }
+        has sudo || { ask_an_administrator 'Only an administrator can install what is missing.' "$@"; return 1; }
         how='as root through sudo, which may ask for your password'
     fi
     announce "apt-get installs, $how: $*"
-    as_root apt-get --version >/dev/null || { ask_an_administrator "$@"; return 1; }
-    as_root apt-get update >/dev/null || tell 'The lists of packages could not be brought up to date; those that are here are used.'
+    as_root apt-get --version >/dev/null || {
+        tell "sudo did not let $(id -un) install; the reason stands above. If it only lacks your password, run this again at a terminal."
+        ask_an_administrator 'If you are not to use sudo, only an administrator can install what is missing.' "$@"
+        return 1
+    }
+    # Without that option an unreachable server is no failure to apt-get.
+    as_root apt-get update -o APT::Update::Error-Mode=any >/dev/null ||
+        tell 'The lists of packages could not all be brought up to date; those that are here are used.'
     for package in "$@"; do
-        if apt-cache show "$package" >/dev/null 2>&1; then known+=("$package"); else unknown+=("$package"); fi
+        # A name that other packages only mention is shown as nothing, and is no error.
+        if [ -n "$(apt-cache show "$package" 2>/dev/null)" ]; then known+=("$package"); else unknown+=("$package"); fi
     done
     [ ${#unknown[@]} -eq 0 ] || tell "apt-get does not know: ${unknown[*]}. Without a network it may have no lists of packages."
     # Prosody must not be started as a service of the machine: tests run their own.

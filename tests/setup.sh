@@ -44,7 +44,8 @@ a_machine_with_sudo() { stand_in sudo 'while [ "${1:-}" = -n ]; do shift; done' 
 
 # Packages that apt-get installs are other stand-ins, which are there from then on.
 a_machine_with_apt() {
-    stand_in apt-cache
+    # shellcheck disable=SC2016
+    stand_in apt-cache 'echo "Package: $2"'
     # shellcheck disable=SC2016
     stand_in apt-get "case \" \$* \" in *' install '*) cp \"$work\"/later/* \"$tools\"; touch \"$certificates/ca-certificates.crt\" ;; esac"
     rm -rf "$work/later"
@@ -134,7 +135,7 @@ nothing_is_missing() {
 
 bare_as_root() {
     machine root apt
-    run 0 "$setup" && says 'apt-get installs, as root: gcc libc6-dev curl ca-certificates' '[apt-get update]' \
+    run 0 "$setup" && says 'apt-get installs, as root: gcc libc6-dev curl ca-certificates' '[apt-get update' \
         'install -y --no-install-recommends' "installer is downloaded from https://sh.rustup.rs and run" "into $home/.cargo and $home/.rustup" \
         'no shell profile is changed' '[curl --proto =https' 'https://sh.rustup.rs' \
         '[installer -y --no-modify-path --default-toolchain stable --profile minimal --component clippy --component rustfmt]' \
@@ -146,7 +147,7 @@ bare_as_root() {
 bare_with_sudo() {
     machine user apt sudo
     run 0 "$setup" && says 'as root through sudo, which may ask for your password: gcc libc6-dev curl ca-certificates' \
-        '[sudo -n apt-get update]' '[sudo -n env' '[curl ' '[installer ' && never '[sudo -n sh'
+        '[sudo -n apt-get update' '[sudo -n env' '[curl ' '[installer ' && never '[sudo -n sh'
 }
 
 bare_without_sudo() {
@@ -164,7 +165,8 @@ one_list_for_the_tests() {
 password_that_nobody_types() {
     machine user apt
     stand_in sudo 'echo "sudo: a password is required" >&2' 'exit 1'
-    run 1 "$setup" && says 'through sudo' 'a password is required' 'Only an administrator' 'gcc libc6-dev' && never '[apt-get'
+    run 1 "$setup" && says 'through sudo' 'a password is required' 'sudo did not let somebody install' 'run this again at a terminal' \
+        'only an administrator' 'gcc libc6-dev' && never '[apt-get'
 }
 
 apt_get_fails() {
@@ -178,14 +180,28 @@ lists_that_cannot_be_had() {
     machine root apt
     stand_in apt-get '[ "$1" = --version ] || { echo "E: no network" >&2; exit 100; }'
     stand_in apt-cache 'exit 100'
-    run 1 "$setup" && says 'E: no network' 'lists of packages could not be brought up to date' 'does not know: gcc libc6-dev curl' \
+    run 1 "$setup" && says 'E: no network' 'lists of packages could not all be brought up to date' 'does not know: gcc libc6-dev curl' \
         'Without a C compiler nothing can be built.' && never '[curl'
+}
+
+# To apt-get, an unreachable server is a warning unless it is told otherwise.
+lists_that_are_old() {
+    machine root apt
+    stand_in apt-get 'case " $* " in *Error-Mode=any*) exit 100 ;; *" install "*) exit 100 ;; esac'
+    run 1 "$setup" && says '[apt-get update' 'lists of packages could not all be brought up to date' 'apt-get could not install'
+}
+
+# Packages that others mention, while there are no lists.
+packages_known_by_name_only() {
+    machine root apt
+    stand_in apt-cache 'exit 0'
+    run 1 "$setup" && says 'does not know: gcc libc6-dev curl ca-certificates' 'Without a C compiler' && never ' install '
 }
 
 tests_packages_that_cannot_be_had() {
     machine root apt gcc
     rustup 1.95.0
-    stand_in apt-cache '[ "$2" != libtsan2 ]'
+    stand_in apt-cache '[ "$2" != libtsan2 ] || exit 100' 'echo "Package: $2"'
     run 0 "$setup" tests && says 'does not know: libtsan2' 'install -y' 'libubsan1 xfsprogs' && never 'libubsan1 libtsan2 xfsprogs btrfs-progs nodejs npm]'
 }
 
@@ -292,6 +308,8 @@ check 'a bare system without sudo: one list for the tests, too' one_list_for_the
 check 'a password that nobody is there to type' password_that_nobody_types
 check 'apt-get fails' apt_get_fails
 check 'no network: lists of packages cannot be had' lists_that_cannot_be_had
+check 'no network: lists of packages are old' lists_that_are_old
+check 'no network: packages are known by name only' packages_known_by_name_only
 check 'what only a test needs may be missing' tests_packages_that_cannot_be_had
 check 'wget where there is no curl' wget_where_there_is_no_curl
 check 'no network: the installer of Rust cannot be downloaded' no_network
