@@ -8,6 +8,7 @@ OLDEST_RUST=1.89
 RUSTUP_INSTALLER=https://sh.rustup.rs
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+path_before=$PATH
 downloads=
 
 tell() { printf 'setup: %s\n' "$@" >&2; }
@@ -102,8 +103,9 @@ use_rust() {
     rust_is_new_enough && return
     if [ -x "$cargo_home/bin/cargo" ]; then PATH=$cargo_home/bin:$PATH; fi
     rust_is_new_enough && return
-    if has rustup && RUSTUP_TOOLCHAIN=stable rust_is_new_enough; then
-        tell "The default toolchain of rustup is older than $OLDEST_RUST; \"stable\" is used."
+    # A rustup older than 1.28.1, as Debian 13 has, would install "stable" without a word where it is asked for its version.
+    if has rustup && grep -q '^stable' <<<"$(rustup toolchain list 2>/dev/null)" && RUSTUP_TOOLCHAIN=stable rust_is_new_enough; then
+        tell "The default toolchain of rustup is not $OLDEST_RUST or newer; \"stable\" is used."
         export RUSTUP_TOOLCHAIN=stable
     fi
 }
@@ -133,9 +135,13 @@ install_rust() {
         download "$RUSTUP_INSTALLER" "$downloads/installer" ||
             give_up "$RUSTUP_INSTALLER cannot be downloaded; the reason stands above." \
                 "Run this again with a network (a proxy goes into https_proxy), or install Rust $OLDEST_RUST or newer in another way."
-        TMPDIR=$downloads sh "$downloads/installer" -y --no-modify-path --default-toolchain stable "${parts[@]}" ||
+        # Where the installer has only wget, it would show hundreds of lines of progress.
+        { cat "${WGETRC:-$HOME/.wgetrc}" 2>/dev/null || true; echo 'verbose = off'; } >"$downloads/wgetrc"
+        TMPDIR=$downloads WGETRC=$downloads/wgetrc sh "$downloads/installer" -y --no-modify-path --default-toolchain stable "${parts[@]}" ||
             give_up 'The installer of Rust failed; the reason stands above. Once it is gone, run this again.'
         rm -rf "$downloads"
+    fi
+    if [ -x "$cargo_home/bin/cargo" ] && [[ :$path_before: != *":$cargo_home/bin:"* ]]; then
         tell "Rust is in $cargo_home/bin. In your own shells it is found after:" "    . \"$cargo_home/env\""
     fi
     use_rust

@@ -74,15 +74,16 @@ INSTALLER
 a_machine_with_curl() { installer >"$work/installer"; stand_in curl "cp '$work/installer' \"\${@: -1}\""; }
 a_machine_with_wget() { installer >"$work/installer"; stand_in wget "cp '$work/installer' \"\$4\""; }
 
-# A rustup whose default toolchain is of some version ("" where there is none), and what its "stable" is, once installed.
+# A rustup whose default toolchain is of some version ("" where there is none), and what its "stable" is, once installed. With
+# silent=true, cargo installs the toolchain that it is asked for, as with an old rustup.
 rustup() { # rustup DEFAULT [STABLE]
-    local version="case \"\${RUSTUP_TOOLCHAIN:-}\" in stable) cat '$home/stable' 2>/dev/null ;; *) echo '$1' ;; esac"
+    local version="case \"\${RUSTUP_TOOLCHAIN:-}\" in stable) [ -f '$home/stable' ] || ! ${silent:-false} || echo 1.95.0 >'$home/stable'; cat '$home/stable' 2>/dev/null ;; *) echo '$1' ;; esac"
     printf '%s\n' "#!$work/basics/bash" "version=\$($version)" '[ -n "$version" ] || { echo "no toolchain" >&2; exit 1; }' \
         '[ "$1" != --version ] || echo "cargo $version"' >"$tools/cargo"
     cp "$tools/cargo" "$tools/rustc"
     chmod +x "$tools/cargo" "$tools/rustc"
     [ -z "${2:-}" ] || echo "$2" >"$home/stable"
-    stand_in rustup "echo 1.95.0 >'$home/stable'"
+    stand_in rustup "[ \"\$2\" != list ] || { [ ! -f '$home/stable' ] || echo stable-x86_64-unknown-linux-gnu; exit; }" "echo 1.95.0 >'$home/stable'"
 }
 
 # ---- running and looking -------------------------------------------------------------------------------------------------
@@ -94,7 +95,7 @@ run() {
     env -i PATH="$tools:$work/basics" HOME="$home" SSL_CERT_DIR="$certificates" bash "$@" >"$work/said" 2>&1 </dev/null || got=$?
     cat "$work/said"
     [ "$got" -eq "$wanted" ] || { echo "ended with $got, not $wanted"; return 1; }
-    [ "$(cat "$home/.profile")" = 'as it was' ] && [ "$(ls -A "$home" | grep -cv '^\.profile$\|^\.cargo$\|^stable$')" -eq 0 ] ||
+    [ "$(cat "$home/.profile")" = 'as it was' ] && [ "$(ls -A "$home" | grep -cv '^\.profile$\|^\.cargo$\|^stable$\|^\.wgetrc$')" -eq 0 ] ||
         { echo 'the home folder was changed:'; ls -A "$home"; return 1; }
 }
 setup=$root/scripts/setup.sh
@@ -207,7 +208,11 @@ tests_packages_that_cannot_be_had() {
 
 wget_where_there_is_no_curl() {
     machine user gcc wget certificates
-    run 0 "$setup" && says 'is downloaded from https://sh.rustup.rs' '[wget --https-only' '[installer -y --no-modify-path'
+    # The installer calls wget itself, with the person's settings and in few words.
+    echo 'https_proxy = proxy.example' >"$home/.wgetrc"
+    echo 'cat "$WGETRC"' >>"$work/installer"
+    run 0 "$setup" && says 'is downloaded from https://sh.rustup.rs' '[wget --https-only' '[installer -y --no-modify-path' \
+        'https_proxy = proxy.example' 'verbose = off'
 }
 
 no_network() {
@@ -236,6 +241,23 @@ rustup_without_a_toolchain() {
         '[rustup toolchain install stable --profile minimal --component clippy --component rustfmt --no-self-update]' || return 1
     # Once it is there nothing is downloaded again, and the default toolchain stays what it was.
     run 0 "$setup" && says '"stable" is used' && never '[rustup'
+}
+
+# Debian 13's own rustup.
+rustup_that_installs_in_silence() {
+    local silent=true
+    machine user gcc
+    rustup ''
+    run 0 "$setup" && says "rustup downloads Rust's toolchain" '[rustup toolchain install stable'
+}
+
+# What a first run began and could not end is ended by a second, which then says what the first would have said.
+rustup_that_is_not_on_the_path() {
+    machine user gcc
+    rustup ''
+    mkdir -p "$home/.cargo/bin"
+    mv "$tools/cargo" "$tools/rustc" "$tools/rustup" "$home/.cargo/bin/"
+    run 0 "$setup" && says '[rustup toolchain install stable' ". \"$home/.cargo/env\""
 }
 
 rustup_whose_default_is_old() {
@@ -316,6 +338,8 @@ check 'no network: the installer of Rust cannot be downloaded' no_network
 check 'half of the installer is not run' half_of_the_installer
 check 'the installer of Rust fails' installer_that_fails
 check 'rustup without a toolchain' rustup_without_a_toolchain
+check 'rustup without a toolchain, which would install one in silence' rustup_that_installs_in_silence
+check 'rustup without a toolchain, not on PATH' rustup_that_is_not_on_the_path
 check 'rustup whose default toolchain is old' rustup_whose_default_is_old
 check 'an old cargo of the system' old_cargo_of_the_system
 check 'another system than Debian' no_debian
