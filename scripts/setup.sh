@@ -8,9 +8,11 @@ OLDEST_RUST=1.89
 RUSTUP_INSTALLER=https://sh.rustup.rs
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+path_before=$PATH
+downloads=
 
 tell() { printf 'setup: %s\n' "$@" >&2; }
-give_up() { tell "$@"; exit 1; }
+give_up() { tell "$@"; rm -rf "$downloads"; exit 1; }
 has() { command -v "$1" >/dev/null; }
 
 # Says what comes next; a person at a terminal has a moment to stop it.
@@ -20,6 +22,13 @@ announce() {
         tell 'It begins in 5 seconds; Ctrl+C stops it.'
         sleep 5
     fi
+}
+
+# Ctrl+C ends everything, also while a program runs that then ends as if it had worked (apt-get update) or had merely failed (sudo).
+stopped() {
+    rm -rf "$downloads"
+    trap - INT
+    kill -INT $$
 }
 
 # ---- packages --------------------------------------------------------------------------------------------------------
@@ -45,9 +54,9 @@ missing() {
     done
 }
 
+# ask_an_administrator WHY PACKAGE…
 ask_an_administrator() {
-    tell 'Only an administrator can install what is missing. Please have this done, then run this again:' \
-        "    apt-get install --no-install-recommends $*"
+    tell "$1 Please have this done, then run this again:" "    apt-get install --no-install-recommends ${*:2}"
 }
 
 # install PACKAGE…: fails where a package cannot be installed, and has said then what to do.
@@ -56,14 +65,21 @@ install() {
     [ $# -gt 0 ] || return 0
     has apt-get || { tell "Not a Debian system. Please install what these packages of Debian hold: $*"; return 1; }
     if [ "$(id -u)" -ne 0 ]; then
-        has sudo || { ask_an_administrator "$@"; return 1; }
+        has sudo || { ask_an_administrator 'Only an administrator can install what is missing.' "$@"; return 1; }
         how='as root through sudo, which may ask for your password'
     fi
     announce "apt-get installs, $how: $*"
-    as_root apt-get --version >/dev/null || { ask_an_administrator "$@"; return 1; }
-    as_root apt-get update >/dev/null || tell 'The lists of packages could not be brought up to date; those that are here are used.'
+    as_root apt-get --version >/dev/null || {
+        tell "sudo did not let $(id -un) install; the reason stands above. If it only lacks your password, run this again at a terminal."
+        ask_an_administrator 'If you are not to use sudo, only an administrator can install what is missing.' "$@"
+        return 1
+    }
+    # Without that option an unreachable server is no failure to apt-get.
+    as_root apt-get update -o APT::Update::Error-Mode=any >/dev/null ||
+        tell 'The lists of packages could not all be brought up to date; those that are here are used.'
     for package in "$@"; do
-        if apt-cache show "$package" >/dev/null 2>&1; then known+=("$package"); else unknown+=("$package"); fi
+        # A name that other packages only mention is shown as nothing, and is no error.
+        if [ -n "$(apt-cache show "$package" 2>/dev/null)" ]; then known+=("$package"); else unknown+=("$package"); fi
     done
     [ ${#unknown[@]} -eq 0 ] || tell "apt-get does not know: ${unknown[*]}. Without a network it may have no lists of packages."
     # Prosody must not be started as a service of the machine: tests run their own.
@@ -87,8 +103,9 @@ use_rust() {
     rust_is_new_enough && return
     if [ -x "$cargo_home/bin/cargo" ]; then PATH=$cargo_home/bin:$PATH; fi
     rust_is_new_enough && return
-    if has rustup && RUSTUP_TOOLCHAIN=stable rust_is_new_enough; then
-        tell "The default toolchain of rustup is older than $OLDEST_RUST; \"stable\" is used."
+    # A rustup older than 1.28.1, as Debian 13 has, would install "stable" without a word where it is asked for its version.
+    if has rustup && grep -q '^stable' <<<"$(rustup toolchain list 2>/dev/null)" && RUSTUP_TOOLCHAIN=stable rust_is_new_enough; then
+        tell "The default toolchain of rustup is not $OLDEST_RUST or newer; \"stable\" is used."
         export RUSTUP_TOOLCHAIN=stable
     fi
 }
@@ -102,7 +119,7 @@ download() { # download URL FILE
 }
 
 install_rust() {
-    local rustup_home=${RUSTUP_HOME:-$HOME/.rustup} installer
+    local rustup_home=${RUSTUP_HOME:-$HOME/.rustup}
     local parts=(--profile minimal --component clippy --component rustfmt)
     if has rustup; then
         announce "rustup downloads Rust's toolchain \"stable\" (600 MB on the disk) into $rustup_home, as $(id -un)."
@@ -114,17 +131,17 @@ install_rust() {
             "    Rust's official installer is downloaded from $RUSTUP_INSTALLER and run;" \
             "    it puts rustup and the toolchain \"stable\" (600 MB) into $cargo_home and $rustup_home;" \
             '    no shell profile is changed.'
-        installer=$(mktemp)
-        download "$RUSTUP_INSTALLER" "$installer" || {
-            rm -f "$installer"
+        downloads=$(mktemp -d)
+        download "$RUSTUP_INSTALLER" "$downloads/installer" ||
             give_up "$RUSTUP_INSTALLER cannot be downloaded; the reason stands above." \
                 "Run this again with a network (a proxy goes into https_proxy), or install Rust $OLDEST_RUST or newer in another way."
-        }
-        sh "$installer" -y --no-modify-path --default-toolchain stable "${parts[@]}" || {
-            rm -f "$installer"
+        # Where the installer has only wget, it would show hundreds of lines of progress.
+        { cat "${WGETRC:-$HOME/.wgetrc}" 2>/dev/null || true; echo 'verbose = off'; } >"$downloads/wgetrc"
+        TMPDIR=$downloads WGETRC=$downloads/wgetrc sh "$downloads/installer" -y --no-modify-path --default-toolchain stable "${parts[@]}" ||
             give_up 'The installer of Rust failed; the reason stands above. Once it is gone, run this again.'
-        }
-        rm -f "$installer"
+        rm -rf "$downloads"
+    fi
+    if [ -x "$cargo_home/bin/cargo" ] && [[ :$path_before: != *":$cargo_home/bin:"* ]]; then
         tell "Rust is in $cargo_home/bin. In your own shells it is found after:" "    . \"$cargo_home/env\""
     fi
     use_rust
@@ -133,12 +150,13 @@ install_rust() {
 
 # ---- building --------------------------------------------------------------------------------------------------------
 
-compiles_c() { has cc && printf '#include <stdlib.h>\n' | gcc -fsyntax-only -x c - 2>/dev/null; }
+compiles_c() { has cc && gcc -fsyntax-only -x c - <<<'#include <stdlib.h>' 2>/dev/null; }
 has_certificates() { compgen -G "${SSL_CERT_DIR:-/etc/ssl/certs}/*" >/dev/null; }
 
 # setup_build [PACKAGE…]: what building needs, and the packages, without which building is possible.
 setup_build() {
     local needed=() others
+    trap stopped INT
     compiles_c || needed+=(gcc libc6-dev)
     use_rust
     if ! rust_is_new_enough && ! has rustup; then

@@ -29,7 +29,7 @@ stand_in() {
 machine() {
     rm -rf "$work/machine"
     tools=$work/machine/tools home=$work/machine/home certificates=$work/machine/certificates
-    mkdir -p "$tools" "$home" "$certificates"
+    mkdir -p "$tools" "$home" "$certificates" "$work/machine/tmp"
     echo 'as it was' >"$home/.profile"
     local uid=0 tool
     [ "$1" = root ] || uid=1000
@@ -44,7 +44,8 @@ a_machine_with_sudo() { stand_in sudo 'while [ "${1:-}" = -n ]; do shift; done' 
 
 # Packages that apt-get installs are other stand-ins, which are there from then on.
 a_machine_with_apt() {
-    stand_in apt-cache
+    # shellcheck disable=SC2016
+    stand_in apt-cache 'echo "Package: $2"'
     # shellcheck disable=SC2016
     stand_in apt-get "case \" \$* \" in *' install '*) cp \"$work\"/later/* \"$tools\"; touch \"$certificates/ca-certificates.crt\" ;; esac"
     rm -rf "$work/later"
@@ -73,15 +74,16 @@ INSTALLER
 a_machine_with_curl() { installer >"$work/installer"; stand_in curl "cp '$work/installer' \"\${@: -1}\""; }
 a_machine_with_wget() { installer >"$work/installer"; stand_in wget "cp '$work/installer' \"\$4\""; }
 
-# A rustup whose default toolchain is of some version ("" where there is none), and what its "stable" is, once installed.
+# A rustup whose default toolchain is of some version ("" where there is none), and what its "stable" is, once installed. With
+# silent=true, cargo installs the toolchain that it is asked for, as with an old rustup.
 rustup() { # rustup DEFAULT [STABLE]
-    local version="case \"\${RUSTUP_TOOLCHAIN:-}\" in stable) cat '$home/stable' 2>/dev/null ;; *) echo '$1' ;; esac"
+    local version="case \"\${RUSTUP_TOOLCHAIN:-}\" in stable) [ -f '$home/stable' ] || ! ${silent:-false} || echo 1.95.0 >'$home/stable'; cat '$home/stable' 2>/dev/null ;; *) echo '$1' ;; esac"
     printf '%s\n' "#!$work/basics/bash" "version=\$($version)" '[ -n "$version" ] || { echo "no toolchain" >&2; exit 1; }' \
         '[ "$1" != --version ] || echo "cargo $version"' >"$tools/cargo"
     cp "$tools/cargo" "$tools/rustc"
     chmod +x "$tools/cargo" "$tools/rustc"
     [ -z "${2:-}" ] || echo "$2" >"$home/stable"
-    stand_in rustup "echo 1.95.0 >'$home/stable'"
+    stand_in rustup "[ \"\$2\" != list ] || { [ ! -f '$home/stable' ] || echo stable-x86_64-unknown-linux-gnu; exit; }" "echo 1.95.0 >'$home/stable'"
 }
 
 # ---- running and looking -------------------------------------------------------------------------------------------------
@@ -93,10 +95,25 @@ run() {
     env -i PATH="$tools:$work/basics" HOME="$home" SSL_CERT_DIR="$certificates" bash "$@" >"$work/said" 2>&1 </dev/null || got=$?
     cat "$work/said"
     [ "$got" -eq "$wanted" ] || { echo "ended with $got, not $wanted"; return 1; }
-    [ "$(cat "$home/.profile")" = 'as it was' ] && [ "$(ls -A "$home" | grep -cv '^\.profile$\|^\.cargo$\|^stable$')" -eq 0 ] ||
+    [ "$(cat "$home/.profile")" = 'as it was' ] && [ "$(ls -A "$home" | grep -cv '^\.profile$\|^\.cargo$\|^stable$\|^\.wgetrc$')" -eq 0 ] ||
         { echo 'the home folder was changed:'; ls -A "$home"; return 1; }
 }
 setup=$root/scripts/setup.sh
+
+# stopped_at TEXT: at a terminal, where a person presses Ctrl+C once the text is there. It ends with what shells call 130, and leaves nothing.
+stopped_at() {
+    local got=0
+    ln -sf "$(command -v sleep)" "$tools/sleep"
+    : >"$work/typescript"
+    # Whoever started this in the background has Ctrl+C ignored, in all that it starts.
+    (for _ in {1..400}; do grep -qF "$1" "$work/typescript" && break; sleep 0.05; done; printf '\003'; sleep 1) |
+        env -i --default-signal=INT PATH="$tools:$work/basics" HOME="$home" SSL_CERT_DIR="$certificates" SHELL="$(command -v bash)" \
+            TMPDIR="$work/machine/tmp" "$(command -v script)" -qefc "bash '$setup'" "$work/typescript" >/dev/null || got=$?
+    cp "$work/typescript" "$work/said"
+    cat "$work/said"
+    [ "$got" -eq 130 ] || { echo "ended with $got, not 130"; return 1; }
+    [ -z "$(ls -A "$work/machine/tmp")" ] || { echo 'something was left:'; ls -A "$work/machine/tmp"; return 1; }
+}
 
 # says TEXT…: each is said, and none before the one that stands before it here.
 says() {
@@ -119,7 +136,7 @@ nothing_is_missing() {
 
 bare_as_root() {
     machine root apt
-    run 0 "$setup" && says 'apt-get installs, as root: gcc libc6-dev curl ca-certificates' '[apt-get update]' \
+    run 0 "$setup" && says 'apt-get installs, as root: gcc libc6-dev curl ca-certificates' '[apt-get update' \
         'install -y --no-install-recommends' "installer is downloaded from https://sh.rustup.rs and run" "into $home/.cargo and $home/.rustup" \
         'no shell profile is changed' '[curl --proto =https' 'https://sh.rustup.rs' \
         '[installer -y --no-modify-path --default-toolchain stable --profile minimal --component clippy --component rustfmt]' \
@@ -131,7 +148,7 @@ bare_as_root() {
 bare_with_sudo() {
     machine user apt sudo
     run 0 "$setup" && says 'as root through sudo, which may ask for your password: gcc libc6-dev curl ca-certificates' \
-        '[sudo -n apt-get update]' '[sudo -n env' '[curl ' '[installer ' && never '[sudo -n sh'
+        '[sudo -n apt-get update' '[sudo -n env' '[curl ' '[installer ' && never '[sudo -n sh'
 }
 
 bare_without_sudo() {
@@ -149,7 +166,8 @@ one_list_for_the_tests() {
 password_that_nobody_types() {
     machine user apt
     stand_in sudo 'echo "sudo: a password is required" >&2' 'exit 1'
-    run 1 "$setup" && says 'through sudo' 'a password is required' 'Only an administrator' 'gcc libc6-dev' && never '[apt-get'
+    run 1 "$setup" && says 'through sudo' 'a password is required' 'sudo did not let somebody install' 'run this again at a terminal' \
+        'only an administrator' 'gcc libc6-dev' && never '[apt-get'
 }
 
 apt_get_fails() {
@@ -163,20 +181,38 @@ lists_that_cannot_be_had() {
     machine root apt
     stand_in apt-get '[ "$1" = --version ] || { echo "E: no network" >&2; exit 100; }'
     stand_in apt-cache 'exit 100'
-    run 1 "$setup" && says 'E: no network' 'lists of packages could not be brought up to date' 'does not know: gcc libc6-dev curl' \
+    run 1 "$setup" && says 'E: no network' 'lists of packages could not all be brought up to date' 'does not know: gcc libc6-dev curl' \
         'Without a C compiler nothing can be built.' && never '[curl'
+}
+
+# To apt-get, an unreachable server is a warning unless it is told otherwise.
+lists_that_are_old() {
+    machine root apt
+    stand_in apt-get 'case " $* " in *Error-Mode=any*) exit 100 ;; *" install "*) exit 100 ;; esac'
+    run 1 "$setup" && says '[apt-get update' 'lists of packages could not all be brought up to date' 'apt-get could not install'
+}
+
+# Packages that others mention, while there are no lists.
+packages_known_by_name_only() {
+    machine root apt
+    stand_in apt-cache 'exit 0'
+    run 1 "$setup" && says 'does not know: gcc libc6-dev curl ca-certificates' 'Without a C compiler' && never ' install '
 }
 
 tests_packages_that_cannot_be_had() {
     machine root apt gcc
     rustup 1.95.0
-    stand_in apt-cache '[ "$2" != libtsan2 ]'
+    stand_in apt-cache '[ "$2" != libtsan2 ] || exit 100' 'echo "Package: $2"'
     run 0 "$setup" tests && says 'does not know: libtsan2' 'install -y' 'libubsan1 xfsprogs' && never 'libubsan1 libtsan2 xfsprogs btrfs-progs nodejs npm]'
 }
 
 wget_where_there_is_no_curl() {
     machine user gcc wget certificates
-    run 0 "$setup" && says 'is downloaded from https://sh.rustup.rs' '[wget --https-only' '[installer -y --no-modify-path'
+    # The installer calls wget itself, with the person's settings and in few words.
+    echo 'https_proxy = proxy.example' >"$home/.wgetrc"
+    echo 'cat "$WGETRC"' >>"$work/installer"
+    run 0 "$setup" && says 'is downloaded from https://sh.rustup.rs' '[wget --https-only' '[installer -y --no-modify-path' \
+        'https_proxy = proxy.example' 'verbose = off'
 }
 
 no_network() {
@@ -207,6 +243,23 @@ rustup_without_a_toolchain() {
     run 0 "$setup" && says '"stable" is used' && never '[rustup'
 }
 
+# Debian 13's own rustup.
+rustup_that_installs_in_silence() {
+    local silent=true
+    machine user gcc
+    rustup ''
+    run 0 "$setup" && says "rustup downloads Rust's toolchain" '[rustup toolchain install stable'
+}
+
+# What a first run began and could not end is ended by a second, which then says what the first would have said.
+rustup_that_is_not_on_the_path() {
+    machine user gcc
+    rustup ''
+    mkdir -p "$home/.cargo/bin"
+    mv "$tools/cargo" "$tools/rustc" "$tools/rustup" "$home/.cargo/bin/"
+    run 0 "$setup" && says '[rustup toolchain install stable' ". \"$home/.cargo/env\""
+}
+
 rustup_whose_default_is_old() {
     machine user gcc
     rustup 1.63.0 1.95.0
@@ -224,15 +277,27 @@ old_cargo_of_the_system() {
 # A person at a terminal reads what comes, and presses Ctrl+C.
 stopped_by_a_person() {
     machine user gcc curl certificates
-    ln -s "$(command -v sleep)" "$tools/sleep"
-    : >"$work/typescript"
-    # Whoever started this in the background has Ctrl+C ignored, in all that it starts.
-    (for _ in {1..200}; do grep -q 'Ctrl+C stops it' "$work/typescript" && break; sleep 0.05; done; printf '\003'; sleep 1) |
-        env -i --default-signal=INT PATH="$tools:$work/basics" HOME="$home" SSL_CERT_DIR="$certificates" SHELL="$(command -v bash)" \
-            "$(command -v script)" -qefc "bash '$setup'" "$work/typescript" >/dev/null
-    cp "$work/typescript" "$work/said"
-    cat "$work/said"
-    says 'is downloaded from https://sh.rustup.rs' 'Ctrl+C stops it' && never '[curl'
+    stopped_at 'Ctrl+C stops it' && says 'is downloaded from https://sh.rustup.rs' 'Ctrl+C stops it' && never '[curl'
+}
+
+# apt-get update ends as if it had worked.
+stopped_in_apt_get() {
+    machine root apt
+    stand_in apt-get 'case "$1" in update) trap "exit 0" INT; echo fetching >&2; sleep 3 ;; esac'
+    stopped_at fetching && never ' install ' && never 'C compiler'
+}
+
+# sudo ends as if the password had been a wrong one.
+stopped_at_the_password() {
+    machine user apt
+    stand_in sudo 'trap "exit 1" INT' 'echo "password for somebody:" >&2' 'sleep 3' 'exit 1'
+    stopped_at 'password for somebody' && never 'administrator' && never 'C compiler'
+}
+
+stopped_in_the_installer() {
+    machine user gcc certificates
+    stand_in curl 'printf "mktemp -d >/dev/null\necho installing >&2\nsleep 3\n" >"${@: -1}"'
+    stopped_at installing
 }
 
 demo_without_crates() {
@@ -265,17 +330,24 @@ check 'a bare system without sudo: one list for the tests, too' one_list_for_the
 check 'a password that nobody is there to type' password_that_nobody_types
 check 'apt-get fails' apt_get_fails
 check 'no network: lists of packages cannot be had' lists_that_cannot_be_had
+check 'no network: lists of packages are old' lists_that_are_old
+check 'no network: packages are known by name only' packages_known_by_name_only
 check 'what only a test needs may be missing' tests_packages_that_cannot_be_had
 check 'wget where there is no curl' wget_where_there_is_no_curl
 check 'no network: the installer of Rust cannot be downloaded' no_network
 check 'half of the installer is not run' half_of_the_installer
 check 'the installer of Rust fails' installer_that_fails
 check 'rustup without a toolchain' rustup_without_a_toolchain
+check 'rustup without a toolchain, which would install one in silence' rustup_that_installs_in_silence
+check 'rustup without a toolchain, not on PATH' rustup_that_is_not_on_the_path
 check 'rustup whose default toolchain is old' rustup_whose_default_is_old
 check 'an old cargo of the system' old_cargo_of_the_system
 check 'another system than Debian' no_debian
 if command -v script >/dev/null; then
     check 'Ctrl+C stops it before anything is downloaded' stopped_by_a_person
+    check 'Ctrl+C stops it while apt-get updates its lists' stopped_in_apt_get
+    check 'Ctrl+C stops it where sudo asks for a password' stopped_at_the_password
+    check 'Ctrl+C stops it while the installer of Rust runs, and leaves nothing of it' stopped_in_the_installer
 else
     skip 'Ctrl+C stops it' 'there is no script to make a terminal with'
 fi
