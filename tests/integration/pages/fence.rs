@@ -31,16 +31,25 @@ while True:
 print('refused', flush=True)
 ";
 
-fn server(path: &Path, name: &str) -> Child {
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn server(path: &Path, name: &str) -> Server {
     let arguments = ["-c", SERVER, name, path.to_str().unwrap()];
-    Command::new("python3").args(arguments).stdout(Stdio::piped()).spawn().unwrap()
+    Server(Command::new("python3").args(arguments).stdout(Stdio::piped()).spawn().unwrap())
 }
 
 /// The last number that a server was told, once it was refused.
-fn last_confirmed(mut server: Child) -> u32 {
+fn last_confirmed(mut server: Server) -> u32 {
     let lines: Vec<String> =
-        BufReader::new(server.stdout.take().unwrap()).lines().map(Result::unwrap).collect();
-    assert!(server.wait().unwrap().success());
+        BufReader::new(server.0.stdout.take().unwrap()).lines().map(Result::unwrap).collect();
+    assert!(server.0.wait().unwrap().success());
     let [numbers @ .., end] = lines.as_slice() else { panic!("it said nothing") };
     assert_eq!(end, "refused");
     numbers.last().map_or(0, |number| number.parse().unwrap())
@@ -52,6 +61,7 @@ fn within(seconds: u64) -> Until {
 
 fn numbers(path: &Path, name: &str) -> (u32, u32) {
     let reader = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    reader.busy_timeout(Duration::from_secs(60)).unwrap();
     let sound: String = reader.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(sound, "ok");
     let sql = "SELECT coalesce(max(n), 0), count(*) FROM said WHERE who = ?1";

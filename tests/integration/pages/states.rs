@@ -199,3 +199,76 @@ fn a_store_whose_file_system_is_not_mounted_is_not_lost() {
         assert_eq!(turn(&stores.source()), 0);
     });
 }
+
+#[test]
+fn a_copy_that_is_made_anew_leads_back_to_nothing_that_was_before_it_whatever_its_number_is() {
+    let stores = Stores::new();
+    let server = stores.server();
+    server.execute_batch(LEDGER).unwrap();
+    stores.sync().unwrap();
+    // The revisions of the copy and the counter of its source come to the same numbers.
+    for _ in 0..6 {
+        play(&server).unwrap();
+        stores.sync().unwrap();
+    }
+    let history = stores.root().join("chi/atl.sqlite.csb/history");
+    assert_eq!(stores.pair.states().unwrap().len(), 7);
+    for spoil in
+        [|path: &Path| std::fs::remove_file(path).unwrap(), |path: &Path| std::fs::write(path, "x").unwrap()]
+    {
+        play(&server).unwrap();
+        stores.sync().unwrap();
+        assert!(stores.pair.states().unwrap().len() > 1);
+        spoil(&stores.standby());
+        let outcome = stores.sync_and_compare();
+        assert!(format!("{outcome:?}").contains("earlier states of it cannot be restored"), "{outcome:?}");
+        assert_eq!(stores.pair.states().unwrap().len(), 1);
+        assert_eq!(std::fs::read_dir(&history).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn what_a_killed_writer_left_in_the_history_goes_with_the_next_commit() {
+    let stores = Stores::new();
+    let server = stores.server();
+    server.execute_batch(LEDGER).unwrap();
+    stores.sync().unwrap();
+    let [older, newer] = [1, 2].map(|_| {
+        play(&server).unwrap();
+        stores.sync().unwrap();
+        stores.pair.states().unwrap()
+    });
+    let history = stores.root().join("chi/atl.sqlite.csb/history");
+    let names = || {
+        let mut names: Vec<String> = std::fs::read_dir(&history)
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    let [oldest, last] = before.as_slice() else { panic!("{before:?}") };
+    // The entry of a commit that was undone, one of an earlier copy, and half of one.
+    let undone = format!("{:010}-{:010}-{}", newer[0].revision, newer[0].revision + 1, &last[22..]);
+    for stray in [&undone, "0000000001-0000000002-1700000000000", &format!("{undone}.tmp"), "7"] {
+        std::fs::copy(history.join(oldest), history.join(stray)).unwrap();
+    }
+    assert_eq!(stores.pair.states().unwrap(), newer, "what leads nowhere is not shown");
+    play(&server).unwrap();
+    stores.sync_and_compare();
+    assert_eq!(names().len(), 3, "{:?}", names());
+    let states = stores.pair.states().unwrap();
+    assert_eq!(
+        states.iter().map(|state| state.revision).skip(1).collect::<Vec<_>>(),
+        newer.iter().map(|state| state.revision).collect::<Vec<_>>()
+    );
+    // An entry that cannot be read ends the way back, and what is after it can be restored.
+    std::fs::write(history.join(last), "garbage").unwrap();
+    assert_eq!(stores.pair.states().unwrap().len(), 2);
+    restored(&stores, states[1].revision);
+    let to = stores.root().join("never");
+    let lost = stores.pair.restore_state(older[1].revision, &to, Generation(1), &CancellationToken::new());
+    assert_eq!(lost.unwrap_err().kind, ErrorKind::Corrupt);
+    assert!(!to.exists());
+}

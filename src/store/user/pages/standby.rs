@@ -401,8 +401,9 @@ impl Standby {
         new.file.set_len(u64::from(exported.pages) * size).map_err(failed)?;
         new.file.sync_all().map_err(failed)?;
         remove_companions(&self.path)?;
-        // What is remembered is of another file.
+        // What is remembered is of another file, and so are the states before.
         remove(&self.folder().join("state"))?;
+        self.history().clear()?;
         new.name(|from| std::fs::rename(from, &self.path)).map_err(failed)?;
         sync_folder(self.path.parent().unwrap_or(Path::new("."))).map_err(self.failed("write"))?;
         Ok(Wrote { pages: u64::from(exported.pages), removed: 0, bytes: u64::from(exported.pages) * size })

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::super::end::Exported;
-use super::history::{Entry, Writing};
+use super::history::{Entry, Link, Writing};
 use super::staged::Ready;
 use super::{Existing, READERS_PATIENCE, Standby, Wrote};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,7 +38,7 @@ impl Standby {
         }
         let old_size = copy.header.layout.page_size;
         let mut journal = Journal::begin(&self.path, old_size, copy.pages, commit.rights)?;
-        let (mut history, mut lost) = match self.history().begin(commit.entry()) {
+        let (mut history, mut lost) = match self.begin_history(commit) {
             Ok(history) => (Some(history), None),
             Err(error) => (None, Some(error)),
         };
@@ -73,6 +73,12 @@ impl Standby {
                 Err(error)
             }
         }
+    }
+
+    fn begin_history(&self, commit: &Commit<'_>) -> Result<Writing> {
+        let (history, link) = (self.history(), commit.link());
+        history.remove_stray(link.revision)?;
+        history.begin(link, commit.entry())
     }
 
     fn history_full(&self, cause: &Error) -> Error {
@@ -218,11 +224,12 @@ impl Commit<'_> {
         if self.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
     }
 
+    fn link(&self) -> Link {
+        Link { revision: self.copy.header.change_counter, next: self.own.change_counter, at: self.before_at }
+    }
+
     fn entry(&self) -> Entry {
         Entry {
-            revision: self.copy.header.change_counter,
-            next: self.own.change_counter,
-            at: self.before_at,
             pages: self.copy.pages,
             page_size: self.copy.header.layout.page_size,
             whole: self.is_whole(),

@@ -17,22 +17,41 @@ use crate::platform::{Rights, create_file, create_folder, read_whole, sync_folde
 use crate::store::files::{remove, with_suffix};
 use crate::store::sqlite::format::header::number;
 
-const MAGIC: &[u8; 8] = b"CSBHIST1";
+const MAGIC: &[u8; 8] = b"CSBHIST2";
 /// Where the pages begin; before them lies what they are.
 const PAGES_AT: u64 = 4_096;
 /// Fast, and half of what a slower one leaves.
 const LEVEL: i32 = 1;
 
-/// One entry: what the copy was before a commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Entry {
+/// What the name of an entry's file tells, so that thousands of them are listed without being opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Link {
     /// The copy's change counter before: the number of the state that this entry restores.
     pub(super) revision: u32,
     /// The change counter after the commit.
     pub(super) next: u32,
-    /// When the source was in that state.
+    /// When the source was in that state, to the millisecond.
     pub(super) at: Timestamp,
+}
+
+impl Link {
+    fn name(&self) -> String {
+        format!("{:010}-{:010}-{:013}", self.revision, self.next, self.at.as_millisecond())
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.split('-');
+        let mut part = || parts.next();
+        let (revision, next) = (part()?.parse().ok()?, part()?.parse().ok()?);
+        let at = Timestamp::from_millisecond(part()?.parse().ok()?).ok()?;
+        part().is_none().then_some(Link { revision, next, at })
+    }
+}
+
+/// One entry: what the copy was before a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Entry {
     /// How many pages the copy had.
     pub(super) pages: u32,
     pub(super) page_size: u32,
@@ -40,8 +59,7 @@ pub(super) struct Entry {
     pub(super) whole: bool,
     /// How many pages it holds.
     pub(super) records: u32,
-    /// The job that made it.
-    #[serde(default)]
+    /// The job that made the state.
     pub(super) job: Option<Uuid>,
     /// Why the copy was changed, where that was no ordinary sync.
     pub(super) reason: Option<String>,
@@ -57,6 +75,7 @@ pub(super) struct History {
 pub(super) struct Writing {
     temporary: Temporary,
     to: PathBuf,
+    link: Link,
     entry: Entry,
     pages: zstd::Encoder<'static, BufWriter<File>>,
 }
@@ -75,84 +94,104 @@ impl History {
         History { folder }
     }
 
-    fn place(&self, revision: u32) -> PathBuf {
-        self.folder.join(format!("{revision:010}"))
+    fn place(&self, link: &Link) -> PathBuf {
+        self.folder.join(link.name())
     }
 
-    /// All entries that lead back from the state with this change counter, the newest first. One that does not fit, because a commit
-    /// after it was undone, leads nowhere and is left out.
+    /// All entries that lead back from the state with this change counter, the newest first. What does not fit leads nowhere and is left
+    /// out: an entry of a commit that was undone, or one of two that were merged.
     ///
     /// # Errors
     /// Failures of the file system.
-    pub(super) fn list(&self, current: u32) -> Result<Vec<Entry>> {
-        let mut found = self.read_all()?;
-        found.sort_by_key(|entry| std::cmp::Reverse(entry.revision));
-        let mut chain: Vec<Entry> = Vec::new();
-        for entry in found {
-            if entry.next == chain.last().map_or(current, |later| later.revision) {
-                chain.push(entry);
+    pub(super) fn list(&self, current: u32) -> Result<Vec<Link>> {
+        let mut found: Vec<Link> = self.names()?.iter().filter_map(|name| Link::parse(name)).collect();
+        found.sort_by_key(|link| std::cmp::Reverse(link.revision));
+        let mut chain: Vec<Link> = Vec::new();
+        for link in found {
+            if link.next == chain.last().map_or(current, |later| later.revision) {
+                chain.push(link);
             }
         }
         Ok(chain)
     }
 
-    fn read_all(&self) -> Result<Vec<Entry>> {
+    fn names(&self) -> Result<Vec<String>> {
         let failed = |cause: io::Error| Error::io("list", &self.folder, &cause);
         let listed = match std::fs::read_dir(&self.folder) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             listed => listed.map_err(failed)?,
         };
-        let mut found = Vec::new();
-        for file in listed {
-            let path = file.map_err(failed)?.path();
-            if path.extension().is_none() {
-                found.extend(head(&path));
-            }
-        }
-        Ok(found)
+        let name = |file: io::Result<std::fs::DirEntry>| {
+            file.map(|file| file.file_name().to_string_lossy().into_owned()).map_err(failed)
+        };
+        listed.map(name).collect()
+    }
+
+    /// What an entry says of itself; none where it cannot be read: states before it are lost.
+    pub(super) fn entry(&self, link: &Link) -> Option<Entry> {
+        head(&self.place(link))
     }
 
     /// Begins an entry.
     ///
     /// # Errors
     /// `DiskFull`, `AccessDenied`, `Io`.
-    pub(super) fn begin(&self, entry: Entry) -> Result<Writing> {
+    pub(super) fn begin(&self, link: Link, entry: Entry) -> Result<Writing> {
         create_folder(&self.folder).map_err(|cause| Error::io("create", &self.folder, &cause))?;
-        let to = self.place(entry.revision);
+        let to = self.place(&link);
         let temporary = with_suffix(&to, ".tmp");
         let failed = |cause: io::Error| Error::io("write", &temporary, &cause);
-        self.remove_half_written();
         let mut file = create_file(&temporary, Rights::PRIVATE).map_err(failed)?;
         file.seek(SeekFrom::Start(PAGES_AT)).map_err(failed)?;
         let pages = zstd::Encoder::new(BufWriter::new(file), LEVEL).map_err(failed)?;
-        Ok(Writing { temporary: Temporary(temporary), to, entry, pages })
+        Ok(Writing { temporary: Temporary(temporary), to, link, entry, pages })
     }
 
-    /// What a process left that was killed: there is one importer, which is about to write.
-    fn remove_half_written(&self) {
-        let listed = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        for path in listed.map(|file| file.path()).filter(|path| path.extension().is_some()) {
-            let _ = std::fs::remove_file(path);
-        }
+    /// Whether anything is kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.names().is_ok_and(|names| names.is_empty())
+    }
+
+    /// Removes everything: the copy that it was of is made anew.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    pub(super) fn clear(&self) -> Result<()> {
+        self.names()?.iter().try_for_each(|name| remove(&self.folder.join(name)))
+    }
+
+    /// Removes what leads nowhere from the state with this change counter: what a process left that was killed while it wrote, entries of
+    /// commits that were undone, and what belongs to a copy that was made anew. There is one importer, which is about to write.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    pub(super) fn remove_stray(&self, current: u32) -> Result<()> {
+        let chain = self.list(current)?;
+        let leads_back = |name: &String| Link::parse(name).is_some_and(|link| chain.contains(&link));
+        self.names()?
+            .iter()
+            .filter(|name| !leads_back(name))
+            .try_for_each(|name| remove(&self.folder.join(name)))
     }
 
     /// Hands on the pages that make an earlier state of the current one, by undoing entry after entry.
     ///
     /// # Errors
     /// `Corrupt` where an entry cannot be read; those of the sink.
-    pub(super) fn undo(&self, chain: &[Entry], to: &dyn PageSink) -> Result<()> {
-        for entry in chain {
+    pub(super) fn undo(&self, chain: &[Link], to: &dyn PageSink) -> Result<()> {
+        for link in chain {
+            let entry = self.entry(link).ok_or_else(|| damaged(&self.place(link)))?;
             if entry.whole {
                 to.reset()?;
             }
-            self.each(entry, |page, content| to.put(page, content, content.len()))?;
+            self.each(link, &entry, |page, content| to.put(page, content, content.len()))?;
         }
         Ok(())
     }
 
     /// Shows every page of an entry.
-    fn each(&self, entry: &Entry, mut show: impl FnMut(u32, &[u8]) -> Result<()>) -> Result<()> {
-        let path = self.place(entry.revision);
+    fn each(&self, link: &Link, entry: &Entry, mut show: impl FnMut(u32, &[u8]) -> Result<()>) -> Result<()> {
+        let path = self.place(link);
         let failed = |_: io::Error| damaged(&path);
         let mut file = File::open(&path).map_err(failed)?;
         file.seek(SeekFrom::Start(PAGES_AT)).map_err(failed)?;
@@ -174,20 +213,25 @@ impl History {
     ///
     /// # Errors
     /// `Corrupt`, `DiskFull`, `Io`; both entries are then as they were.
-    pub(super) fn merge(&self, older: &Entry, newer: &Entry) -> Result<Entry> {
-        let mut writing = self.begin(Entry { next: newer.next, records: 0, ..older.clone() })?;
+    pub(super) fn merge(&self, older: &Link, newer: &Link) -> Result<Link> {
+        let read = |link: &Link| self.entry(link).ok_or_else(|| damaged(&self.place(link)));
+        let (entry, later) = (read(older)?, read(newer)?);
+        let merged = Link { next: newer.next, ..*older };
+        let mut writing = self.begin(merged, Entry { records: 0, ..entry.clone() })?;
         let mut known = std::collections::HashSet::new();
-        self.each(older, |page, content| {
+        self.each(older, &entry, |page, content| {
             known.insert(page);
             writing.add(page, content)
         })?;
-        if !older.whole {
-            self.each(newer, |page, content| {
-                if page <= older.pages && known.insert(page) { writing.add(page, content) } else { Ok(()) }
+        if !entry.whole {
+            self.each(newer, &later, |page, content| {
+                if page <= entry.pages && known.insert(page) { writing.add(page, content) } else { Ok(()) }
             })?;
         }
-        let merged = writing.publish()?;
+        writing.publish()?;
+        // The newer one goes first: beside both the merged one leads back as well, beside the older one alone it still does.
         self.remove(newer)?;
+        self.remove(older)?;
         Ok(merged)
     }
 
@@ -195,13 +239,13 @@ impl History {
     ///
     /// # Errors
     /// Failures of the file system.
-    pub(super) fn remove(&self, entry: &Entry) -> Result<()> {
-        remove(&self.place(entry.revision))
+    pub(super) fn remove(&self, link: &Link) -> Result<()> {
+        remove(&self.place(link))
     }
 
     /// How many bytes an entry takes on the device.
-    pub(super) fn size(&self, entry: &Entry) -> u64 {
-        std::fs::metadata(self.place(entry.revision)).map_or(0, |metadata| metadata.len())
+    pub(super) fn size(&self, link: &Link) -> u64 {
+        std::fs::metadata(self.place(link)).map_or(0, |metadata| metadata.len())
     }
 }
 
@@ -220,8 +264,8 @@ impl Writing {
     ///
     /// # Errors
     /// `DiskFull`, `Io`.
-    pub(super) fn publish(self) -> Result<Entry> {
-        let Writing { temporary, to, entry, pages } = self;
+    pub(super) fn publish(self) -> Result<Link> {
+        let Writing { temporary, to, link, entry, pages } = self;
         let failed = |cause: io::Error| Error::io("write", &temporary.0, &cause);
         let file =
             pages.finish().map_err(failed)?.into_inner().map_err(|cause| failed(cause.into_error()))?;
@@ -233,7 +277,7 @@ impl Writing {
         file.sync_data().map_err(failed)?;
         std::fs::rename(&temporary.0, &to).map_err(failed)?;
         sync_folder(to.parent().unwrap_or(Path::new("."))).map_err(failed)?;
-        Ok(entry)
+        Ok(link)
     }
 }
 

@@ -41,9 +41,16 @@ enum Opened {
     New {
         file: NewFile,
         seed: Seed,
-        warning: Option<String>,
+        lost: Lost,
     },
     Over(Box<Over>),
+}
+
+/// What a copy that is made anew does not lead back to.
+enum Lost {
+    Nothing,
+    History,
+    Copy,
 }
 
 /// A copy that is continued.
@@ -113,20 +120,21 @@ impl Import for CopyImport {
         let standby = &self.standby;
         tighten_database(&standby.path, seen.rights);
         let scratch = standby.folder();
-        let warning = match standby.settle(&self.importer, self.order.verify, &self.order.cancel)? {
+        let lost = match standby.settle(&self.importer, self.order.verify, &self.order.cancel)? {
             Found::Existing(existing) => return self.open_over(*existing, seen.rights),
-            Found::Missing => None,
-            Found::Unreadable => Some("The copy could not be read and was made anew.".to_owned()),
+            Found::Missing if standby.history().is_empty() => Lost::Nothing,
+            Found::Missing => Lost::History,
+            Found::Unreadable => Lost::Copy,
         };
         let file = standby.begin_new(&mut self.importer, seen.rights)?;
         let seed = Seed::new();
-        self.opened = Some(Opened::New { file, seed, warning });
+        self.opened = Some(Opened::New { file, seed, lost });
         Ok(Base { seed, hashes: Arc::new([]), layout: None, mark: None, scratch })
     }
 
     fn commit(mut self: Box<Self>, exported: Exported) -> Result<PairOutcome> {
         match self.opened.take() {
-            Some(Opened::New { file, seed, warning }) => self.publish(file, seed, warning, &exported),
+            Some(Opened::New { file, seed, lost }) => self.publish(file, seed, &lost, &exported),
             Some(Opened::Over(over)) => self.follow(*over, exported),
             None => Ok(PairOutcome::default()),
         }
@@ -157,13 +165,7 @@ impl CopyImport {
         if self.order.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
     }
 
-    fn publish(
-        &self,
-        file: NewFile,
-        seed: Seed,
-        warning: Option<String>,
-        exported: &Exported,
-    ) -> Result<PairOutcome> {
+    fn publish(&self, file: NewFile, seed: Seed, lost: &Lost, exported: &Exported) -> Result<PairOutcome> {
         let own = Own {
             change_counter: exported.mark.change_counter.wrapping_add(1),
             schema_cookie: exported.mark.schema_cookie.wrapping_add(1),
@@ -174,7 +176,16 @@ impl CopyImport {
         self.go_on()?;
         let wrote = self.standby.publish(file, exported, own)?;
         let mut outcome = self.outcome(exported, wrote);
-        outcome.warnings.extend(warning);
+        match lost {
+            Lost::Nothing => {}
+            Lost::History => outcome.details.push(
+                "The copy was gone and was made anew; earlier states of it cannot be restored.".to_owned(),
+            ),
+            Lost::Copy => outcome.warnings.push(
+                "The copy could not be read and was made anew; earlier states of it cannot be restored."
+                    .to_owned(),
+            ),
+        }
         let source = &self.order.source;
         outcome.warnings.extend(damage::damage(source, &findings, exported.suspects.first()));
         let checked = Checked { at: None, findings: damage::marks(&findings) };

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Standby;
-use super::history::Entry;
+use super::history::Link;
 use crate::error::Result;
 use crate::topology::HistoryLimits;
 
@@ -12,8 +12,8 @@ use crate::topology::HistoryLimits;
 const MOST_AT_ONCE: usize = 8;
 
 /// Two neighbours, the newer and the older, of which the newer can go; none where all may stay.
-fn surplus(chain: &[Entry], now: Timestamp) -> Option<(usize, usize)> {
-    let slot = |entry: &Entry| {
+fn surplus(chain: &[Link], now: Timestamp) -> Option<(usize, usize)> {
+    let slot = |entry: &Link| {
         let age = now.duration_since(entry.at);
         let each = if age <= SignedDuration::from_hours(1) {
             return None;
@@ -25,7 +25,7 @@ fn surplus(chain: &[Entry], now: Timestamp) -> Option<(usize, usize)> {
         Some((each, entry.at.as_second().div_euclid(each)))
     };
     // The oldest of a slot stays: merging keeps the older state of two.
-    let is_surplus = |pair: &[Entry]| slot(&pair[0]).is_some() && slot(&pair[0]) == slot(&pair[1]);
+    let is_surplus = |pair: &[Link]| slot(&pair[0]).is_some() && slot(&pair[0]) == slot(&pair[1]);
     chain.windows(2).position(is_surplus).map(|at| (at, at + 1))
 }
 
@@ -79,18 +79,8 @@ impl Standby {
 mod tests {
     use super::*;
 
-    fn entry(revision: u32, at: Timestamp) -> Entry {
-        Entry {
-            revision,
-            next: revision + 1,
-            at,
-            pages: 1,
-            page_size: 512,
-            whole: false,
-            records: 0,
-            job: None,
-            reason: None,
-        }
+    fn entry(revision: u32, at: Timestamp) -> Link {
+        Link { revision, next: revision + 1, at }
     }
 
     #[test]
@@ -98,7 +88,7 @@ mod tests {
         let now: Timestamp = "2026-11-30T12:00:00Z".parse().unwrap();
         let ago = |seconds: i64| now - SignedDuration::from_secs(seconds);
         // Newest first, thirty seconds apart, over two days.
-        let mut chain: Vec<Entry> = (0..5_760).map(|n| entry(6_000 - n, ago(i64::from(n) * 30))).collect();
+        let mut chain: Vec<Link> = (0..5_760).map(|n| entry(6_000 - n, ago(i64::from(n) * 30))).collect();
         while let Some((newer, _)) = surplus(&chain, now) {
             chain.remove(newer);
         }

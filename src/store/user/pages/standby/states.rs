@@ -53,15 +53,19 @@ impl Standby {
             reason: None,
         };
         let history = self.history();
-        let earlier = history.list(state.change_counter)?.into_iter().map(|entry| StoreState {
-            revision: entry.revision,
-            at: entry.at,
-            job_id: entry.job,
-            bytes: size(entry.pages, entry.page_size),
-            kept_bytes: history.size(&entry),
-            reason: entry.reason,
+        // What lies before an entry that cannot be read is lost.
+        let known = history.list(state.change_counter)?.into_iter().map_while(|link| {
+            let entry = history.entry(&link)?;
+            Some(StoreState {
+                revision: link.revision,
+                at: link.at,
+                job_id: entry.job,
+                bytes: size(entry.pages, entry.page_size),
+                kept_bytes: history.size(&link),
+                reason: entry.reason,
+            })
         });
-        Ok(std::iter::once(current).chain(earlier).collect())
+        Ok(std::iter::once(current).chain(known).collect())
     }
 
     /// Hands on all pages of a state: those of the copy, and over them what the history has.
@@ -91,7 +95,7 @@ impl Standby {
         }
         self.send_current(&existing, to, cancel)?;
         self.history().undo(&chain[..until], to)?;
-        let last = chain[..until].last();
+        let last = chain[..until].last().and_then(|link| self.history().entry(link));
         let (pages, page_size) = last.map_or((existing.pages, existing.header.layout.page_size), |entry| {
             (entry.pages, entry.page_size)
         });
