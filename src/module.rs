@@ -133,6 +133,8 @@ pub struct Look {
     pub accept_deletions: bool,
     /// See [`Context::verify`].
     pub verify: bool,
+    /// Whether what it says has to be exact, though that takes as long as reading what the run reads: for dry runs.
+    pub thorough: bool,
 }
 
 /// What a module's two stores look like at one moment, before anything is said about states.

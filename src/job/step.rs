@@ -155,6 +155,7 @@ impl Work {
             cancel: self.job.cancel.clone(),
             accept_deletions: self.options.accept_deletions,
             verify: self.options.verify,
+            thorough: self.options.what_if,
         }
     }
 

@@ -6,9 +6,11 @@ use super::{
     BackupModule, Context, CycleOutcome, CycleResult, GiveBack, Look, ModuleId, Observation, StoreState,
     WantedState,
 };
-use crate::error::{Result, Side};
-use crate::store::Trace;
+use jiff::Timestamp;
+
+use crate::error::{ErrorKind, Result, Side};
 use crate::store::user::{PairOutcome, UserStorePair, Work};
+use crate::store::{Generation, Trace};
 
 /// The user store of one pool and its copy.
 pub struct PresenceFocus {
@@ -67,12 +69,38 @@ impl BackupModule for PresenceFocus {
     }
 
     fn observe(&self, look: &Look) -> Result<Observation> {
-        let seen = self.pair.observe(&look.cancel).map_err(Side::Export.failed())?;
+        let mut seen = self.pair.observe(&look.cancel).map_err(Side::Export.failed())?;
+        let mut bytes = 0;
+        if look.thorough && seen.refused.is_none() {
+            let work = Work {
+                generation: Generation(i64::MAX),
+                verify: look.verify,
+                accept_deletions: look.accept_deletions,
+                job: None,
+                cancel: &look.cancel,
+                progress: &|_| {},
+                now: Timestamp::now(),
+            };
+            match self.pair.plan(&work) {
+                Ok(PairOutcome { moved, .. }) => {
+                    seen.pending = moved.items_written + moved.items_deleted;
+                    seen.is_estimate = false;
+                    bytes = moved.bytes;
+                }
+                // What a short look could not find out stays the estimate that it is.
+                Err(error) if matches!(error.kind, ErrorKind::StoreBusy | ErrorKind::SourceTooBusy) => {}
+                Err(error) if error.kind == ErrorKind::Cancelled => return Err(error),
+                Err(error) => {
+                    (seen.pending, seen.is_estimate) = (0, false);
+                    seen.refused = Some(Side::Import.failed()(error));
+                }
+            }
+        }
         Ok(Observation {
             initialized: seen.initialized,
             not_applicable: None,
             pending_items: seen.pending,
-            pending_bytes: 0,
+            pending_bytes: bytes,
             fits_one_batch: seen.pending <= BATCH_PAGES,
             oldest_pending: seen.oldest,
             cursor: seen.revision.map(|revision| format!("revision {revision}")),
@@ -93,8 +121,8 @@ impl BackupModule for PresenceFocus {
     }
 
     fn observe_carry_back(&self, _look: &Look) -> Result<GiveBack> {
-        let items = self.pair.lost().map_err(Side::Export.failed())?.unwrap_or(0);
-        Ok(GiveBack { items, ..GiveBack::default() })
+        let lost = self.pair.lost().map_err(Side::Export.failed())?.unwrap_or_default();
+        Ok(GiveBack { items: lost.items_written, bytes: lost.bytes, ..GiveBack::default() })
     }
 
     fn states(&self) -> Result<Option<Vec<StoreState>>> {

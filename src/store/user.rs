@@ -135,11 +135,18 @@ pub trait UserStorePair: Send + Sync {
     /// `Cancelled`. The standby is then as it was before.
     fn synchronize(&self, work: &Work<'_>) -> Result<PairOutcome>;
 
-    /// Whether the active copy is gone while the standby holds one: pages that could be given back.
+    /// Does all that [`UserStorePair::synchronize`] does but writing, and says what that would say: what it would move, and what it would
+    /// refuse. It reads as much as that would read.
+    ///
+    /// # Errors
+    /// As for [`UserStorePair::synchronize`]; `StoreBusy` where what a kill left has to be mended first, `SourceTooBusy` sooner than there.
+    fn plan(&self, work: &Work<'_>) -> Result<PairOutcome>;
+
+    /// Whether the active copy is gone while the standby holds one: what could be given back.
     ///
     /// # Errors
     /// When a store exists and cannot be read.
-    fn lost(&self) -> Result<Option<u64>>;
+    fn lost(&self) -> Result<Option<Moved>>;
 
     /// Makes the active copy anew from the standby, where [`UserStorePair::lost`] says so.
     ///

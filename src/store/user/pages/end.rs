@@ -14,6 +14,7 @@ use super::snapshot::Suspect;
 use super::source::{Mark, Way};
 use crate::error::{Error, Result};
 use crate::platform::Rights;
+use crate::report::Moved;
 use crate::store::sqlite::format::header::Layout;
 use crate::store::user::{PairOutcome, StoreState};
 use crate::store::{Generation, Trace, Until};
@@ -235,11 +236,17 @@ pub(super) trait UserEnd: Send + Sync {
     /// `Fenced` where a newer owner was here; `StoreBusy` where another importer goes on for too long; `Cancelled`.
     fn import(&self, order: Order) -> Result<Box<dyn Import>>;
 
-    /// How many pages there are to give back; none where no copy of ours is there.
+    /// Begins what looks like an import and writes nothing: it takes the same pages, and its commit says what that of an import would say.
+    ///
+    /// # Errors
+    /// As for [`UserEnd::import`]; `StoreBusy` where something has to be mended first.
+    fn rehearse(&self, order: Order) -> Result<Box<dyn Import>>;
+
+    /// The pages and bytes that there are to give back; none where no copy of ours is there.
     ///
     /// # Errors
     /// When it exists and cannot be read.
-    fn pages(&self) -> Result<Option<u32>>;
+    fn size(&self) -> Result<Option<Moved>>;
 
     /// The states that can be restored, the newest first.
     ///

@@ -13,6 +13,7 @@ use super::source::{Mark, Source};
 use super::standby::Standby;
 use crate::error::Result;
 use crate::platform::Rights;
+use crate::report::Moved;
 use crate::store::user::StoreState;
 use crate::store::{Generation, Trace, Until};
 use crate::topology::UserStoreConfig;
@@ -69,8 +70,12 @@ impl UserEnd for LocalEnd {
         Ok(Box::new(self.standby.import(order)?))
     }
 
-    fn pages(&self) -> Result<Option<u32>> {
-        self.standby.pages()
+    fn rehearse(&self, order: Order) -> Result<Box<dyn Import>> {
+        Ok(Box::new(self.standby.rehearse(order)))
+    }
+
+    fn size(&self) -> Result<Option<Moved>> {
+        self.standby.size()
     }
 
     fn states(&self) -> Result<Vec<StoreState>> {

@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::end::{Import, Order, PageSink, Seen, UserEnd};
+use super::end::{Import, Order, PageSink, UserEnd};
 use super::former;
 use super::local::LocalEnd;
 use super::new_file::NewFile;
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{Rights, rename_to_free_name};
+use crate::report::Moved;
 use crate::store::files::with_suffix;
 use crate::store::user::{PairObservation, PairOutcome, StoreState, UserStorePair, WantedState, Work};
 use crate::store::{Generation, Trace, Until};
 use crate::topology::UserStoreConfig;
+
+/// How long a plan looks for a state of a source: it waits for nobody.
+const PLANS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A user store in SQLite and its copy, page by page.
 pub struct PagePair {
@@ -87,9 +91,13 @@ impl PagePair {
         }
     }
 
-    fn copy(&self, mut import: Box<dyn Import>, seen: &Seen, work: &Work<'_>) -> Result<PairOutcome> {
-        let base = import.open(seen)?;
-        let until = Until::cancelled_by(work.cancel, self.patience);
+    fn run(&self, mut import: Box<dyn Import>, work: &Work<'_>, patience: Duration) -> Result<PairOutcome> {
+        let seen = self.source.look(import.known())?;
+        if seen.is_unchanged {
+            return import.confirm(&seen).map(|()| PairOutcome::default());
+        }
+        let base = import.open(&seen)?;
+        let until = Until::cancelled_by(work.cancel, patience);
         let exported = self.source.export(&base, &Passing::new(import.as_ref(), work), &until)?;
         import.commit(exported)
     }
@@ -127,18 +135,17 @@ impl UserStorePair for PagePair {
 
     fn synchronize(&self, work: &Work<'_>) -> Result<PairOutcome> {
         crate::failpoint::fail_point!("store.user.synchronize");
-        let import = self.standby.import(self.order(work))?;
-        let seen = self.source.look(import.known())?;
-        if seen.is_unchanged {
-            return import.confirm(&seen).map(|()| PairOutcome::default());
-        }
-        self.copy(import, &seen, work)
+        self.run(self.standby.import(self.order(work))?, work, self.patience)
     }
 
-    fn lost(&self) -> Result<Option<u64>> {
-        let Some(pages) = self.standby.pages().map_err(Side::Export.failed())? else { return Ok(None) };
+    fn plan(&self, work: &Work<'_>) -> Result<PairOutcome> {
+        self.run(self.standby.rehearse(self.order(work))?, work, self.patience.min(PLANS_PATIENCE))
+    }
+
+    fn lost(&self) -> Result<Option<Moved>> {
+        let Some(size) = self.standby.size().map_err(Side::Export.failed())? else { return Ok(None) };
         let standing = self.standby.standing().map_err(Side::Export.failed())?;
-        Ok(self.source.is_lost(standing.mark.as_ref())?.then_some(pages.into()))
+        Ok(self.source.is_lost(standing.mark.as_ref())?.then_some(size))
     }
 
     fn restore(&self, work: &Work<'_>) -> Result<PairOutcome> {

@@ -33,6 +33,7 @@ mod import;
 mod importer;
 mod lift;
 mod loss;
+mod rehearsal;
 mod retention;
 mod staged;
 mod state;
@@ -131,8 +132,11 @@ impl Standby {
     /// What is remembered of the copy, where it holds: the file is as it was left, and nothing lies beside it.
     fn remembered(&self) -> Option<State> {
         let state = self.state_file().load()?;
-        let is_alone = || COMPANIONS.iter().all(|suffix| !self.companion(suffix).exists());
-        (state.is_of(&self.path) && is_alone()).then_some(state)
+        (state.is_of(&self.path) && !self.has_companions()).then_some(state)
+    }
+
+    fn has_companions(&self) -> bool {
+        COMPANIONS.iter().any(|suffix| self.companion(suffix).exists())
     }
 
     fn header(&self) -> Result<Option<Header>> {
@@ -221,18 +225,30 @@ impl Standby {
         require_alone(&self.path)?;
         self.undo_unfinished(cancel)?;
         let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
-        let header_of = || Header::of(&file).map_err(self.failed("read"));
-        let Some(mut header) = header_of()? else { return Ok(Found::Unreadable) };
+        let Some(header) = Header::of(&file).map_err(self.failed("read"))? else {
+            return Ok(Found::Unreadable);
+        };
         if self.companion("-wal").exists() {
             if header.has_log() {
                 self.carry_log()?;
-                let Some(carried) = header_of()? else { return Ok(Found::Unreadable) };
-                header = carried;
             }
             for suffix in ["-wal", "-shm"] {
                 remove(&self.companion(suffix))?;
             }
         }
+        drop(file);
+        self.existing(verify, cancel)
+    }
+
+    /// What a copy is that nothing has to be mended at.
+    ///
+    /// # Errors
+    /// Failures of the file system; cancelled.
+    fn existing(&self, verify: bool, cancel: &CancellationToken) -> Result<Found> {
+        let file = RawFile::open(&self.path, false).map_err(self.failed("open"))?;
+        let Some(header) = Header::of(&file).map_err(self.failed("read"))? else {
+            return Ok(Found::Unreadable);
+        };
         let size = file.metadata().map_err(self.failed("read"))?.len();
         let pages = header.page_count(size);
         let is_whole = u64::from(pages) * u64::from(header.layout.page_size) <= size && pages > 0;

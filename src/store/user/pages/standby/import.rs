@@ -80,7 +80,7 @@ impl Standby {
 }
 
 /// Whether a copy has to be checked as a whole.
-fn is_due(state: &State, now: Timestamp) -> bool {
+pub(super) fn is_due(state: &State, now: Timestamp) -> bool {
     state.checked.at.unwrap_or(state.at).saturating_add(CHECK_EVERY).is_ok_and(|due| due <= now)
 }
 

@@ -114,6 +114,11 @@ impl Before {
         Ok(before)
     }
 
+    /// Whether what comes has to be looked into.
+    pub(super) fn has_to_be_judged(&self) -> bool {
+        self.rows.is_some()
+    }
+
     /// Whether the source is another file than before.
     pub(super) fn is_other(&self) -> bool {
         self.is_other

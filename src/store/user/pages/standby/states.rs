@@ -8,22 +8,25 @@ use super::importer::{Importer, Owner};
 use super::{Existing, Found, Standby};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{RawFile, read_whole};
+use crate::report::Moved;
 use crate::store::Generation;
 use crate::store::user::StoreState;
 
 impl Standby {
-    /// How many pages there are to give back; none where no copy of ours is there.
+    /// The pages and bytes that there are to give back; none where no copy of ours is there.
     ///
     /// # Errors
     /// `Corrupt`; failures of the file system.
-    pub(in super::super) fn pages(&self) -> Result<Option<u32>> {
+    pub(in super::super) fn size(&self) -> Result<Option<Moved>> {
         if !self.path.exists() || self.is_foreign()? {
             return Ok(None);
         }
         let failed = |cause| Error::io("read", &self.path, &cause);
         let size = std::fs::metadata(&self.path).map_err(failed)?.len();
         let header = self.header()?.ok_or_else(|| self.unreadable())?;
-        Ok(Some(header.page_count(size)))
+        let pages = u64::from(header.page_count(size));
+        let bytes = pages * u64::from(header.layout.page_size);
+        Ok(Some(Moved { items_written: pages, bytes, batches: 1, ..Moved::default() }))
     }
 
     /// The error of a copy that cannot be given back.

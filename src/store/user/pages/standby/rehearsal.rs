@@ -1,0 +1,142 @@
+//! What an import would do, found by doing all of it but writing.
+
+use std::sync::Arc;
+
+use super::super::damage;
+use super::super::end::{Base, Exported, Import, Order, PageSink, Seen};
+use super::super::hashes::Seed;
+use super::super::source::Mark;
+use super::import::is_due;
+use super::loss::Before;
+use super::staged::{Ready, Staged};
+use super::state::State;
+use super::{Existing, Found, Standby};
+use crate::error::{Error, Result};
+use crate::platform::write_all_at;
+use crate::store::user::PairOutcome;
+
+/// An import that writes nothing.
+pub(in super::super) struct Rehearsal {
+    standby: Standby,
+    order: Order,
+    idle: Option<State>,
+    existing: Option<Existing>,
+    staged: Staged,
+}
+
+impl Standby {
+    /// Begins one. Others may write to the copy meanwhile.
+    pub(in super::super) fn rehearse(&self, order: Order) -> Rehearsal {
+        let idle = self.remembered().filter(|state| !order.verify && !is_due(state, order.now));
+        let idle = idle.filter(|_| self.is_fenced().unwrap_or(false));
+        let staged = Staged::new(&std::env::temp_dir());
+        Rehearsal { standby: self.clone(), order, idle, existing: None, staged }
+    }
+
+    /// The copy as it would be, in a file without a name.
+    fn with(
+        &self,
+        existing: &Existing,
+        ready: &Ready,
+        exported: &Exported,
+    ) -> Result<tempfile::NamedTempFile> {
+        let failed = |cause| Error::io("write", &std::env::temp_dir(), &cause);
+        let size = u64::from(exported.layout.page_size);
+        let mut file = tempfile::NamedTempFile::new().map_err(failed)?;
+        if existing.header.layout.page_size == exported.layout.page_size {
+            let mut copy = std::fs::File::open(&self.path).map_err(self.failed("read"))?;
+            std::io::copy(&mut copy, file.as_file_mut()).map_err(failed)?;
+        }
+        ready.each(|page, content| {
+            write_all_at(file.as_file(), content, u64::from(page - 1) * size).map_err(failed)
+        })?;
+        file.as_file().set_len(u64::from(exported.pages) * size).map_err(failed)?;
+        Ok(file)
+    }
+}
+
+impl PageSink for Rehearsal {
+    fn put(&self, first: u32, content: &[u8], page_size: usize) -> Result<()> {
+        // Of a first copy only the number of pages counts.
+        if self.existing.is_some() { self.staged.put(first, content, page_size) } else { Ok(()) }
+    }
+
+    fn reset(&self) -> Result<()> {
+        self.staged.reset()
+    }
+}
+
+impl Import for Rehearsal {
+    fn known(&self) -> Option<&Mark> {
+        self.idle.as_ref().map(|state| &state.source)
+    }
+
+    fn confirm(self: Box<Self>, _seen: &Seen) -> Result<()> {
+        Ok(())
+    }
+
+    fn open(&mut self, _seen: &Seen) -> Result<Base> {
+        let standby = &self.standby;
+        standby.require_ours()?;
+        let scratch = std::env::temp_dir();
+        let found = if standby.path.exists() {
+            if standby.has_companions() {
+                return Err(standby.busy());
+            }
+            standby.existing(self.order.verify, &self.order.cancel)?
+        } else {
+            Found::Missing
+        };
+        let Found::Existing(existing) = found else {
+            return Ok(Base { seed: Seed::new(), hashes: Arc::new([]), layout: None, mark: None, scratch });
+        };
+        let (seed, hashes) = if self.order.verify {
+            (Seed::Strong, standby.strong_hashes(&existing, &self.order.cancel)?.into())
+        } else {
+            (existing.seed, Arc::clone(&existing.hashes))
+        };
+        let mark = existing.state.as_ref().map(|state| state.source.clone());
+        let mark = mark.filter(|_| !self.order.verify);
+        let layout = Some(existing.header.layout);
+        self.existing = Some(*existing);
+        Ok(Base { seed, hashes, layout, mark, scratch })
+    }
+
+    fn commit(self: Box<Self>, exported: Exported) -> Result<PairOutcome> {
+        let mut outcome = PairOutcome::default();
+        let size = u64::from(exported.layout.page_size);
+        let Some(existing) = &self.existing else {
+            outcome.moved.items_written = exported.pages.into();
+            outcome.moved.bytes = u64::from(exported.pages) * size;
+            return Ok(outcome);
+        };
+        let is_fenced = existing.header.is_fenced();
+        let is_same = exported.changed == 0
+            && (exported.pages, exported.layout) == (existing.pages, existing.header.layout)
+            && is_fenced;
+        let has_to_check = self.order.verify
+            || existing.state.as_ref().is_none_or(|state| is_due(state, self.order.now))
+            || !is_same && !exported.suspects.is_empty();
+        let ready = self.staged.finish();
+        let before =
+            Before::of(&self.standby, existing, &exported, &ready, self.order.accept_deletions || is_same)?;
+        if has_to_check || before.has_to_be_judged() {
+            let after = self.standby.with(existing, &ready, &exported)?;
+            if has_to_check {
+                let known = existing.known().map(|known| known.checked.findings.clone()).unwrap_or_default();
+                let suspect = exported.suspects.first();
+                damage::check(after.path(), suspect, &self.order.source, &known, self.order.verify)?;
+            }
+            before.judge(after.path())?;
+        }
+        if !is_same {
+            let written =
+                ready.numbers().filter(|page| (2..=exported.pages).contains(page)).count() as u64 + 1;
+            outcome.moved.items_written = written;
+            outcome.moved.items_deleted = existing.pages.saturating_sub(exported.pages).into();
+            outcome.moved.bytes = written * size;
+        }
+        outcome.warnings.extend(before.warnings());
+        Ok(outcome)
+    }
+}
