@@ -294,11 +294,16 @@ pub trait BackupModule: Send + Sync {
         Err(no_history(self.id()))
     }
 
-    /// Writes a state to a path at which nothing is.
+    /// Writes a state to a path at which nothing is. Lines for the report say how it compares with the copy of now.
     ///
     /// # Errors
     /// As for [`BackupModule::find_state`]; `Corrupt`, `DiskFull`, `AccessDenied`, `Fenced`; cancelled.
-    fn restore_state(&self, _wanted: WantedState, _to: &Path, _context: &Context) -> Result<StoreState> {
+    fn restore_state(
+        &self,
+        _wanted: WantedState,
+        _to: &Path,
+        _context: &Context,
+    ) -> Result<(StoreState, Vec<String>)> {
         Err(no_history(self.id()))
     }
 

@@ -133,7 +133,12 @@ impl BackupModule for PresenceFocus {
         self.pair.find_state(wanted, to)
     }
 
-    fn restore_state(&self, wanted: WantedState, to: &Path, context: &Context) -> Result<StoreState> {
+    fn restore_state(
+        &self,
+        wanted: WantedState,
+        to: &Path,
+        context: &Context,
+    ) -> Result<(StoreState, Vec<String>)> {
         let state = self.pair.find_state(wanted, to)?;
         self.pair.restore_state(state.revision, to, context.generation, &context.cancel)
     }

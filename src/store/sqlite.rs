@@ -269,6 +269,17 @@ fn system_error(doing: &str, path: &Path) -> Option<Error> {
         .find(|error| matches!(error.kind, ErrorKind::DiskFull | ErrorKind::AccessDenied))
 }
 
+/// The names of the tables that lie in a database, without SQLite's own.
+///
+/// # Errors
+/// When the schema cannot be read.
+pub fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
 /// An identifier, quoted for SQL.
 pub fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

@@ -166,7 +166,8 @@ pub trait UserStorePair: Send + Sync {
     /// `InvalidArgument` where there is no such state, or something lies at the path.
     fn find_state(&self, wanted: WantedState, to: &Path) -> Result<StoreState>;
 
-    /// Writes a state as a database of its own to a path where nothing is.
+    /// Writes a state as a database of its own to a path where nothing is. Lines for the report say by table which rows it has and the copy
+    /// of now does not, and the other way round.
     ///
     /// # Errors
     /// `InvalidArgument` where there is no such state, or something lies at the path; `Corrupt`, `DiskFull`, `AccessDenied`.
@@ -176,7 +177,7 @@ pub trait UserStorePair: Send + Sync {
         to: &Path,
         generation: Generation,
         cancel: &CancellationToken,
-    ) -> Result<StoreState>;
+    ) -> Result<(StoreState, Vec<String>)>;
 
     /// Raises the fence around the active copy, so that every server's write is refused from then on, or takes it away again. A transaction
     /// under way is waited for, and nothing that was confirmed is lost. A connection that read while the fence was there stays

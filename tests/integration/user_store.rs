@@ -99,6 +99,15 @@ impl Pair {
         self.pair.synchronize(&Work { verify: true, ..work(&cancel, 1) })
     }
 
+    /// The tables and indexes that these pages of the copy belong to.
+    pub fn owners(&self, pages: &[u32]) -> Vec<String> {
+        let reader = crate::support::reading(&self.standby());
+        let name = |page: &u32| {
+            reader.query_row("SELECT name FROM dbstat WHERE pageno = ?1", [page], |row| row.get(0)).unwrap()
+        };
+        pages.iter().map(name).collect()
+    }
+
     /// A run that copies a store however little is left of it.
     pub fn accept_deletions(&self) -> Result<PairOutcome> {
         let cancel = CancellationToken::new();

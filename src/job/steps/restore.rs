@@ -68,10 +68,11 @@ impl Step for Restore {
                 module.restore_state(wanted, &path, &context)
             };
             match work.attempts(name, attempt, |_, _| ()).await {
-                Ok(state) => {
+                Ok((state, mut details)) => {
                     let text =
                         format!("Revision {} of {} is in {}.", state.revision, state.at, self.path.display());
-                    Done::of(Outcome::Succeeded, vec![text])
+                    details.insert(0, text);
+                    Done::of(Outcome::Succeeded, details)
                 }
                 Err(error) => work.failure(self, error),
             }

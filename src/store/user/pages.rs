@@ -7,6 +7,7 @@
     reason = "pages, frames and headers have sizes that are checked where they are read"
 )]
 
+mod compare;
 mod damage;
 mod end;
 mod exclude;

@@ -272,3 +272,32 @@ fn what_a_killed_writer_left_in_the_history_goes_with_the_next_commit() {
     assert_eq!(lost.unwrap_err().kind, ErrorKind::Corrupt);
     assert!(!to.exists());
 }
+
+#[test]
+fn a_restored_state_is_compared_with_the_copy_of_now_by_table_and_row() {
+    let stores = Stores::configured(|config| config.exclude = vec!["spool".to_owned()]);
+    let server = stores.server();
+    server
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; CREATE TABLE users (name TEXT PRIMARY KEY, age); CREATE TABLE spool (x);
+             INSERT INTO users VALUES ('ann', 1), ('bob', 2), ('cid', 3); INSERT INTO spool VALUES (1)",
+        )
+        .unwrap();
+    stores.sync().unwrap();
+    server.execute_batch("DELETE FROM users WHERE name = 'ann'; UPDATE users SET age = 9 WHERE name = 'bob'; INSERT INTO users VALUES ('eve', 5)").unwrap();
+    stores.sync().unwrap();
+    let (to, states) = (stores.root().join("earlier"), stores.pair.states().unwrap());
+    let cancel = CancellationToken::new();
+    let (state, lines) = stores.pair.restore_state(states[1].revision, &to, Generation(1), &cancel).unwrap();
+    assert_eq!(state, states[1]);
+    assert_eq!(
+        lines,
+        [
+            "Rows of users: 1 only in it ('ann'), 1 only in the copy of now ('eve'), 1 hold something else ('bob').",
+            "Emptied, because they are excluded: spool.",
+        ]
+    );
+    let beside: Vec<_> =
+        std::fs::read_dir(stores.root()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(beside.len(), 3, "{beside:?}");
+}

@@ -74,6 +74,9 @@ fn what_the_device_changed_without_a_trace_is_found_on_request_only_and_counted(
     let outcome = pair.verify().unwrap();
     assert!(pages_of_standby(&pair.standby()) == pages);
     assert_eq!((found(&outcome).differing_items, found(&outcome).repaired_items), (2, 2), "{outcome:?}");
+    let named = outcome.details.iter().find(|line| line.starts_with("Pages that differed")).unwrap();
+    let expected = pair.owners(&[6, 8]);
+    assert!(expected.iter().all(|name| named.contains(name)), "{named} {expected:?}");
     assert_equal_pages(&pair.source(), &pair.standby());
 }
 

@@ -1,5 +1,6 @@
 //! Whether a database is sound.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
@@ -119,6 +120,23 @@ fn structural(text: &str) -> Vec<String> {
         .any(|start| line.starts_with(start))
     };
     text.lines().filter(is_structural).map(str::to_owned).collect()
+}
+
+/// The tables and indexes that pages belong to which differed, for a report; none where nothing differed.
+pub(super) fn owners(copy: &Path, pages: &[u32]) -> Option<String> {
+    let connection = open_alone(copy).ok().filter(|_| !pages.is_empty())?;
+    let mut statement = connection.prepare("SELECT name, pageno FROM dbstat").ok()?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?))).ok()?;
+    let mut owners: BTreeMap<String, u32> = BTreeMap::new();
+    for (name, _) in rows.flatten().filter(|(_, page)| pages.binary_search(page).is_ok()) {
+        *owners.entry(name).or_default() += 1;
+    }
+    let named: u32 = owners.values().sum();
+    let free = pages.len() as u64 - u64::from(named);
+    let mut named: Vec<String> =
+        owners.into_iter().map(|(name, pages)| format!("{name} ({pages})")).collect();
+    named.extend((free > 0).then(|| format!("no table ({free})")));
+    Some(format!("Pages that differed, by table or index: {}.", named.join(", ")))
 }
 
 /// The table or index that a page belongs to.

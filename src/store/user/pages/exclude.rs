@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::Result;
-use crate::store::sqlite::{Access, open, quote, sqlite_error};
+use crate::store::sqlite::{Access, open, quote, sqlite_error, tables};
 
 /// Empties these tables of a database that becomes what servers write to; one that needs functions of the server's is left as it is. The
 /// names of those that were emptied.
@@ -14,12 +14,8 @@ pub(super) fn empty(database: &Path, exclude: &[String]) -> Result<Vec<String>> 
     if exclude.is_empty() {
         return Ok(Vec::new());
     }
-    let failed = |cause| sqlite_error("write", database, &cause);
     let connection = open(database, Access::Write)?;
-    let tables: Vec<String> = connection
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0")
-        .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
-        .map_err(failed)?;
+    let tables = tables(&connection).map_err(|cause| sqlite_error("write", database, &cause))?;
     let is_empty = |table: &String| {
         is_excluded(table, exclude)
             && connection.execute(&format!("DELETE FROM {}", quote(table)), []).is_ok()

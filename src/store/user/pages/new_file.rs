@@ -45,14 +45,20 @@ impl NewFile {
         Ok(())
     }
 
-    /// Makes a plain database of the pages that came, which servers can write to, durably. The tables that were emptied because they are
-    /// excluded.
+    /// Makes a plain database of the pages that came, which servers can write to, durably. It is shown to `look` before what is excluded is
+    /// emptied, when nothing lies beside it. The tables that were emptied.
     ///
     /// # Errors
     /// `Corrupt` where what came is no database; `DiskFull`, `Io`.
-    pub(super) fn complete(&self, sent: &Sent, exclude: &[String]) -> Result<Vec<String>> {
+    pub(super) fn complete(
+        &self,
+        sent: &Sent,
+        exclude: &[String],
+        look: impl FnOnce(&Path),
+    ) -> Result<Vec<String>> {
         self.file.set_len(u64::from(sent.pages) * u64::from(sent.page_size)).map_err(self.failed())?;
         self.lift((1, 1))?;
+        look(&self.path);
         let emptied = exclude::empty(&self.path, exclude)?;
         self.lift(sent.versions)?;
         self.file.sync_all().map_err(self.failed())?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::compare;
 use super::end::{Import, Order, PageSink, UserEnd};
 use super::former;
 use super::local::LocalEnd;
@@ -20,6 +21,9 @@ use crate::topology::UserStoreConfig;
 
 /// How long a plan looks for a state of a source: it waits for nobody.
 const PLANS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Up to which size a restored database is compared with the copy of now, row by row.
+const MOST_COMPARED_BYTES: u64 = 256 << 20;
 
 /// A user store in SQLite and its copy, page by page.
 pub struct PagePair {
@@ -171,8 +175,7 @@ impl UserStorePair for PagePair {
             outcome.details.push(text.to_owned());
         }
         if !published.emptied.is_empty() {
-            let tables = published.emptied.join(", ");
-            outcome.details.push(format!("Emptied, because they are excluded: {tables}."));
+            outcome.details.push(emptied_line(&published.emptied));
         }
         Ok(outcome)
     }
@@ -203,14 +206,23 @@ impl UserStorePair for PagePair {
         to: &Path,
         generation: Generation,
         cancel: &CancellationToken,
-    ) -> Result<StoreState> {
+    ) -> Result<(StoreState, Vec<String>)> {
         require_free(to)?;
         // Whoever restores for looking owns what he gets.
         let new = NewFile::create(with_suffix(to, ".part"), Rights::PRIVATE)?;
         let sent = self.standby.send(Some(revision), generation, &new, cancel)?;
-        new.complete(&sent, &self.exclude)?;
+        let mut differs = Vec::new();
+        let emptied = new.complete(&sent, &self.exclude, |new| {
+            // A copy that is read for long keeps its next import waiting.
+            if sent.state.bytes <= MOST_COMPARED_BYTES
+                && let Ok(found) = compare::compare(new, self.standby.path())
+            {
+                differs = compare::lines(&found);
+            }
+        })?;
+        differs.extend((!emptied.is_empty()).then(|| emptied_line(&emptied)));
         new.name(|part| rename_to_free_name(part, to)).map_err(|cause| Error::io("write", to, &cause))?;
-        Ok(sent.state)
+        Ok((sent.state, differs))
     }
 
     fn fence(&self, is_raised: bool, until: &Until) -> Result<()> {
@@ -233,6 +245,10 @@ impl UserStorePair for PagePair {
         }
         Ok(traces)
     }
+}
+
+fn emptied_line(tables: &[String]) -> String {
+    format!("Emptied, because they are excluded: {}.", tables.join(", "))
 }
 
 /// Refuses a place for a restored database where something is, or whose folder is missing.

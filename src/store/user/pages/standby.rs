@@ -74,8 +74,8 @@ struct Existing {
     former: Option<State>,
     /// Whether somebody else has changed it.
     is_touched: bool,
-    /// How many pages were not as they were left; looked at where everything is compared.
-    spoiled: u64,
+    /// The pages that were not as they were left; looked at where everything is compared.
+    spoiled: Vec<u32>,
     /// Whether the hashes are those that are remembered.
     is_remembered: bool,
 }
@@ -274,14 +274,15 @@ impl Standby {
                 state: Some(state),
                 former: None,
                 is_touched: false,
-                spoiled: 0,
+                spoiled: Vec::new(),
                 is_remembered: true,
             };
             if verify {
                 let read = self.read_hashes(&file, header.layout, pages, seed, cancel)?;
-                found.spoiled =
-                    read.iter().zip(&*found.hashes).filter(|(read, left)| read != left).count() as u64;
-                found.is_remembered = found.spoiled == 0;
+                let differs =
+                    (1..).zip(read.iter().zip(&*found.hashes)).filter(|(_, (read, left))| read != left);
+                found.spoiled = differs.map(|(page, _)| page).collect();
+                found.is_remembered = found.spoiled.is_empty();
                 found.hashes = read.into();
             }
             return Ok(Found::Existing(Box::new(found)));
@@ -303,7 +304,7 @@ impl Standby {
             state: None,
             former: known,
             is_touched: !is_ours,
-            spoiled: 0,
+            spoiled: Vec::new(),
             is_remembered: false,
         })))
     }

@@ -71,7 +71,7 @@ impl Replacement for NewStore {
         if findings.iter().any(|finding| !sent.findings.contains(finding)) {
             return Err(damaged(&sent.from));
         }
-        let emptied = file.complete(sent, &exclude).map_err(Side::Import.failed())?;
+        let emptied = file.complete(sent, &exclude, |_| ()).map_err(Side::Import.failed())?;
         let is_partial = require_unused(&path)?;
         let seen = RawFile::open(&file.path, false).and_then(|new| Header::of(&new)).map_err(failed)?;
         let header = seen.ok_or_else(|| damaged(&sent.from))?;

@@ -12,7 +12,7 @@ use super::super::new_file::NewFile;
 use super::super::source::Mark;
 use super::importer::{Importer, Owner};
 use super::loss;
-use super::staged::Staged;
+use super::staged::{Ready, Staged};
 use super::state::{Checked, Committed, State};
 use super::{Commit, Existing, Found, Standby, Wrote};
 use crate::error::{Error, Result};
@@ -258,7 +258,9 @@ impl CopyImport {
             outcome.warnings.push(text.to_owned());
         }
         if verify {
-            outcome.verification = Some(verification(&existing, &exported));
+            let differing = differing(&existing, &exported, &ready);
+            outcome.verification = Some(verification(&exported, &differing));
+            outcome.details.extend(damage::owners(&self.standby.path, &differing));
             exported.hashes =
                 self.standby.hashes_of(exported.layout, exported.pages, existing.seed, &self.order.cancel)?;
         }
@@ -335,16 +337,23 @@ impl CopyImport {
     }
 }
 
-/// What a comparison of every page found: pages of the copy that were not as they were left, or differ from a source that has not changed
-/// since.
-fn verification(existing: &Existing, exported: &Exported) -> Verification {
+/// Pages of a copy that were not as they were left, or differ from a source that has not changed since.
+fn differing(existing: &Existing, exported: &Exported, ready: &Ready) -> Vec<u32> {
     let was_unchanged =
         existing.state.as_ref().is_some_and(|state| state.source.is_same_state(&exported.mark));
-    let differing = existing.spoiled.max(if was_unchanged { exported.changed.into() } else { 0 });
+    let mut pages = existing.spoiled.clone();
+    pages.extend(ready.numbers().filter(|_| was_unchanged));
+    pages.sort_unstable();
+    pages.dedup();
+    pages
+}
+
+/// What a comparison of every page found.
+fn verification(exported: &Exported, differing: &[u32]) -> Verification {
     Verification {
         compared_items: exported.pages.into(),
-        differing_items: differing,
-        repaired_items: differing,
+        differing_items: differing.len() as u64,
+        repaired_items: differing.len() as u64,
         ..Verification::requested()
     }
 }

@@ -13,7 +13,7 @@ use super::{Existing, Standby};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::store::sqlite::format::check::is_empty_leaf;
 use crate::store::sqlite::format::header::Header;
-use crate::store::sqlite::{Access, open, quote};
+use crate::store::sqlite::{Access, open, quote, tables};
 
 /// A table with fewer rows, or a smaller part of all rows, may go unasked.
 const FEW_ROWS: u64 = 1_000;
@@ -23,14 +23,8 @@ const FEW_PAGES: u32 = 64;
 
 /// The tables of a copy and how many rows each has. What cannot be counted without functions of the server's is left out.
 fn count(connection: &Connection, exclude: &[String]) -> rusqlite::Result<BTreeMap<String, u64>> {
-    let tables: Vec<String> = connection
-        .prepare(
-            "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
-        )?
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
     let mut counted = BTreeMap::new();
-    for table in tables.into_iter().filter(|table| !is_excluded(table, exclude)) {
+    for table in tables(connection)?.into_iter().filter(|table| !is_excluded(table, exclude)) {
         let sql = format!("SELECT count(*) FROM {}", quote(&table));
         if let Ok(rows) = connection.query_row(&sql, [], |row| row.get::<_, i64>(0)) {
             counted.insert(table, rows.unsigned_abs());
