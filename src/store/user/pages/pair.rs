@@ -343,14 +343,15 @@ impl UserStorePair for PagePair {
             observation.refused = Some(refused);
         }
         let remembered = self.standby.remembered();
-        let Some(state) = remembered.or_else(|| self.standby.state_file().load()) else {
+        let stand = self.standby.stand().map_err(Side::Import.failed())?;
+        observation.initialized = stand.is_some();
+        observation.revision = stand.map(|stand| stand.revision);
+        let Some(state) = remembered.clone().or_else(|| self.standby.state_file().load()) else {
             observation.pending = 1;
             observation.is_estimate = true;
             return Ok(observation);
         };
-        observation.initialized = self.standby.path().exists();
-        observation.revision = Some(state.change_counter);
-        if self.standby.remembered().is_none() {
+        if remembered.is_none() {
             observation.to_compare =
                 Some("The copy was changed by somebody else, or a sync was interrupted.".to_owned());
         }

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::format::hashes::Seed;
@@ -75,6 +76,15 @@ impl Existing {
     }
 }
 
+/// The state that a copy is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stand {
+    pub(super) revision: u32,
+    /// When the source was first seen in it, or when the copy was written where nobody could note that any more.
+    pub(super) at: Timestamp,
+    pub(super) bytes: u64,
+}
+
 /// What a commit wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wrote {
@@ -117,6 +127,57 @@ impl Standby {
         let state = self.state_file().load()?;
         let is_alone = || COMPANIONS.iter().all(|suffix| !self.companion(suffix).exists());
         (state.is_of(&self.path) && is_alone()).then_some(state)
+    }
+
+    /// Which state the copy is in, by the copy itself: what is remembered may be of a state before, or be lost. What undoes a commit that was
+    /// killed counts as done. None where there is no copy of ours that can be read. Looked at without a lock.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    pub(super) fn stand(&self) -> Result<Option<Stand>> {
+        let metadata = match std::fs::symlink_metadata(&self.path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            metadata => metadata.map_err(self.failed("read"))?,
+        };
+        if !metadata.is_file() {
+            return Ok(None);
+        }
+        let (header, pages) = match self.before_unfinished()? {
+            Some((header, pages)) => (header, pages),
+            None => {
+                let Some(header) = self.header()? else { return Ok(None) };
+                (header, header.page_count(metadata.len()))
+            }
+        };
+        let known = self.state_file().load();
+        if !header.is_fenced() && !known.as_ref().is_some_and(|state| state.is_same_file(&self.path)) {
+            return Ok(None);
+        }
+        let written = || Timestamp::try_from(metadata.modified().ok()?).ok();
+        let noted = known.filter(|state| state.change_counter == header.change_counter);
+        Ok(Some(Stand {
+            revision: header.change_counter,
+            at: noted.map(|state| state.at).or_else(written).unwrap_or_default(),
+            bytes: u64::from(pages) * u64::from(header.layout.page_size),
+        }))
+    }
+
+    /// The header and the number of pages before a commit that was not finished, where one was begun that can be undone.
+    fn before_unfinished(&self) -> Result<Option<(Header, u32)>> {
+        let path = journal::place(&self.path);
+        let failed = |cause: io::Error| Error::io("read", &path, &cause);
+        let file = match RawFile::open(&path, false) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        if !journal::is_unfinished(&file).map_err(failed)? {
+            return Ok(None);
+        }
+        let Some(before) = journal::read(&file, &path)? else { return Ok(None) };
+        let Some(at) = before.of_page.get(&1) else { return Ok(None) };
+        let mut first = [0; HEADER_BYTES];
+        read_whole(&file, &mut first, *at).map_err(failed)?;
+        Ok(Header::read(&first).map(|header| (header, before.pages)))
     }
 
     fn header(&self) -> Result<Option<Header>> {

@@ -317,17 +317,17 @@ fn require_unused(source: &Path) -> Result<bool> {
 
 /// The states that can be restored, the newest first.
 pub(super) fn states(pair: &PagePair) -> Result<Vec<StoreState>> {
-    let Some(state) = pair.standby.state_file().load() else { return Ok(Vec::new()) };
+    let Some(stand) = pair.standby.stand()? else { return Ok(Vec::new()) };
     let size = |pages: u32, page_size: u32| u64::from(pages) * u64::from(page_size);
     let current = StoreState {
-        revision: state.change_counter,
-        at: state.at,
-        bytes: size(state.pages, state.layout.page_size),
+        revision: stand.revision,
+        at: stand.at,
+        bytes: stand.bytes,
         kept_bytes: 0,
         reason: None,
     };
     let history = pair.standby.history();
-    let earlier = history.list(state.change_counter)?.into_iter().map(|entry| StoreState {
+    let earlier = history.list(stand.revision)?.into_iter().map(|entry| StoreState {
         revision: entry.revision,
         at: entry.at,
         bytes: size(entry.pages, entry.page_size),
