@@ -75,20 +75,36 @@ impl History {
     }
 
     /// All entries that lead back from the state with this change counter, the newest first. One that does not fit, because a commit
-    /// after it was undone, leads nowhere and is left out.
+    /// after it was undone, leads nowhere and is left out. Of two that lead to one state the longer way is taken: a merge that was killed
+    /// left the shorter one, and what the longer one goes on to is reached by it alone.
     ///
     /// # Errors
     /// Failures of the file system.
     pub(super) fn list(&self, current: u32) -> Result<Vec<Entry>> {
-        let mut found = self.read_all()?;
-        found.sort_by_key(|entry| std::cmp::Reverse(entry.revision));
+        let found = self.read_all()?;
         let mut chain: Vec<Entry> = Vec::new();
-        for entry in found {
-            if entry.next == chain.last().map_or(current, |later| later.revision) {
-                chain.push(entry);
-            }
+        let mut wanted = current;
+        let leads_to = |wanted: u32| {
+            let fits = |entry: &&Entry| entry.next == wanted && entry.revision < wanted;
+            found.iter().filter(fits).min_by_key(|entry| entry.revision)
+        };
+        while let Some(entry) = leads_to(wanted) {
+            wanted = entry.revision;
+            chain.push(entry.clone());
         }
         Ok(chain)
+    }
+
+    /// Removes what a killed process left: what is half written, and entries whose commits are part of a longer one of this chain.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    pub(super) fn sweep(&self, chain: &[Entry]) -> Result<()> {
+        self.remove_half_written();
+        let is_part = |entry: &Entry| {
+            chain.iter().any(|longer| longer.revision < entry.revision && entry.next <= longer.next)
+        };
+        self.read_all()?.iter().filter(|entry| is_part(entry)).try_for_each(|entry| self.remove(entry))
     }
 
     fn read_all(&self) -> Result<Vec<Entry>> {

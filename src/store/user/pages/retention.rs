@@ -46,6 +46,7 @@ impl Standby {
     fn thin(&self, current: u32, limits: &HistoryLimits, now: Timestamp) -> Result<()> {
         let history = self.history();
         let mut chain = history.list(current)?;
+        history.sweep(&chain)?;
         for _ in 0..MOST_AT_ONCE {
             let Some((newer, older)) = surplus(&chain, now) else { break };
             chain[older] = history.merge(&chain[older], &chain[newer])?;
