@@ -160,8 +160,9 @@ impl Standby {
         let size = exported.layout.page_size as usize;
         let mut wrote = Wrote::default();
         if commit.is_whole() {
-            // Nothing of the former layout shows through where a page is never written.
-            file.set_len(0).map_err(failed)?;
+            // Nothing of the former layout shows through where a page is never written. The first page stays: beside an empty file SQLite
+            // takes a journal for one that an earlier database left, and removes it.
+            file.set_len(u64::from(commit.copy.header.layout.page_size)).map_err(failed)?;
         }
         commit.ready.each(|page, content| {
             if page == 1 || page > exported.pages {
