@@ -128,7 +128,12 @@ impl History {
     /// # Errors
     /// `DiskFull`, `AccessDenied`, `Io`.
     pub(super) fn begin(&self, entry: Entry) -> Result<Writing> {
-        create_folder(&self.folder).map_err(|cause| Error::io("create", &self.folder, &cause))?;
+        let failed = |cause: io::Error| Error::io("create", &self.folder, &cause);
+        if !self.folder.exists() {
+            create_folder(&self.folder).map_err(failed)?;
+            // What is in a folder lasts no longer than the folder's own name.
+            sync_folder(self.folder.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+        }
         let to = self.place(entry.revision);
         let temporary = with_suffix(&to, ".tmp");
         let failed = |cause: io::Error| Error::io("write", &temporary, &cause);
