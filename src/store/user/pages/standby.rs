@@ -329,12 +329,12 @@ impl Standby {
         }
         let seed = known.as_ref().map_or_else(Seed::new, |known| known.seed);
         let hashes = self.read_hashes(&file, header.layout, pages, seed, cancel)?;
-        // A sync that was killed leaves the state before it, or the one after it that nobody could note any more.
+        // A sync that was killed leaves the state before it, or the one after it that nobody could note any more. Notes are not waited for: a
+        // power cut may take those of several syncs.
         let is_ours = known.as_ref().is_none_or(|known| {
-            let is_next = header.change_counter == known.change_counter.wrapping_add(1);
-            let is_as_left = || self.state_file().hashes(known).as_ref() == Some(&hashes);
-            let is_same = header.change_counter == known.change_counter && is_as_left();
-            header.is_fenced() && (is_next || is_same)
+            let is_later = header.change_counter > known.change_counter;
+            let is_same = header.change_counter == known.change_counter && known.had(&hashes);
+            header.is_fenced() && (is_later || is_same)
         });
         Ok(Found::Existing(Box::new(Existing {
             header,
