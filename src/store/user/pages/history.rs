@@ -219,6 +219,33 @@ impl History {
         remove(&self.place(entry.revision))
     }
 
+    /// Removes all of them, of a copy that is gone; whether there was anything.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    pub(super) fn remove_all(&self) -> Result<bool> {
+        match std::fs::remove_dir_all(&self.folder) {
+            Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(false)
+            }
+            removed => removed.map(|()| true).map_err(|cause| Error::io("remove", &self.folder, &cause)),
+        }
+    }
+
+    /// Removes an entry that a commit left which was undone. The next commit may not be able to keep its own, and this one would be taken
+    /// for it.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    pub(super) fn remove_undone(&self, revision: u32) -> Result<()> {
+        let path = self.place(revision);
+        if !path.is_file() {
+            return Ok(());
+        }
+        remove(&path)?;
+        sync_folder(&self.folder).map_err(|cause| Error::io("write", &self.folder, &cause))
+    }
+
     /// How many bytes an entry takes on the device.
     pub(super) fn size(&self, entry: &Entry) -> u64 {
         std::fs::metadata(self.place(entry.revision)).map_or(0, |metadata| metadata.len())

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::{FileId, RangeLock, Rights, create_file, create_folder, lock_range, sync_folder, write_all_at};
+use crate::platform::{
+    FileId, RangeLock, Rights, create_file, create_folder, lock_range, sync_folder, write_all_at,
+};
 use crate::store::Generation;
 use crate::store::files::with_suffix;
 

@@ -208,7 +208,7 @@ impl PagePair {
                 own,
                 rights: self.rights()?,
                 cancel: work.cancel,
-                before_at: known.map_or(work.now, |known| known.at),
+                before_at: existing.at.min(work.now),
                 reason: before.reason(),
                 is_other: before.is_other(),
             };
@@ -246,7 +246,7 @@ impl PagePair {
         }
         let held = existing.is_remembered.then_some(existing.hashes.as_slice());
         // A state is known by the time at which it was first seen.
-        let since = known.filter(|_| is_same).map(|known| known.at);
+        let since = is_same.then_some(existing.at.min(work.now));
         self.remember(&exported, existing.seed, own, work, since, checked, held, &mut outcome);
         if work.verify || known.is_none_or(|known| known.source.schema_cookie != exported.mark.schema_cookie)
         {

@@ -4,6 +4,7 @@
 //! whatever kills it is undone by whoever opens the copy next, this library or any SQLite. Servers cannot write to it: the first page says
 //! a write version that no SQLite knows.
 
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub(super) struct Existing {
     pub(super) state: Option<State>,
     /// What was remembered before, of a file that was changed since.
     pub(super) former: Option<State>,
+    /// When the source was first seen in the state that the copy has, as [`Stand::at`].
+    pub(super) at: Timestamp,
     /// Whether somebody else has changed it.
     pub(super) is_touched: bool,
     /// How many pages were not as they were left; looked at where everything is compared.
@@ -153,11 +156,9 @@ impl Standby {
         if !header.is_fenced() && !known.as_ref().is_some_and(|state| state.is_same_file(&self.path)) {
             return Ok(None);
         }
-        let written = || Timestamp::try_from(metadata.modified().ok()?).ok();
-        let noted = known.filter(|state| state.change_counter == header.change_counter);
         Ok(Some(Stand {
             revision: header.change_counter,
-            at: noted.map(|state| state.at).or_else(written).unwrap_or_default(),
+            at: first_seen(known.as_ref(), &header, &metadata),
             bytes: u64::from(pages) * u64::from(header.layout.page_size),
         }))
     }
@@ -290,13 +291,15 @@ impl Standby {
                 remove(&self.companion(suffix))?;
             }
         }
-        let size = file.metadata().map_err(self.failed("read"))?.len();
+        let metadata = file.metadata().map_err(self.failed("read"))?;
+        let size = metadata.len();
         let pages = header.page_count(size);
         let is_whole = u64::from(pages) * u64::from(header.layout.page_size) <= size && pages > 0;
         if !is_whole {
             return Ok(Found::Unreadable);
         }
         let known = self.state_file().load();
+        let at = first_seen(known.as_ref(), &header, &metadata);
         let state = known.clone().filter(|state| {
             state.is_of(&self.path)
                 && header.is_fenced()
@@ -314,6 +317,7 @@ impl Standby {
                 hashes,
                 state: Some(state),
                 former: None,
+                at,
                 is_touched: false,
                 spoiled: 0,
                 is_remembered: true,
@@ -343,6 +347,7 @@ impl Standby {
             hashes,
             state: None,
             former: known,
+            at,
             is_touched: !is_ours,
             spoiled: 0,
             is_remembered: false,
@@ -463,12 +468,24 @@ impl Standby {
         write_all_at(file, &first, 0).map_err(failed)?;
         file.set_len(u64::from(exported.pages) * size).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        remove_companions(&self.path)?;
-        // What is remembered is of another file.
-        remove(&self.folder().join("state"))?;
+        self.remove_former()?;
         std::fs::rename(from, &self.path).map_err(failed)?;
         sync_folder(self.path.parent().unwrap_or(Path::new("."))).map_err(self.failed("write"))?;
         Ok(Wrote { pages: u64::from(exported.pages), removed: 0, bytes: u64::from(exported.pages) * size })
+    }
+
+    /// Removes what belongs to an earlier copy of this name: it would be played into the new one, or be taken for states of it. That is on
+    /// the device before the new one has its name.
+    fn remove_former(&self) -> Result<()> {
+        remove(&self.folder().join("state"))?;
+        if self.history().remove_all()? {
+            sync_folder(&self.folder()).map_err(self.failed("write"))?;
+        }
+        if COMPANIONS.iter().any(|suffix| self.companion(suffix).exists()) {
+            remove_companions(&self.path)?;
+            sync_folder(self.path.parent().unwrap_or(Path::new("."))).map_err(self.failed("write"))?;
+        }
+        Ok(())
     }
 
     /// Remembers where the copy stands after a commit.
@@ -483,6 +500,12 @@ impl Standby {
     ) -> Result<State> {
         self.state_file().store(committed, &self.path, hashes, before)
     }
+}
+
+/// When the source was first seen in the state that a copy has, where that was noted; else when the copy was written to.
+fn first_seen(known: Option<&State>, header: &Header, copy: &Metadata) -> Timestamp {
+    let noted = known.filter(|state| state.change_counter == header.change_counter).map(|state| state.at);
+    noted.or_else(|| Timestamp::try_from(copy.modified().ok()?).ok()).unwrap_or_default()
 }
 
 /// Removes what lies beside a database and belongs to it.

@@ -35,6 +35,7 @@ impl Standby {
         if header != Some(copy.header) || !locks::is_still_at(&file, &self.path) {
             return Err(self.replaced());
         }
+        self.history().remove_undone(copy.header.change_counter)?;
         let old_size = copy.header.layout.page_size;
         let mut journal = Journal::begin(&self.path, old_size, copy.pages, commit.rights)?;
         let (mut history, mut lost) = match self.history().begin(commit.entry()) {
