@@ -421,7 +421,10 @@ pub(super) fn remove_traces(pair: &PagePair, dry_run: bool) -> Result<Vec<Trace>
     if folder.exists() || !traces.is_empty() {
         let cancel = CancellationToken::new();
         let importer = Importer::enter(standby, Generation(i64::MAX), &cancel)?;
-        if let Found::Existing(existing) = pair.standby.settle(&importer, false, &cancel)? {
+        // Whoever was killed here after the fence was lifted left a plain database, which nothing of ours says any more was a copy.
+        if !pair.standby.is_foreign(importer.has_begun())?
+            && let Found::Existing(existing) = pair.standby.settle(&importer, false, &cancel)?
+        {
             pair.standby.lift_fence(&existing, existing.versions(), &cancel)?;
         }
         std::fs::remove_dir_all(&folder).map_err(|cause| Error::io("remove", &folder, &cause))?;
