@@ -125,11 +125,14 @@ impl Standby {
         with_suffix(&self.path, suffix)
     }
 
-    /// What is remembered of the copy, where it holds: the file is as it was left, and nothing lies beside it.
+    /// What is remembered of the copy, where it holds: the file is as it was left, and nothing lies beside it. After a power cut the times of a
+    /// file may be older than its pages, so its first page has to say the same.
     pub(super) fn remembered(&self) -> Option<State> {
         let state = self.state_file().load()?;
         let is_alone = || COMPANIONS.iter().all(|suffix| !self.companion(suffix).exists());
-        (state.is_of(&self.path) && is_alone()).then_some(state)
+        let is_in_it =
+            || matches!(self.header(), Ok(Some(header)) if header.change_counter == state.change_counter);
+        (state.is_of(&self.path) && is_alone() && is_in_it()).then_some(state)
     }
 
     /// Which state the copy is in, by the copy itself: what is remembered may be of a state before, or be lost. What undoes a commit that was
