@@ -3,5 +3,9 @@
 mod calls;
 mod content;
 mod damage;
+mod disk;
 mod files;
+mod import;
+mod left;
 mod machine;
+mod power;
