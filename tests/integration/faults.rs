@@ -6,6 +6,7 @@ mod damage;
 mod disk;
 mod files;
 mod import;
+mod importers;
 mod left;
 mod machine;
 mod power;

@@ -151,8 +151,10 @@ fn leave_unfinished(story: &Story) {
     assert_eq!(output.status.code(), Some(128 + 9), "{output:?}");
 }
 
-const TURN: &str = "UPDATE turn SET n = n + 1; UPDATE account SET note = randomblob(300) WHERE id % 97 = 1";
-const MORE: &str = "UPDATE turn SET n = n + 1; UPDATE account SET note = randomblob(300) WHERE id % 50 = 1;
+pub const TURN: &str =
+    "UPDATE turn SET n = n + 1; UPDATE account SET note = randomblob(300) WHERE id % 97 = 1";
+pub const MORE: &str =
+    "UPDATE turn SET n = n + 1; UPDATE account SET note = randomblob(300) WHERE id % 50 = 1;
     INSERT INTO account SELECT id + 400, 0, randomblob(900) FROM account WHERE id < 20";
 const FEWER: &str = "UPDATE turn SET n = n + 1; UPDATE account SET note = x'01' WHERE id < 300; VACUUM";
 const OTHER_PAGES: &str = "UPDATE turn SET n = n + 1; PRAGMA page_size = 8192; VACUUM";

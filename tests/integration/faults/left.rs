@@ -29,6 +29,16 @@ pub struct Known {
     rows: String,
 }
 
+impl Known {
+    /// A database that servers can write to has the pages of this state.
+    #[track_caller]
+    pub fn assert_is(&self, database: &Path, context: &str) {
+        let mut content = std::fs::read(database).unwrap();
+        blank(&mut content);
+        assert!(content == self.content, "{context}: other pages than in revision {}", self.revision);
+    }
+}
+
 /// A source, its copy, and what both held so far.
 pub struct Story {
     folder: tempfile::TempDir,
@@ -136,7 +146,8 @@ fn revisions(pair: &PagePair) -> Vec<u32> {
     pair.states().unwrap().iter().map(|state| state.revision).collect()
 }
 
-fn rows(path: &Path) -> rusqlite::Result<String> {
+/// Everything that a server has in its tables, of a database that is sound.
+pub fn rows(path: &Path) -> rusqlite::Result<String> {
     rows_of(&Connection::open(path)?)
 }
 
@@ -374,11 +385,9 @@ fn restore(story: &Story, place: &Path, seen: Option<usize>, expected: &Expected
         let done =
             pair.restore_state(revision, &to, Generation(expected.generation), &CancellationToken::new());
         done.unwrap_or_else(|error| panic!("{context}: revision {revision}: {error:?}"));
-        let mut content = std::fs::read(&to).unwrap();
-        blank(&mut content);
         let known = story.known.iter().rfind(|known| known.revision == revision);
         let known = known.unwrap_or_else(|| panic!("{context}: nobody knows revision {revision}"));
-        assert!(content == known.content, "{context}: revision {revision} has other pages");
+        known.assert_is(&to, context);
     }
 }
 
