@@ -80,6 +80,8 @@ impl Story {
         let story =
             Story { folder, start: Timestamp::now() - SignedDuration::from_hours(12), known: Vec::new() };
         story.change(LEDGER);
+        story.change("CREATE TABLE sparse (id INTEGER PRIMARY KEY, x BLOB)");
+        story.fill_sparse("41");
         story
     }
 
@@ -98,6 +100,16 @@ impl Story {
 
     pub fn change(&self, sql: &str) {
         Connection::open(self.source()).unwrap().execute_batch(sql).unwrap();
+    }
+
+    /// Writes pages of which a journal's checksums do not tell whether they are whole: in one of these rows the bytes that are looked at are
+    /// zero, and every sector has others.
+    pub fn fill_sparse(&self, byte: &str) {
+        for row in 0..4 {
+            let four: String = (0..4).map(|place| if place == row { "00" } else { byte }).collect();
+            let blob = four.repeat(1_500);
+            self.change(&format!("INSERT OR REPLACE INTO sparse VALUES ({row}, x'{blob}')"));
+        }
     }
 
     pub fn time(&self, seconds: i64) -> Timestamp {
@@ -157,7 +169,7 @@ fn rows_of(reader: &Connection) -> rusqlite::Result<String> {
     reader.query_row(ROWS, [], |row| row.get(0))
 }
 
-/// Copies a folder. What was remembered of the copy in it holds for the new file as well: this one stands for the other.
+/// Copies what there is of the copy in a folder. What was remembered of the copy in it holds for the new file as well: this one stands for the other.
 pub fn copy_folder(from: &Path, to: &Path) {
     copy_files(from, to);
     let (was, is) = (copy_in(from), copy_in(to));
@@ -168,13 +180,21 @@ pub fn copy_folder(from: &Path, to: &Path) {
 
 fn copy_files(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_files(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
+    for entry in std::fs::read_dir(from).into_iter().flatten().map(|entry| entry.unwrap()) {
+        if entry.file_name().to_string_lossy().starts_with("atl.sqlite") {
+            copy_all(&entry.path(), &to.join(entry.file_name()));
         }
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    if !from.is_dir() {
+        std::fs::copy(from, to).unwrap();
+        return;
+    }
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        copy_all(&entry.path(), &to.join(entry.file_name()));
     }
 }
 

@@ -43,6 +43,7 @@ fn cut(story: &mut Story, test: &str, imports: &[(&str, i64)]) {
     for (change, at) in imports {
         let began = Instant::now();
         story.change(change);
+        story.fill_sparse(&format!("{:02x}", 0x50 + story.known.len()));
         let (is_first, before) = (!copy_in(&story.place()).exists(), story.listed());
         let generation = i64::try_from(story.known.len()).unwrap() + 1;
         let record = tempfile::NamedTempFile::new().unwrap();
@@ -68,11 +69,17 @@ fn cut(story: &mut Story, test: &str, imports: &[(&str, i64)]) {
         }
         let disks = found.len();
         if std::env::var_os("CSB_EVERY_CUT").is_none() {
+            // As many of each moment, and some more of the end.
             random.shuffle(&mut found);
-            found.sort_by_key(|(.., may)| *may == May::Either);
-            let end = found.iter().filter(|(.., may)| *may == May::New).count();
-            found.drain(end.min(CUTS / 3)..end);
-            found.truncate(CUTS);
+            let mut of_moment = vec![0; calls.len() + 1];
+            let mut ranks = Vec::new();
+            for (number, ..) in &found {
+                ranks.push(of_moment[*number]);
+                of_moment[*number] += 1;
+            }
+            let mut ranked: Vec<_> = ranks.into_iter().zip(found).collect();
+            ranked.sort_by_key(|(rank, (.., may))| if *may == May::New { *rank / 10 } else { *rank });
+            found = ranked.into_iter().map(|(_, found)| found).take(CUTS).collect();
         }
         let mut new = 0;
         for (round, (number, disk, data, names, may)) in found.iter().enumerate() {
@@ -129,6 +136,7 @@ fn whatever_was_not_synced_is_lost_where_an_earlier_copy_was_removed() {
         story.sync(generation, *at);
     }
     std::fs::remove_file(copy_in(&story.place())).unwrap();
+    leave_journal_of_another(&story);
     cut(&mut story, TEST, &IMPORTS[4..5]);
 }
 

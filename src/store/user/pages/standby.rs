@@ -484,11 +484,7 @@ impl Standby {
         if self.history().remove_all()? {
             sync_folder(&self.folder()).map_err(self.failed("write"))?;
         }
-        if COMPANIONS.iter().any(|suffix| self.companion(suffix).exists()) {
-            remove_companions(&self.path)?;
-            sync_folder(self.path.parent().unwrap_or(Path::new("."))).map_err(self.failed("write"))?;
-        }
-        Ok(())
+        remove_companions(&self.path)
     }
 
     /// Remembers where the copy stands after a commit.
@@ -511,7 +507,13 @@ fn first_seen(known: Option<&State>, header: &Header, copy: &Metadata) -> Timest
     noted.or_else(|| Timestamp::try_from(copy.modified().ok()?).ok()).unwrap_or_default()
 }
 
-/// Removes what lies beside a database and belongs to it.
+/// Removes what lies beside a database and belongs to it. It is gone from the device too, before another file gets the database's name.
 pub(super) fn remove_companions(database: &Path) -> Result<()> {
-    COMPANIONS.iter().try_for_each(|suffix| remove(&with_suffix(database, suffix)))
+    let companions = COMPANIONS.map(|suffix| with_suffix(database, suffix));
+    if !companions.iter().any(|companion| companion.exists()) {
+        return Ok(());
+    }
+    companions.iter().try_for_each(|companion| remove(companion))?;
+    let folder = database.parent().unwrap_or(Path::new("."));
+    sync_folder(folder).map_err(|cause| Error::io("write", folder, &cause))
 }
