@@ -7,6 +7,6 @@ mod disk;
 mod files;
 mod import;
 mod importers;
-mod left;
+pub mod left;
 mod machine;
 mod power;
