@@ -55,6 +55,8 @@ pub enum Data {
     EveryOther(usize),
     /// All, but of the last one every other sector only.
     Torn(u64),
+    /// All but one sector of each file, by chance.
+    Hole(u64),
     /// Sectors by chance.
     Chance(u64),
     /// All of one file and nothing of the others.
@@ -117,6 +119,17 @@ pub fn calls(record: &[u8], folder: &Path) -> Vec<Call> {
         }
     }
     found
+}
+
+impl File {
+    /// How far it goes with everything that is not synced.
+    fn size(&self) -> u64 {
+        let end = |piece: &Piece| match piece {
+            Piece::Write(at, bytes) => *at + bytes.len() as u64,
+            Piece::Resize(size) => *size,
+        };
+        self.pieces.iter().map(end).max().unwrap_or_default().max(self.synced.len() as u64)
+    }
 }
 
 impl Change {
@@ -248,6 +261,7 @@ impl Disk {
         if self.files.iter().any(|file| !file.pieces.is_empty()) {
             data.extend([Data::Last, Data::EveryOther(0), Data::EveryOther(1), Data::Torn(0), Data::Torn(1)]);
             data.extend([Data::Chance(chance), Data::Chance(chance ^ 0x5555)]);
+            data.extend((0..4).map(|more| Data::Hole(chance ^ more)));
             let changed = |number: &usize| !self.files[*number].pieces.is_empty();
             data.extend((0..self.files.len()).filter(changed).map(Data::OnlyOf));
         }
@@ -303,6 +317,11 @@ impl Disk {
                         fastrand::Rng::with_seed(seed ^ (sector << 20) ^ place as u64).bool()
                     };
                     (at(u64::MAX >> 21), Box::new(at))
+                }
+                Data::Hole(seed) => {
+                    let sectors = file.size() / SECTOR_BYTES;
+                    let hole = fastrand::Rng::with_seed(seed).u64(0..=sectors);
+                    (true, Box::new(move |sector| sector != hole))
                 }
                 Data::OnlyOf(only) => (number == only, Box::new(|_| true)),
             };

@@ -113,7 +113,7 @@ fn whoever_was_overtaken_and_lost_its_lock_is_refused_in_its_own_transaction() {
         newer(&story).unwrap();
         assert!(began.elapsed() < Duration::from_millis(1_400), "the newer one was too late");
     });
-    let said = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("error StoreReplaced"), "{output:?}");
     assert_equal_pages(&story.source(), &copy_in(&story.place()));
     assert_restorable(&story, "after both");

@@ -274,10 +274,10 @@ impl Others {
             .env("TMPDIR", "/tmp")
             .output()
             .unwrap();
-        let said = String::from_utf8(done.stdout).unwrap();
+        let said = String::from_utf8(done.stderr).unwrap();
         let seen: Vec<&str> =
             said.lines().filter_map(|line| line.split_once("seen ").map(|(_, seen)| seen)).collect();
-        assert_eq!(seen.len(), 2 * self.expected.len(), "{said} {}", String::from_utf8_lossy(&done.stderr));
+        assert_eq!(seen.len(), 2 * self.expected.len(), "{said}");
         let mut refused = 0;
         for (seen, (may, is_quiet, context)) in seen.chunks(2).zip(&self.expected) {
             for seen in seen {
@@ -303,11 +303,8 @@ pub fn is_another_account() -> bool {
     for place in places.take_while(|place| place.exists()) {
         for flags in [OpenFlags::SQLITE_OPEN_READ_ONLY, OpenFlags::SQLITE_OPEN_READ_WRITE] {
             match Connection::open_with_flags(copy_in(&place), flags).and_then(|reader| rows_of(&reader)) {
-                Ok(rows) => println!("\nseen {rows}"),
-                Err(cause) => {
-                    eprintln!("{cause}");
-                    println!("\nseen nothing");
-                }
+                Ok(rows) => eprintln!("\nseen {rows}"),
+                Err(cause) => eprintln!("\n{cause}\nseen nothing"),
             }
         }
     }

@@ -96,8 +96,8 @@ impl Importer {
         let failed = |cause: io::Error| Error::io("write", &self.path, &cause);
         self.file.sync_data().map_err(failed)?;
         // What was just made has its name on the device only then: the file, and its folder.
-        let folders = self.path.ancestors().skip(1).take(if is_first { 2 } else { 0 });
-        folders.map(sync_folder).collect::<io::Result<()>>().map_err(failed)
+        let mut folders = self.path.ancestors().skip(1).take(if is_first { 2 } else { 0 });
+        folders.try_for_each(sync_folder).map_err(failed)
     }
 
     /// Notes the generation of a run that has nothing to write.
