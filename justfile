@@ -22,6 +22,10 @@ header:
 module:
     ps-module/build.sh
 
+# 10,000 kills of the user store's job beside writers, and 2,000 of jobs that take no lock; about an hour. The seed in the output plays it again
+kills each="2500":
+    CSB_KILLS={{each}} cargo test --test integration kill::users -- --nocapture
+
 # Speed against what one would use instead: workloads of benches/README.md, all without a name
 bench *workloads:
     cargo build --release --lib

@@ -1,7 +1,7 @@
 /*
  * Runs a program and makes one of its system calls on chosen files fail, fall short, hang, or be its last.
  *
- *   inject [-l LOG] CALLS PATTERN WHEN ACTION PROGRAM [ARGUMENT...]
+ *   inject [-l LOG] [-r RECORD] CALLS PATTERN WHEN ACTION PROGRAM [ARGUMENT...]
  *
  *   CALLS    names of calls or of groups, separated by commas: open read write sync rename unlink truncate copy
  *            mkdir link list attributes, or `all`; see the table below
@@ -9,8 +9,11 @@
  *            files is of both
  *   WHEN     which of the calls that match, counted from 1 over all threads: `7`, `7+` (and all later ones), `0` (none)
  *   ACTION   an errno (EIO ENOSPC EDQUOT EROFS EACCES EPERM EINTR EMFILE ESTALE ETIMEDOUT), `short` (half of a write
- *            is done), `hang=MS` (that one call waits, then goes on), `kill` (SIGKILL, the call is not made)
+ *            is done), `hang=MS` (that one call waits, then goes on), `kill` (SIGKILL, the call is not made), `torn` (half
+ *            of a write is done, then SIGKILL)
  *   LOG      gets a line for each call that matches: its number, name and path
+ *   RECORD   gets what each call that matches is about to change: a line with its group, an offset, a number of bytes, flags
+ *            and the paths, between tabs, then the bytes and a line break. The offset of `truncate` is the new size
  *
  * It ends as the program did, with 128 + the signal if it was killed, and with 125 where it cannot do its work.
  *
@@ -77,8 +80,8 @@ static const struct { const char *name; int number; } errors[] = {
     {"EINTR", EINTR}, {"EMFILE", EMFILE}, {"ESTALE", ESTALE}, {"ETIMEDOUT", ETIMEDOUT},
 };
 
-enum action { FAIL, SHORT, HANG, KILL };
-static struct { char *patterns; unsigned long when; int and_later; enum action action; long value; FILE *log; } chosen;
+enum action { FAIL, SHORT, HANG, KILL, TORN };
+static struct { char *patterns; unsigned long when; int and_later; enum action action; long value; FILE *log, *record; } chosen;
 
 static void cannot(const char *what)
 {
@@ -101,8 +104,8 @@ static const struct call *call_of(int number)
     return NULL;
 }
 
-/* The absolute path of a file that a stopped call names; empty where there is none. */
-static void path_of(const struct seccomp_notif *stopped, struct place place, char path[PATH_SPACE])
+/* The absolute path of a file that a stopped call names; empty where there is none. Whether the file still has it. */
+static int path_of(const struct seccomp_notif *stopped, struct place place, char path[PATH_SPACE])
 {
     char name[PATH_MAX] = "", link[64];
     *path = 0;
@@ -115,7 +118,7 @@ static void path_of(const struct seccomp_notif *stopped, struct place place, cha
             if (process_vm_readv((pid_t)stopped->pid, &to, 1, &from, 1, 0) != (ssize_t)rest) break;
             have += rest;
         }
-        if (*name == '/') { strcpy(path, name); return; }
+        if (*name == '/') { strcpy(path, name); return 1; }
     }
     int folder = place.folder == NONE ? AT_FDCWD : (int)stopped->data.args[place.folder];
     if (folder == AT_FDCWD) snprintf(link, sizeof link, "/proc/%u/cwd", stopped->pid);
@@ -126,6 +129,7 @@ static void path_of(const struct seccomp_notif *stopped, struct place place, cha
     if (deleted) *deleted = 0;
     size_t used = strlen(path);
     if (*name) snprintf(path + used, PATH_SPACE - used, "/%s", name);
+    return !deleted;
 }
 
 static int matches(const char *path)
@@ -135,6 +139,63 @@ static int matches(const char *path)
     for (char *one; (one = strsep(&rest, "|"));)
         if (fnmatch(one, path, 0) == 0) return 1;
     return 0;
+}
+
+/* Copies from the program's memory. */
+static void copy_from(const struct seccomp_notif *stopped, size_t at, char *to, size_t length)
+{
+    for (size_t have = 0; have < length;) {
+        struct iovec into = {to + have, length - have}, from = {(void *)(at + have), length - have};
+        ssize_t got = process_vm_readv((pid_t)stopped->pid, &into, 1, &from, 1, 0);
+        if (got <= 0) cannot("the bytes of a write");
+        have += (size_t)got;
+    }
+}
+
+/* Where the next write to a descriptor goes. */
+static unsigned long long position(const struct seccomp_notif *stopped)
+{
+    char name[64], line[64];
+    unsigned long long at = 0;
+    snprintf(name, sizeof name, "/proc/%u/fdinfo/%d", stopped->pid, (int)stopped->data.args[0]);
+    FILE *info = fopen(name, "r");
+    if (!info || !fgets(line, sizeof line, info) || sscanf(line, "pos: %llu", &at) != 1) cannot("the place of a write");
+    fclose(info);
+    return at;
+}
+
+/* Notes what a call is about to change. */
+static void record(const struct seccomp_notif *stopped, const struct call *call)
+{
+    char paths[2][PATH_SPACE] = {"", ""};
+    const __u64 *of = stopped->data.args;
+    int number = stopped->data.nr, named = path_of(stopped, call->of[0], paths[0]);
+    unsigned long long offset = 0, length = 0, flags = 0;
+    if (call->of[1].folder != NONE || call->of[1].path != NONE) path_of(stopped, call->of[1], paths[1]);
+    /* Nothing of a file without a name is left. */
+    if (!named) return;
+    if (number == SYS_pwrite64 || number == SYS_write) {
+        offset = number == SYS_write ? position(stopped) : of[3];
+        length = of[2];
+    } else if (number == SYS_ftruncate) {
+        offset = of[1];
+    } else if (number == SYS_openat) {
+        flags = of[2];
+#ifdef SYS_open
+    } else if (number == SYS_open) {
+        flags = of[1];
+#endif
+    } else if (!strcmp(call->group, "write") || !strcmp(call->group, "truncate") || !strcmp(call->group, "copy")
+               || !strcmp(call->group, "link") || number == SYS_openat2) {
+        cannot("a call that is not recorded");
+    }
+    char *bytes = malloc(length + 1);
+    copy_from(stopped, of[1], bytes, length);
+    fprintf(chosen.record, "%s\t%llu\t%llu\t%llu\t%s\t%s\n", call->group, offset, length, flags, paths[0], paths[1]);
+    fwrite(bytes, 1, length, chosen.record);
+    fputc('\n', chosen.record);
+    fflush(chosen.record);
+    free(bytes);
 }
 
 /* Does the first half of a write for the program; the bytes written, or minus an errno. */
@@ -182,16 +243,18 @@ static void decide(int listener, const struct seccomp_notif *stopped)
             found = matches(path);
         }
     if (found && chosen.log) fprintf(chosen.log, "%lu %s %s\n", matched + 1, call->name, path), fflush(chosen.log);
+    if (found && chosen.record) record(stopped, call);
     matched += (unsigned long)found;
     int hit = found && chosen.when && (matched == chosen.when || (chosen.and_later && matched > chosen.when));
     int writes = stopped->data.nr == SYS_write || stopped->data.nr == SYS_pwrite64;
-    if (!hit || (chosen.action == SHORT && (!writes || stopped->data.args[2] < 2))) {
+    if (!hit || ((chosen.action == SHORT || chosen.action == TORN) && (!writes || stopped->data.args[2] < 2))) {
         answer(listener, stopped, 0, 1);
     } else if (chosen.action == FAIL) {
         answer(listener, stopped, -chosen.value, 0);
     } else if (chosen.action == SHORT) {
         answer(listener, stopped, write_half(stopped), 0);
-    } else if (chosen.action == KILL) {
+    } else if (chosen.action == KILL || chosen.action == TORN) {
+        if (chosen.action == TORN) write_half(stopped);
         kill((pid_t)stopped->pid, SIGKILL);
     } else if (fork() == 0) { /* Only this call hangs, not those of other threads. */
         usleep((useconds_t)chosen.value * 1000);
@@ -244,7 +307,8 @@ static void understand(char **arguments)
     chosen.patterns = arguments[1];
     chosen.when = strtoul(arguments[2], &end, 10);
     chosen.and_later = *end == '+';
-    chosen.action = !strcmp(action, "short") ? SHORT : !strcmp(action, "kill") ? KILL : !strncmp(action, "hang=", 5) ? HANG : FAIL;
+    chosen.action = !strcmp(action, "short") ? SHORT : !strcmp(action, "kill") ? KILL
+        : !strcmp(action, "torn") ? TORN : !strncmp(action, "hang=", 5) ? HANG : FAIL;
     if (chosen.action == HANG) chosen.value = atol(action + 5);
     for (size_t i = 0; i < LENGTH(errors); i++)
         if (!strcmp(action, errors[i].name)) chosen.value = errors[i].number;
@@ -254,11 +318,12 @@ static void understand(char **arguments)
 int main(int count, char **arguments)
 {
     int sockets[2];
-    if (count > 2 && !strcmp(arguments[1], "-l")) {
-        if (!(chosen.log = fopen(arguments[2], "we"))) cannot(arguments[2]);
+    while (count > 2 && (!strcmp(arguments[1], "-l") || !strcmp(arguments[1], "-r"))) {
+        FILE **file = arguments[1][1] == 'l' ? &chosen.log : &chosen.record;
+        if (!(*file = fopen(arguments[2], "we"))) cannot(arguments[2]);
         arguments += 2, count -= 2;
     }
-    if (count < 6) cannot("usage: inject [-l LOG] CALLS PATTERN WHEN ACTION PROGRAM [ARGUMENT...]");
+    if (count < 6) cannot("usage: inject [-l LOG] [-r RECORD] CALLS PATTERN WHEN ACTION PROGRAM [ARGUMENT...]");
     understand(arguments + 1);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets)) cannot("socketpair");
     pid_t program = fork();

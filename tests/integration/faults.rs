@@ -3,5 +3,10 @@
 mod calls;
 mod content;
 mod damage;
+mod disk;
 mod files;
+mod import;
+mod importers;
+pub mod left;
 mod machine;
+mod power;

@@ -33,10 +33,26 @@ impl Fault {
         Fault { calls, files: files.to_owned(), when: "0".to_owned(), action: "kill" }
     }
 
-    /// The n-th call, from 1: an errno, `short`, `hang=MS` or `kill`.
+    /// The n-th call, from 1: an errno, `short`, `hang=MS`, `kill` or `torn`.
     pub fn nth(calls: &'static str, files: &str, number: usize, action: &'static str) -> Self {
         Fault { calls, files: files.to_owned(), when: number.to_string(), action }
     }
+
+    /// What runs a program with this fault: its name and arguments are still to be added.
+    pub fn command(&self, log: &Path, record: Option<&Path>) -> Command {
+        let mut command = Command::new(inject());
+        command.arg("-l").arg(log);
+        if let Some(record) = record {
+            command.arg("-r").arg(record);
+        }
+        command.args([self.calls, &self.files, &self.when, self.action]);
+        command
+    }
+}
+
+/// The calls of a log, in the order in which they were made.
+pub fn logged(log: &Path) -> Vec<Call> {
+    calls(&std::fs::read_to_string(log).unwrap())
 }
 
 /// A job of the example `backup_once`.
@@ -70,8 +86,7 @@ impl Job<'_> {
     /// Runs the job to its end.
     pub fn run(&self, fault: &Fault) -> Hit {
         let log = tempfile::NamedTempFile::new().unwrap();
-        let mut command = Command::new(inject());
-        command.arg("-l").arg(log.path()).args([fault.calls, &fault.files, &fault.when, fault.action]);
+        let mut command = fault.command(log.path(), None);
         command.arg(backup_once()).args(self.arguments).arg(self.deployment.deployment_file());
         let output = command.arg(self.pool).arg(self.options.to_string()).output().unwrap();
         let [said, complaints] = [&output.stdout, &output.stderr].map(|told| String::from_utf8_lossy(told));
@@ -81,7 +96,7 @@ impl Job<'_> {
         assert!(killed || matches!(output.status.code(), Some(0 | 1)), "{output:?}");
         let error = |line: &&str| Some(serde_json::from_str(line.strip_prefix("error ")?).unwrap());
         Hit {
-            calls: calls(&std::fs::read_to_string(log.path()).unwrap()),
+            calls: logged(log.path()),
             outcome: (!killed).then(|| lines.last().unwrap().split(' ').next().unwrap().to_owned()),
             errors: lines.iter().filter_map(error).collect(),
         }

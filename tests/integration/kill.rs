@@ -10,10 +10,14 @@ use std::time::{Duration, Instant};
 
 use cs_backup::error::ErrorKind;
 use cs_backup::report::{Outcome, Report};
+use cs_backup::store::Generation;
+use cs_backup::store::user::UserStorePair;
 use fastrand::Rng;
 use rusqlite::Connection;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
+use crate::faults::left::{copy_folder, pair};
 use crate::support::*;
 
 const KILLS: u32 = 50;
@@ -25,8 +29,8 @@ const COUNT: &str = "UPDATE counter SET n = n + 1;
     INSERT INTO doubles SELECT n, n * 2, randomblob(40) FROM counter;
     DELETE FROM doubles WHERE n <= (SELECT n - 200 FROM counter);";
 
-fn prepare(deployment: &Deployment) {
-    // These servers wait for locks; where their journals are rolled back, a copy is made between two commits.
+/// Lets copies of stores whose journals are rolled back be made between two commits: these servers wait for locks.
+fn let_servers_wait(deployment: &Deployment) {
     let text = std::fs::read_to_string(deployment.path("topology.toml")).unwrap();
     let excluded = "exclude = [\"session_*\"]";
     assert!(text.contains(excluded), "{text}");
@@ -34,6 +38,9 @@ fn prepare(deployment: &Deployment) {
     std::fs::write(deployment.path("waits.toml"), text.replace(excluded, &waits)).unwrap();
     let publish = json!({ "request": "publishTopology", "file": deployment.path("waits.toml") });
     deployment.ask(publish).unwrap();
+}
+
+fn prepare(deployment: &Deployment) {
     deployment
         .server("atl")
         .execute_batch(
@@ -123,23 +130,25 @@ fn assert_standby_whole(standby: &Path) -> Option<i64> {
 #[track_caller]
 fn look_before_it_heals(deployment: &Deployment, last: i64) -> Option<i64> {
     let folder = deployment.path("chi/standby");
-    let copy = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-    for file in std::fs::read_dir(&folder).into_iter().flatten().map(|file| file.unwrap()) {
-        let name = file.file_name();
-        if file.file_type().unwrap().is_file() && name.to_string_lossy().starts_with("atl.sqlite") {
-            std::fs::copy(file.path(), copy.path().join(name)).unwrap();
-        }
-    }
-    let was_hot = copy.path().join("atl.sqlite-journal").exists();
-    let seen = assert_standby_whole(&copy.path().join("atl.sqlite"));
+    let copies = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let copy = |name: &str| {
+        let to = copies.path().join(name);
+        copy_folder(&folder, &to);
+        to
+    };
+    let [reader, restored, promoted] = ["reader", "restored", "promoted"].map(copy);
+    let (copy, users) = (reader, deployment.path("atl/users.sqlite"));
+    let was_hot = copy.join("atl.sqlite-journal").exists();
+    let seen = assert_standby_whole(&copy.join("atl.sqlite"));
     if let Some(seen) = seen {
         assert!(seen >= last, "a reader sees {seen} after {last}");
         let now: i64 =
             deployment.server("atl").query_row("SELECT n FROM counter", [], |row| row.get(0)).unwrap();
         assert!(seen <= now, "a reader sees {seen} of {now}");
-        let header = std::fs::read(copy.path().join("atl.sqlite")).unwrap();
+        let header = std::fs::read(copy.join("atl.sqlite")).unwrap();
         assert_eq!(header[18..20], [3, 1], "the fence is missing");
     }
+    restore_and_promote(&users, &restored, &promoted, seen);
     let status = json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL });
     let status = ask(&deployment.service, status).unwrap();
     let row = &status["backupModules"][0];
@@ -148,6 +157,25 @@ fn look_before_it_heals(deployment: &Deployment, last: i64) -> Option<i64> {
         HOT.fetch_add(1, Ordering::Relaxed);
     }
     seen
+}
+
+/// What a kill left is restored, the state that readers see and one before it, and given to a server, which writes to it.
+fn restore_and_promote(users: &Path, restored: &Path, promoted: &Path, seen: Option<i64>) {
+    let (from, cancel) = (pair(users, restored), CancellationToken::new());
+    let states = from.states().unwrap();
+    assert_eq!(states.is_empty(), seen.is_none(), "{states:?}");
+    for (state, is_now) in states.iter().zip([true, false]) {
+        let to = restored.join(format!("{}.restored", state.revision));
+        from.restore_state(state.revision, &to, Generation(i64::MAX), &cancel).unwrap();
+        let count = assert_standby_whole(&to);
+        assert!(if is_now { count == seen } else { count <= seen }, "{count:?}, seen {seen:?}");
+    }
+    pair(users, promoted).remove_traces(false, &Default::default()).unwrap();
+    let copy = promoted.join("atl.sqlite");
+    if seen.is_some() {
+        Connection::open(&copy).unwrap().execute_batch(COUNT).unwrap();
+        assert_eq!(assert_standby_whole(&copy), seen.map(|seen| seen + 1));
+    }
 }
 
 /// How often a kill left a journal at the standby.
@@ -196,6 +224,7 @@ fn fifty_kills_of_a_backup_with_writers_lose_nothing_and_leave_nothing() {
     let mut random = Rng::with_seed(seed);
     let began = Instant::now();
     let deployment = Deployment::of(Size { users: 40, contacts: 5, files: 40 });
+    let_servers_wait(&deployment);
     prepare(&deployment);
 
     // The first backup, which is not killed, tells how long one takes.

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use cs_backup::error::ErrorKind;
 use cs_backup::store::Until;
+use cs_backup::store::user::StoreState;
 
 use super::*;
 
@@ -180,7 +181,6 @@ fn a_promoted_copy_is_what_servers_write_to_and_its_history_stays() {
         let newer = stores.pair.promote(Generation(0), &within(5)).unwrap_err();
         assert_eq!(newer.kind, ErrorKind::Fenced, "an owner of an older generation");
         assert_eq!(stores.pair.promote(Generation(2), &within(5)).unwrap(), ["session"]);
-        assert_eq!(stores.pair.states().unwrap(), before);
 
         let promoted = Connection::open(stores.standby()).unwrap();
         let now: String = promoted.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
@@ -189,10 +189,34 @@ fn a_promoted_copy_is_what_servers_write_to_and_its_history_stays() {
             promoted.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
         };
         assert_eq!((rows("kept"), rows("session")), (1, 0));
-        promoted.execute_batch("INSERT INTO kept VALUES (8)").unwrap();
-        // It is no copy any more: nothing is copied over what was written to it.
+        for number in 8..20 {
+            promoted.execute("INSERT INTO kept VALUES (?1)", [number]).unwrap();
+        }
+        // It is no copy any more: nothing is copied over what was written to it. What it was as a copy can be restored.
         drop(promoted);
+        let revisions = |states: &[StoreState]| states.iter().map(|state| state.revision).collect::<Vec<_>>();
+        let after = stores.pair.states().unwrap();
+        assert_eq!(revisions(&after[1..]), revisions(&before), "{after:?}");
         let refused = stores.sync_with(|work| work.generation = Generation(3)).unwrap_err();
         assert_eq!(refused.kind, ErrorKind::ForeignContent, "{refused:?}");
+
+        // Fenced, it can become a copy again, and still leads back. A pair that names it as the active one fences it.
+        let url = StoreUrl::try_from(format!("sqlite:{}", stores.standby().display())).unwrap();
+        let turned = PagePair::new(
+            &UserStoreConfig::new(url),
+            &stores.root().join("chi/b.sqlite"),
+            Duration::from_secs(5),
+        )
+        .unwrap();
+        turned.fence(true, &within(5)).unwrap();
+        stores.sync_with(|work| (work.generation, work.accept_deletions) = (Generation(4), true)).unwrap();
+        stores.assert_equal();
+        let again = stores.pair.states().unwrap();
+        assert!(revisions(&again).ends_with(&revisions(&before)), "{again:?} {before:?}");
+        let (path, cancel) = (stores.root().join("first"), CancellationToken::new());
+        stores.pair.restore_state(before[1].revision, &path, Generation(4), &cancel).unwrap();
+        let first = Connection::open(&path).unwrap();
+        let rows: i64 = first.query_row("SELECT count(*) FROM kept", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 0);
     }
 }

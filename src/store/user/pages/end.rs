@@ -87,10 +87,9 @@ pub(super) struct Seen {
 /// Where a copy stands, as far as that can be told without a lock and without reading it.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
-    pub(super) exists: bool,
     /// How the source looked when the copy was last brought up to it.
     pub(super) mark: Option<Mark>,
-    /// The number of the state that it is in.
+    /// The number of the state that it is in; none where there is no copy.
     pub(super) revision: Option<u32>,
     /// When the source was last seen in that state.
     pub(super) confirmed: Option<Timestamp>,

@@ -116,13 +116,13 @@ impl UserStorePair for PagePair {
             refused: refused.or_else(|| self.source.require_database().err()),
             ..PairObservation::default()
         };
+        observation.initialized = standing.revision.is_some();
+        observation.revision = standing.revision;
         let Some(mark) = standing.mark else {
             observation.pending = 1;
             observation.is_estimate = true;
             return Ok(observation);
         };
-        observation.initialized = standing.exists;
-        observation.revision = standing.revision;
         if standing.is_touched {
             let why = "The copy was changed by somebody else, or a sync was interrupted.";
             observation.to_compare = Some(why.to_owned());

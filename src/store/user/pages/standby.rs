@@ -4,12 +4,15 @@
 //! whatever kills it is undone by whoever opens the copy next, this library or any SQLite. Servers cannot write to it: the first page says
 //! a write version that no SQLite knows.
 
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use self::history::History;
 use self::importer::{Importer, folder_of};
@@ -19,9 +22,9 @@ use super::hashes::Seed;
 use super::new_file::NewFile;
 use super::snapshot::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::{RawFile, Rights, sync_folder};
+use crate::platform::{RawFile, Rights, read_whole, sync_folder};
 use crate::store::files::{remove, with_suffix};
-use crate::store::sqlite::format::header::{Header, Layout, Own};
+use crate::store::sqlite::format::header::{HEADER_BYTES, Header, Layout, Own};
 use crate::store::sqlite::format::journal;
 use crate::store::sqlite::format::locks;
 use crate::store::sqlite::{Access, COMPANIONS, open, require_alone, sqlite_error};
@@ -72,6 +75,9 @@ struct Existing {
     state: Option<State>,
     /// What was remembered before, of a file that was changed since.
     former: Option<State>,
+    /// When the source was first seen in the state that the copy has, as [`Stand::at`].
+    at: Timestamp,
+    job: Option<Uuid>,
     /// Whether somebody else has changed it.
     is_touched: bool,
     /// The pages that were not as they were left; looked at where everything is compared.
@@ -90,6 +96,17 @@ impl Existing {
     fn versions(&self) -> (u8, u8) {
         self.known().map_or((1, 1), |known| known.source.versions)
     }
+}
+
+/// The state that a copy is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stand {
+    revision: u32,
+    /// When the source was first seen in it, or when the copy was written where nobody could note that any more.
+    at: Timestamp,
+    /// The job that made it, where that was noted.
+    job: Option<Uuid>,
+    bytes: u64,
 }
 
 /// What a commit wrote.
@@ -129,10 +146,60 @@ impl Standby {
         with_suffix(&self.path, suffix)
     }
 
-    /// What is remembered of the copy, where it holds: the file is as it was left, and nothing lies beside it.
+    /// What is remembered of the copy, where it holds: the file is as it was left, and nothing lies beside it. After a power cut the times of
+    /// a file may be older than its pages, so its first page has to say the same.
     fn remembered(&self) -> Option<State> {
         let state = self.state_file().load()?;
-        (state.is_of(&self.path) && !self.has_companions()).then_some(state)
+        let is_in_it =
+            || matches!(self.header(), Ok(Some(header)) if header.change_counter == state.change_counter);
+        (state.is_of(&self.path) && !self.has_companions() && is_in_it()).then_some(state)
+    }
+
+    /// Which state the copy is in, by the copy itself: what is remembered may be of a state before, or be lost. What undoes a commit that was
+    /// killed counts as done. None where there is no copy of ours that can be read. Looked at without a lock.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    fn stand(&self) -> Result<Option<Stand>> {
+        let metadata = match std::fs::symlink_metadata(&self.path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            metadata => metadata.map_err(self.failed("read"))?,
+        };
+        if !metadata.is_file() {
+            return Ok(None);
+        }
+        let (header, pages) = match self.before_unfinished()? {
+            Some((header, pages)) => (header, pages),
+            None => {
+                let Some(header) = self.header()? else { return Ok(None) };
+                (header, header.page_count(metadata.len()))
+            }
+        };
+        let known = self.state_file().load();
+        if !header.is_fenced() && !known.as_ref().is_some_and(|state| state.is_same_file(&self.path)) {
+            return Ok(None);
+        }
+        let (at, job) = first_seen(known.as_ref(), &header, &metadata);
+        let bytes = u64::from(pages) * u64::from(header.layout.page_size);
+        Ok(Some(Stand { revision: header.change_counter, at, job, bytes }))
+    }
+
+    /// The header and the number of pages before a commit that was not finished, where one was begun that can be undone.
+    fn before_unfinished(&self) -> Result<Option<(Header, u32)>> {
+        let path = journal::place(&self.path);
+        let failed = |cause: io::Error| Error::io("read", &path, &cause);
+        let file = match RawFile::open(&path, false) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        if !journal::is_unfinished(&file).map_err(failed)? {
+            return Ok(None);
+        }
+        let Some(before) = journal::read(&file, &path)? else { return Ok(None) };
+        let Some(at) = before.of_page.get(&1) else { return Ok(None) };
+        let mut first = [0; HEADER_BYTES];
+        read_whole(&file, &mut first, *at).map_err(failed)?;
+        Ok(Header::read(&first).map(|header| (header, before.pages)))
     }
 
     fn has_companions(&self) -> bool {
@@ -196,12 +263,12 @@ impl Standby {
     /// Failures of the file system.
     pub(super) fn standing(&self) -> Result<Standing> {
         let refused = self.is_foreign()?.then(|| self.foreign());
+        let stand = self.stand()?;
         let remembered = self.remembered();
         let is_touched = remembered.is_none();
         let state = remembered.or_else(|| self.state_file().load());
         Ok(Standing {
-            exists: self.path.exists(),
-            revision: state.as_ref().map(|state| state.change_counter),
+            revision: stand.map(|stand| stand.revision),
             confirmed: state.as_ref().map(|state| state.confirmed),
             mark: state.map(|state| state.source),
             rights: Rights::of(&self.path).ok(),
@@ -249,13 +316,15 @@ impl Standby {
         let Some(header) = Header::of(&file).map_err(self.failed("read"))? else {
             return Ok(Found::Unreadable);
         };
-        let size = file.metadata().map_err(self.failed("read"))?.len();
+        let metadata = file.metadata().map_err(self.failed("read"))?;
+        let size = metadata.len();
         let pages = header.page_count(size);
         let is_whole = u64::from(pages) * u64::from(header.layout.page_size) <= size && pages > 0;
         if !is_whole {
             return Ok(Found::Unreadable);
         }
         let known = self.state_file().load();
+        let (at, job) = first_seen(known.as_ref(), &header, &metadata);
         let state = known.clone().filter(|state| {
             state.is_of(&self.path)
                 && header.is_fenced()
@@ -273,6 +342,8 @@ impl Standby {
                 hashes,
                 state: Some(state),
                 former: None,
+                at,
+                job,
                 is_touched: false,
                 spoiled: Vec::new(),
                 is_remembered: true,
@@ -289,12 +360,12 @@ impl Standby {
         }
         let seed = known.as_ref().map_or_else(Seed::new, |known| known.seed);
         let hashes: Arc<[u128]> = self.read_hashes(&file, header.layout, pages, seed, cancel)?.into();
-        // A sync that was killed leaves the state before it, or the one after it that nobody could note any more.
+        // A sync that was killed leaves the state before it, or the one after it that nobody could note any more. Notes are not waited for: a
+        // power cut may take those of several syncs.
         let is_ours = known.as_ref().is_none_or(|known| {
-            let is_next = header.change_counter == known.change_counter.wrapping_add(1);
-            let is_as_left = || self.state_file().hashes(known).as_ref() == Some(&hashes);
-            let is_same = header.change_counter == known.change_counter && is_as_left();
-            header.is_fenced() && (is_next || is_same)
+            let is_later = header.change_counter > known.change_counter;
+            let is_same = header.change_counter == known.change_counter && known.had(&hashes);
+            header.is_fenced() && (is_later || is_same)
         });
         Ok(Found::Existing(Box::new(Existing {
             header,
@@ -303,6 +374,8 @@ impl Standby {
             hashes,
             state: None,
             former: known,
+            at,
+            job,
             is_touched: !is_ours,
             spoiled: Vec::new(),
             is_remembered: false,
@@ -417,13 +490,20 @@ impl Standby {
         new.put(1, &first, first.len())?;
         new.file.set_len(u64::from(exported.pages) * size).map_err(failed)?;
         new.file.sync_all().map_err(failed)?;
-        remove_companions(&self.path)?;
-        // What is remembered is of another file, and so are the states before.
-        remove(&self.folder().join("state"))?;
-        self.history().clear()?;
+        self.remove_former()?;
         new.name(|from| std::fs::rename(from, &self.path)).map_err(failed)?;
         sync_folder(self.path.parent().unwrap_or(Path::new("."))).map_err(self.failed("write"))?;
         Ok(Wrote { pages: u64::from(exported.pages), removed: 0, bytes: u64::from(exported.pages) * size })
+    }
+
+    /// Removes what belongs to an earlier copy of this name: it would be played into the new one, or be taken for states of it. That is on
+    /// the device before the new one has its name.
+    fn remove_former(&self) -> Result<()> {
+        remove(&self.folder().join("state"))?;
+        if self.history().remove_all()? {
+            sync_folder(&self.folder()).map_err(self.failed("write"))?;
+        }
+        remove_companions(&self.path)
     }
 
     /// Remembers where the copy stands after a commit.
@@ -435,7 +515,25 @@ impl Standby {
     }
 }
 
-/// Removes what lies beside a database and belongs to it.
+/// When the source was first seen in the state that a copy has, and by which job, where that was noted; else when the copy was written to.
+fn first_seen(known: Option<&State>, header: &Header, copy: &Metadata) -> (Timestamp, Option<Uuid>) {
+    match known.filter(|state| state.change_counter == header.change_counter) {
+        Some(state) => (state.at, state.job),
+        None => {
+            let written = copy.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
+            let written = written.and_then(|time| Timestamp::from_millisecond(time.as_millisecond()).ok());
+            (written.unwrap_or_default(), None)
+        }
+    }
+}
+
+/// Removes what lies beside a database and belongs to it. It is gone from the device too, before another file gets the database's name.
 pub(super) fn remove_companions(database: &Path) -> Result<()> {
-    COMPANIONS.iter().try_for_each(|suffix| remove(&with_suffix(database, suffix)))
+    let companions = COMPANIONS.map(|suffix| with_suffix(database, suffix));
+    if !companions.iter().any(|companion| companion.exists()) {
+        return Ok(());
+    }
+    companions.iter().try_for_each(|companion| remove(companion))?;
+    let folder = database.parent().unwrap_or(Path::new("."));
+    sync_folder(folder).map_err(|cause| Error::io("write", folder, &cause))
 }

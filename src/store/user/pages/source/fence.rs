@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{RawFile, read_whole, write_all_at};
 use crate::store::Until;
 use crate::store::sqlite::format::header::{FENCED, HEADER_BYTES, Header, Own};
-use crate::store::sqlite::format::locks;
+use crate::store::sqlite::format::locks::{self, Holder};
 use crate::store::sqlite::format::log::append;
 use crate::store::sqlite::{Access, open, require_alone, sqlite_error};
 
@@ -65,10 +65,14 @@ impl Source {
         }
         drop((log, index));
         if self.has_log()? || self.unfinished()?.is_some() {
-            // Nobody has it open. SQLite brings what was committed into the database, and undoes what was not.
+            // A journal of somebody who is writing is no hot one.
+            let is_in_use = locks::holder(&database).map_err(self.failed())? != Holder::Readers;
             drop(database);
-            self.carry()?;
-            return Ok(false);
+            // Nobody has it open. SQLite brings what was committed into the database, and undoes what was not.
+            match if is_in_use { Ok(()) } else { self.carry() } {
+                Err(error) if error.kind != ErrorKind::StoreBusy => return Err(error),
+                _ => return Ok(false),
+            }
         }
         Ok(header.is_fenced() == is_raised || self.fence_file(&database, is_raised, until)?)
     }

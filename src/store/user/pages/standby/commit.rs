@@ -36,6 +36,7 @@ impl Standby {
         if header != Some(copy.header) || !locks::is_still_at(&file, &self.path) {
             return Err(self.replaced());
         }
+        self.history().remove_undone(copy.header.change_counter)?;
         let old_size = copy.header.layout.page_size;
         let mut journal = Journal::begin(&self.path, old_size, copy.pages, commit.rights)?;
         let (mut history, mut lost) = match self.begin_history(commit) {
@@ -167,8 +168,9 @@ impl Standby {
         let size = exported.layout.page_size as usize;
         let mut wrote = Wrote::default();
         if commit.is_whole() {
-            // Nothing of the former layout shows through where a page is never written.
-            file.set_len(0).map_err(failed)?;
+            // Nothing of the former layout shows through where a page is never written. The first page stays: beside an empty file SQLite
+            // takes a journal for one that an earlier database left, and removes it.
+            file.set_len(u64::from(commit.copy.header.layout.page_size)).map_err(failed)?;
         }
         commit.ready.each(|page, content| {
             if page == 1 || page > exported.pages {
@@ -225,14 +227,18 @@ impl Commit<'_> {
     }
 
     fn link(&self) -> Link {
-        Link { revision: self.copy.header.change_counter, next: self.own.change_counter, at: self.before_at }
+        Link {
+            revision: self.copy.header.change_counter,
+            next: self.own.change_counter,
+            at: self.before_at,
+            whole: self.is_whole(),
+        }
     }
 
     fn entry(&self) -> Entry {
         Entry {
             pages: self.copy.pages,
             page_size: self.copy.header.layout.page_size,
-            whole: self.is_whole(),
             records: 0,
             job: self.before_by,
             reason: self.reason.clone(),

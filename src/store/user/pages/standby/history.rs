@@ -3,6 +3,7 @@
 //! An entry undoes one commit, or several that were merged: put back over the state after it, its pages make the state before it. Entries
 //! form a chain by the copy's change counter; an earlier state is made by undoing from the newest entry back.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -32,11 +33,14 @@ pub(super) struct Link {
     pub(super) next: u32,
     /// When the source was in that state, to the millisecond.
     pub(super) at: Timestamp,
+    /// Whether the entry holds every page, and so restores its state by itself.
+    pub(super) whole: bool,
 }
 
 impl Link {
     fn name(&self) -> String {
-        format!("{:010}-{:010}-{:013}", self.revision, self.next, self.at.as_millisecond())
+        let whole = if self.whole { "-whole" } else { "" };
+        format!("{:010}-{:010}-{:013}{whole}", self.revision, self.next, self.at.as_millisecond())
     }
 
     fn parse(name: &str) -> Option<Self> {
@@ -44,7 +48,12 @@ impl Link {
         let mut part = || parts.next();
         let (revision, next) = (part()?.parse().ok()?, part()?.parse().ok()?);
         let at = Timestamp::from_millisecond(part()?.parse().ok()?).ok()?;
-        part().is_none().then_some(Link { revision, next, at })
+        let whole = match part() {
+            None => false,
+            Some("whole") if part().is_none() => true,
+            Some(_) => return None,
+        };
+        Some(Link { revision, next, at, whole })
     }
 }
 
@@ -55,8 +64,6 @@ pub(super) struct Entry {
     /// How many pages the copy had.
     pub(super) pages: u32,
     pub(super) page_size: u32,
-    /// Whether the entry holds every page, because the commit laid them out anew.
-    pub(super) whole: bool,
     /// How many pages it holds.
     pub(super) records: u32,
     /// The job that made the state.
@@ -99,18 +106,30 @@ impl History {
     }
 
     /// All entries that lead back from the state with this change counter, the newest first. What does not fit leads nowhere and is left
-    /// out: an entry of a commit that was undone, or one of two that were merged.
+    /// out: an entry of a commit that was undone, or one of two that were merged. A copy that servers wrote to since it was promoted has a
+    /// counter of theirs; an entry with every page leads back from there, too.
     ///
     /// # Errors
     /// Failures of the file system.
     pub(super) fn list(&self, current: u32) -> Result<Vec<Link>> {
-        let mut found: Vec<Link> = self.names()?.iter().filter_map(|name| Link::parse(name)).collect();
-        found.sort_by_key(|link| std::cmp::Reverse(link.revision));
-        let mut chain: Vec<Link> = Vec::new();
-        for link in found {
-            if link.next == chain.last().map_or(current, |later| later.revision) {
-                chain.push(link);
+        let found: Vec<Link> = self.names()?.iter().filter_map(|name| Link::parse(name)).collect();
+        // Of two that lead to one state the longer way is taken: a merge that was killed left the shorter one.
+        let mut longest: HashMap<u32, Link> = HashMap::new();
+        let mut whole: BTreeMap<u32, Link> = BTreeMap::new();
+        for link in found.into_iter().filter(|link| link.revision < link.next) {
+            let known = longest.entry(link.next).or_insert(link);
+            if link.revision < known.revision {
+                *known = link;
             }
+            whole.extend(link.whole.then_some((link.revision, link)));
+        }
+        let mut chain: Vec<Link> = Vec::new();
+        let mut wanted = current;
+        while let Some(link) =
+            longest.get(&wanted).or_else(|| whole.range(..wanted).next_back().map(|(_, link)| link))
+        {
+            wanted = link.revision;
+            chain.push(*link);
         }
         Ok(chain)
     }
@@ -137,7 +156,12 @@ impl History {
     /// # Errors
     /// `DiskFull`, `AccessDenied`, `Io`.
     pub(super) fn begin(&self, link: Link, entry: Entry) -> Result<Writing> {
-        create_folder(&self.folder).map_err(|cause| Error::io("create", &self.folder, &cause))?;
+        let failed = |cause: io::Error| Error::io("create", &self.folder, &cause);
+        if !self.folder.exists() {
+            create_folder(&self.folder).map_err(failed)?;
+            // What is in a folder lasts no longer than the folder's own name.
+            sync_folder(self.folder.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+        }
         let to = self.place(&link);
         let temporary = with_suffix(&to, ".tmp");
         let failed = |cause: io::Error| Error::io("write", &temporary, &cause);
@@ -147,21 +171,42 @@ impl History {
         Ok(Writing { temporary: Temporary(temporary), to, link, entry, pages })
     }
 
-    /// Whether anything is kept.
+    /// Whether nothing is kept.
     pub(super) fn is_empty(&self) -> bool {
         self.names().is_ok_and(|names| names.is_empty())
     }
 
-    /// Removes everything: the copy that it was of is made anew.
+    /// Removes everything, because the copy that it was of is made anew; whether there was anything.
     ///
     /// # Errors
     /// Failures of the file system.
-    pub(super) fn clear(&self) -> Result<()> {
-        self.names()?.iter().try_for_each(|name| remove(&self.folder.join(name)))
+    pub(super) fn remove_all(&self) -> Result<bool> {
+        match std::fs::remove_dir_all(&self.folder) {
+            Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(false)
+            }
+            removed => removed.map(|()| true).map_err(|cause| Error::io("remove", &self.folder, &cause)),
+        }
     }
 
-    /// Removes what leads nowhere from the state with this change counter: what a process left that was killed while it wrote, entries of
-    /// commits that were undone, and what belongs to a copy that was made anew. There is one importer, which is about to write.
+    /// Removes entries of commits that were undone. The next commit may not be able to keep its own, and one of these would be taken for it.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    pub(super) fn remove_undone(&self, current: u32) -> Result<()> {
+        // Of a folder that cannot be listed no entry is found later, either.
+        let names = self.names().unwrap_or_default();
+        let is_undone = |name: &&String| Link::parse(name).is_some_and(|link| link.revision >= current);
+        let undone: Vec<&String> = names.iter().filter(is_undone).collect();
+        if undone.is_empty() {
+            return Ok(());
+        }
+        undone.into_iter().try_for_each(|name| remove(&self.folder.join(name)))?;
+        sync_folder(&self.folder).map_err(|cause| Error::io("write", &self.folder, &cause))
+    }
+
+    /// Removes what else leads nowhere from the state with this change counter: what a process left that was killed while it wrote or
+    /// merged. There is one importer, which is about to write.
     ///
     /// # Errors
     /// Failures of the file system.
@@ -181,7 +226,7 @@ impl History {
     pub(super) fn undo(&self, chain: &[Link], to: &dyn PageSink) -> Result<()> {
         for link in chain {
             let entry = self.entry(link).ok_or_else(|| damaged(&self.place(link)))?;
-            if entry.whole {
+            if link.whole {
                 to.reset()?;
             }
             self.each(link, &entry, |page, content| to.put(page, content, content.len()))?;
@@ -223,13 +268,12 @@ impl History {
             known.insert(page);
             writing.add(page, content)
         })?;
-        if !entry.whole {
+        if !older.whole {
             self.each(newer, &later, |page, content| {
                 if page <= entry.pages && known.insert(page) { writing.add(page, content) } else { Ok(()) }
             })?;
         }
         writing.publish()?;
-        // The newer one goes first: beside both the merged one leads back as well, beside the older one alone it still does.
         self.remove(newer)?;
         self.remove(older)?;
         Ok(merged)

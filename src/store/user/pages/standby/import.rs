@@ -237,8 +237,8 @@ impl CopyImport {
                 own,
                 rights,
                 cancel: &self.order.cancel,
-                before_at: known.map_or(now, |known| known.at),
-                before_by: known.and_then(|known| known.job),
+                before_at: existing.at.min(now),
+                before_by: existing.job,
                 reason: before.reason(),
                 is_other: before.is_other(),
             };
@@ -266,16 +266,14 @@ impl CopyImport {
         }
         let held = existing.is_remembered.then_some(&*existing.hashes);
         // A state is known by the time at which it was first seen, and by the job that made it.
-        let since = known.filter(|_| is_same).map(|known| (known.at, known.job));
+        let since = is_same.then_some((existing.at.min(now), existing.job));
         let has_new_schema =
             known.is_none_or(|known| known.source.schema_cookie != exported.mark.schema_cookie);
         self.remember(&exported, existing.seed, own, since, checked, held, &mut outcome);
         if verify || has_new_schema {
             outcome.warnings.extend(self.schema_warnings());
         }
-        if !is_same {
-            self.standby.thin_history(own.change_counter, now, &mut outcome.warnings);
-        }
+        self.standby.thin_history(own.change_counter, now, &mut outcome.warnings);
         Ok(outcome)
     }
 

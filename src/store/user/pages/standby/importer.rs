@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::{FileId, RangeLock, Rights, create_file, create_folder, lock_range, write_all_at};
+use crate::platform::{
+    FileId, RangeLock, Rights, create_file, create_folder, lock_range, sync_folder, write_all_at,
+};
 use crate::store::Generation;
 use crate::store::files::with_suffix;
 
@@ -106,8 +108,13 @@ impl Importer {
     /// # Errors
     /// Failures of the file system.
     pub(super) fn begin(&mut self) -> Result<()> {
+        let is_first = !self.noted.began;
         self.note(Noted { began: true, promoted: false, ..self.noted })?;
-        self.file.sync_data().map_err(|cause| Error::io("write", &self.path, &cause))
+        let failed = |cause: io::Error| Error::io("write", &self.path, &cause);
+        self.file.sync_data().map_err(failed)?;
+        // What was just made has its name on the device only then: the file, and its folder.
+        let mut folders = self.path.ancestors().skip(1).take(if is_first { 2 } else { 0 });
+        folders.try_for_each(sync_folder).map_err(failed)
     }
 
     /// Notes durably that servers write to the copy from now on.

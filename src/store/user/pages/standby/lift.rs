@@ -1,16 +1,31 @@
 //! What makes of a copy a database of its own: the fence is lifted, and everything of ours beside it goes.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::super::end::PageSink;
 use super::super::exclude;
+use super::history::{Entry, Link, Writing};
 use super::importer::{Importer, Owner};
-use super::{Found, READERS_PATIENCE, Standby};
+use super::{Existing, Found, READERS_PATIENCE, Standby};
 use crate::error::{Error, Result};
 use crate::platform::{RawFile, read_whole, write_all_at};
 use crate::store::sqlite::format::header::{HEADER_BYTES, Header, Own};
 use crate::store::{Generation, Trace};
+
+/// Pages on their way into the history.
+struct Keeping<'a>(&'a Mutex<Writing>);
+
+impl PageSink for Keeping<'_> {
+    fn put(&self, first: u32, content: &[u8], page_size: usize) -> Result<()> {
+        let mut writing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (first..)
+            .zip(content.chunks_exact(page_size))
+            .try_for_each(|(page, content)| writing.add(page, content))
+    }
+}
 
 impl Standby {
     /// Lists what there is of ours, and removes it unless this is a dry run. The copy stays, as a plain database.
@@ -36,7 +51,10 @@ impl Standby {
         }
         let importer =
             Importer::enter(&self.path, Owner { generation: Generation(i64::MAX), job: None }, cancel)?;
-        if let Found::Existing(existing) = self.settle(&importer, false, cancel)? {
+        // Whoever was killed here after the fence was lifted left a plain database, which nothing of ours says any more was a copy.
+        if !self.is_foreign()?
+            && let Found::Existing(existing) = self.settle(&importer, false, cancel)?
+        {
             self.lift_fence(existing.versions(), cancel)?;
         }
         std::fs::remove_dir_all(&folder).map_err(|cause| Error::io("remove", &folder, &cause))?;
@@ -57,12 +75,32 @@ impl Standby {
             return Err(self.unreadable());
         };
         importer.begin()?;
+        // What undoes later syncs does not undo what servers write: the state of now is kept whole, and leads back to the ones before it.
+        self.keep_whole(&existing, cancel)?;
         self.lift_fence((1, 1), cancel)?;
         let emptied = exclude::empty(&self.path, &self.exclude)?;
         self.lift_fence(existing.versions(), cancel)?;
         // Noted last: until then a kill leaves a copy whose fence the next import mends.
         importer.promote()?;
         Ok(emptied)
+    }
+
+    /// Keeps the current state in the history with all its pages.
+    fn keep_whole(&self, existing: &Existing, cancel: &CancellationToken) -> Result<()> {
+        let revision = existing.header.change_counter;
+        let link = Link { revision, next: revision.wrapping_add(1), at: existing.at, whole: true };
+        let entry = Entry {
+            pages: existing.pages,
+            page_size: existing.header.layout.page_size,
+            records: 0,
+            job: existing.job,
+            reason: Some("The copy was promoted.".to_owned()),
+        };
+        self.history().remove_undone(revision)?;
+        let writing = Mutex::new(self.history().begin(link, entry)?);
+        self.send_current(existing, &Keeping(&writing), cancel)?;
+        let writing = writing.into_inner().unwrap_or_else(PoisonError::into_inner);
+        writing.publish().map(drop)
     }
 
     /// Lets servers write to it. The header lies in one sector, which a device writes whole or not at all.

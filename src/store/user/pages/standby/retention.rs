@@ -39,6 +39,7 @@ impl Standby {
 
     fn thin(&self, current: u32, limits: &HistoryLimits, now: Timestamp) -> Result<()> {
         let history = self.history();
+        history.remove_stray(current)?;
         let mut chain = history.list(current)?;
         for _ in 0..MOST_AT_ONCE {
             let Some((newer, older)) = surplus(&chain, now) else { break };
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     fn entry(revision: u32, at: Timestamp) -> Link {
-        Link { revision, next: revision + 1, at }
+        Link { revision, next: revision + 1, at, whole: false }
     }
 
     #[test]

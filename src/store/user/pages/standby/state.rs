@@ -77,6 +77,11 @@ impl State {
         FileStat::of(standby).is_some_and(same) && born(standby) == self.born
     }
 
+    /// Whether these are the hashes of the copy's pages in this state.
+    pub(super) fn had(&self, hashes: &[u128]) -> bool {
+        self.seed.root(hashes) == self.root
+    }
+
     /// Whether the copy's file is as it was left: what is remembered of it holds.
     pub(super) fn is_of(&self, standby: &Path) -> bool {
         FileStat::of(standby).is_some_and(|look| look == self.standby)
@@ -117,7 +122,7 @@ impl StateFile {
             .chunks_exact(HASH_BYTES)
             .filter_map(|hash| Some(u128::from_le_bytes(hash.try_into().ok()?)))
             .collect();
-        (state.seed.root(&hashes) == state.root).then_some(hashes)
+        state.had(&hashes).then_some(hashes)
     }
 
     /// Remembers a state of which the hashes have not changed.

@@ -45,19 +45,19 @@ impl Standby {
     /// # Errors
     /// Failures of the file system.
     pub(in super::super) fn states(&self) -> Result<Vec<StoreState>> {
-        let Some(state) = self.state_file().load() else { return Ok(Vec::new()) };
+        let Some(stand) = self.stand()? else { return Ok(Vec::new()) };
         let size = |pages: u32, page_size: u32| u64::from(pages) * u64::from(page_size);
         let current = StoreState {
-            revision: state.change_counter,
-            at: state.at,
-            job_id: state.job,
-            bytes: size(state.pages, state.layout.page_size),
+            revision: stand.revision,
+            at: stand.at,
+            job_id: stand.job,
+            bytes: stand.bytes,
             kept_bytes: 0,
             reason: None,
         };
         let history = self.history();
         // What lies before an entry that cannot be read is lost.
-        let known = history.list(state.change_counter)?.into_iter().map_while(|link| {
+        let known = history.list(stand.revision)?.into_iter().map_while(|link| {
             let entry = history.entry(&link)?;
             Some(StoreState {
                 revision: link.revision,
@@ -103,14 +103,7 @@ impl Standby {
             (entry.pages, entry.page_size)
         });
         let known = existing.known();
-        let state = state.unwrap_or_else(|| StoreState {
-            revision: wanted,
-            at: known.map(|known| known.at).unwrap_or_default(),
-            job_id: known.and_then(|known| known.job),
-            bytes: u64::from(pages) * u64::from(page_size),
-            kept_bytes: 0,
-            reason: None,
-        });
+        let state = state.ok_or_else(|| no_such_state(wanted))?;
         Ok(Sent {
             from: self.path.clone(),
             state,
@@ -121,7 +114,12 @@ impl Standby {
         })
     }
 
-    fn send_current(&self, existing: &Existing, to: &dyn PageSink, cancel: &CancellationToken) -> Result<()> {
+    pub(super) fn send_current(
+        &self,
+        existing: &Existing,
+        to: &dyn PageSink,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
         let failed = |cause| Error::io("read", &self.path, &cause).on(Side::Export);
         let copy = RawFile::open(&self.path, false).map_err(failed)?;
         let page_size = existing.header.layout.page_size as usize;
