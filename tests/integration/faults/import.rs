@@ -168,19 +168,19 @@ const DELTA: Case = Case {
 };
 
 macro_rules! cases {
-    ($($name:ident: $case:expr;)*) => {
+    ($(fn $name:ident() => $case:expr;)*) => {
         $( #[test] fn $name() { Case { test: concat!("faults::import::", stringify!($name)), ..$case }.sweep() } )*
     };
 }
 
 cases! {
-    a_first_copy: Case { earlier: &[], ..DELTA };
-    a_first_copy_where_an_earlier_database_left_something: Case {
+    fn a_first_copy() => Case { earlier: &[], ..DELTA };
+    fn a_first_copy_where_an_earlier_database_left_something() => Case {
         earlier: &[],
         leave: leave_journal_of_another,
         ..DELTA
     };
-    a_first_copy_where_an_earlier_copy_was_removed: Case {
+    fn a_first_copy_where_an_earlier_copy_was_removed() => Case {
         // With a log the source's counter stands still: the new copy has a smaller one than the old.
         earlier: &[("PRAGMA journal_mode = WAL", 0), (TURN, 60), (TURN, 120), (TURN, 180)],
         change: TURN,
@@ -188,12 +188,12 @@ cases! {
         leave: |story| std::fs::remove_file(copy_in(&story.place())).unwrap(),
         ..DELTA
     };
-    a_delta: DELTA;
-    a_delta_that_shrinks: Case { change: FEWER, ..DELTA };
-    another_page_size: Case { change: OTHER_PAGES, ..DELTA };
-    a_delta_after_one_that_was_killed: Case { leave: leave_unfinished, ..DELTA };
-    another_page_size_after_one_that_was_killed: Case { change: OTHER_PAGES, leave: leave_unfinished, ..DELTA };
-    a_sync_that_merges_history: Case {
+    fn a_delta() => DELTA;
+    fn a_delta_that_shrinks() => Case { change: FEWER, ..DELTA };
+    fn another_page_size() => Case { change: OTHER_PAGES, ..DELTA };
+    fn a_delta_after_one_that_was_killed() => Case { leave: leave_unfinished, ..DELTA };
+    fn another_page_size_after_one_that_was_killed() => Case { change: OTHER_PAGES, leave: leave_unfinished, ..DELTA };
+    fn a_sync_that_merges_history() => Case {
         // Some of them lie within one minute, and the import comes when only one a minute is kept.
         earlier: &[(TURN, 0), (TURN, 61), (TURN, 70), (TURN, 80), (TURN, 130), (TURN, 140)],
         at: 7_400,
