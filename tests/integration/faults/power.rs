@@ -133,13 +133,13 @@ fn whatever_was_not_synced_is_lost_where_an_earlier_copy_was_removed() {
     let mut story = Story::new();
     // With a log the source's counter stands still, so that the new copy gets a number that the old one had.
     story.change("PRAGMA journal_mode = WAL");
-    for generation in 1..5 {
+    for generation in 1..16 {
         story.change(IMPORTS[1].0);
         story.sync(generation, 60 * generation);
     }
     std::fs::remove_file(copy_in(&story.place())).unwrap();
     leave_journal_of_another(&story);
-    cut(&mut story, TEST, &[("UPDATE turn SET n = n + 1; PRAGMA user_version = 1", 300)]);
+    cut(&mut story, TEST, &[("UPDATE turn SET n = n + 1; PRAGMA user_version = 1", 1_000)]);
 }
 
 /// The notes of a copy are those of one state, and its pages of another: what a cut makes of them where only the notes, or only the
