@@ -14,6 +14,7 @@ mod exclude;
 mod former;
 mod hashes;
 mod local;
+mod mark;
 mod new_file;
 mod pair;
 mod snapshot;

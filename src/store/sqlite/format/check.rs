@@ -2,6 +2,13 @@
 
 use super::header::{Layout, lock_page, number};
 
+/// A page that cannot be what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Suspect {
+    pub(in crate::store) page: u32,
+    pub(in crate::store) fault: &'static str,
+}
+
 /// Pages of trees: inner and leaf, of indexes and of tables.
 const TREE_KINDS: [u8; 4] = [2, 5, 10, 13];
 

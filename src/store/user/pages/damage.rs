@@ -5,8 +5,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::snapshot::Suspect;
 use crate::error::{Error, ErrorKind, Result, Side};
+use crate::store::sqlite::format::check::Suspect;
 use crate::store::sqlite::sqlite_error;
 
 /// Findings of a check that are shown.

@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::hashes::Seed;
-use super::snapshot::Suspect;
-use super::source::{Mark, Way};
+use super::mark::{Mark, Way};
 use crate::error::{Error, Result};
 use crate::platform::Rights;
 use crate::report::Moved;
+use crate::store::sqlite::format::check::Suspect;
 use crate::store::sqlite::format::header::Layout;
 use crate::store::user::{PairOutcome, StoreState};
 use crate::store::{Generation, Trace, Until};

@@ -9,7 +9,8 @@ use super::end::{
     Base, Exported, Import, Order, PageSink, Published, Replacement, Seen, Sent, Standing, UserEnd,
 };
 use super::former;
-use super::source::{Mark, Source};
+use super::mark::Mark;
+use super::source::Source;
 use super::standby::Standby;
 use crate::error::Result;
 use crate::platform::Rights;

@@ -10,7 +10,7 @@ use super::end::PageSink;
 use super::hashes::Seed;
 use crate::error::{Error, Result};
 use crate::platform::{RawFile, read_whole};
-use crate::store::sqlite::format::check::fault;
+use crate::store::sqlite::format::check::{Suspect, fault};
 use crate::store::sqlite::format::header::{Layout, blank, lock_page};
 
 /// How much is read at once.
@@ -18,13 +18,6 @@ pub(super) const CHUNK_BYTES: u32 = 1 << 20;
 
 /// How many threads read: more than this the memory of a machine does not keep busy.
 const MOST_THREADS: usize = 4;
-
-/// A page that cannot be what it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Suspect {
-    pub(super) page: u32,
-    pub(super) fault: &'static str,
-}
 
 /// The pages of a database at one moment, as long as what keeps them so holds.
 pub(super) struct Snapshot<'a> {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::super::damage;
 use super::super::end::{PageSink, Published, Replacement, Sent};
+use super::super::mark::Mark;
 use super::super::new_file::NewFile;
 use super::super::standby::remove_companions;
-use super::{Mark, Source};
+use super::Source;
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{
     FileStat, RawFile, Rights, processes_with, read_whole, rename_to_free_name, sync_folder,

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use super::super::end::{Base, Exported, PageSink};
+use super::super::mark::{Mark, Way, folder_device};
 use super::super::snapshot::Snapshot;
-use super::{Busy, Mark, Reading, Source, Way, folder_device, start_after};
+use super::{Busy, Reading, Source, start_after};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{FileStat, RawFile, share_blocks};
 use crate::store::sqlite::format::header::{Header, Layout};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::damage;
 use super::super::end::{Base, Exported, Import, Order, PageSink, Seen};
 use super::super::hashes::Seed;
-use super::super::source::Mark;
+use super::super::mark::Mark;
 use super::import::is_due;
 use super::loss::Before;
 use super::staged::{Ready, Staged};

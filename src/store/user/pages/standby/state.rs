@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::hashes::Seed;
-use super::super::source::Mark;
+use super::super::mark::Mark;
 use crate::error::{Error, Result};
 use crate::platform::{FileStat, Rights, create_file, read_whole, write_all_at};
 use crate::store::sqlite::format::header::{Layout, Own};
