@@ -204,8 +204,8 @@ needs_only() {
 has_name() { readelf -d "$shipped" | grep -q '(SONAME).*\[libcs_backup\.so\]'; }
 stays_loaded() { readelf -d "$shipped" | grep -q 'FLAGS_1.*NODELETE'; }
 
-# 7.7 MiB when the budget was last raised: a dependency that costs more than it is worth shows here.
-BUDGET_MIB=8
+# 8.1 MiB when the budget was last raised: a dependency that costs more than it is worth shows here.
+BUDGET_MIB=9
 in_budget() {
     local size
     size=$(stat -c %s "$shipped")
