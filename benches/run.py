@@ -25,6 +25,8 @@ SIZES = {
     "users-first": (users.first, [2_000, 20_000], [2_000, 20_000, 200_000]),
     "users-delta": (users.delta, [2_000, 20_000], [2_000, 20_000, 200_000]),
     "users-delta-2000-rows": (users.delta_fixed, [2_000, 20_000], [2_000, 20_000, 200_000]),
+    "users-delta-connected": (users.delta_connected, [2_000, 20_000], [2_000, 20_000, 200_000]),
+    "users-everything": (users.everything, [2_000, 20_000], [2_000, 20_000, 200_000]),
     "users-idle": (users.idle, [2_000, 20_000], [2_000, 20_000, 200_000]),
     "users-verify": (users.verify, [2_000, 20_000], [2_000, 20_000, 200_000]),
     "files-first": (files.first, [2_000], [20_000]),

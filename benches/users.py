@@ -1,6 +1,7 @@
 """users-first, users-delta, users-idle, users-verify: the user store against sqlite3's own copies and rsync of the file."""
 
 import shutil
+import sqlite3
 
 from measure import OURS, Contender, Target, compare, program
 from service import ServiceProcess
@@ -29,9 +30,44 @@ def delta_fixed(root, users, rounds):
     return _workload("users-delta-2000-rows", root, users, rounds, [Target(0.25, (BACKUP,))], change)
 
 
+def delta_connected(root, users, rounds):
+    """Ten rows change beside a server that stays connected, so that its log tells which pages."""
+    server = None
+
+    def change(deployment, number):
+        nonlocal server
+        server = server or _server(deployment)
+        with server:
+            ten = "SELECT sip_uri FROM contacts WHERE owner = ?2 LIMIT 10"
+            server.execute(f"UPDATE contacts SET groups = ?1 WHERE owner = ?2 AND sip_uri IN ({ten})", (f"round {number}", number + 1))
+    # Of a small store a job's own books cost more than its pages.
+    targets = [Target(0.02, (BACKUP,))] if users >= 200_000 else []
+    try:
+        # rsync does not see what is in the log only.
+        return _workload("users-delta-connected", root, users, rounds, targets, change, peers=(BACKUP, VACUUM))
+    finally:
+        if server:
+            server.close()
+
+
+def everything(root, users, rounds):
+    """Every page changes, and what was there before goes into the history."""
+    def change(deployment, number):
+        sql(deployment.users, f"""UPDATE contacts SET groups = 'all of round {number}', added_ms = added_ms + 1;
+            UPDATE presence SET note = note || '.', card = randomblob(length(card)); UPDATE users SET display_name = display_name || '.'""")
+    return _workload("users-everything", root, users, rounds, [Target(3, (BACKUP,))], change)
+
+
+def _server(deployment):
+    server = sqlite3.connect(deployment.users)
+    server.execute("PRAGMA journal_mode = WAL")
+    server.execute("PRAGMA wal_autocheckpoint = 0")
+    return server
+
+
 def idle(root, users, rounds):
     """Nothing changes."""
-    return _workload("users-idle", root, users, rounds, [Target(0.5, (RSYNC,))])
+    return _workload("users-idle", root, users, rounds, [Target(0.5, (RSYNC,))], peers=(RSYNC,))
 
 
 def verify(root, users, rounds):
@@ -76,7 +112,7 @@ def _change(deployment, number, whose):
     sql(deployment.users, f"UPDATE contacts SET groups = 'round {number}' WHERE {whose}")
 
 
-def _workload(name, root, users, rounds, targets, change=None, fresh=False):
+def _workload(name, root, users, rounds, targets, change=None, fresh=False, peers=(BACKUP, VACUUM, RSYNC)):
     deployment = Deployment(root)
     fill_users(deployment.users, users)
     copies = {peer: root / f"{number}.sqlite" for number, peer in enumerate((BACKUP, VACUUM, RSYNC))}
@@ -98,7 +134,6 @@ def _workload(name, root, users, rounds, targets, change=None, fresh=False):
             reset = (lambda: None) if peer == RSYNC and not fresh else (lambda: copy.unlink(missing_ok=True))
             return Contender(peer, lambda: program(*commands[peer]), reset, lambda: require_equal(source, copy))
 
-        peers = [RSYNC] if name == "users-idle" else list(commands)
         ours = Contender(
             OURS,
             lambda: service.sync(USER_STORE, POOL),

@@ -1,5 +1,6 @@
 //! An import: the copy is opened, takes the pages that differ, and is committed.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -73,9 +74,27 @@ impl Standby {
             Owner { generation: order.generation, job: order.job },
             &order.cancel,
         )?;
-        let idle = self.remembered().filter(|state| !order.verify && !is_due(state, order.now));
-        let idle = if idle.is_some() && self.is_fenced()? { idle } else { None };
+        let idle = self.idle(&order)?;
         Ok(CopyImport { standby: self.clone(), importer, order, idle, opened: None })
+    }
+}
+
+impl Standby {
+    /// What is remembered of a copy that nothing but a change of its source asks to be written to.
+    pub(super) fn idle(&self, order: &Order) -> Result<Option<State>> {
+        let remembered = self.remembered().filter(|state| !order.verify && !is_due(state, order.now));
+        Ok(if remembered.is_some() && self.is_fenced()? { remembered } else { None })
+    }
+
+    /// What is known of the pages of a copy, for whoever hands on those that differ.
+    pub(super) fn base(&self, existing: &Existing, order: &Order, scratch: PathBuf) -> Result<Base> {
+        let (seed, hashes) = if order.verify {
+            (Seed::Strong, self.strong_hashes(existing, &order.cancel)?.into())
+        } else {
+            (existing.seed, Arc::clone(&existing.hashes))
+        };
+        let mark = existing.state.as_ref().map(|state| state.source.clone()).filter(|_| !order.verify);
+        Ok(Base { seed, hashes, layout: Some(existing.header.layout), mark, scratch })
     }
 }
 
@@ -143,19 +162,8 @@ impl Import for CopyImport {
 
 impl CopyImport {
     fn open_over(&mut self, existing: Existing, rights: Rights) -> Result<Base> {
-        let (seed, hashes) = if self.order.verify {
-            (Seed::Strong, self.standby.strong_hashes(&existing, &self.order.cancel)?.into())
-        } else {
-            (existing.seed, Arc::clone(&existing.hashes))
-        };
-        let mark = existing.state.as_ref().map(|state| state.source.clone());
-        let base = Base {
-            seed,
-            hashes: Arc::clone(&hashes),
-            layout: Some(existing.header.layout),
-            mark: mark.filter(|_| !self.order.verify),
-            scratch: self.standby.folder(),
-        };
+        let base = self.standby.base(&existing, &self.order, self.standby.folder())?;
+        let hashes = Arc::clone(&base.hashes);
         let staged = Staged::new(&base.scratch);
         self.opened = Some(Opened::Over(Box::new(Over { existing, hashes, staged, rights })));
         Ok(base)

@@ -27,8 +27,7 @@ pub(in super::super) struct Rehearsal {
 impl Standby {
     /// Begins one. Others may write to the copy meanwhile.
     pub(in super::super) fn rehearse(&self, order: Order) -> Rehearsal {
-        let idle = self.remembered().filter(|state| !order.verify && !is_due(state, order.now));
-        let idle = idle.filter(|_| self.is_fenced().unwrap_or(false));
+        let idle = self.idle(&order).unwrap_or_default();
         let staged = Staged::new(&std::env::temp_dir());
         Rehearsal { standby: self.clone(), order, idle, existing: None, staged }
     }
@@ -90,16 +89,9 @@ impl Import for Rehearsal {
         let Found::Existing(existing) = found else {
             return Ok(Base { seed: Seed::new(), hashes: Arc::new([]), layout: None, mark: None, scratch });
         };
-        let (seed, hashes) = if self.order.verify {
-            (Seed::Strong, standby.strong_hashes(&existing, &self.order.cancel)?.into())
-        } else {
-            (existing.seed, Arc::clone(&existing.hashes))
-        };
-        let mark = existing.state.as_ref().map(|state| state.source.clone());
-        let mark = mark.filter(|_| !self.order.verify);
-        let layout = Some(existing.header.layout);
+        let base = standby.base(&existing, &self.order, scratch)?;
         self.existing = Some(*existing);
-        Ok(Base { seed, hashes, layout, mark, scratch })
+        Ok(base)
     }
 
     fn commit(self: Box<Self>, exported: Exported) -> Result<PairOutcome> {
