@@ -289,6 +289,16 @@ impl Error {
         if kind == ErrorKind::AccessDenied { error.of_account() } else { error }.caused_by(cause)
     }
 
+    /// What happened in one line, with what was underneath: "Cannot open /x: Permission denied (os error 13)."
+    pub fn whole(&self) -> String {
+        match self.causes.first() {
+            Some(cause) if !self.message.contains(cause.trim_end_matches('.')) => {
+                format!("{}: {}.", self.message.trim_end_matches('.'), cause.trim_end_matches('.'))
+            }
+            _ => self.message.clone(),
+        }
+    }
+
     /// The same error, naming the account that lacks a right.
     #[must_use]
     pub fn of_account(self) -> Self {
@@ -326,6 +336,14 @@ mod tests {
         assert_eq!(of(30), ErrorKind::AccessDenied);
         assert_eq!(of(2), ErrorKind::StoreUnavailable);
         assert_eq!(of(5), ErrorKind::Io);
+    }
+
+    #[test]
+    fn one_line_says_what_happened_and_why() {
+        let denied = std::io::Error::from_raw_os_error(13);
+        let error = Error::io("open", std::path::Path::new("/x"), &denied);
+        assert_eq!(error.whole(), "Cannot open /x: Permission denied (os error 13).");
+        assert_eq!(Error::new(ErrorKind::Conflict, "No.", "Wait.").whole(), "No.");
     }
 
     #[test]

@@ -374,9 +374,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// The message of its first error.
-    pub fn reason(&self) -> Option<&str> {
+    /// What its first error says.
+    pub fn reason(&self) -> Option<String> {
         let of_modules = self.modules.iter().flat_map(|module| &module.errors);
-        self.errors.iter().chain(of_modules).next().map(|error| error.message.as_str())
+        self.errors.iter().chain(of_modules).next().map(Error::whole)
     }
 }

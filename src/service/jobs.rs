@@ -127,7 +127,7 @@ impl Service {
             started_at: record.report.started_at,
             finished_at: record.ended.then_some(record.report.finished_at),
             duration_ms: record.ended.then_some(record.report.duration_ms),
-            reason: record.report.reason().filter(|_| record.ended).map(str::to_owned),
+            reason: record.report.reason().filter(|_| record.ended),
             machine: record.owner.machine.clone(),
             process_id: record.owner.process_id,
             handle: own.map(|(handle, _)| handle),

@@ -194,15 +194,15 @@ impl Service {
         let (state, observed_at, reason, applies) = match (seen, &stored) {
             (Ok(Some(seen)), _) => {
                 let applies = seen.not_applicable.is_none();
-                let refused = seen.refused.as_ref().map(|error| error.message.clone());
+                let refused = seen.refused.as_ref().map(Error::whole);
                 let reason = seen.not_applicable.clone().or(refused).or_else(|| seen.to_compare.clone());
                 (module_state(&seen, pool, now), Some(now), reason, applies)
             }
             // It is there, and nobody could look at it now.
             (Err(error), Some(stored)) if error.kind == ErrorKind::StoreBusy => {
-                (last, Some(stored.observed_at), Some(error.message), true)
+                (last, Some(stored.observed_at), Some(error.whole()), true)
             }
-            (Err(error), _) => (failed_state(last, &error), Some(now), Some(error.message), true),
+            (Err(error), _) => (failed_state(last, &error), Some(now), Some(error.whole()), true),
             (Ok(None), Some(stored)) => (last, Some(stored.observed_at), stored.reason.clone(), true),
             (Ok(None), None) => (last, None, None, true),
         };

@@ -156,11 +156,7 @@ impl Work {
         let stored = StoredState {
             state: row.state().clone(),
             cursor: row.cursor().map(str::to_owned),
-            reason: row
-                .errors
-                .first()
-                .map(|error| error.message.clone())
-                .or_else(|| row.not_applicable.clone()),
+            reason: row.errors.first().map(Error::whole).or_else(|| row.not_applicable.clone()),
             observed_at: now,
             last_success: succeeded.then_some(now),
         };

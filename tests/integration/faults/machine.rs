@@ -169,6 +169,18 @@ fn an_account_without_the_right() {
             give(&path);
         }
     }
+    // Of a store in a folder that it may not enter it cannot say that there is none.
+    let folder = users.parent().unwrap();
+    chown(folder, Some(0), Some(0)).unwrap();
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let said = run();
+    let expected = format!("Cannot enter {}.", folder.display());
+    assert!(said.contains("\"AccessDenied\"") && said.contains(&expected), "{said}");
+    assert!(!said.contains("does not exist"), "{said}");
+    let status = deployment.ask(json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL })).unwrap();
+    let reason = status["backupModules"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("Permission denied"), "{reason}");
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o701)).unwrap();
     // To read the user store is all that is needed there.
     chown(&users, Some(0), Some(0)).unwrap();
     std::fs::set_permissions(&users, std::fs::Permissions::from_mode(0o604)).unwrap();

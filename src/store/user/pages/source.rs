@@ -110,6 +110,9 @@ impl Source {
     /// `StoreUnavailable` where there is none; failures of the file system.
     pub(super) fn look(&self, known: Option<&Mark>) -> Result<Seen> {
         crate::bound::touching(&self.path)?;
+        if !self.path.try_exists().map_err(|cause| unreachable(&self.path, &cause).on(Side::Export))? {
+            return Err(self.missing());
+        }
         let Some(database) = FileStat::of(&self.path) else { return Err(self.missing()) };
         let has_frames = FileStat::of(&self.log_path()).is_some_and(|log| log.size > log::LOG_HEADER_BYTES);
         let end = if has_frames { self.index()?.map(|index| index.end()) } else { None };
@@ -233,6 +236,12 @@ impl Source {
             Err(cause) => Err(Error::io("open", &self.path, &cause).on(Side::Export)),
         }
     }
+}
+
+/// The error where it cannot be seen whether a source is there: a folder on the way to it is closed to the account.
+fn unreachable(source: &Path, cause: &io::Error) -> Error {
+    let closed = source.ancestors().skip(1).find(|folder| folder.try_exists().is_ok());
+    Error::io("enter", closed.unwrap_or(source), cause)
 }
 
 /// Where to go on in a log; none where it is another log than the one that was read, or does not go that far.

@@ -8,7 +8,7 @@ use super::super::end::{PageSink, Published, Replacement, Sent};
 use super::super::mark::Mark;
 use super::super::new_file::NewFile;
 use super::super::standby::remove_companions;
-use super::Source;
+use super::{Source, unreachable};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{
     FileStat, RawFile, Rights, processes_with, read_whole, rename_to_free_name, sync_folder,
@@ -25,7 +25,7 @@ impl Source {
     /// As for [`super::super::end::UserEnd::is_lost`].
     pub(in super::super) fn is_lost(&self, known: Option<&Mark>) -> Result<bool> {
         crate::bound::touching(&self.path)?;
-        if self.path.exists() {
+        if self.path.try_exists().map_err(|cause| unreachable(&self.path, &cause).on(Side::Import))? {
             return is_blank(&self.path);
         }
         if known.is_some_and(|known| known.is_elsewhere(&self.path)) {
