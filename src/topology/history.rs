@@ -32,13 +32,17 @@ pub enum HistorySize {
     Bytes(u64),
 }
 
+/// What counts as the size of a smaller store.
+const SMALLEST_BYTES: u64 = 64 << 20;
+
 const UNITS: [(&str, u64); 3] = [("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 impl HistorySize {
-    /// In bytes, for a copy of this size.
+    /// In bytes, for a copy of this size. The states of a small store are small, and a busy hour of them takes many times its size: the times
+    /// of one that is smaller than 64 MiB are those of 64 MiB.
     pub fn bytes(self, store: u64) -> u64 {
         match self {
-            HistorySize::TimesStore(times) => store.saturating_mul(times),
+            HistorySize::TimesStore(times) => store.max(SMALLEST_BYTES).saturating_mul(times),
             HistorySize::Bytes(bytes) => bytes,
         }
     }
@@ -135,10 +139,11 @@ mod tests {
 
     #[test]
     fn limits_are_read_as_they_are_written_and_nonsense_is_refused() {
-        for (text, bytes) in [("2x", 2_000), ("500MiB", 500 << 20), ("3GiB", 3 << 30)] {
+        for (text, bytes) in [("2x", 128 << 20), ("500MiB", 500 << 20), ("3GiB", 3 << 30)] {
             let size = HistorySize::try_from(text.to_owned()).unwrap();
             assert_eq!((size.bytes(1_000), size.to_string().as_str()), (bytes, text));
         }
+        assert_eq!(HistorySize::TimesStore(3).bytes(1 << 30), 3 << 30);
         for text in ["", "x", "2", "2 cats", "-1x", "99999999999TiB"] {
             HistorySize::try_from(text.to_owned()).unwrap_err();
         }

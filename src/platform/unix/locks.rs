@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+
 use super::files::FileId;
 
 /// The processes that hold a lock on one of these files, each once, as far as the system tells.
@@ -25,9 +27,9 @@ fn holder(line: &str, files: &[FileId]) -> Option<u32> {
     files.contains(&FileId { device: rustix::fs::makedev(major, minor), inode }).then_some(process)
 }
 
-/// The processes that have a file open by this path, or had it before it was removed, this one left out; and whether there are processes
-/// that one may not look into.
-pub fn processes_with(path: &Path) -> (Vec<u32>, bool) {
+/// The processes that have a file open by this path, or had it before it was removed, or that have this file open, whatever its name is by
+/// now. This process is left out. And whether there are processes that one may not look into.
+pub fn processes_with(path: &Path, file: Option<FileId>) -> (Vec<u32>, bool) {
     let removed = {
         let mut removed = path.as_os_str().to_owned();
         removed.push(" (deleted)");
@@ -46,13 +48,22 @@ pub fn processes_with(path: &Path) -> (Vec<u32>, bool) {
             continue;
         };
         let leads_here = |handle: std::fs::DirEntry| {
-            std::fs::read_link(handle.path()).is_ok_and(|target| target == path || target == removed)
+            let by_name =
+                std::fs::read_link(handle.path()).is_ok_and(|target| target == path || target == removed);
+            by_name || file.is_some_and(|file| known_id(&handle.path()) == Some(file))
         };
         if handles.flatten().any(leads_here) {
             found.push(id);
         }
     }
     (found, is_partial)
+}
+
+/// Which file it is, as far as the system knows without asking a server that may be gone.
+fn known_id(path: &Path) -> Option<FileId> {
+    let found = rustix::fs::statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
+    let device = rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor);
+    Some(FileId { device, inode: found.stx_ino })
 }
 
 /// What a process is called; none where there is none, or the system does not say.

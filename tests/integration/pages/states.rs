@@ -143,7 +143,7 @@ fn what_an_undone_sync_kept_is_no_state_of_a_sync_that_could_keep_nothing() {
     // The commit was undone; what it had kept for the history is still there, and the next sync cannot write there.
     std::fs::write(stores.standby(), copy).unwrap();
     std::fs::write(&noted, kept).unwrap();
-    std::fs::create_dir(noted.with_file_name("history/not ours")).unwrap();
+    std::fs::create_dir(noted.with_file_name("history/in the way.tmp")).unwrap();
     server.execute_batch("UPDATE account SET note = randomblob(200)").unwrap();
     let outcome = stores.sync_and_compare();
     assert!(outcome.warnings.iter().any(|warning| warning.contains("history")), "{:?}", outcome.warnings);
@@ -249,6 +249,38 @@ fn a_store_that_came_back_meanwhile_is_not_overwritten() {
 }
 
 #[test]
+fn a_store_that_was_moved_away_under_its_server_is_not_given_back_beside_it() {
+    for how in ["moved", "removed"] {
+        let stores = Stores::new();
+        stores.server().execute_batch(LEDGER).unwrap();
+        stores.sync().unwrap();
+        // A server that has it open, and holds no lock just now.
+        let open = "import sqlite3, sys; server = sqlite3.connect(sys.argv[1]); server.execute('SELECT * FROM turn').fetchall(); print(1, flush=True); sys.stdin.read()";
+        let mut server = std::process::Command::new("python3")
+            .args(["-c", open, stores.source().to_str().unwrap()])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = [0];
+        std::io::Read::read_exact(server.stdout.as_mut().unwrap(), &mut said).unwrap();
+        match how {
+            "moved" => std::fs::rename(stores.source(), stores.root().join("atl/kept.sqlite")).unwrap(),
+            _ => std::fs::remove_file(stores.source()).unwrap(),
+        }
+        let cancel = CancellationToken::new();
+        let error = stores.pair.restore(&work(&cancel, 2)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::StoreBusy, "{how}");
+        assert!(error.message.contains(&format!("process {}", server.id())), "{how}: {}", error.message);
+        assert!(!stores.source().exists());
+        drop(server.stdin.take());
+        server.wait().unwrap();
+        stores.pair.restore(&work(&cancel, 2)).unwrap();
+        assert_eq!(turn(&stores.source()), 0);
+    }
+}
+
+#[test]
 fn a_store_whose_file_system_is_not_mounted_is_not_lost() {
     crate::isolation::in_own_mounts(|| {
         let stores = Stores::new();
@@ -321,13 +353,16 @@ fn what_a_killed_writer_left_in_the_history_goes_with_the_next_commit() {
     let [oldest, last] = before.as_slice() else { panic!("{before:?}") };
     // The entry of a commit that was undone, one of an earlier copy, and half of one.
     let undone = format!("{:010}-{:010}-{}", newer[0].revision, newer[0].revision + 1, &last[22..]);
-    for stray in [&undone, "0000000001-0000000002-1700000000000", &format!("{undone}.tmp"), "7"] {
+    for stray in
+        [&undone, "0000000001-0000000002-1700000000000", &format!("{undone}.tmp"), "of a later build"]
+    {
         std::fs::copy(history.join(oldest), history.join(stray)).unwrap();
     }
     assert_eq!(stores.pair.states().unwrap(), newer, "what leads nowhere is not shown");
     play(&server).unwrap();
     stores.sync_and_compare();
-    assert_eq!(names().len(), 3, "{:?}", names());
+    assert_eq!(names().len(), 4, "{:?}", names());
+    assert!(names().contains(&"of a later build".to_owned()));
     let states = stores.pair.states().unwrap();
     assert_eq!(
         states.iter().map(|state| state.revision).skip(1).collect::<Vec<_>>(),

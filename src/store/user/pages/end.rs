@@ -215,11 +215,11 @@ pub(super) trait UserEnd: Send + Sync {
     /// When it exists and cannot be read; `StoreUnavailable` where its file system seems not to be mounted.
     fn is_lost(&self, known: Option<&Mark>) -> Result<bool>;
 
-    /// Begins to make a lost store anew.
+    /// Begins to make a lost store anew, of which this is known.
     ///
     /// # Errors
     /// `StoreUnavailable` where its folder is missing; `DiskFull`, `AccessDenied`, `Io`.
-    fn replace(&self, rights: Rights) -> Result<Box<dyn Replacement>>;
+    fn replace(&self, rights: Rights, known: Option<&Mark>) -> Result<Box<dyn Replacement>>;
 
     // ---- a copy --------------------------------------------------------------------------------------------------------
 

@@ -59,8 +59,8 @@ impl UserEnd for LocalEnd {
         self.source.is_lost(known)
     }
 
-    fn replace(&self, rights: Rights) -> Result<Box<dyn Replacement>> {
-        Ok(Box::new(self.source.replace(rights, &self.standby.exclude)?))
+    fn replace(&self, rights: Rights, known: Option<&Mark>) -> Result<Box<dyn Replacement>> {
+        Ok(Box::new(self.source.replace(rights, known, &self.standby.exclude)?))
     }
 
     fn standing(&self) -> Result<Standing> {

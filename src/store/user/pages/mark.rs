@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::platform::FileStat;
+use crate::platform::{FileId, FileStat};
 use crate::store::sqlite::format::header::Header;
 use crate::store::sqlite::format::log::LogMark;
 
@@ -74,6 +74,11 @@ impl Mark {
     /// Whether the source is still the same file.
     pub(super) fn is_same_file(&self, other: &FileStat) -> bool {
         (self.database.device, self.database.inode) == (other.device, other.inode)
+    }
+
+    /// Which file it is.
+    pub(super) fn file(&self) -> FileId {
+        FileId { device: self.database.device, inode: self.database.inode }
     }
 
     /// Whether two marks are of the same file.

@@ -158,7 +158,7 @@ impl UserStorePair for PagePair {
         }
         let place = self.source.path().display();
         let standing = self.standby.standing().map_err(Side::Export.failed())?;
-        let new = self.source.replace(standing.rights.unwrap_or(Rights::PRIVATE))?;
+        let new = self.source.replace(standing.rights.unwrap_or(Rights::PRIVATE), standing.mark.as_ref())?;
         let sent = self.standby.send(None, work.generation, &Passing::new(new.as_ref(), work), work.cancel);
         let sent = sent?;
         work.check()?;

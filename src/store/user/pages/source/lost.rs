@@ -11,7 +11,7 @@ use super::super::standby::remove_companions;
 use super::{Source, unreachable};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{
-    FileStat, RawFile, Rights, processes_with, read_whole, rename_to_free_name, sync_folder,
+    FileId, FileStat, RawFile, Rights, processes_with, read_whole, rename_to_free_name, sync_folder,
 };
 use crate::store::files::{remove, with_suffix};
 use crate::store::sqlite::format::check::is_empty_leaf;
@@ -38,12 +38,22 @@ impl Source {
     ///
     /// # Errors
     /// As for [`super::super::end::UserEnd::replace`].
-    pub(in super::super) fn replace(&self, rights: Rights, exclude: &[String]) -> Result<NewStore> {
+    pub(in super::super) fn replace(
+        &self,
+        rights: Rights,
+        known: Option<&Mark>,
+        exclude: &[String],
+    ) -> Result<NewStore> {
         let folder = self.path.parent().filter(|folder| folder.is_dir());
         let folder = folder.ok_or_else(|| no_folder(&self.path))?;
         let fresh = folder.join(format!(".csb-{}.restored", uuid::Uuid::new_v4().simple()));
         let file = NewFile::create(fresh, rights).map_err(Side::Import.failed())?;
-        Ok(NewStore { file, path: self.path.clone(), exclude: exclude.to_vec() })
+        Ok(NewStore {
+            file,
+            path: self.path.clone(),
+            former: known.map(Mark::file),
+            exclude: exclude.to_vec(),
+        })
     }
 }
 
@@ -51,6 +61,8 @@ impl Source {
 pub(in super::super) struct NewStore {
     file: NewFile,
     path: PathBuf,
+    /// The file that was lost.
+    former: Option<FileId>,
     exclude: Vec<String>,
 }
 
@@ -66,14 +78,14 @@ impl PageSink for NewStore {
 
 impl Replacement for NewStore {
     fn publish(self: Box<Self>, sent: &Sent) -> Result<Published> {
-        let NewStore { file, path, exclude } = *self;
+        let NewStore { file, path, former, exclude } = *self;
         let failed = |cause: io::Error| Error::io("write", &path, &cause).on(Side::Import);
         let findings = damage::marks(&damage::findings(&file.path)?);
         if findings.iter().any(|finding| !sent.findings.contains(finding)) {
             return Err(damaged(&sent.from));
         }
         let emptied = file.complete(sent, &exclude, |_| ()).map_err(Side::Import.failed())?;
-        let is_partial = require_unused(&path)?;
+        let is_partial = require_unused(&path, former)?;
         let seen = RawFile::open(&file.path, false).and_then(|new| Header::of(&new)).map_err(failed)?;
         let header = seen.ok_or_else(|| damaged(&sent.from))?;
         file.name(|fresh| take_place(fresh, &path))?;
@@ -101,8 +113,8 @@ fn take_place(fresh: &Path, path: &Path) -> Result<()> {
 }
 
 /// Refuses to give back a store that a server still has open, by its locks and by its open files: it would go on with the file that is
-/// gone. Whether there are processes that one may not look into.
-fn require_unused(source: &Path) -> Result<bool> {
+/// gone, or was moved away. Whether there are processes that one may not look into.
+fn require_unused(source: &Path, former: Option<FileId>) -> Result<bool> {
     let mut users = lock_holders(source);
     let whole = source.canonicalize().or_else(|_| {
         // Of a file that is gone only the folder can be found.
@@ -112,7 +124,7 @@ fn require_unused(source: &Path) -> Result<bool> {
     let mut is_partial = false;
     if let Ok(whole) = whole {
         let processes;
-        (processes, is_partial) = processes_with(&whole);
+        (processes, is_partial) = processes_with(&whole, former);
         users.extend(processes.into_iter().map(describe_process));
     }
     users.sort();

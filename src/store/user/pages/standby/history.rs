@@ -21,6 +21,8 @@ use crate::store::sqlite::format::header::number;
 const MAGIC: &[u8; 8] = b"CSBHIST2";
 /// Where the pages begin; before them lies what they are.
 const PAGES_AT: u64 = 4_096;
+/// How the name of an entry ends that is being written.
+const UNFINISHED: &str = ".tmp";
 /// Fast, and half of what a slower one leaves.
 const LEVEL: i32 = 1;
 
@@ -163,7 +165,7 @@ impl History {
             sync_folder(self.folder.parent().unwrap_or(Path::new("."))).map_err(failed)?;
         }
         let to = self.place(&link);
-        let temporary = with_suffix(&to, ".tmp");
+        let temporary = with_suffix(&to, UNFINISHED);
         let failed = |cause: io::Error| Error::io("write", &temporary, &cause);
         let mut file = create_file(&temporary, Rights::PRIVATE).map_err(failed)?;
         file.seek(SeekFrom::Start(PAGES_AT)).map_err(failed)?;
@@ -206,16 +208,19 @@ impl History {
     }
 
     /// Removes what else leads nowhere from the state with this change counter: what a process left that was killed while it wrote or
-    /// merged. There is one importer, which is about to write.
+    /// merged. There is one importer, which is about to write. A name that another build may have given is left alone.
     ///
     /// # Errors
     /// Failures of the file system.
     pub(super) fn remove_stray(&self, current: u32) -> Result<()> {
         let chain = self.list(current)?;
-        let leads_back = |name: &String| Link::parse(name).is_some_and(|link| chain.contains(&link));
+        let leads_nowhere = |name: &String| match Link::parse(name) {
+            Some(link) => !chain.contains(&link),
+            None => name.ends_with(UNFINISHED),
+        };
         self.names()?
             .iter()
-            .filter(|name| !leads_back(name))
+            .filter(|name| leads_nowhere(name))
             .try_for_each(|name| remove(&self.folder.join(name)))
     }
 
