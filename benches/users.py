@@ -9,6 +9,8 @@ from stores import CONTACTS, POOL, USER_STORE, Deployment, fill_users, require_e
 
 READ, SHA3, JOIN = "sqlite3 reads both", "sqlite3 .sha3sum of both", "sqldiff's joins"
 BACKUP, VACUUM, RSYNC = "sqlite3 .backup", "sqlite3 VACUUM INTO", "rsync -a"
+# From the source of SQLite, 3.50 or newer; no package has it.
+SQLITE_RSYNC = "sqlite3_rsync"
 
 
 def first(root, users, rounds):
@@ -44,7 +46,7 @@ def delta_connected(root, users, rounds):
     targets = [Target(0.02, (BACKUP,))] if users >= 200_000 else []
     try:
         # rsync does not see what is in the log only.
-        return _workload("users-delta-connected", root, users, rounds, targets, change, peers=(BACKUP, VACUUM))
+        return _workload("users-delta-connected", root, users, rounds, targets, change, peers=(BACKUP, VACUUM, SQLITE_RSYNC))
     finally:
         if server:
             server.close()
@@ -67,7 +69,7 @@ def _server(deployment):
 
 def idle(root, users, rounds):
     """Nothing changes."""
-    return _workload("users-idle", root, users, rounds, [Target(0.5, (RSYNC,))], peers=(RSYNC,))
+    return _workload("users-idle", root, users, rounds, [Target(0.5, (RSYNC,))], peers=(RSYNC, SQLITE_RSYNC))
 
 
 def verify(root, users, rounds):
@@ -112,26 +114,29 @@ def _change(deployment, number, whose):
     sql(deployment.users, f"UPDATE contacts SET groups = 'round {number}' WHERE {whose}")
 
 
-def _workload(name, root, users, rounds, targets, change=None, fresh=False, peers=(BACKUP, VACUUM, RSYNC)):
+def _workload(name, root, users, rounds, targets, change=None, fresh=False, peers=(BACKUP, VACUUM, RSYNC, SQLITE_RSYNC)):
     deployment = Deployment(root)
     fill_users(deployment.users, users)
-    copies = {peer: root / f"{number}.sqlite" for number, peer in enumerate((BACKUP, VACUUM, RSYNC))}
+    copies = {peer: root / f"{number}.sqlite" for number, peer in enumerate((BACKUP, VACUUM, RSYNC, SQLITE_RSYNC))}
     source = deployment.users
     commands = {
         BACKUP: ("sqlite3", source, f".backup {copies[BACKUP]}"),
         VACUUM: ("sqlite3", source, f"VACUUM INTO '{copies[VACUUM]}'"),
         # Without the window it takes a file for unchanged that was written to twice within a second.
         RSYNC: ("rsync", "-a", "--modify-window=-1", source, copies[RSYNC]),
+        SQLITE_RSYNC: (SQLITE_RSYNC, source, copies[SQLITE_RSYNC]),
     }
     with ServiceProcess(deployment.file) as service:
         def before_round(number):
             if change:
                 change(deployment, number)
 
+        at_hand = [peer for peer in peers if shutil.which(commands[peer][0])]
+
         def contender(peer):
             copy = copies[peer]
-            # rsync alone goes on from the copy that it made before.
-            reset = (lambda: None) if peer == RSYNC and not fresh else (lambda: copy.unlink(missing_ok=True))
+            # These go on from the copy that they made before.
+            reset = (lambda: None) if peer in (RSYNC, SQLITE_RSYNC) and not fresh else (lambda: copy.unlink(missing_ok=True))
             return Contender(peer, lambda: program(*commands[peer]), reset, lambda: require_equal(source, copy))
 
         ours = Contender(
@@ -144,4 +149,6 @@ def _workload(name, root, users, rounds, targets, change=None, fresh=False, peer
             # What changed is then in the log only, and the copies that rsync goes on from are there.
             service.sync(USER_STORE, POOL)
             program(*commands[RSYNC])
-        return compare(name, f"{users} users with {CONTACTS} contacts", [ours, *map(contender, peers)], rounds, targets, before_round)
+        result = compare(name, f"{users} users with {CONTACTS} contacts", [ours, *map(contender, at_hand)], rounds, targets, before_round)
+        result.notes.extend(f"{peer} is not on PATH" for peer in set(peers) - set(at_hand))
+        return result

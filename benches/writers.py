@@ -1,5 +1,6 @@
 """writers: what a server's own writes take while the store is synchronized every second, and how long jobs keep a writer waiting."""
 
+import re
 import sqlite3
 import statistics
 import threading
@@ -12,6 +13,8 @@ from stores import POOL, USER_STORE, Deployment, fill_users
 # A job may hold a lock of the server's database this long, where it may hold one at all.
 LONGEST_LOCK_MS = 100
 LIMIT = 1.02
+# For so long each side writes in a round.
+SECONDS = 6
 # Synchronous as servers set it for the journal mode.
 JOURNALS = {"WAL": "NORMAL", "DELETE": "FULL"}
 
@@ -27,8 +30,7 @@ def writes(root, users, rounds, transactions=2_000, bulk_rows=100_000):
         for kind, work in (("small transactions", _small), ("one bulk transaction", _bulk)):
             amount = transactions if work is _small else bulk_rows
             result = Result("writers", f"{kind} of {amount} each, journal {journal}, {users} users")
-            for statement in ("insert", "update", "delete"):
-                result.rows.append(_compare(statement, work, deployment, plain, journal, synchronous, amount, rounds))
+            result.rows.extend(_compare(work, deployment, plain, journal, synchronous, amount, rounds))
             ratio = statistics.mean(row["ratio"] for row in result.rows)
             result.targets.append(Target(LIMIT, ("the same writes without us",), ratio, ratio <= LIMIT))
             results.append(result)
@@ -89,35 +91,43 @@ def _bulk(connection, statement, keys):
     connection.execute("COMMIT")
 
 
-def _compare(name, work, deployment, plain, journal, synchronous, amount, rounds):
-    """Each round writes the same keys to both; before it the rows are put there or taken away."""
-    ours, theirs = [], []
+def _compare(work, deployment, plain, journal, synchronous, amount, rounds):
+    """In each round both write the same keys for some seconds, another one first, so that several syncs fall into it."""
+    measured = []
     for number in range(rounds + 1):
-        with _Syncing(deployment):
-            with_us = _time(name, work, deployment.users, journal, synchronous, amount)
-        without = _time(name, work, plain, journal, synchronous, amount)
+        def with_us():
+            with _Syncing(deployment):
+                return _times(work, deployment.users, journal, synchronous, amount)
+
+        def without():
+            return _times(work, plain, journal, synchronous, amount)
+
+        if number % 2:
+            ours, theirs = with_us(), without()
+        else:
+            theirs, ours = without(), with_us()
         if number > 0:
-            ours.append(with_us)
-            theirs.append(without)
-    ratios = [one / other for one, other in zip(ours, theirs)]
-    return {"name": name, "seconds": statistics.median(ours), "ratio": statistics.median(ratios), "lowest": min(ratios),
-            "highest": max(ratios), "mebibytes": None}
+            measured.append((ours, theirs))
+    for name in STATEMENTS:
+        ratios = [ours[name] / theirs[name] for ours, theirs in measured]
+        yield {"name": name, "seconds": statistics.median(ours[name] for ours, _ in measured), "ratio": statistics.median(ratios),
+               "lowest": min(ratios), "highest": max(ratios), "mebibytes": None}
 
 
-def _time(name, work, database, journal, synchronous, amount):
+def _times(work, database, journal, synchronous, amount):
+    """The mean of each statement, over and over for some seconds: what a sync costs falls onto few of them."""
     connection = _connect(database, journal, synchronous)
     users = connection.execute("SELECT max(id) FROM users").fetchone()[0]
     keys = [(1 + (i * 7919) % users, i) for i in range(amount)]
-    if name != "insert":
-        _bulk(connection, STATEMENTS["insert"], keys)
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    started = time.perf_counter()
-    work(connection, STATEMENTS[name], keys)
-    seconds = time.perf_counter() - started
-    if name != "delete":
-        _bulk(connection, STATEMENTS["delete"], keys)
+    taken = {name: [] for name in STATEMENTS}
+    until = time.perf_counter() + SECONDS
+    while time.perf_counter() < until:
+        for name, statement in STATEMENTS.items():
+            started = time.perf_counter()
+            work(connection, statement, keys)
+            taken[name].append(time.perf_counter() - started)
     connection.close()
-    return seconds
+    return {name: statistics.mean(seconds) for name, seconds in taken.items()}
 
 
 class Writer(threading.Thread):
@@ -149,6 +159,14 @@ class Writer(threading.Thread):
         return self.longest * 1000
 
 
+def _let_wait(deployment, service):
+    """Says of the pools' servers that they wait for locks: else a store that is written to without a pause is too busy beside a journal."""
+    topology = deployment.folder / "topology.toml"
+    topology.write_text(re.sub(r"user_store = \{ (url = .*?) \}", r"user_store = { \1, server_waits = true }", topology.read_text()))
+    assert "server_waits" in topology.read_text()
+    service.request("publishTopology", file=str(topology))
+
+
 def waits(root, users, rounds):
     """The longest time that a writer's transaction takes while a job runs, and while none does."""
     results = []
@@ -158,6 +176,8 @@ def waits(root, users, rounds):
         result = Result("writers", f"longest transaction of a busy writer, journal {journal}, {users} users")
         longest = {}
         with ServiceProcess(deployment.file) as service:
+            if journal != "WAL":
+                _let_wait(deployment, service)
             for situation in ("no job", "first copy", "deltas", "no job again"):
                 writer = Writer(deployment.users, journal)
                 writer.start()

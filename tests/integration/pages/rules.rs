@@ -423,6 +423,47 @@ fn the_page_at_the_byte_of_the_locks_is_never_read_or_written() {
     assert_eq!(sum, 16 * 65_000_000 + 64_000_000);
 }
 
+/// Makes SQLite leave so many bytes of each page to others, as extensions that encrypt or sum pages do.
+#[expect(unsafe_code, reason = "no statement of SQL does that")]
+fn reserve(server: &Connection, mut bytes: i32) {
+    // SAFETY: the connection is open, and the number outlives the call.
+    let done = unsafe {
+        let at = std::ptr::from_mut(&mut bytes).cast();
+        rusqlite::ffi::sqlite3_file_control(
+            server.handle(),
+            c"main".as_ptr(),
+            rusqlite::ffi::SQLITE_FCNTL_RESERVE_BYTES,
+            at,
+        )
+    };
+    assert_eq!(done, 0);
+}
+
+#[test]
+fn bytes_that_others_have_of_each_page_are_copied_with_them_and_when_their_number_changes() {
+    for size in [512, 4_096, 65_536] {
+        let stores = Stores::new();
+        let server = stores.server();
+        server.execute_batch(&format!("PRAGMA page_size = {size}")).unwrap();
+        reserve(&server, 32);
+        server.execute_batch(LEDGER).unwrap();
+        assert_eq!(std::fs::read(stores.source()).unwrap()[20], 32, "{size}");
+        stores.sync_and_compare();
+        play(&server).unwrap();
+        stores.sync_and_compare();
+        assert_eq!(turn(&stores.standby()), 1);
+        reserve(&server, 64);
+        server.execute_batch("VACUUM").unwrap();
+        assert_eq!(std::fs::read(stores.source()).unwrap()[20], 64, "{size}");
+        stores.sync_and_compare();
+        assert_eq!(turn(&stores.standby()), 1);
+        let states = stores.pair.states().unwrap();
+        let (path, cancel) = (stores.root().join("earlier"), CancellationToken::new());
+        stores.pair.restore_state(states[1].revision, &path, Generation(1), &cancel).unwrap();
+        assert_eq!((turn(&path), std::fs::read(&path).unwrap()[20]), (1, 32), "{size}");
+    }
+}
+
 #[test]
 fn every_kind_of_database_is_copied_byte_for_byte() {
     let schemas = [
