@@ -14,7 +14,7 @@ pub use system::files::{
     FileId, FileStat, Right, drop_from_cache, is_open_in_process, may, mount_of, open_regular, read_at,
     read_whole, rename_to_free_name, set_modified, share_blocks, sync_folder, write_all_at,
 };
-pub use system::locks::{lock_holders, process_name, processes_with};
+pub use system::locks::{lock_holders, others_have_open, process_name, processes_with};
 pub use system::paths::{Mounts, PathStat, folds_case};
 pub use system::place::{Entry, EntryKind, Folder, Head};
 pub use system::process::{boot_id, host_name, process_space, process_start};

@@ -1,5 +1,7 @@
 //! Who holds locks on files.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags};
@@ -59,6 +61,21 @@ pub fn processes_with(path: &Path, file: Option<FileId>) -> (Vec<u32>, bool) {
     (found, is_partial)
 }
 
+/// Whether anybody else has a file open, whoever that is, as a lease on writing tells (`fcntl(2)`, `F_SETLEASE`). None where the system does not
+/// say: the file is another account's, or its file system has no leases.
+#[expect(unsafe_code, reason = "rustix has no leases")]
+pub fn others_have_open(file: &File) -> Option<bool> {
+    let set = |kind: libc::c_int| {
+        // SAFETY: the descriptor is open as long as `file` is, and the call takes no pointer.
+        let done = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
+        if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    match set(libc::F_WRLCK) {
+        Ok(()) => set(libc::F_UNLCK).ok().map(|()| false),
+        Err(cause) => (cause.kind() == std::io::ErrorKind::WouldBlock).then_some(true),
+    }
+}
+
 /// Which file it is, as far as the system knows without asking a server that may be gone.
 fn known_id(path: &Path) -> Option<FileId> {
     let found = rustix::fs::statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
@@ -75,6 +92,26 @@ pub fn process_name(process_id: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lease_tells_whether_somebody_else_has_a_file_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "x").unwrap();
+        let file = File::open(&path).unwrap();
+        assert_eq!(others_have_open(&file), Some(false));
+        let mut reader = std::process::Command::new("sh")
+            .args(["-c", "exec 3<\"$0\"; echo; read -r _", path.to_str().unwrap()])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Read::read_exact(reader.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        assert_eq!(others_have_open(&file), Some(true));
+        drop(reader.stdin.take());
+        reader.wait().unwrap();
+        assert_eq!(others_have_open(&file), Some(false));
+    }
 
     #[test]
     fn a_line_of_the_systems_locks_is_understood_and_one_who_waits_is_no_holder() {

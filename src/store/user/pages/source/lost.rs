@@ -11,7 +11,8 @@ use super::super::standby::remove_companions;
 use super::{Source, unreachable};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{
-    FileId, FileStat, RawFile, Rights, processes_with, read_whole, rename_to_free_name, sync_folder,
+    FileId, FileStat, RawFile, Rights, others_have_open, processes_with, read_whole, rename_to_free_name,
+    sync_folder,
 };
 use crate::store::files::{remove, with_suffix};
 use crate::store::sqlite::format::check::is_empty_leaf;
@@ -126,6 +127,14 @@ fn require_unused(source: &Path, former: Option<FileId>) -> Result<bool> {
         let processes;
         (processes, is_partial) = processes_with(&whole, former);
         users.extend(processes.into_iter().map(describe_process));
+    }
+    if users.is_empty() && is_partial {
+        // A lease sees whoever cannot be looked into, where the file is there and is this account's.
+        match RawFile::open(source, false).ok().and_then(|file| others_have_open(&file)) {
+            Some(true) => users.push("a process that cannot be looked into".to_owned()),
+            Some(false) => is_partial = false,
+            None => {}
+        }
     }
     users.sort();
     users.dedup();
