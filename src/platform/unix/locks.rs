@@ -61,17 +61,22 @@ pub fn processes_with(path: &Path, file: Option<FileId>) -> (Vec<u32>, bool) {
     (found, is_partial)
 }
 
+/// Which signal a lease sends (`fcntl(2)`); the crate of C's names lacks it.
+const F_SETSIG: libc::c_int = 10;
+
 /// Whether anybody else has a file open, whoever that is, as a lease on writing tells (`fcntl(2)`, `F_SETLEASE`). None where the system does not
 /// say: the file is another account's, or its file system has no leases.
 #[expect(unsafe_code, reason = "rustix has no leases")]
 pub fn others_have_open(file: &File) -> Option<bool> {
-    let set = |kind: libc::c_int| {
+    let set = |what: libc::c_int, value: libc::c_int| {
         // SAFETY: the descriptor is open as long as `file` is, and the call takes no pointer.
-        let done = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
+        let done = unsafe { libc::fcntl(file.as_raw_fd(), what, value) };
         if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
     };
-    match set(libc::F_WRLCK) {
-        Ok(()) => set(libc::F_UNLCK).ok().map(|()| false),
+    // Whoever opens the file in this moment makes the system send a signal; the usual one would end the process, this one is ignored.
+    set(F_SETSIG, libc::SIGURG).ok()?;
+    match set(libc::F_SETLEASE, libc::F_WRLCK) {
+        Ok(()) => set(libc::F_SETLEASE, libc::F_UNLCK).ok().map(|()| false),
         Err(cause) => (cause.kind() == std::io::ErrorKind::WouldBlock).then_some(true),
     }
 }
