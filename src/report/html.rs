@@ -76,6 +76,7 @@ fn step(step: &StepReport) -> StepView<'_> {
     StepView {
         step,
         appearance,
-        open: matches!(appearance.class, "bad" | "warn" | "stop") && !step.details.is_empty(),
+        open: !step.details.is_empty()
+            && (matches!(appearance.class, "bad" | "warn" | "stop") || view::is_restore(&step.id)),
     }
 }

@@ -26,6 +26,10 @@ pub fn what_if() -> Report {
     parse(include_str!("../../../examples/reports/what-if.json"))
 }
 
+pub fn restored() -> Report {
+    parse(include_str!("../../../examples/reports/restored.json"))
+}
+
 /// Markup, endless names and the largest numbers in every field that can hold them.
 pub fn hostile() -> Report {
     parse(include_str!("../../../examples/reports/hostile.json"))
@@ -38,6 +42,7 @@ pub fn all() -> Vec<(&'static str, Report)> {
         ("failed", failed()),
         ("cancelled", cancelled()),
         ("what-if", what_if()),
+        ("restored", restored()),
         ("hostile", hostile()),
     ]
 }

@@ -195,6 +195,17 @@ fn steps_that_went_wrong_are_open() {
 }
 
 #[test]
+fn a_restored_state_is_what_its_report_is_about() {
+    let page = page(&samples::restored());
+    assert!(
+        one(&page, "header")
+            .contains("Revision 3 of 2026-11-02T08:58:02.117Z is in /srv/restored/earlier.sqlite.")
+    );
+    assert_eq!(texts(&page, ".figures dt"), ["Data written", "Retries", "Errors"]);
+    assert!(one(&page, "#steps details[open]").contains("Rows of users: 1 only in the copy of now"));
+}
+
+#[test]
 fn a_plan_says_that_nothing_was_changed() {
     let page = page(&samples::what_if());
     assert!(one(&page, "#plan .lead").contains("Nothing of it was done."));

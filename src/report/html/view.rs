@@ -84,6 +84,9 @@ fn planned_sentence(report: &Report) -> String {
 }
 
 fn done_sentence(report: &Report) -> String {
+    if let (Outcome::Succeeded, Some(restored)) = (report.outcome, restored(report)) {
+        return restored.details.first().cloned().unwrap_or_default();
+    }
     let totals = totals(report);
     let quarantined = totals.quarantined;
     match report.outcome {
@@ -162,6 +165,15 @@ fn totals(report: &Report) -> Totals {
     })
 }
 
+/// The step that wrote an earlier state to a file: what it says is all that such a job is about.
+fn restored(report: &Report) -> Option<&StepReport> {
+    report.steps.iter().find(|step| is_restore(&step.id))
+}
+
+pub fn is_restore(step: &str) -> bool {
+    step.starts_with("restore:")
+}
+
 /// The figures under the headline.
 pub fn figures(report: &Report) -> Vec<Figure> {
     if report.what_if { planned_figures(report) } else { done_figures(report) }
@@ -179,6 +191,12 @@ fn done_figures(report: &Report) -> Vec<Figure> {
     let oldest = totals.oldest_ms.filter(|_| totals.pending > 0);
     if !report.removed.is_empty() {
         return vec![removed_figure("Removed", report), retries_figure(report), errors_figure(report)];
+    }
+    if restored(report).is_some_and(|step| step.outcome == Outcome::Succeeded) {
+        let planned = report.plan.steps.iter().find(|step| is_restore(&step.id));
+        let size = bytes(planned.and_then(|step| step.bytes).unwrap_or(0));
+        let size = Figure { label: "Data written", value: size, note: rate, class: "" };
+        return vec![size, retries_figure(report), errors_figure(report)];
     }
     vec![
         Figure {
