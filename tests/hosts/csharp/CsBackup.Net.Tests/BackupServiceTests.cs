@@ -211,7 +211,7 @@ public sealed class BackupServiceTests : IDisposable
         Assert.False(File.Exists(file));
         var report = await _service.RunAsync(request);
         Assert.Equal(Outcome.Succeeded, report.Outcome);
-        Assert.Contains($"Revision {state.Revision} ", Assert.Single(Assert.Single(report.Steps).Details), StringComparison.Ordinal);
+        Assert.Contains($"Revision {state.Revision} ", Assert.Single(report.Steps).Details[0], StringComparison.Ordinal);
         Assert.Equal(state.Bytes, new FileInfo(file).Length);
         Assert.Equal("ReportRefused", Assert.Single((await _service.RunAsync(request)).Errors).Kind);
         var neither = await Assert.ThrowsAsync<CsBackupException>(() => _service.RunAsync(request with { Revision = null }));
