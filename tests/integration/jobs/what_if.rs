@@ -69,7 +69,10 @@ fn a_dry_run_counts_what_the_next_run_moves() {
     std::fs::remove_file(deployment.path("chi/share/conference-001/notes-0004.txt")).unwrap();
     let commands: [fn(&Deployment, Value) -> Ended; 2] = [
         |deployment, options| deployment.backup(options),
-        |deployment, options| deployment.sync(ATL, options),
+        |deployment, mut options| {
+            options["giveBack"] = json!(true);
+            deployment.sync(ATL, options)
+        },
     ];
     let mut pages = Vec::new();
     for command in commands {
@@ -90,7 +93,7 @@ fn a_dry_run_counts_what_the_next_run_moves() {
         };
         assert_eq!(ids(told), ids(&ended.report.plan));
     }
-    let ended = deployment.sync(ATL, json!({})).expect(Outcome::Succeeded);
+    let ended = deployment.sync(ATL, json!({ "giveBack": true })).expect(Outcome::Succeeded);
     assert_eq!(pages, [ended.module(PRESENCE_FOCUS).moved.items_written; 2]);
     assert_eq!(ended.module(DATA_CONF).moved.items_written, 1);
     assert_eq!(ended.given_back(DATA_CONF).moved.items_written, 1);
