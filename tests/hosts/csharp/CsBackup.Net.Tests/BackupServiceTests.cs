@@ -156,9 +156,12 @@ public sealed class BackupServiceTests : IDisposable
     }
 
     [Fact]
-    public async Task A_sync_also_gives_back()
+    public async Task A_sync_gives_back_where_that_is_asked_for()
     {
-        var report = await _service.RunAsync(new SyncRequest { PoolFqdn = _sample.Pools[0] });
+        var unasked = await _service.RunAsync(new SyncRequest { PoolFqdn = _sample.Pools[0] });
+        Assert.All(unasked.Modules, module => Assert.Equal(Purpose.Copy, module.Purpose));
+        Assert.Equal(2, unasked.Plan.Steps.Count(step => step.Id.StartsWith("look:", StringComparison.Ordinal) && step.Note is not null));
+        var report = await _service.RunAsync(new SyncRequest { PoolFqdn = _sample.Pools[0], GiveBack = true });
         Assert.Equal(3, report.Modules.Count(module => module.Purpose == Purpose.Copy));
         Assert.Equal(2, report.Modules.Count(module => module.Purpose == Purpose.CarryBack));
     }
