@@ -30,19 +30,20 @@ impl GiveBackModule {
         GiveBackModule { subject, holder: holder.clone(), only_lost_store, is_lost }
     }
 
-    /// Why nothing comes back, where only a lost store does.
-    fn refrains(&self, loss: &Loss) -> Option<String> {
+    /// Whether nothing comes back, because only a lost store does; and what is said of what stays away.
+    fn refrains(&self, loss: &Loss) -> Option<Option<String>> {
         if !self.only_lost_store || loss.is_store_lost {
             self.is_lost.store(true, Ordering::Relaxed);
             return None;
         }
         let RowSubject { module, to, .. } = &self.subject;
-        let said = not_returned(loss, module.id(), &self.holder, to);
-        Some(said.unwrap_or_else(|| NOTHING_LOST.to_owned()))
+        Some(not_returned(loss, module.id(), &self.holder, to))
     }
 }
 
-const NOTHING_LOST: &str = "Nothing was lost.";
+fn nothing_lost() -> String {
+    "Nothing was lost.".to_owned()
+}
 
 impl Step for GiveBackModule {
     fn subject(&self) -> Option<&RowSubject> {
@@ -74,7 +75,7 @@ impl Step for GiveBackModule {
 
     fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned>> {
         Box::pin(async move {
-            let RowSubject { row, module, to, .. } = &self.subject;
+            let RowSubject { row, module, .. } = &self.subject;
             let loss = work.loss(module).await;
             let refrains = match &loss {
                 Ok(loss) => self.refrains(loss),
@@ -96,21 +97,17 @@ impl Step for GiveBackModule {
             if let Some(seen) = &seen {
                 work.saw(*row, seen);
             }
-            if refrains.is_some() {
-                return Ok(Planned {
-                    items: Some(0),
-                    note: refrains.clone(),
-                    nothing_to_do: refrains,
-                    ..Planned::default()
-                });
+            if let Some(note) = refrains {
+                let nothing_to_do = Some(note.clone().unwrap_or_else(nothing_lost));
+                return Ok(Planned { items: Some(0), note, nothing_to_do, ..Planned::default() });
             }
-            let nothing_lost = lost.items == 0 && lost.refused.is_none() && seen.is_some();
+            let has_all = lost.items == 0 && lost.refused.is_none() && seen.is_some();
             Ok(Planned {
                 items: Some(lost.items),
                 bytes: (lost.bytes > 0).then_some(lost.bytes),
-                note: loss.ok().and_then(|loss| returned(&loss, to)),
+                note: loss.ok().and_then(|loss| returned(&loss)),
                 refused: lost.refused,
-                nothing_to_do: nothing_lost.then(|| NOTHING_LOST.to_owned()),
+                nothing_to_do: has_all.then(nothing_lost),
                 ..Planned::default()
             })
         })
@@ -126,7 +123,7 @@ impl Step for GiveBackModule {
                         if let Some(row) = work.rows.get_mut(row) {
                             row.done = true;
                         }
-                        return Done::of(Outcome::Succeeded, vec![why]);
+                        return Done::of(Outcome::Succeeded, vec![why.unwrap_or_else(nothing_lost)]);
                     }
                     Err(error) => return work.failure(self, error),
                 }

@@ -22,15 +22,18 @@ impl LookForLoss {
         LookForLoss { module: Arc::clone(module), holder: holder.clone(), partner: partner.clone() }
     }
 
-    /// What there is to say, and whether it is a warning.
-    async fn look(&self, work: &mut Work) -> Result<(String, bool)> {
+    /// What there is to say, where it lacks anything, and whether that is a warning.
+    async fn look(&self, work: &mut Work) -> Result<(Option<String>, bool)> {
         match work.loss(&self.module).await {
             Ok(loss) => {
                 let said = not_returned(&loss, self.module.id(), &self.holder, &self.partner);
-                Ok((said.unwrap_or_else(|| "It lacks nothing.".to_owned()), loss.is_store_lost))
+                Ok((said, loss.is_store_lost))
             }
             Err(error) if matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Panic) => Err(error),
-            Err(error) => Ok((format!("That cannot be seen. {error}"), false)),
+            Err(error) => {
+                let (partner, store) = (&self.partner, self.module.id().store_name());
+                Ok((Some(format!("What {partner} lacks of its {store} cannot be seen. {error}")), false))
+            }
         }
     }
 }
@@ -56,12 +59,13 @@ impl Step for LookForLoss {
     fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned>> {
         Box::pin(async move {
             let (said, is_warning) = self.look(work).await?;
-            if is_warning {
+            if let Some(message) = said.clone().filter(|_| is_warning) {
                 let module = Some(self.module.id().name().to_owned());
-                work.tell(EventKind::Warning { module, message: said.clone() });
-                work.warnings.push(said.clone());
+                work.tell(EventKind::Warning { module, message: message.clone() });
+                work.warnings.push(message);
             }
-            Ok(Planned { note: Some(said.clone()), nothing_to_do: Some(said), ..Planned::default() })
+            let nothing_to_do = Some(said.clone().unwrap_or_else(|| "It lacks nothing.".to_owned()));
+            Ok(Planned { note: said, nothing_to_do, ..Planned::default() })
         })
     }
 

@@ -44,14 +44,14 @@ pub(super) fn not_returned(
 }
 
 /// What is said of what a pool lacks and gets back; none where nothing has a name of its own.
-pub(super) fn returned(loss: &Loss, pool: &PoolFqdn) -> Option<String> {
+pub(super) fn returned(loss: &Loss) -> Option<String> {
     let named = loss.first.len() as u64;
     if named == 0 {
         return None;
     }
     let more = loss.items.saturating_sub(named);
     let others = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Some(format!("{pool} lacks: {}{others}.", loss.first.join(", ")))
+    Some(format!("To come back: {}{others}.", loss.first.join(", ")))
 }
 
 #[cfg(test)]
@@ -65,14 +65,14 @@ mod tests {
         let said = |loss: &Loss| not_returned(loss, ModuleId::DataConf, &holder, &pool);
         let names = |count: u64| (0..count).map(|number| number.to_string()).collect::<Vec<_>>();
         let mut loss = Loss::default();
-        assert_eq!((said(&loss), returned(&loss, &pool)), (None, None));
+        assert_eq!((said(&loss), returned(&loss)), (None, None));
         loss = Loss { items: 12, first: names(2), is_store_lost: false };
         assert!(
             said(&loss).unwrap().starts_with("chi.example.com lacks 12 of the objects that atl.example.com")
         );
-        assert_eq!(returned(&loss, &pool).unwrap(), "chi.example.com lacks: 0, 1 and 10 more.");
+        assert_eq!(returned(&loss).unwrap(), "To come back: 0, 1 and 10 more.");
         loss = Loss { items: 2, is_store_lost: true, ..loss };
         assert!(said(&loss).unwrap().contains("-BackupModule DataConf alone"));
-        assert_eq!(returned(&loss, &pool).unwrap(), "chi.example.com lacks: 0, 1.");
+        assert_eq!(returned(&loss).unwrap(), "To come back: 0, 1.");
     }
 }

@@ -94,11 +94,12 @@ Describe 'Invoke-CsBackupServiceSync' {
         $plan | Should -Not -Match 'given back|minutes'
         $said = Invoke-CsBackupServiceSync $Chi -Verbose 4>&1 | Where-Object { $_ -match 'lacks 1 of the objects' }
         @($said).Count | Should -Be 1
+        Invoke-CsBackupServiceSync $Chi -PassThru | Out-String | Should -Match "(?m)^  $Atl lacks 1 of the objects that"
         Invoke-CsBackupServiceSync $Chi -BackupModule DataConf
         $file | Should -Not -Exist
         $plan = (Invoke-TestShell "Invoke-CsBackupServiceSync $Chi -GiveBack -WhatIf" $Sample.DeploymentFile) -join "`n"
         $plan | Should -Match 'what the backup pool lacks is given back'
-        $plan | Should -Match "1 items, \d+ B\. $Atl lacks: minutes.txt\."
+        $plan | Should -Match "1 items, \d+ B\. To come back: minutes.txt\."
         $file | Should -Not -Exist
         $report = $Chi, $Chi | Invoke-CsBackupServiceSync -GiveBack -PassThru
         $report[0].Request.GiveBack | Should -BeTrue

@@ -160,7 +160,7 @@ public sealed class BackupServiceTests : IDisposable
     {
         var unasked = await _service.RunAsync(new SyncRequest { PoolFqdn = _sample.Pools[0] });
         Assert.All(unasked.Modules, module => Assert.Equal(Purpose.Copy, module.Purpose));
-        Assert.Equal(2, unasked.Plan.Steps.Count(step => step.Id.StartsWith("look:", StringComparison.Ordinal) && step.Note is not null));
+        Assert.Equal(2, unasked.Plan.Steps.Count(step => step.Id.StartsWith("look:", StringComparison.Ordinal) && step.Note is null));
         var report = await _service.RunAsync(new SyncRequest { PoolFqdn = _sample.Pools[0], GiveBack = true });
         Assert.Equal(3, report.Modules.Count(module => module.Purpose == Purpose.Copy));
         Assert.Equal(2, report.Modules.Count(module => module.Purpose == Purpose.CarryBack));
