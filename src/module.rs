@@ -51,6 +51,11 @@ impl ModuleId {
         }
     }
 
+    /// The short name, as run-books spell it.
+    pub fn short_name(self) -> &'static str {
+        self.name().rsplit('.').next().unwrap_or_default()
+    }
+
     /// What the module's data is called in sentences.
     pub const fn store_name(self) -> &'static str {
         match self {
@@ -65,10 +70,9 @@ impl ModuleId {
     /// # Errors
     /// `InvalidArgument` for any other name.
     pub fn parse(name: &str) -> Result<Self> {
-        let short = |id: ModuleId| id.name().rsplit('.').next().unwrap_or_default();
         ModuleId::ALL
             .into_iter()
-            .find(|id| id.name().eq_ignore_ascii_case(name) || short(*id).eq_ignore_ascii_case(name))
+            .find(|id| id.name().eq_ignore_ascii_case(name) || id.short_name().eq_ignore_ascii_case(name))
             .ok_or_else(|| {
                 Error::new(
                     ErrorKind::InvalidArgument,
@@ -189,6 +193,17 @@ pub struct GiveBack {
     pub refused: Option<Error>,
 }
 
+/// What a pool lacks of what its copy holds, whether it was lost or deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Items that the copy holds and the pool lacks.
+    pub items: u64,
+    /// The first of them by name, where they have names of their own.
+    pub first: Vec<String>,
+    /// Whether the whole store was lost: it is missing, empty, another one, or lacks more than anybody would delete.
+    pub is_store_lost: bool,
+}
+
 /// What one cycle did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CycleOutcome {
@@ -277,6 +292,12 @@ pub trait BackupModule: Send + Sync {
     /// # Errors
     /// When a store cannot be read; cancelled.
     fn observe_carry_back(&self, look: &Look) -> Result<GiveBack>;
+
+    /// Looks what the pool lacks of what its copy holds, as fast as that can be seen, without writing.
+    ///
+    /// # Errors
+    /// When a store cannot be read, or is not the one that is meant; cancelled.
+    fn loss(&self, look: &Look) -> Result<Loss>;
 
     /// The states of the copy that can be restored, the newest first; none for a kind of data of which no history is kept.
     ///

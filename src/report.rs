@@ -283,6 +283,9 @@ pub struct PlannedStep {
     pub items_estimated: bool,
     /// How many bytes it will move, as far as known.
     pub bytes: Option<u64>,
+    /// What a person should know of it, where that was seen before it ran: what the partner lacks.
+    #[serde(default)]
+    pub note: Option<String>,
     /// What it would be refused with, where a job that only plans has seen that.
     #[serde(default)]
     pub refused: Option<String>,

@@ -80,7 +80,7 @@ public sealed record Plan : Document
 /// <summary>One step of a plan.</summary>
 public sealed record PlannedStep : Document
 {
-    /// <summary><c>copy:</c>, <c>carryBack:</c>, <c>disable:</c> or <c>restore:</c> and the module, or another step's name.</summary>
+    /// <summary><c>copy:</c>, <c>carryBack:</c>, <c>look:</c>, <c>disable:</c> or <c>restore:</c> and the module, or another step's name.</summary>
     public string Id { get; init; } = "";
 
     /// <summary>For people.</summary>
@@ -100,6 +100,9 @@ public sealed record PlannedStep : Document
 
     /// <summary>How much it will move, where that is known.</summary>
     public long? Bytes { get; init; }
+
+    /// <summary>What was seen beforehand and a person should know: what the partner lacks.</summary>
+    public string? Note { get; init; }
 
     /// <summary>What it would be refused with, where a job that only plans has seen that.</summary>
     public string? Refused { get; init; }

@@ -73,6 +73,10 @@ public sealed record SyncRequest : CopyRequest
 {
     /// <summary>Full or short names; none for all modules.</summary>
     public IReadOnlyList<string> Modules { get; init; } = [];
+
+    /// <summary>Whether the backup pool gets back what it lacks of what this pool holds for it. Null: only a store that is lost as a
+    /// whole, where one module is named alone.</summary>
+    public bool? GiveBack { get; init; }
 }
 
 /// <summary>Takes everything of the backup service out of a pool's stores and their copies. The data stays.</summary>

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use super::lease::LeasePlace;
-use super::request::{JobKind, Operation};
+use super::request::{JobKind, Operation, Returns};
 use super::row::Row;
 use super::step::{RowSubject, Step};
 use super::steps::{
-    AwaitState, CopyModule, DisableModule, ForgetStates, GiveBackModule, RequireFailedOver, Restore,
+    AwaitState, CopyModule, DisableModule, ForgetStates, GiveBackModule, LookForLoss, RequireFailedOver,
+    Restore,
 };
 use crate::module::BackupModule;
 use crate::pool::PoolState;
 use crate::topology::PoolFqdn;
 
-/// What a job works on: a pool's modules towards its backup pool, and those of the partner, to give back what it lost.
+/// What a job works on: a pool's modules towards its backup pool, and those of the partner, of which it may have lost something.
 pub struct Targets {
     /// The pool's own modules.
     pub outward: Vec<Arc<dyn BackupModule>>,
@@ -53,10 +54,14 @@ impl List {
                 }
                 list.steps.extend(copies);
             }
-            JobKind::Sync => {
+            JobKind::Sync { returns } => {
                 let copies = list.copies(operation, targets);
                 list.steps.extend(copies);
-                list.give_back(operation, targets);
+                match returns {
+                    Returns::Nothing => list.look_for_loss(operation, targets),
+                    Returns::LostStore => list.give_back(operation, targets, true),
+                    Returns::Everything => list.give_back(operation, targets, false),
+                }
             }
             JobKind::Disable => {
                 for module in &targets.outward {
@@ -96,12 +101,24 @@ impl List {
     }
 
     /// The same for those of the partner's modules of which anything is ever given back.
-    fn give_back(&mut self, operation: &Operation, targets: &Targets) {
-        for module in targets.inward.iter().filter(|module| !module.touches_back().is_empty()) {
+    fn give_back(&mut self, operation: &Operation, targets: &Targets, only_lost_stores: bool) {
+        for module in returnable(targets) {
             let (from, to) = (&operation.pool, &targets.partner);
             let row = Row::new(module, GiveBackModule::PURPOSE, from, to, targets.partner_state);
             let subject = self.subject(row, to, &targets.partner_lease);
-            self.push(GiveBackModule(subject));
+            self.push(GiveBackModule::new(subject, from, only_lost_stores));
         }
     }
+
+    /// Where nothing is given back: what the partner lacks is said.
+    fn look_for_loss(&mut self, operation: &Operation, targets: &Targets) {
+        for module in returnable(targets) {
+            self.push(LookForLoss::new(module, &operation.pool, &targets.partner));
+        }
+    }
+}
+
+/// The partner's modules of which anything is ever given back.
+fn returnable(targets: &Targets) -> impl Iterator<Item = &Arc<dyn BackupModule>> {
+    targets.inward.iter().filter(|module| !module.touches_back().is_empty())
 }

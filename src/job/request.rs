@@ -98,6 +98,10 @@ pub struct SyncRequest {
     /// Whether everything is compared, however little has changed, and what differs is repaired.
     #[serde(default)]
     pub verify: bool,
+    /// Whether the backup pool gets back what it lacks of what this pool holds for it. None: only a store that is lost as a
+    /// whole, where one module is named alone.
+    #[serde(default)]
+    pub give_back: Option<bool>,
     /// Whether to plan only.
     #[serde(default)]
     pub what_if: bool,
@@ -198,6 +202,18 @@ impl Awaited {
     }
 }
 
+/// What a sync gives back to the partner. What is missing there may have been deleted by its users, so that nothing comes back
+/// unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Returns {
+    /// Nothing; what the partner lacks is said.
+    Nothing,
+    /// A store that is lost as a whole, and single objects of none.
+    LostStore,
+    /// Everything that the partner lacks.
+    Everything,
+}
+
 /// What kind of job it is, with what only that kind is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobKind {
@@ -208,8 +224,11 @@ pub enum JobKind {
         /// Whether the pool must be failed over.
         failed_over_pool_only: bool,
     },
-    /// The same, and the partner gets back what it lost.
-    Sync,
+    /// The same, and the partner gets back what it lost, where that is asked for.
+    Sync {
+        /// What it gets back.
+        returns: Returns,
+    },
     /// Everything of ours is taken out of the pool's stores and their copies.
     Disable,
     /// An earlier state is written to a file.
@@ -314,11 +333,18 @@ impl BackupRequest {
 
 impl SyncRequest {
     fn operation(self) -> Result<Operation> {
+        let modules = module_list(&self.modules)?;
+        let returns = match self.give_back {
+            Some(true) if modules == [ModuleId::CmsMaster] => return Err(nothing_of_cms()),
+            Some(true) => Returns::Everything,
+            None if modules.len() == 1 => Returns::LostStore,
+            None | Some(false) => Returns::Nothing,
+        };
         Ok(Operation {
             command: "Invoke-CsBackupServiceSync",
             request: document(&self),
-            kind: JobKind::Sync,
-            modules: module_list(&self.modules)?,
+            kind: JobKind::Sync { returns },
+            modules,
             local_store: self.local_store,
             options: Options {
                 retry_count: self.retry_count,
@@ -406,6 +432,14 @@ pub fn module_list(names: &[String]) -> Result<Vec<ModuleId>> {
     Ok(ModuleId::ALL.into_iter().filter(|module| named.contains(module)).collect())
 }
 
+fn nothing_of_cms() -> Error {
+    Error::new(
+        ErrorKind::OptionConflict,
+        "Of the Central Management store nothing is given back.",
+        "Leave GiveBack out, or name another module; see \"Two histories of the Central Management store\" in the run-book.",
+    )
+}
+
 fn document(request: &impl Serialize) -> serde_json::Value {
     serde_json::to_value(request).unwrap_or_default()
 }
@@ -432,6 +466,35 @@ mod tests {
             let error = backup(&format!(r#"{{"poolFqdn":"a.b",{options}}}"#)).unwrap_err();
             assert_eq!(error.kind, ErrorKind::OptionConflict);
         }
+    }
+
+    #[test]
+    fn only_a_sync_that_asks_gives_back_and_a_module_that_is_named_alone_asks_for_a_lost_store() {
+        let returns = |options: &str| {
+            let request = format!(r#"{{"poolFqdn":"a.b"{options}}}"#);
+            match serde_json::from_str::<SyncRequest>(&request).unwrap().operation().map(|it| it.kind) {
+                Ok(JobKind::Sync { returns }) => Ok(returns),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error.kind),
+            }
+        };
+        let alone = [r#","modules":["DataConf"]"#, r#","modules":["PresenceFocus","presencefocus"]"#];
+        let several = ["", r#","modules":["All"]"#, r#","modules":["DataConf","PresenceFocus"]"#];
+        for modules in alone.iter().chain(&several) {
+            let unasked = if alone.contains(modules) { Returns::LostStore } else { Returns::Nothing };
+            for (asked, expected) in [
+                ("", unasked),
+                (r#","giveBack":null"#, unasked),
+                (r#","giveBack":false"#, Returns::Nothing),
+                (r#","giveBack":true"#, Returns::Everything),
+            ] {
+                assert_eq!(returns(&format!("{modules}{asked}")), Ok(expected), "{modules} {asked}");
+            }
+        }
+        let cms = r#","modules":["CMSMaster"],"giveBack":true"#;
+        assert_eq!(returns(cms), Err(ErrorKind::OptionConflict));
+        assert!(serde_json::from_str::<SyncRequest>(r#"{"poolFqdn":"a.b","giveBack":1}"#).is_err());
+        assert!(serde_json::from_str::<BackupRequest>(r#"{"poolFqdn":"a.b","giveBack":true}"#).is_err());
     }
 
     #[test]

@@ -92,6 +92,7 @@ impl Run {
             threads,
             rows: Vec::new(),
             removed: Vec::new(),
+            warnings: Vec::new(),
             errors: Vec::new(),
             retries: 0,
             held: None,
@@ -154,6 +155,7 @@ impl Run {
         if let Some(told) = self.plan.steps.get_mut(index) {
             (told.items, told.bytes) = (planned.items, planned.bytes);
             told.items_estimated = planned.is_estimate;
+            told.note.clone_from(&planned.note);
         }
         Ok(planned)
     }
@@ -220,7 +222,7 @@ impl Run {
     }
 
     /// What each step will do, for the plan; those that turn out to have nothing to do, and why.
-    async fn look(&mut self, steps: &[(usize, Arc<dyn Step>)]) -> Result<Vec<(usize, &'static str)>> {
+    async fn look(&mut self, steps: &[(usize, Arc<dyn Step>)]) -> Result<Vec<(usize, String)>> {
         let mut idle = Vec::new();
         for (index, step) in steps.iter().filter(|(_, step)| !step.looks_itself()) {
             match self.plan_step(*index, step.as_ref()).await {

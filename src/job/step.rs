@@ -35,8 +35,10 @@ pub(super) struct Planned {
     pub(super) removes: Vec<Trace>,
     /// What it would refuse with.
     pub(super) refused: Option<Error>,
+    /// What a person should know of it beforehand.
+    pub(super) note: Option<String>,
     /// Why it has nothing to do, where that is seen already: then it does not run, and needs no lease.
-    pub(super) nothing_to_do: Option<&'static str>,
+    pub(super) nothing_to_do: Option<String>,
 }
 
 /// How a step ended.
@@ -138,6 +140,8 @@ pub(super) struct Work {
     pub(super) rows: Vec<Row>,
     /// What was removed, or would be.
     pub(super) removed: Vec<Trace>,
+    /// What an administrator should know that belongs to no row.
+    pub(super) warnings: Vec<String>,
     /// Errors that belong to no row.
     pub(super) errors: Vec<Error>,
     pub(super) retries: u32,
@@ -226,6 +230,7 @@ pub(super) fn unplanned(step: &dyn Step) -> PlannedStep {
         items: None,
         items_estimated: false,
         bytes: None,
+        note: None,
         refused: None,
     }
 }

@@ -7,6 +7,8 @@ mod cycle;
 mod disable;
 mod forget_states;
 mod give_back;
+mod look_for_loss;
+mod loss;
 mod require_state;
 mod restore;
 
@@ -15,5 +17,6 @@ pub(super) use copy::CopyModule;
 pub(super) use disable::DisableModule;
 pub(super) use forget_states::ForgetStates;
 pub(super) use give_back::GiveBackModule;
+pub(super) use look_for_loss::LookForLoss;
 pub(super) use require_state::RequireFailedOver;
 pub(super) use restore::Restore;

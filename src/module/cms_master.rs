@@ -1,7 +1,8 @@
 //! `CentralMgmt.CMSMaster`: the documents of the Central Management store.
 
 use super::{
-    BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, GiveBack, Look, ModuleId, Observation,
+    BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, GiveBack, Look, Loss, ModuleId,
+    Observation,
 };
 use crate::error::{Result, Side};
 use crate::report::Moved;
@@ -182,6 +183,10 @@ impl BackupModule for CmsMaster {
 
     fn observe_carry_back(&self, _look: &Look) -> Result<GiveBack> {
         Ok(GiveBack::default())
+    }
+
+    fn loss(&self, _look: &Look) -> Result<Loss> {
+        Ok(Loss::default())
     }
 
     /// The copy holds documents and nothing else: there is no trace to remove.

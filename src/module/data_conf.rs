@@ -9,7 +9,7 @@
 //! What a cycle would do is found by running it on stores that are only read (`rehearsal`): a plan and a run are the
 //! same code.
 
-use super::{BackupModule, Context, CycleFailure, CycleResult, GiveBack, Look, ModuleId, Observation};
+use super::{BackupModule, Context, CycleFailure, CycleResult, GiveBack, Look, Loss, ModuleId, Observation};
 use crate::error::{Result, Side};
 use crate::store::content::index::{ContentIndex, IndexPlace, IndexedPair};
 use crate::store::content::{ContentStore, Marker, Presence, StoreRole};
@@ -131,6 +131,11 @@ impl BackupModule for DataConf {
 
     fn observe_carry_back(&self, look: &Look) -> Result<GiveBack> {
         self.giving_back().rehearse_giving_back(look, carry_back::run)
+    }
+
+    fn loss(&self, look: &Look) -> Result<Loss> {
+        let session = self.giving_back();
+        carry_back::loss(&session, look).map_err(session.standby.side.failed())
     }
 
     fn observe_disable(&self, _look: &Look) -> Result<Vec<Trace>> {

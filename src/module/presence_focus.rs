@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{
-    BackupModule, Context, CycleOutcome, CycleResult, GiveBack, Look, ModuleId, Observation, StoreState,
-    WantedState,
+    BackupModule, Context, CycleOutcome, CycleResult, GiveBack, Look, Loss, ModuleId, Observation,
+    StoreState, WantedState,
 };
 use jiff::Timestamp;
 
@@ -123,6 +123,16 @@ impl BackupModule for PresenceFocus {
     fn observe_carry_back(&self, _look: &Look) -> Result<GiveBack> {
         let lost = self.pair.lost().map_err(Side::Export.failed())?.unwrap_or_default();
         Ok(GiveBack { items: lost.items_written, bytes: lost.bytes, ..GiveBack::default() })
+    }
+
+    /// It is given back as a whole or not at all: rows that are missing come back out of the history.
+    fn loss(&self, _look: &Look) -> Result<Loss> {
+        let lost = self.pair.lost().map_err(Side::Export.failed())?;
+        Ok(lost.map_or_else(Loss::default, |lost| Loss {
+            items: lost.items_written,
+            is_store_lost: true,
+            ..Loss::default()
+        }))
     }
 
     fn states(&self) -> Result<Option<Vec<StoreState>>> {

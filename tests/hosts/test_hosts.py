@@ -128,7 +128,7 @@ def synchronizes(command, deployments, folder):
     """A sync of what the backup has left, with the report as a page."""
     page = folder / "report.html"
     page.unlink(missing_ok=True)
-    done = run(command, folder / "deployment" / "deployment.toml", POOL, "--sync", "--report", page)
+    done = run(command, folder / "deployment" / "deployment.toml", POOL, "--sync", "--give-back", "--report", page)
     expect(done.returncode == 0, f"ended with {done.returncode}: {done.stdout}{done.stderr}")
     expect("given back" in done.stdout.lower(), f"does not say what was given back: {done.stdout}")
     expect(page.read_text(encoding="utf-8").lower().startswith("<!doctype html>"), "the page is none")

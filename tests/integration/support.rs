@@ -298,7 +298,14 @@ impl Ended {
 
     /// The row of a module towards the partner.
     pub fn given_back(&self, name: &str) -> &ModuleReport {
-        self.report.modules.iter().rfind(|module| module.module == name).unwrap()
+        let is_of = |module: &&ModuleReport| module.module == name && module.purpose == "carryBack";
+        self.report.modules.iter().find(is_of).unwrap()
+    }
+
+    /// What the plan says of the step with this id.
+    pub fn note(&self, id: &str) -> Option<&str> {
+        let planned = self.report.plan.steps.iter().find(|step| step.id == id);
+        planned.unwrap_or_else(|| panic!("{id} is not planned: {:#?}", self.report.plan)).note.as_deref()
     }
 
     pub fn outcome_of(&self, name: &str) -> Outcome {

@@ -1,7 +1,7 @@
 /*
  * An example host: backs a pool up, or synchronizes it with its backup pool, and shows what happens.
  *
- *     backup_host DEPLOYMENT.toml POOL [--sync] [--report FILE] [--cancel-after-ms N]
+ *     backup_host DEPLOYMENT.toml POOL [--sync [--give-back]] [--report FILE] [--cancel-after-ms N]
  *     backup_host --sample FOLDER
  *
  * The report is kept as HTML, or, in FILE.json, as JSON. The second form makes a sample deployment and prints the path of its deployment file. Exit code: 0 succeeded or nothing
@@ -28,7 +28,7 @@ typedef struct {
     const char *deployment;
     const char *pool;
     const char *report_file;
-    bool sync;
+    bool sync, gives_back;
     bool cancels;
     double cancel_after_ms;
 } options;
@@ -394,7 +394,7 @@ static int run_job(const csb_service *service, const options *options)
     if (options->report_file != NULL && !save(service, 0, options->report_file)) {
         return EXIT_FAILED;
     }
-    snprintf(request, sizeof request, "{\"poolFqdn\": %s}", pool);
+    snprintf(request, sizeof request, "{\"poolFqdn\": %s%s}", pool, options->gives_back ? ", \"giveBack\": true" : "");
     char *error = NULL;
     uint64_t job = 0;
     csb_status status = options->sync ? csb_sync_start(service, request, &job, &error)
@@ -448,6 +448,8 @@ static bool parse(int count, char **arguments, options *options)
     for (int i = 3; i < count; i++) {
         if (strcmp(arguments[i], "--sync") == 0) {
             options->sync = true;
+        } else if (strcmp(arguments[i], "--give-back") == 0) {
+            options->gives_back = true;
         } else if (strcmp(arguments[i], "--report") == 0 && i + 1 < count) {
             options->report_file = arguments[++i];
         } else if (strcmp(arguments[i], "--cancel-after-ms") == 0 && i + 1 < count) {
@@ -461,7 +463,7 @@ static bool parse(int count, char **arguments, options *options)
             return false;
         }
     }
-    return true;
+    return options->sync || !options->gives_back;
 }
 
 int main(int count, char **arguments)
@@ -470,7 +472,7 @@ int main(int count, char **arguments)
     const char *sample = count == 3 && strcmp(arguments[1], "--sample") == 0 ? arguments[2] : NULL;
     if (sample == NULL && !parse(count, arguments, &options)) {
         fprintf(stderr,
-                "usage: %s DEPLOYMENT.toml POOL [--sync] [--report FILE] [--cancel-after-ms N]\n"
+                "usage: %s DEPLOYMENT.toml POOL [--sync [--give-back]] [--report FILE] [--cancel-after-ms N]\n"
                 "       %s --sample FOLDER\n",
                 arguments[0], arguments[0]);
         return EXIT_USAGE;

@@ -3,10 +3,11 @@
 using CsBackup;
 
 var sync = args.Contains("--sync");
+var givesBack = args.Contains("--give-back");
 var file = args.SkipWhile(argument => argument != "--report").Skip(1).FirstOrDefault();
-if (args.Length < 2 || args.Length != 2 + (sync ? 1 : 0) + (file is null ? 0 : 2))
+if (args.Length < 2 || args.Length != 2 + (sync ? 1 : 0) + (sync && givesBack ? 1 : 0) + (file is null ? 0 : 2))
 {
-    Console.Error.WriteLine("usage: BackupHost DEPLOYMENT.toml POOL [--sync] [--report FILE.html|FILE.json]");
+    Console.Error.WriteLine("usage: BackupHost DEPLOYMENT.toml POOL [--sync [--give-back]] [--report FILE.html|FILE.json]");
     return 2;
 }
 
@@ -19,7 +20,9 @@ try
     {
         service.CheckReport(file);
     }
-    JobRequest request = sync ? new SyncRequest { PoolFqdn = args[1] } : new BackupRequest { PoolFqdn = args[1] };
+    JobRequest request = sync
+        ? new SyncRequest { PoolFqdn = args[1], GiveBack = givesBack ? true : null }
+        : new BackupRequest { PoolFqdn = args[1] };
     var report = await service.RunAsync(request, new Screen(), stop.Token);
     Console.WriteLine($"\n{report.Outcome} in {report.DurationMs:N0} ms (job {report.JobId})");
     foreach (var module in report.Modules)

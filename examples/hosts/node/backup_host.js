@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // An example host: backs a pool up, or synchronizes it with its backup pool, and shows what happens. Ctrl+C cancels.
 //
-//     node backup_host.js DEPLOYMENT.toml POOL [--sync] [--report FILE]
+//     node backup_host.js DEPLOYMENT.toml POOL [--sync [--give-back]] [--report FILE]
 //
 // Exit code: 0 succeeded or nothing to do, 1 failed, 2 wrong usage, 3 succeeded with warnings, 4 cancelled.
 "use strict";
@@ -9,7 +9,7 @@
 const { parseArgs } = require("node:util");
 const { BackupService, CsBackupError } = require("./cs_backup.js");
 
-const USAGE = "usage: backup_host.js DEPLOYMENT.toml POOL [--sync] [--report FILE.html|FILE.json]";
+const USAGE = "usage: backup_host.js DEPLOYMENT.toml POOL [--sync [--give-back]] [--report FILE.html|FILE.json]";
 const EXIT_CODES = { Skipped: 0, Succeeded: 0, Failed: 1, SucceededWithWarnings: 3, Cancelled: 4 };
 const FAILED = 1;
 const WRONG_USAGE = 2;
@@ -92,7 +92,8 @@ async function run(deployment, poolFqdn, options) {
     process.on("SIGINT", () => stop.abort());
     const screen = new Screen();
     const start = options.sync ? "sync" : "backup";
-    const report = await service[start]({ poolFqdn }, { onEvent: (event) => screen.show(event), signal: stop.signal });
+    const request = options["give-back"] ? { poolFqdn, giveBack: true } : { poolFqdn };
+    const report = await service[start](request, { onEvent: (event) => screen.show(event), signal: stop.signal });
     printReport(report);
     if (options.report) {
       console.log(`Report: ${await service.writeReport(report.jobId, options.report)}`);
@@ -106,11 +107,12 @@ async function run(deployment, poolFqdn, options) {
 async function main() {
   let parsed;
   try {
-    parsed = parseArgs({ allowPositionals: true, options: { sync: { type: "boolean" }, report: { type: "string" } } });
+    const flag = { type: "boolean" };
+    parsed = parseArgs({ allowPositionals: true, options: { sync: flag, "give-back": flag, report: { type: "string" } } });
   } catch {
     parsed = { positionals: [] };
   }
-  if (parsed.positionals.length !== 2) {
+  if (parsed.positionals.length !== 2 || (parsed.values["give-back"] && !parsed.values.sync)) {
     console.error(USAGE);
     return WRONG_USAGE;
   }

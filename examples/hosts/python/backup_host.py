@@ -82,7 +82,8 @@ def run(options):
         if options.report:
             service.check_report(options.report)
         start = service.start_sync if options.sync else service.start_backup
-        with start(poolFqdn=options.pool) as job:
+        more = {"giveBack": True} if options.give_back else {}
+        with start(poolFqdn=options.pool, **more) as job:
             # The handler runs between two calls. The job then ends as always, with a report that says Cancelled.
             signal.signal(signal.SIGINT, lambda *_: job.cancel())
             report = job.run(Screen().show)
@@ -97,8 +98,11 @@ def main():
     parser.add_argument("deployment", metavar="DEPLOYMENT.toml")
     parser.add_argument("pool", metavar="POOL")
     parser.add_argument("--sync", action="store_true", help="synchronize instead")
+    parser.add_argument("--give-back", action="store_true", help="and return what the backup pool lacks")
     parser.add_argument("--report", type=Path, metavar="FILE", help="keep the report, as HTML or, in FILE.json, as JSON")
     options = parser.parse_args()
+    if options.give_back and not options.sync:
+        parser.error("--give-back needs --sync")
     try:
         return run(options)
     except CsBackupError as failure:

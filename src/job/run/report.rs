@@ -21,7 +21,9 @@ impl Run {
             outcome => outcome,
         });
         let of_errors = self.work.errors.iter().map(outcome_of);
-        of_rows.chain(of_errors).max().unwrap_or(Outcome::Succeeded).max(Outcome::Succeeded)
+        let of_warnings = self.work.warnings.iter().map(|_| Outcome::SucceededWithWarnings);
+        let worst = of_rows.chain(of_errors).chain(of_warnings).max();
+        worst.unwrap_or(Outcome::Succeeded).max(Outcome::Succeeded)
     }
 
     pub(super) async fn finish(self) {
@@ -63,7 +65,7 @@ impl Run {
             steps: if self.work.options.what_if { Vec::new() } else { self.steps.clone() },
             modules: self.work.rows.iter().map(|row| row.report()).collect(),
             removed: self.work.removed.clone(),
-            warnings: Vec::new(),
+            warnings: self.work.warnings.clone(),
             errors: self.work.errors.clone(),
         }
     }

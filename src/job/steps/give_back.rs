@@ -1,33 +1,71 @@
 //! Giving a pool back what it has lost and its backup pool still holds, for one module.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::error::Result;
+use super::loss::{not_returned, returned};
+use crate::error::{ErrorKind, Result};
 use crate::job::step::{Done, Pending, Planned, RowSubject, Step, Work};
+use crate::module::{GiveBack, Loss};
+use crate::report::Outcome;
+use crate::topology::PoolFqdn;
 
 /// Gives one module's data back: the module is of the pool that gets it, and the lease that of that pool's own direction.
-pub(in crate::job) struct GiveBackModule(pub(in crate::job) RowSubject);
+pub(in crate::job) struct GiveBackModule {
+    subject: RowSubject,
+    /// The pool that holds the copy.
+    holder: PoolFqdn,
+    /// Whether single objects stay where they are, because users may have deleted them.
+    only_lost_store: bool,
+    /// Whether the store was seen to be lost. Once some of it is back it may not look so any more.
+    is_lost: AtomicBool,
+}
 
 impl GiveBackModule {
     /// What the report's rows of such steps say.
     pub(in crate::job) const PURPOSE: &'static str = "carryBack";
+
+    pub(in crate::job) fn new(subject: RowSubject, holder: &PoolFqdn, only_lost_store: bool) -> Self {
+        let is_lost = AtomicBool::new(!only_lost_store);
+        GiveBackModule { subject, holder: holder.clone(), only_lost_store, is_lost }
+    }
+
+    /// Whether nothing comes back, because only a lost store does; and what is said of what stays away.
+    fn refrains(&self, loss: &Loss) -> Option<Option<String>> {
+        if !self.only_lost_store || loss.is_store_lost {
+            self.is_lost.store(true, Ordering::Relaxed);
+            return None;
+        }
+        let RowSubject { module, to, .. } = &self.subject;
+        Some(not_returned(loss, module.id(), &self.holder, to))
+    }
+}
+
+fn nothing_lost() -> String {
+    "Nothing was lost.".to_owned()
 }
 
 impl Step for GiveBackModule {
     fn subject(&self) -> Option<&RowSubject> {
-        Some(&self.0)
+        Some(&self.subject)
     }
 
     fn id(&self) -> String {
-        format!("{}:{}", Self::PURPOSE, self.0.module.id().name())
+        format!("{}:{}", Self::PURPOSE, self.subject.module.id().name())
     }
 
     fn title(&self) -> String {
-        format!("Give {} back what its {} lost", self.0.to, self.0.module.id().store_name())
+        let RowSubject { module, to, .. } = &self.subject;
+        let store = module.id().store_name();
+        if self.only_lost_store {
+            format!("Give {to} its {store} back if that is lost")
+        } else {
+            format!("Give {to} back what its {store} lost")
+        }
     }
 
     fn touches(&self) -> Vec<String> {
-        self.0.module.touches_back()
+        self.subject.module.touches_back()
     }
 
     /// What is given back is the pool's own data: where its own job is running, that one has precedence.
@@ -37,25 +75,39 @@ impl Step for GiveBackModule {
 
     fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned>> {
         Box::pin(async move {
-            let (module, look) = (Arc::clone(&self.0.module), work.look());
+            let RowSubject { row, module, .. } = &self.subject;
+            let loss = work.loss(module).await;
+            let refrains = match &loss {
+                Ok(loss) => self.refrains(loss),
+                Err(error) if matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Panic) => {
+                    return Err(error.clone());
+                }
+                // What giving back is refused with says it more exactly.
+                Err(_) => None,
+            };
+            let counts = refrains.is_none();
+            let (module, look) = (Arc::clone(module), work.look());
             let looking = work.threads.run(&work.job.cancel, move || {
-                crate::failpoint::fail_point!("job.look");
                 // A store that is lost cannot be observed, but what would be given back can be counted.
-                let seen = module.observe(&look);
-                module
-                    .observe_carry_back(&look)
-                    .map(|lost| (lost, seen.ok().filter(|seen| seen.refused.is_none())))
+                let seen = module.observe(&look).ok().filter(|seen| seen.refused.is_none());
+                let lost = if counts { module.observe_carry_back(&look)? } else { GiveBack::default() };
+                Ok((lost, seen))
             });
             let (lost, seen) = looking.await?;
             if let Some(seen) = &seen {
-                work.saw(self.0.row, seen);
+                work.saw(*row, seen);
             }
-            let nothing_lost = lost.items == 0 && lost.refused.is_none() && seen.is_some();
+            if let Some(note) = refrains {
+                let nothing_to_do = Some(note.clone().unwrap_or_else(nothing_lost));
+                return Ok(Planned { items: Some(0), note, nothing_to_do, ..Planned::default() });
+            }
+            let has_all = lost.items == 0 && lost.refused.is_none() && seen.is_some();
             Ok(Planned {
                 items: Some(lost.items),
                 bytes: (lost.bytes > 0).then_some(lost.bytes),
+                note: loss.ok().and_then(|loss| returned(&loss)),
                 refused: lost.refused,
-                nothing_to_do: nothing_lost.then_some("Nothing was lost."),
+                nothing_to_do: has_all.then(nothing_lost),
                 ..Planned::default()
             })
         })
@@ -63,10 +115,21 @@ impl Step for GiveBackModule {
 
     fn run<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Done> {
         Box::pin(async move {
-            let details =
-                work.run_row(self.0.row, &self.id(), false, |m, context| m.carry_back(context)).await;
-            let outcome = work.outcome_of_row(self.0.row);
-            Done::of(outcome, details)
+            let row = self.subject.row;
+            if !self.is_lost.load(Ordering::Relaxed) {
+                match work.loss(&self.subject.module).await.map(|loss| self.refrains(&loss)) {
+                    Ok(None) => {}
+                    Ok(Some(why)) => {
+                        if let Some(row) = work.rows.get_mut(row) {
+                            row.done = true;
+                        }
+                        return Done::of(Outcome::Succeeded, vec![why.unwrap_or_else(nothing_lost)]);
+                    }
+                    Err(error) => return work.failure(self, error),
+                }
+            }
+            let details = work.run_row(row, &self.id(), false, |m, context| m.carry_back(context)).await;
+            Done::of(work.outcome_of_row(row), details)
         })
     }
 }

@@ -17,6 +17,10 @@ use crate::store::content::{
     StoreRole,
 };
 
+mod loss;
+
+pub(super) use loss::look as loss;
+
 /// What the source has lost, folders before what is in them.
 struct Lost {
     objects: Spool<(ContentPath, IndexedObject)>,

@@ -25,6 +25,7 @@ mod verify;
 
 pub(super) use conflict::looks_copied;
 use prepare::{Action, Prepared, Ready};
+pub(super) use safety::{exceeds, identity};
 
 /// How many files are copied at a time.
 const THREADS: usize = 4;

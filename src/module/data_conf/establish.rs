@@ -88,8 +88,8 @@ impl DataConf {
                 "The content store {} is empty, but its standby copy holds {count} objects. Nothing was deleted.",
                 self.source.url()
             ),
-            "If it is not mounted, mount it. If its content was lost, run Invoke-CsBackupServiceSync for the backup \
-             pool, which gives it back. If everything was deleted on purpose, run the command again with -AcceptDeletions.",
+            "If it is not mounted, mount it. If its content was lost, run Invoke-CsBackupServiceSync with -BackupModule \
+             DataConf for the backup pool, which gives it back. If everything was deleted on purpose, run the command again with -AcceptDeletions.",
         )
         .at("store", self.source.url())
         .at("objects", count)
@@ -197,7 +197,8 @@ impl DataConf {
             ErrorKind::ContentStoreUnmounted,
             format!("The content store {} {reason}. Nothing was deleted.", self.source.url()),
             "If it is not mounted, mount it. If its content was lost, make the empty folder and run \
-             Invoke-CsBackupServiceSync for the backup pool, which gives content and marker back.",
+             Invoke-CsBackupServiceSync with -BackupModule DataConf for the backup pool, which gives content and \
+             marker back.",
         )
         .at("store", self.source.url())
         .on(self.source.side))

@@ -55,6 +55,8 @@ pub(super) enum Difference {
 pub(super) struct Walked {
     /// Objects listed.
     pub(super) listed: u64,
+    /// Whether anything but folders was among them.
+    pub(super) has_files: bool,
     /// What could not be looked at. Nothing that the standby holds of it is a difference.
     pub(super) quarantined: Vec<QuarantinedItem>,
 }
@@ -99,8 +101,9 @@ pub(super) fn walk(
     let mut walked = Walked::default();
     lister::visit_all(visitors, cancel, &mut |found| {
         match found {
-            Finding::Listed(count) => {
+            Finding::Listed { count, has_files } => {
                 walked.listed += count;
+                walked.has_files |= has_files;
                 finder.listed(walked.listed);
             }
             Finding::Differences(differences) => {
@@ -120,7 +123,7 @@ pub(super) fn walk(
 
 /// What a thread found.
 enum Finding {
-    Listed(u64),
+    Listed { count: u64, has_files: bool },
     Differences(Vec<(ContentPath, Difference)>),
     Unchanged(ContentPath, [u8; 32]),
     Refused(QuarantinedItem),
@@ -152,9 +155,10 @@ impl Visitor<Finding> for Walk<'_> {
                 return Ok(Vec::new());
             }
         };
-        found(Finding::Listed(listing.count() as u64))?;
         let is_folder =
             |entry: &ListedObject<'_>| entry.object.is_ok_and(|meta| meta.kind == ObjectKind::Folder);
+        let has_files = listing.iter().any(|entry| entry.object.is_ok() && !is_folder(&entry));
+        found(Finding::Listed { count: listing.count() as u64, has_files })?;
         let next = listing.iter().filter(is_folder).filter_map(|entry| folder.join(entry.name)).collect();
         let digest = digest(&listing);
         let mut comparison =

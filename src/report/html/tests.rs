@@ -206,8 +206,12 @@ fn a_restored_state_is_what_its_report_is_about() {
 }
 
 #[test]
-fn a_plan_says_that_nothing_was_changed() {
-    let page = page(&samples::what_if());
+fn a_plan_says_that_nothing_was_changed_and_what_the_partner_lacks() {
+    let mut report = samples::what_if();
+    let note = "chi lacks 12 of the objects that atl holds for it";
+    report.plan.steps[4].note = Some(note.to_owned());
+    let page = page(&report);
+    assert!(texts(&page, "#plan tbody tr")[4].contains(note));
     assert!(one(&page, "#plan .lead").contains("Nothing of it was done."));
     assert_eq!(all(&page, "#plan tbody tr").len(), 5);
     assert!(texts(&page, "#plan tbody tr")[1].contains("sqlite:/srv/chi/standby/atl.sqlite"));

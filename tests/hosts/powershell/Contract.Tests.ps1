@@ -64,6 +64,7 @@ Get-CsTopology: -, CsBackup.Topology
 Invoke-CsBackupServiceSync: Medium, CsBackup.Report
   PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
   BackupModule String {All UserServices.PresenceFocus ConfServices.DataConf CentralMgmt.CMSMaster PresenceFocus DataConf CMSMaster}
+  GiveBack Switch
   WaitForLease TimeSpan
   LocalStore Switch
   Report String

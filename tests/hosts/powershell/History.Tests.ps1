@@ -49,7 +49,7 @@ Describe 'Get-CsPoolBackupHistory' {
         $states[0].KeptBytes | Should -Be 0
         # The job that made the copy what it is, which its record can be found by.
         $states.JobId | Select-Object -Unique | Should -HaveCount 2
-        ($states | ForEach-Object { Get-CsBackupJob -JobId $_.JobId }).State | Should -Be 'Completed', 'Completed'
+        ($states | ForEach-Object { Get-CsBackupJob -JobId $_.JobId }).State | Should -Be 'Succeeded', 'Succeeded'
         $states[1].KeptBytes | Should -BeGreaterThan 0
     }
 

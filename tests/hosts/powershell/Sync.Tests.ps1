@@ -67,6 +67,64 @@ Describe 'Invoke-CsBackupServiceSync' {
         Get-Content $lost | Should -Be 'decided'
     }
 
+    It 'gives nothing back that was deleted, whichever pool comes first: <_>' -ForEach '', 'DataConf' {
+        $more = @{}
+        if ($_) { $more['BackupModule'] = $_ }
+        $file = Join-Path $Share 'minutes.txt'
+        $copy = Join-Path $Folder 'chi/standby/atl/minutes.txt'
+        Set-Content $file 'decided'
+        $Chi, $Atl | Invoke-CsBackupServiceSync @more
+        $copy | Should -Exist
+        Remove-Item $file
+        $warned = $Chi, $Atl | Invoke-CsBackupServiceSync @more 3>&1
+        $warned | Should -BeNullOrEmpty
+        $file | Should -Not -Exist
+        $copy | Should -Not -Exist
+        Get-CsPool | Invoke-CsBackupServiceSync @more
+        $file | Should -Not -Exist
+        Set-Content $file 'decided'
+        Invoke-CsBackupServiceSync $Atl
+    }
+
+    It 'says what the backup pool lacks, and names and returns it with -GiveBack' {
+        $file = Join-Path $Share 'minutes.txt'
+        Remove-Item $file
+        $plan = (Invoke-TestShell "Invoke-CsBackupServiceSync $Chi -WhatIf" $Sample.DeploymentFile) -join "`n"
+        $plan | Should -Match "content store\. $Atl lacks 1 of the objects that $Chi holds for it: .* -GiveBack returns them"
+        $plan | Should -Not -Match 'given back|minutes'
+        $said = Invoke-CsBackupServiceSync $Chi -Verbose 4>&1 | Where-Object { $_ -match 'lacks 1 of the objects' }
+        @($said).Count | Should -Be 1
+        Invoke-CsBackupServiceSync $Chi -PassThru | Out-String | Should -Match "(?m)^  $Atl lacks 1 of the objects that"
+        Invoke-CsBackupServiceSync $Chi -BackupModule DataConf
+        $file | Should -Not -Exist
+        $plan = (Invoke-TestShell "Invoke-CsBackupServiceSync $Chi -GiveBack -WhatIf" $Sample.DeploymentFile) -join "`n"
+        $plan | Should -Match 'what the backup pool lacks is given back'
+        $plan | Should -Match "1 items, \d+ B\. To come back: minutes.txt\."
+        $file | Should -Not -Exist
+        $report = $Chi, $Chi | Invoke-CsBackupServiceSync -GiveBack -PassThru
+        $report[0].Request.GiveBack | Should -BeTrue
+        $file | Should -Exist
+        $report[0] | Out-String | Should -Match '(?m)DataConf chi-cs-001 -> atl-cs-001: Succeeded, 1 given back'
+    }
+
+    It 'gives a lost store back to the only pool of a pipeline, and not to one of several' {
+        $files = Get-ChildItem -LiteralPath $Share -File -Recurse
+        $files | Remove-Item
+        $told = $Chi, $Chi | Invoke-CsBackupServiceSync -BackupModule DataConf -Verbose 3>&1 4>&1
+        @($told | Where-Object { $_ -match '^Several pools' }).Count | Should -Be 1
+        @($told | Where-Object { $_ -is [System.Management.Automation.WarningRecord] -and $_ -match 'has lost its content store' }).Count | Should -Be 2
+        $files[0].FullName | Should -Not -Exist
+        Invoke-CsBackupServiceSync $Chi -BackupModule DataConf -GiveBack:$false -WarningAction SilentlyContinue
+        $files[0].FullName | Should -Not -Exist
+        $report = $Chi | Invoke-CsBackupServiceSync -BackupModule DataConf -PassThru
+        $report.Outcome | Should -Be 'Succeeded'
+        $files | ForEach-Object { $_.FullName | Should -Exist }
+    }
+
+    It 'is refused where -GiveBack names what is never given back' {
+        (Invoke-CsBackupServiceSync $Chi -BackupModule CMSMaster -GiveBack 2>&1).FullyQualifiedErrorId | Should -Be 'OptionConflict,Invoke-CsBackupServiceSync'
+    }
+
     It 'copies what looks like a loss with -AcceptDeletions, and not with -Force: <Command>' -ForEach @(
         @{ Command = 'Backup-CsPool'; Accepted = 'backup' }, @{ Command = 'Invoke-CsBackupServiceSync'; Accepted = 'sync' }
     ) {

@@ -96,7 +96,7 @@ fn a_sync_leaves_a_partner_alone_whose_own_job_is_running() {
     std::fs::remove_dir_all(&lost).unwrap();
     // It carries back to Atlanta what Atlanta lost, for which it needs Atlanta's lease.
     let other = deployment.another();
-    let sync = start(&other, "sync", with_pool(CHI, json!({ "retryCount": 0 })));
+    let sync = start(&other, "sync", with_pool(CHI, json!({ "retryCount": 0, "giveBack": true })));
     let sync = ended(&other, sync).expect(Outcome::SucceededWithWarnings);
     let row = sync.given_back(DATA_CONF);
     assert!(row.warnings[0].contains("already running"), "{row:#?}");
@@ -111,7 +111,7 @@ fn a_sync_needs_no_lease_of_a_partner_that_lost_nothing() {
     let deployment = Deployment::new();
     let (handle, server) = held_again(&deployment);
     let other = deployment.another();
-    let sync = start(&other, "sync", with_pool(CHI, json!({ "retryCount": 0 })));
+    let sync = start(&other, "sync", with_pool(CHI, json!({ "retryCount": 0, "giveBack": true })));
     ended(&other, sync).expect(Outcome::Succeeded);
     server.execute_batch("COMMIT").unwrap();
     ended(&deployment.service, handle).expect(Outcome::Succeeded);
@@ -273,7 +273,7 @@ fn toggle_files(share: &Path, stop: &AtomicBool) {
 fn both_directions_of_a_pair_are_synchronized_at_once_a_hundred_times() {
     let deployment = Deployment::in_memory(SMALL);
     let other = deployment.another();
-    let patient = json!({ "waitForLeaseMs": 60_000, "modules": ["DataConf"] });
+    let patient = json!({ "waitForLeaseMs": 60_000, "modules": ["DataConf"], "giveBack": true });
     let stop = AtomicBool::new(false);
     let (mut longest, mut given_back) = (Duration::ZERO, 0);
     std::thread::scope(|scope| {

@@ -127,6 +127,15 @@ struct Job {
     pool: usize,
     accepts: bool,
     verify: bool,
+    asks: Asks,
+}
+
+/// What a sync is asked to give back.
+#[derive(Clone, Copy, Debug)]
+enum Asks {
+    Nothing,
+    LostFiles,
+    Everything,
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -158,12 +167,9 @@ fn edit() -> impl Strategy<Value = Edit> {
 
 fn job() -> impl Strategy<Value = Job> {
     let kind = prop_oneof![1 => Just("backup"), 2 => Just("sync")];
-    (kind, 0..POOLS.len(), any::<bool>(), any::<bool>()).prop_map(|(kind, pool, accepts, verify)| Job {
-        kind,
-        pool,
-        accepts,
-        verify,
-    })
+    let asks = prop_oneof![Just(Asks::Nothing), Just(Asks::LostFiles), Just(Asks::Everything)];
+    (kind, 0..POOLS.len(), any::<bool>(), any::<bool>(), asks)
+        .prop_map(|(kind, pool, accepts, verify, asks)| Job { kind, pool, accepts, verify, asks })
 }
 
 fn remove(path: &Path) {
@@ -280,7 +286,12 @@ fn errors(row: &ModuleReport) -> Vec<String> {
 /// Plans a job, runs it, and compares what both say, bytes only where they are `certain`.
 fn assert_planned(deployment: &Deployment, job: Job, certain: bool) {
     let run = |what_if: bool| {
-        let options = json!({ "whatIf": what_if, "acceptDeletions": job.accepts, "verify": job.verify, "retryCount": 0 });
+        let mut options = json!({ "whatIf": what_if, "acceptDeletions": job.accepts, "verify": job.verify, "retryCount": 0 });
+        match job.asks {
+            Asks::LostFiles if job.kind == "sync" => options["modules"] = json!(["DataConf"]),
+            Asks::Everything if job.kind == "sync" => options["giveBack"] = json!(true),
+            Asks::Nothing | Asks::LostFiles | Asks::Everything => {}
+        }
         deployment.run(job.kind, POOLS[job.pool].1, options)
     };
     let planned = changes_nothing(deployment, || run(true)).report;
@@ -288,7 +299,14 @@ fn assert_planned(deployment: &Deployment, job: Job, certain: bool) {
     assert!(planned.errors.is_empty() && ran.errors.is_empty(), "{planned:#?} {ran:#?}");
     let ids = |steps: &[PlannedStep]| steps.iter().map(|step| step.id.clone()).collect::<Vec<_>>();
     assert_eq!(ids(&planned.plan.steps), ids(&ran.plan.steps));
+    assert_eq!(planned.warnings, ran.warnings);
     for step in planned.plan.steps.iter().filter(|step| step.module.is_some()) {
+        if step.id.starts_with("look:") {
+            let done = ran.steps.iter().find(|done| done.id == step.id).unwrap();
+            let said = step.note.as_deref().unwrap_or("It lacks nothing.");
+            assert_eq!(done.details, [said], "{job:?}");
+            continue;
+        }
         let purpose = step.id.split(':').next().unwrap();
         let row_of = |rows: &[ModuleReport]| {
             let row =

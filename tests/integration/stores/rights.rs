@@ -141,7 +141,7 @@ fn everything_is_as_closed_as_its_source() {
             seen
         });
         deployment.backup(json!({ "verify": true })).expect(Outcome::Succeeded);
-        deployment.sync(CHI, json!({})).expect(Outcome::Succeeded);
+        deployment.sync(CHI, json!({ "giveBack": true })).expect(Outcome::Succeeded);
         deployment.server("atl").execute_batch("UPDATE users SET display_name = 'changed'").unwrap();
         std::fs::write(at("atl/share/conference-001/secret"), "nobody else's, changed").unwrap();
         deployment.sync(ATL, json!({})).expect(Outcome::Succeeded);

@@ -41,6 +41,10 @@ function Invoke-CsbPoolCommand {
     $run = Invoke-CsbJob $connection $Command.Request $Command.Name $reportPath.Value
     if ($run.Value) {
         if ($run.ReportFile) { Write-Verbose (Get-CsbText 'ReportWritten' $run.ReportFile) }
+        foreach ($step in @(Get-CsbField (Get-CsbField $run.Value 'plan') 'steps' @())) {
+            $note = [string] (Get-CsbField $step 'note' '')
+            if ($note) { Write-Verbose ('{0}: {1}' -f $step.title, $note) }
+        }
         # Of a job that never knew its pool there is nothing to tell but why.
         $isKnown = [bool] (Get-CsbField $run.Value 'backupPoolFqdn' '')
         if ($Command['Removes'] -and -not $Command.PassThru) {

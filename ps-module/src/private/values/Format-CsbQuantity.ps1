@@ -21,6 +21,8 @@ function Format-CsbStep {
     if (Get-CsbField $Step 'itemsEstimated' $false) { $key = 'StepItemsAtLeast' }
     if ($null -ne $items) { $text += ', ' + (Get-CsbText $key $items) }
     if ($null -ne $bytes) { $text += ', ' + (Format-CsbSize $bytes) }
+    $note = [string] (Get-CsbField $Step 'note' '')
+    if ($note) { $text += '. ' + $note }
     $refused = [string] (Get-CsbField $Step 'refused' '')
     if ($refused) { $text += '; ' + (Get-CsbText 'StepRefused' $refused) }
     $text

@@ -13,6 +13,8 @@ function Invoke-CsBackupServiceSync {
             'DataConf', 'CMSMaster')]
         [string] $BackupModule,
 
+        [switch] $GiveBack,
+
         [CsBackupDurationAttribute()]
         [timespan] $WaitForLease,
 
@@ -31,18 +33,48 @@ function Invoke-CsBackupServiceSync {
 
         [switch] $AsJob
     )
+    begin {
+        # A module that is named alone asks for what its pool's partner lost, but not where several pools are piped: whether they are
+        # shows with the second one, and the first one waits for it.
+        $first = $null
+        $isAlone = $true
+    }
     process {
         Import-CsbPreference $PSCmdlet
         if ($Force -and -not $PSBoundParameters.ContainsKey('Confirm')) { $ConfirmPreference = 'None' }
+        $modules = @(Get-CsbModuleList $BackupModule)
         $request = @{
-            poolFqdn = $PoolFqdn; modules = @(Get-CsbModuleList $BackupModule); localStore = $LocalStore.IsPresent
+            poolFqdn = $PoolFqdn; modules = $modules; localStore = $LocalStore.IsPresent
             force = $Force.IsPresent; verify = $Verify.IsPresent; acceptDeletions = $AcceptDeletions.IsPresent
         }
         if ($PSBoundParameters.ContainsKey('WaitForLease')) { $request['waitForLeaseMs'] = [long] $WaitForLease.TotalMilliseconds }
-        Invoke-CsbPoolCommand @{
+        $question = 'QuestionSync'
+        if ($GiveBack) { $question = 'QuestionSyncGivingBack' }
+        if ($PSBoundParameters.ContainsKey('GiveBack')) { $request['giveBack'] = $GiveBack.IsPresent }
+        $command = @{
             Cmdlet = $PSCmdlet; Name = 'Invoke-CsBackupServiceSync'; Job = 'sync'; Request = $request
-            Report = $Report; PassThru = $PassThru; Force = $Force; AsJob = $AsJob; Question = 'QuestionSync'
+            Report = $Report; PassThru = $PassThru; Force = $Force; AsJob = $AsJob; Question = $question
             Parameters = @{} + $PSBoundParameters
         }
+        $asksUnlessSeveral = $modules.Count -eq 1 -and $modules -notcontains 'CentralMgmt.CMSMaster' -and -not $request.ContainsKey('giveBack')
+        if (-not $asksUnlessSeveral -or -not $MyInvocation.ExpectingInput) {
+            Invoke-CsbPoolCommand $command
+            return
+        }
+        if ($isAlone -and -not $first) {
+            $first = $command
+            return
+        }
+        if ($isAlone) { Write-Verbose (Get-CsbText 'SeveralPoolsGetNothingBack') }
+        $isAlone = $false
+        foreach ($several in @($first, $command) | Where-Object { $_ }) {
+            $several.Request['giveBack'] = $false
+            $several.Parameters['GiveBack'] = $false
+            $first = $null
+            Invoke-CsbPoolCommand $several
+        }
+    }
+    end {
+        if ($first) { Invoke-CsbPoolCommand $first }
     }
 }

@@ -41,7 +41,7 @@ impl Cycle<'_, '_> {
                  the safety share of {SHARE_PERCENT} %. What is new or changed was copied, nothing was deleted."
             ),
             "If they were deleted on purpose, run the command again with -AcceptDeletions. If they were lost, run \
-             Invoke-CsBackupServiceSync for the backup pool, which gives them back.",
+             Invoke-CsBackupServiceSync with -BackupModule DataConf for the backup pool, which gives them back.",
         )
         .at("store", source)
         .at("deletions", deletions)
@@ -64,13 +64,14 @@ impl Cycle<'_, '_> {
     }
 }
 
-fn exceeds(deletions: u64, indexed: u64) -> bool {
+/// Whether so many deletions are more than the safety share of what is indexed.
+pub(in super::super) fn exceeds(deletions: u64, indexed: u64) -> bool {
     deletions > ALWAYS && deletions.saturating_mul(100) > indexed.saturating_mul(SHARE_PERCENT)
 }
 
 /// Inodes are used again, so that of a file counts only together with its size and time. Hashed, because there may be
 /// millions.
-fn identity(meta: &ObjectMeta) -> u64 {
+pub(in super::super) fn identity(meta: &ObjectMeta) -> u64 {
     let mtime_ns = if meta.kind == ObjectKind::File { meta.mtime_ns } else { 0 };
     let mut hasher = DefaultHasher::new();
     (meta.device, meta.inode, meta.size, mtime_ns).hash(&mut hasher);

@@ -149,7 +149,7 @@ impl Source {
         Error::new(
             ErrorKind::StoreUnavailable,
             format!("The user store {} does not exist.", self.path.display()),
-            "Mount its file system or start its server once. If it is lost, run Invoke-CsBackupServiceSync for the backup pool, which gives it back.",
+            "Mount its file system or start its server once. If it is lost, run Invoke-CsBackupServiceSync with -BackupModule PresenceFocus for the backup pool, which gives it back.",
         )
         .at("path", self.path.display())
         .on(Side::Export)

@@ -156,9 +156,12 @@ public sealed class BackupServiceTests : IDisposable
     }
 
     [Fact]
-    public async Task A_sync_also_gives_back()
+    public async Task A_sync_gives_back_where_that_is_asked_for()
     {
-        var report = await _service.RunAsync(new SyncRequest { PoolFqdn = _sample.Pools[0] });
+        var unasked = await _service.RunAsync(new SyncRequest { PoolFqdn = _sample.Pools[0] });
+        Assert.All(unasked.Modules, module => Assert.Equal(Purpose.Copy, module.Purpose));
+        Assert.Equal(2, unasked.Plan.Steps.Count(step => step.Id.StartsWith("look:", StringComparison.Ordinal) && step.Note is null));
+        var report = await _service.RunAsync(new SyncRequest { PoolFqdn = _sample.Pools[0], GiveBack = true });
         Assert.Equal(3, report.Modules.Count(module => module.Purpose == Purpose.Copy));
         Assert.Equal(2, report.Modules.Count(module => module.Purpose == Purpose.CarryBack));
     }
@@ -211,7 +214,7 @@ public sealed class BackupServiceTests : IDisposable
         Assert.False(File.Exists(file));
         var report = await _service.RunAsync(request);
         Assert.Equal(Outcome.Succeeded, report.Outcome);
-        Assert.Contains($"Revision {state.Revision} ", Assert.Single(Assert.Single(report.Steps).Details), StringComparison.Ordinal);
+        Assert.Contains($"Revision {state.Revision} ", Assert.Single(report.Steps).Details[0], StringComparison.Ordinal);
         Assert.Equal(state.Bytes, new FileInfo(file).Length);
         Assert.Equal("ReportRefused", Assert.Single((await _service.RunAsync(request)).Errors).Kind);
         var neither = await Assert.ThrowsAsync<CsBackupException>(() => _service.RunAsync(request with { Revision = null }));

@@ -1,0 +1,80 @@
+//! What a source lacks of what its standby holds, found by one walk that writes nothing.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::super::DataConf;
+use super::super::cycle::{exceeds, identity};
+use super::super::spool::Spool;
+use super::super::walk::{self, Difference, Finder, Lacking};
+use super::check_stores;
+use crate::error::Result;
+use crate::module::{Look, Loss};
+use crate::store::content::{ContentPath, ObjectKind};
+
+/// How many names are told.
+const NAMED: usize = 10;
+
+/// Looks at the source, whose role is that of the store which would be written.
+pub(in super::super) fn look(module: &DataConf, look: &Look) -> Result<Loss> {
+    let Some((index, pair)) = module.existing_index()? else { return Ok(Loss::default()) };
+    let is_marked = check_stores(module, &pair)?;
+    let mut lacked = Lacked {
+        first: BTreeSet::new(),
+        identities: Spool::new(module.index.folder()),
+        lacks_files: false,
+        present: HashSet::new(),
+    };
+    let lacking = Lacking::FoldersFirst;
+    let walked = walk::walk(&module.source, Some(&index), lacking, &look.cancel, &mut lacked)?;
+    let items = lacked.identities.len();
+    let is_emptied = lacked.lacks_files && !walked.has_files;
+    let held = if items > 0 { index.count()? } else { 0 };
+    Ok(Loss {
+        items,
+        is_store_lost: !is_marked || is_emptied || exceeds(lacked.lost(held)?, held),
+        first: lacked.first.iter().map(ContentPath::to_string).collect(),
+    })
+}
+
+/// What the source lacks.
+struct Lacked {
+    first: BTreeSet<ContentPath>,
+    identities: Spool<u64>,
+    lacks_files: bool,
+    /// What has a name that the standby does not know: it may be what lacks under another one.
+    present: HashSet<u64>,
+}
+
+impl Lacked {
+    /// How many of so many objects are gone, those that only have another name not counted, where that matters.
+    fn lost(&self, held: u64) -> Result<u64> {
+        let items = self.identities.len();
+        if self.present.is_empty() || !exceeds(items, held) {
+            return Ok(items);
+        }
+        self.identities
+            .iter()
+            .try_fold(0, |lost, known| Ok(lost + u64::from(!self.present.contains(&known?))))
+    }
+}
+
+impl Finder for Lacked {
+    fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()> {
+        match difference {
+            // An interrupted batch may never have brought the standby what is not settled.
+            Difference::Delete { known, is_displaced: false } if known.settled => {
+                self.lacks_files |= known.meta.kind != ObjectKind::Folder;
+                self.identities.push(&identity(&known.meta))?;
+                self.first.insert(path);
+                if self.first.len() > NAMED {
+                    self.first.pop_last();
+                }
+            }
+            Difference::Write { meta, .. } => {
+                self.present.insert(identity(&meta));
+            }
+            Difference::Delete { .. } | Difference::Compare { .. } => {}
+        }
+        Ok(())
+    }
+}
