@@ -65,6 +65,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         meter: &meter,
         batch: Batch::new(module.batch_bytes),
         left: Tally::default(),
+        named: BTreeSet::new(),
         is_all_counted: false,
         renamed: 0,
         incomplete: 0,
@@ -131,6 +132,8 @@ struct Cycle<'a, 'm> {
     batch: Batch<Ready<'a>>,
     /// What could not be copied or deleted.
     left: Tally,
+    /// What of it was named.
+    named: BTreeSet<ContentPath>,
     /// Whether all that was pending was moved or left by now.
     is_all_counted: bool,
     /// How many files only got another name.
@@ -193,7 +196,23 @@ impl<'a> Cycle<'a, '_> {
         {
             self.left.object(&meta);
         }
-        self.outcome.quarantined.push(quarantined(&step.path, refusal));
+        self.quarantine(&step.path, refusal);
+    }
+
+    /// Names what could not be handled, once.
+    fn quarantine(&mut self, path: &ContentPath, refusal: Refusal) {
+        if self.named.insert(path.clone()) {
+            self.outcome.quarantined.push(quarantined(path, refusal));
+        }
+    }
+
+    /// Whether something in a folder was named.
+    fn is_named_within(&self, folder: &ContentPath) -> bool {
+        let within = |path: &ContentPath| {
+            path.as_bytes().strip_prefix(folder.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
+        };
+        let near = self.named.range(folder..);
+        near.take_while(|path| path.as_bytes().starts_with(folder.as_bytes())).any(within)
     }
 
     fn delete(&mut self, deletions: &Spool<Deletion>) -> Result<()> {
@@ -241,13 +260,21 @@ impl<'a> Cycle<'a, '_> {
             Err(ObjectError::Gone) => {}
             Err(ObjectError::Refused(refusal)) => {
                 self.left.deletions(1);
-                self.outcome.quarantined.push(quarantined(path, refusal));
+                let is_held = meta.kind == ObjectKind::Folder && self.is_named_within(path);
+                self.quarantine(path, if is_held { still_held() } else { refusal });
                 return Ok(false);
             }
             Err(ObjectError::Store(error)) => return Err(error),
         }
         Ok(true)
     }
+}
+
+fn still_held() -> Refusal {
+    Refusal::new(
+        "The folder still holds something at the destination that could not be deleted.",
+        "See what is said of that; the next cycle then removes the folder.",
+    )
 }
 
 /// Takes up what a walk finds.

@@ -103,6 +103,12 @@ impl FolderStore {
         Error::io(doing, &self.absolute(path), &cause.into())
     }
 
+    /// Whether names may change in the root.
+    fn may_write_root(&self) -> Result<(), Errno> {
+        let asked = Access::WRITE_OK | Access::EXEC_OK;
+        rustix::fs::accessat(&*self.handles.root()?, c".", asked, AtFlags::EACCESS)
+    }
+
     /// Syncs the file system, if that makes everything on it durable; says whether it does.
     fn sync_as_a_whole(&self) -> Result<bool, Errno> {
         let root = self.handles.root()?;
@@ -347,7 +353,7 @@ impl ContentStore for FolderStore {
             Ok((folder, name, stat))
         });
         let (folder, name, stat) = match found {
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::PERM) => return Ok(None),
             found => found.map_err(failed)?,
         };
         let meta = listing::meta(&stat, ObjectKind::File);
@@ -360,8 +366,10 @@ impl ContentStore for FolderStore {
         }
         match staged::StagedFile::same(self, &folder, name) {
             Ok(staged) => Ok(Some(Box::new(staged))),
-            // Full, or the file system knows no second names: then it has to be copied.
-            Err(Errno::PERM | Errno::NOTSUP | Errno::MLINK | Errno::NOSYS | Errno::NOENT) => Ok(None),
+            // Closed, full, or the file system knows no second names: then it has to be copied.
+            Err(Errno::ACCESS | Errno::PERM | Errno::NOTSUP | Errno::MLINK | Errno::NOSYS | Errno::NOENT) => {
+                Ok(None)
+            }
             Err(cause) => Err(failed(cause)),
         }
     }
@@ -414,13 +422,20 @@ impl ContentStore for FolderStore {
     fn make_folder(&self, path: &ContentPath, mode: u32) -> ObjectResult<()> {
         let failed = |cause| writing(self, path, cause);
         let (folder, folder_path, name) = self.place_made(path).map_err(failed)?;
-        match rustix::fs::mkdirat(&*folder, name, Mode::from_raw_mode(0o700)) {
-            Ok(()) => self.touch(folder_path),
-            Err(Errno::EXIST) => {}
+        let is_new = match rustix::fs::mkdirat(&*folder, name, Mode::from_raw_mode(0o700)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(cause) => return Err(failed(cause)),
+        };
+        if is_new {
+            self.touch(folder_path);
         }
         let made = self.handles.folder(path).map_err(failed)?;
-        rustix::fs::fchmod(&*made, Mode::from_raw_mode(mode | 0o700)).map_err(failed)?;
+        let mode = mode | 0o700;
+        // One that has the right mode already may be another account's, which alone may set it.
+        if is_new || rustix::fs::fstat(&*made).map_err(failed)?.st_mode & 0o7777 != mode {
+            rustix::fs::fchmod(&*made, Mode::from_raw_mode(mode)).map_err(failed)?;
+        }
         self.touch(path.clone());
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::super::DataConf;
 use super::super::batch::BATCH_ITEMS;
 use super::super::copier::Copier;
 use super::super::threads::join;
-use super::super::walk::{Difference, quarantined};
+use super::super::walk::Difference;
 use super::conflict::looks_copied;
 use super::{Action, Cycle, Ready};
 use crate::error::Result;
@@ -144,7 +144,7 @@ impl<'a> Cycle<'a, '_> {
             Err(ObjectError::Gone) => Ok(None),
             Err(ObjectError::Refused(refusal)) => {
                 self.left.object(&object.meta);
-                self.outcome.quarantined.push(quarantined(&path, refusal));
+                self.quarantine(&path, refusal);
                 Ok(None)
             }
             Err(ObjectError::Store(error)) => Err(error),
@@ -166,7 +166,7 @@ impl<'a> Cycle<'a, '_> {
                 Err(ObjectError::Gone) => {}
                 Err(ObjectError::Refused(refusal)) => {
                     self.left.object(&ready.object.meta);
-                    self.outcome.quarantined.push(quarantined(&ready.path, refusal));
+                    self.quarantine(&ready.path, refusal);
                 }
                 Err(ObjectError::Store(error)) => return Err(error),
             }
@@ -207,7 +207,10 @@ impl<'a> Cycle<'a, '_> {
             for (folder, mut known) in folders.into_iter().filter(|(_, known)| known.settled) {
                 match self.set_times_of(&folder, &mut known) {
                     Ok(()) => held.push((folder, known)),
-                    Err(ObjectError::Gone | ObjectError::Refused(_)) => {}
+                    Err(ObjectError::Gone) => {}
+                    // Of a folder in which nothing can be written that was said already.
+                    Err(ObjectError::Refused(_)) if self.is_named_within(&folder) => {}
+                    Err(ObjectError::Refused(refusal)) => self.quarantine(&folder, refusal),
                     Err(ObjectError::Store(error)) => return Err(error),
                 }
             }
@@ -217,24 +220,37 @@ impl<'a> Cycle<'a, '_> {
     }
 
     /// Gives the standby's root the owner and permissions of the source's, as everything in it has them.
-    pub(super) fn set_attributes_of_root(&self) -> Result<()> {
+    pub(super) fn set_attributes_of_root(&mut self) -> Result<()> {
         let (source, standby, root) = (&self.module.source, &self.module.standby, ContentPath::root());
-        let set = source.stat(&root).and_then(|theirs| {
-            let ours = standby.stat(&root)?;
-            let mode = theirs.mode | OWNERS_OF_FOLDER;
-            if ours.mode == mode && (ours.owner == theirs.owner || !standby.keeps_owners()) {
-                return Ok(());
+        let looked = source.stat(&root).and_then(|theirs| Ok((theirs, standby.stat(&root)?)));
+        let set = match looked {
+            Ok((theirs, ours)) => {
+                let mode = theirs.mode | OWNERS_OF_FOLDER;
+                if ours.mode == mode && (ours.owner == theirs.owner || !standby.keeps_owners()) {
+                    return Ok(());
+                }
+                standby.set_attributes(&root, Attributes { mtime_ns: ours.mtime_ns, ..theirs.attributes() })
             }
-            standby.set_attributes(&root, Attributes { mtime_ns: ours.mtime_ns, ..theirs.attributes() })
-        });
+            Err(ObjectError::Gone | ObjectError::Refused(_)) => return Ok(()),
+            Err(failure) => Err(failure),
+        };
         match set {
-            Ok(()) | Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(()),
+            Ok(()) | Err(ObjectError::Gone) => Ok(()),
+            Err(ObjectError::Refused(refusal)) => {
+                self.quarantine(&root, refusal);
+                Ok(())
+            }
             Err(ObjectError::Store(error)) => Err(error),
         }
     }
 
     fn set_times_of(&self, folder: &ContentPath, known: &mut IndexedObject) -> ObjectResult<()> {
-        known.meta.mtime_ns = self.module.source.stat(folder)?.mtime_ns;
+        known.meta.mtime_ns = match self.module.source.stat(folder) {
+            Ok(meta) => meta.mtime_ns,
+            // What cannot be looked at any more is named by the next walk.
+            Err(ObjectError::Refused(_)) => return Err(ObjectError::Gone),
+            Err(failure) => return Err(failure),
+        };
         self.module.standby.set_attributes(folder, known.meta.attributes())
     }
 }
@@ -258,7 +274,7 @@ fn publish(
         }
         Action::Folder { in_place_of_file, extended, .. } => {
             match standby.make_folder(path, object.meta.mode) {
-                Err(ObjectError::Refused(_)) if in_place_of_file => {
+                Err(ObjectError::Refused(_)) if in_place_of_file && !is_folder(standby, path) => {
                     standby.remove(path, ObjectKind::File)?;
                     standby.make_folder(path, object.meta.mode)?;
                 }
@@ -268,4 +284,8 @@ fn publish(
         }
     };
     extended.map_or(Ok(true), |extended| standby.set_extended(path, &extended))
+}
+
+fn is_folder(standby: &dyn ContentStore, path: &ContentPath) -> bool {
+    standby.stat(path).is_ok_and(|meta| meta.kind == ObjectKind::Folder)
 }

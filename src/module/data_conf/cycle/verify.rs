@@ -6,7 +6,6 @@ use super::super::copier::Copier;
 use super::super::meter::Meter;
 use super::super::plan::ObjectStep;
 use super::super::spool::Spool;
-use super::super::walk::quarantined;
 use super::Cycle;
 use crate::error::Result;
 use crate::report::Verification;
@@ -80,7 +79,7 @@ impl Cycle<'_, '_> {
             Err(ObjectError::Store(error)) => return Err(error),
             Err(ObjectError::Gone) => Listing::default(),
             Err(ObjectError::Refused(refusal)) => {
-                self.outcome.quarantined.push(quarantined(folder, refusal));
+                self.quarantine(folder, refusal);
                 return Ok(steps);
             }
         };
@@ -129,7 +128,7 @@ impl Cycle<'_, '_> {
                     steps.push(&ObjectStep::repair(path.clone(), &object.meta))?;
                 }
                 Err(ObjectError::Refused(refusal)) => {
-                    self.outcome.quarantined.push(quarantined(&path, refusal));
+                    self.quarantine(&path, refusal);
                 }
                 Err(ObjectError::Store(error)) => return Err(error),
             }
@@ -152,7 +151,7 @@ impl Cycle<'_, '_> {
             "Only the standby copy has it: this product did not put it there.",
             "Move it away from the standby copy, if nobody needs it there. Nothing of it is copied or deleted.",
         );
-        self.outcome.quarantined.push(quarantined(&path, refusal));
+        self.quarantine(&path, refusal);
     }
 
     fn verify_object(

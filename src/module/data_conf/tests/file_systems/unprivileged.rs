@@ -114,7 +114,7 @@ fn a_standby_that_may_not_be_written_is_an_error_and_heals() {
     let pair = filled();
     pair.write("folder/f", "changed");
     pair.write("plain", "changed");
-    for name in ["folder", ".csb/tmp"] {
+    for name in ["", ".csb/tmp"] {
         set_mode(&pair.standby().join(name), 0o500);
         let error = pair.cycle_error();
         assert_eq!(error.kind, ErrorKind::AccessDenied, "{name}: {error:#?}");
@@ -122,6 +122,34 @@ fn a_standby_that_may_not_be_written_is_an_error_and_heals() {
         set_mode(&pair.standby().join(name), 0o755);
     }
     pair.cycle();
+    pair.assert_settled();
+}
+
+#[test]
+fn what_may_not_be_written_in_the_standby_is_named_and_the_rest_is_copied() {
+    if !without_privileges("what_may_not_be_written_in_the_standby_is_named_and_the_rest_is_copied") {
+        return;
+    }
+    let pair = filled();
+    let closed = pair.standby().join("folder");
+    pair.write("folder/f", "changed");
+    fs::remove_dir_all(pair.source().join("folder/inner")).unwrap();
+    pair.write("plain", "changed");
+    fs::remove_file(pair.source().join("other/h")).unwrap();
+    set_mode(&closed, 0o555);
+    set_mode(&closed.join("inner"), 0o555);
+    let outcome = pair.cycle();
+    let found = named(&outcome);
+    assert_eq!(found.iter().map(|(item, _)| *item).collect::<Vec<_>>(), ["folder/inner/g", "folder/inner"]);
+    assert!(found[0].1.contains("may not write") && found[1].1.contains("could not be deleted"), "{found:?}");
+    assert!(outcome.quarantined.iter().all(|item| !item.advice.is_empty()));
+    // The other folder was given its mode back, as its owner may.
+    assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (2, 1), "{outcome:#?}");
+    assert!(closed.join("inner/g").exists());
+    set_mode(&closed.join("inner"), 0o755);
+    let again = pair.cycle();
+    assert!(again.quarantined.is_empty(), "{again:#?}");
+    assert_eq!(again.moved.items_deleted, 2);
     pair.assert_settled();
 }
 
