@@ -24,6 +24,7 @@ pub mod rehearsal;
 pub use listing::{ListedObject, Listing, Names};
 pub use object::{
     Attributes, Extended, Instance, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Refusal,
+    mode_of_copy,
 };
 pub use path::ContentPath;
 
@@ -312,7 +313,7 @@ pub trait ContentStore: Send + Sync {
     /// When the device failed: every object that is still staged may be damaged, and must not be published.
     fn harden(&self) -> Result<()>;
 
-    /// Sets what a copy of a file or folder keeps besides the content. Durable after the next flush.
+    /// Sets what a file or folder has besides the content. Durable after the next flush.
     ///
     /// # Errors
     /// `Gone`, or when the store cannot be written.

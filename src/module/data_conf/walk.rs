@@ -349,7 +349,8 @@ fn compare(meta: &ObjectMeta, known: IndexedObject, tick_ns: i64) -> Option<Diff
         let compare = Difference::Compare { meta: *meta, known, is_real };
         return (is_real || !meta.is_same_version(&known.meta)).then_some(compare);
     }
-    if meta.is_same_version(&known.meta) {
+    // Earlier builds knew fewer bits of a mode.
+    if meta.is_same_version(&known.meta) && meta.mode == known.meta.mode {
         let compare = Difference::Compare { meta: *meta, known, is_real: false };
         return is_young(meta, known.indexed_ns, tick_ns).then_some(compare);
     }

@@ -179,12 +179,17 @@ impl FolderStore {
         let (parent, _) = path.split().ok_or(Errno::ISDIR)?;
         for name in parent.names() {
             let handle = self.handles.folder(&folder)?;
-            match rustix::fs::mkdirat(&*handle, name, Mode::from_raw_mode(0o700)) {
-                Ok(()) => self.touch(folder.clone()),
-                Err(Errno::EXIST) => {}
+            let is_new = match rustix::fs::mkdirat(&*handle, name, Mode::from_raw_mode(0o700)) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
                 Err(cause) => return Err(cause),
-            }
+            };
+            let above = folder.clone();
             folder = folder.join(name).ok_or(Errno::INVAL)?;
+            if is_new {
+                self.touch(above);
+                attributes::disinherit(&*self.handles.folder(&folder)?)?;
+            }
         }
         self.place(path)
     }
@@ -360,7 +365,7 @@ impl ContentStore for FolderStore {
         let is_version = meta.kind == ObjectKind::File
             && meta.size == version.size
             && meta.mtime_ns == version.attributes.mtime_ns
-            && meta.mode == kept(meta.kind, version.attributes).mode;
+            && meta.mode == version.attributes.mode;
         if !is_version {
             return Ok(None);
         }
@@ -384,7 +389,7 @@ impl ContentStore for FolderStore {
         let failed = |cause| writing(self, path, cause);
         if path.is_root() {
             let root = self.handles.root().map_err(failed)?;
-            attributes::set(&*root, kept(ObjectKind::Folder, attributes)).map_err(failed)?;
+            attributes::set(&*root, attributes).map_err(failed)?;
             return self.durable_with_flush(&root).map_err(failed);
         }
         let (folder, _, name) = self.place(path).map_err(failed)?;
@@ -395,7 +400,7 @@ impl ContentStore for FolderStore {
             // A renamed file and its earlier name share everything until the latter is removed.
             return self.separate(path, File::from(file), attributes);
         }
-        attributes::set(&file, kept(meta.kind, attributes)).map_err(failed)?;
+        attributes::set(&file, attributes).map_err(failed)?;
         self.durable_with_flush(&file).map_err(failed)
     }
 
@@ -431,6 +436,9 @@ impl ContentStore for FolderStore {
             self.touch(folder_path);
         }
         let made = self.handles.folder(path).map_err(failed)?;
+        if is_new {
+            attributes::disinherit(&*made).map_err(failed)?;
+        }
         let mode = mode | 0o700;
         // One that has the right mode already may be another account's, which alone may set it.
         if is_new || rustix::fs::fstat(&*made).map_err(failed)?.st_mode & 0o7777 != mode {
@@ -462,16 +470,6 @@ impl ContentStore for FolderStore {
         self.freeing.finish();
         done
     }
-}
-
-/// What the store needs itself: whoever gives a file back later has to read it, and whoever copies into a folder needs
-/// access to it, whatever the original allows its owner.
-fn kept(kind: ObjectKind, attributes: Attributes) -> Attributes {
-    let needed = match kind {
-        ObjectKind::File | ObjectKind::Link => 0o400,
-        ObjectKind::Folder => 0o700,
-    };
-    Attributes { mode: attributes.mode | needed, ..attributes }
 }
 
 #[cfg(test)]

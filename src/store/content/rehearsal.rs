@@ -209,11 +209,9 @@ impl ContentStore for Rehearsal {
         version: Version,
     ) -> ObjectResult<Option<Box<dyn StagedObject + '_>>> {
         self.write()?;
-        // A copy is kept readable, whatever its original allows.
-        let looks = |size, mtime_ns, mode| (size, mtime_ns, mode | 0o400);
-        let wanted = looks(version.size, version.attributes.mtime_ns, version.attributes.mode);
+        let wanted = (version.size, version.attributes.mtime_ns, version.attributes.mode);
         match self.stat(path) {
-            Ok(meta) if looks(meta.size, meta.mtime_ns, meta.mode) == wanted => self.stage().map(Some),
+            Ok(meta) if (meta.size, meta.mtime_ns, meta.mode) == wanted => self.stage().map(Some),
             Ok(_) | Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(None),
             Err(failure) => Err(failure),
         }

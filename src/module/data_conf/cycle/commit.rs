@@ -17,9 +17,6 @@ use crate::store::content::{
     Attributes, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectResult, Version,
 };
 
-/// What whoever copies into a folder needs, whatever the original allows its owner.
-const OWNERS_OF_FOLDER: u32 = 0o700;
-
 impl DataConf {
     /// The name under which the standby holds a new file of the source, as far as can be told without reading it: of
     /// a file that was this inode, and is not there any more.
@@ -179,7 +176,7 @@ impl<'a> Cycle<'a, '_> {
         let (meta, hash) = (&ready.object.meta, ready.object.hash);
         let held = self.index.held(earlier)?;
         if held.is_some_and(|held| held.object.settled && held.object.hash == hash) {
-            let version = Version { size: meta.size, attributes: meta.attributes() };
+            let version = Version { size: meta.size, attributes: meta.attributes().of_copy(meta.kind) };
             if let Some(staged) = standby.stage_same(earlier, version)? {
                 self.renamed += 1;
                 return Ok(Action::Publish(staged, 0));
@@ -225,11 +222,11 @@ impl<'a> Cycle<'a, '_> {
         let looked = source.stat(&root).and_then(|theirs| Ok((theirs, standby.stat(&root)?)));
         let set = match looked {
             Ok((theirs, ours)) => {
-                let mode = theirs.mode | OWNERS_OF_FOLDER;
-                if ours.mode == mode && (ours.owner == theirs.owner || !standby.keeps_owners()) {
+                let theirs_here = theirs.attributes().of_copy(ObjectKind::Folder);
+                if ours.mode == theirs_here.mode && (ours.owner == theirs.owner || !standby.keeps_owners()) {
                     return Ok(());
                 }
-                standby.set_attributes(&root, Attributes { mtime_ns: ours.mtime_ns, ..theirs.attributes() })
+                standby.set_attributes(&root, Attributes { mtime_ns: ours.mtime_ns, ..theirs_here })
             }
             Err(ObjectError::Gone | ObjectError::Refused(_)) => return Ok(()),
             Err(failure) => Err(failure),
@@ -251,7 +248,7 @@ impl<'a> Cycle<'a, '_> {
             Err(ObjectError::Refused(_)) => return Err(ObjectError::Gone),
             Err(failure) => return Err(failure),
         };
-        self.module.standby.set_attributes(folder, known.meta.attributes())
+        self.module.standby.set_attributes(folder, known.meta.attributes().of_copy(known.meta.kind))
     }
 }
 

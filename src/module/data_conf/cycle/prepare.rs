@@ -15,7 +15,7 @@ use crate::store::content::groups::{Groups, groups_of};
 use crate::store::content::index::{ContentIndex, HeldGroups, IndexedObject, TIMES_UNKNOWN};
 use crate::store::content::{
     Attributes, ContentPath, ContentStore, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
-    StagedObject,
+    StagedObject, mode_of_copy,
 };
 
 /// How many prepared objects may wait to be taken. They hold no memory to speak of, but space at the standby.
@@ -226,8 +226,9 @@ impl<'a, 'c> Preparer<'a, 'c> {
             }
             let extended = (!is_extended).then(|| seen.extended.clone());
             // The standby's own mode, where the index was lost: the copy is kept readable.
-            let is_real = known.settled || known.meta.mode != meta.mode | 0o400;
-            let action = Action::Attributes { attributes: meta.attributes(), extended, is_real };
+            let is_real = known.settled || known.meta.mode != mode_of_copy(kind, meta.mode);
+            let attributes = meta.attributes().of_copy(kind);
+            let action = Action::Attributes { attributes, extended, is_real };
             return Ok(Some(self.ready(path, &seen, action)));
         }
         // As long as it is young it is compared in every cycle, whatever the index says.

@@ -12,7 +12,7 @@ use crate::report::Verification;
 use crate::store::content::index::{FolderParts, HeldName, IndexedObject};
 use crate::store::content::{
     ContentPath, ContentStore, ListedObject, Listing, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
-    Refusal,
+    Refusal, mode_of_copy,
 };
 
 /// How one object that the index knows was found.
@@ -199,18 +199,8 @@ impl DeepComparison<'_> {
         // Folders get their times once everything is in them.
         let is_same_time = known.kind == ObjectKind::Folder || held.mtime_ns == known.mtime_ns;
         let is_same_owner = !self.has_owners || held.owner == known.owner;
-        (held.kind, held.size, held.mode) == (known.kind, known.size, kept_mode(known))
+        (held.kind, held.size, held.mode) == (known.kind, known.size, mode_of_copy(known.kind, known.mode))
             && is_same_time
             && is_same_owner
     }
-}
-
-/// The mode that a copy has: its owner can always read files and change folders.
-fn kept_mode(meta: &ObjectMeta) -> u32 {
-    meta.mode
-        | match meta.kind {
-            ObjectKind::File => 0o400,
-            ObjectKind::Folder => 0o700,
-            ObjectKind::Link => 0,
-        }
 }

@@ -160,6 +160,58 @@ fn an_access_list_takes_no_right_that_the_copy_needs() {
 }
 
 #[test]
+fn what_a_folder_hands_down_is_no_attribute_of_a_copy_nor_of_what_comes_back() {
+    let pair = Pair::new();
+    let [source, standby] = [pair.source(), pair.standby()];
+    fs::create_dir(&standby).unwrap();
+    let list = access_list(7, 7, 5, 7, 0);
+    if rustix::fs::setxattr(&standby, DEFAULT, &list, XattrFlags::empty()).is_err() {
+        return eprintln!("skipped: the file system has no access lists");
+    }
+    for name in ["plain", "folder/inner/f"] {
+        pair.write(name, "1");
+        set_mode(&source.join(name), 0o640);
+    }
+    pair.cycle();
+    let assert_none = |root: &Path| {
+        for name in ["plain", "folder", "folder/inner", "folder/inner/f"] {
+            for kind in [ACCESS, DEFAULT] {
+                assert_eq!(list_of(root.join(name), kind), None, "{} {name} {kind}", root.display());
+            }
+        }
+    };
+    assert_none(&standby);
+    // Its folder of temporary files may have been given one since, or by an earlier build.
+    rustix::fs::setxattr(standby.join(".csb/tmp"), DEFAULT, &list, XattrFlags::empty()).unwrap();
+    pair.write("plain", "changed");
+    pair.write("more/new", "new");
+    pair.cycle();
+    assert_none(&standby);
+    assert_eq!(list_of(standby.join("more/new"), ACCESS), None);
+    let verify = Context { verify: true, ..pair.context() };
+    let found = pair.module().run_cycle(&verify).unwrap().verification.unwrap();
+    assert_eq!(found.differing_items, 0, "{found:#?}");
+    // Copies of earlier builds have what was handed down: the pool does not get it.
+    for name in ["plain", "folder", "folder/inner/f"] {
+        rustix::fs::setxattr(standby.join(name), ACCESS, &list, XattrFlags::empty()).unwrap();
+        set_mode(&standby.join(name), if name == "folder" { 0o755 } else { 0o640 });
+    }
+    rustix::fs::setxattr(standby.join("folder"), DEFAULT, &list, XattrFlags::empty()).unwrap();
+    rustix::fs::setxattr(&source, DEFAULT, &list, XattrFlags::empty()).unwrap();
+    fs::remove_file(source.join("plain")).unwrap();
+    fs::remove_dir_all(source.join("folder")).unwrap();
+    pair.module().carry_back(&pair.context()).unwrap();
+    assert_none(&source);
+    // A comparison takes it away, once.
+    for (run, differ) in [(1, true), (2, false)] {
+        let found = pair.module().run_cycle(&verify).unwrap().verification.unwrap();
+        assert_eq!(found.differing_items > 0, differ, "{run}: {found:#?}");
+    }
+    assert_none(&standby);
+    pair.assert_settled();
+}
+
+#[test]
 fn folders_come_back_with_their_attributes() {
     let pair = settled();
     rustix::fs::setxattr(pair.source().join("b"), "user.origin", b"here", XattrFlags::empty()).unwrap();

@@ -122,7 +122,7 @@ pub(super) fn meta(stat: &Stat, kind: ObjectKind) -> ObjectMeta {
         device: stat.st_dev as u64,
         mode: stat.st_mode as u32
             & match kind {
-                ObjectKind::File => 0o777,
+                ObjectKind::File => 0o6777,
                 ObjectKind::Folder => 0o3777,
                 ObjectKind::Link => 0,
             },

@@ -76,6 +76,8 @@ impl FolderStore {
 
     /// Removes staged files that nobody will publish any more.
     pub(super) fn remove_staged(&self) -> Result<u64> {
+        // An earlier build may have let it inherit. Where it cannot be written, nothing is written in it either.
+        let _ = self.hand_nothing_down();
         let names = self.staged_names().map_err(|cause| self.own_error("sweep", cause))?;
         for name in &names {
             self.remove_own(Some(STAGING_FOLDER), name, AtFlags::empty())?;

@@ -183,3 +183,42 @@ fn a_copy_that_may_not_be_written_gets_its_attributes_and_keeps_its_mode() {
     assert_eq!(fs::metadata(&copy).unwrap().mode() & 0o7777, 0o440);
     pair.assert_settled();
 }
+
+#[test]
+fn what_was_in_a_folder_that_may_not_be_written_comes_back_and_the_folder_stays_as_it_is() {
+    if !without_privileges(
+        "what_was_in_a_folder_that_may_not_be_written_comes_back_and_the_folder_stays_as_it_is",
+    ) {
+        return;
+    }
+    let pair = filled();
+    let folder = pair.source().join("folder");
+    fs::remove_dir_all(folder.join("inner")).unwrap();
+    fs::remove_file(folder.join("f")).unwrap();
+    set_mode(&folder, 0o555);
+    let outcome = pair.module().carry_back(&pair.context()).unwrap();
+    assert!(outcome.quarantined.is_empty() && outcome.warnings.is_empty(), "{outcome:#?}");
+    assert_eq!(outcome.moved.items_written, 3);
+    assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o7777, 0o555);
+    assert!(folder.join("f").exists() && folder.join("inner/g").exists());
+    pair.cycle();
+}
+
+#[test]
+fn what_cannot_be_kept_of_what_comes_back_is_named() {
+    if !without_privileges("what_cannot_be_kept_of_what_comes_back_is_named") {
+        return;
+    }
+    let pair = filled();
+    // As after a run as root: the index says whose it was, and that its group runs it as another one.
+    let connection = rusqlite::Connection::open(pair.index_file()).unwrap();
+    let change =
+        "UPDATE csb_content_object SET user = 1, user_group = 1, mode = 1517 WHERE name = x'706c61696e'";
+    assert_eq!(connection.execute(change, []), Ok(1));
+    drop(connection);
+    fs::remove_file(pair.source().join("plain")).unwrap();
+    let outcome = pair.module().carry_back(&pair.context()).unwrap();
+    assert_eq!(fs::metadata(pair.source().join("plain")).unwrap().mode() & 0o7777, 0o755);
+    assert_eq!(outcome.warnings.len(), 1, "{outcome:#?}");
+    assert!(outcome.warnings[0].contains("plain"), "{outcome:#?}");
+}
