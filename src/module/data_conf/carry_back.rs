@@ -96,8 +96,9 @@ fn check_stores(module: &DataConf, pair: &IndexedPair) -> Result<bool> {
 fn find(module: &DataConf, index: &ContentIndex, context: &Context) -> Result<(Lost, Walked)> {
     let objects = Spool::new(module.index.folder());
     let mut lost = Lost { objects, bytes: 0 };
+    // What only differs is not asked for, whenever it was changed.
     let lacking = Lacking::FoldersFirst;
-    let walked = walk::walk(&module.source, Some(index), lacking, &context.cancel, &mut lost)?;
+    let walked = walk::walk(&module.source, Some(index), lacking, i64::MAX, &context.cancel, &mut lost)?;
     Ok((lost, walked))
 }
 

@@ -6,7 +6,7 @@ use super::batch::{BATCH_ITEMS, Batch};
 use super::meter::Meter;
 use super::plan::{CyclePlan, Deletion, ObjectStep};
 use super::spool::Spool;
-use super::tally::Tally;
+use super::tally::{Few, Tally};
 use super::walk::{self, Difference, Finder, Lacking, quarantined};
 use super::{DataConf, cursor};
 use crate::error::{Error, ErrorKind, Result};
@@ -50,7 +50,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         unchanged: Spool::new(module.index.folder()),
     };
     let (source, lacking) = (&module.source, Lacking::FoldersLast);
-    let walked = walk::walk(source, Some(&index), lacking, &context.cancel, &mut planner)?;
+    let walked = walk::walk(source, Some(&index), lacking, scan_ns, &context.cancel, &mut planner)?;
     let Planner { plan, before, unchanged, .. } = planner;
     meter.end();
     module.refuse_emptied_source(&walked, &index, context.accept_deletions)?;
@@ -69,10 +69,11 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         is_all_counted: false,
         renamed: 0,
         incomplete: 0,
+        untimed: Few::default(),
         outcome: CycleOutcome { quarantined: walked.quarantined, warnings, ..CycleOutcome::default() },
     };
     let done = cycle.all(&plan);
-    let Cycle { index, mut outcome, left, is_all_counted, renamed, incomplete, .. } = cycle;
+    let Cycle { index, mut outcome, left, is_all_counted, renamed, incomplete, untimed, .. } = cycle;
     meter.end();
     // What only seemed to differ is no longer counted once it was read; until then nobody knows better.
     let before = if is_all_counted { before.counted(&outcome.moved, &left) } else { before };
@@ -84,6 +85,11 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     outcome.details = details(walked.listed, swept, renamed, &outcome);
     if incomplete > 0 {
         outcome.warnings.push(unkept(incomplete));
+    }
+    if !untimed.is_empty() {
+        outcome.warnings.push(format!(
+            "Times before 1677 and after 2262 are none that copies can keep; they have the nearest that can be kept: {untimed}."
+        ));
     }
     match done {
         Ok(()) => Ok(outcome),
@@ -140,6 +146,8 @@ struct Cycle<'a, 'm> {
     renamed: u64,
     /// How many objects have extended attributes that the standby cannot hold.
     incomplete: u64,
+    /// Objects of times that no copy can keep.
+    untimed: Few,
     outcome: CycleOutcome,
 }
 

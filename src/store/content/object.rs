@@ -39,6 +39,12 @@ pub struct ObjectMeta {
 }
 
 impl ObjectMeta {
+    /// The earliest time that is told from others, in 1677: what is earlier has this one.
+    pub const EARLIEST_NS: i64 = i64::MIN + 1;
+
+    /// The latest time that is told from others, in 2262: what is later has this one.
+    pub const LATEST_NS: i64 = i64::MAX;
+
     /// Whether both describe the same version of the same file, as far as that can be told without reading it.
     pub fn is_same_version(&self, other: &ObjectMeta) -> bool {
         (self.kind, self.size, self.mtime_ns, self.ctime_ns, self.inode, self.device)

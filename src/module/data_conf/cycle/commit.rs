@@ -14,7 +14,7 @@ use crate::report::Moved;
 use crate::store::content::groups::Groups;
 use crate::store::content::index::{ContentIndex, HeldGroups, IndexedObject};
 use crate::store::content::{
-    Attributes, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectResult, Version,
+    Attributes, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Version,
 };
 
 impl DataConf {
@@ -133,6 +133,9 @@ impl<'a> Cycle<'a, '_> {
             Ok(holds_all) => {
                 self.incomplete += u64::from(!(holds_all && is_whole));
                 moved.items_written += u64::from(is_real);
+                if is_real {
+                    self.notice_time(&path, &object);
+                }
                 moved.bytes = moved.bytes.saturating_add(bytes);
                 // What was only rehearsed is not what the standby holds.
                 object.settled = !(self.module.rehearses && changes_standby);
@@ -203,7 +206,10 @@ impl<'a> Cycle<'a, '_> {
             let mut held = Vec::with_capacity(folders.len());
             for (folder, mut known) in folders.into_iter().filter(|(_, known)| known.settled) {
                 match self.set_times_of(&folder, &mut known) {
-                    Ok(()) => held.push((folder, known)),
+                    Ok(()) => {
+                        self.notice_time(&folder, &known);
+                        held.push((folder, known));
+                    }
                     Err(ObjectError::Gone) => {}
                     // Of a folder in which nothing can be written that was said already.
                     Err(ObjectError::Refused(_)) if self.is_named_within(&folder) => {}
@@ -213,6 +219,13 @@ impl<'a> Cycle<'a, '_> {
             }
             self.module.standby.flush()?;
             self.index.settle(self.context.generation, &held, &[])?;
+        }
+    }
+
+    /// Notes an object whose time is not its own any more. A folder's is set once everything is in it.
+    fn notice_time(&mut self, path: &ContentPath, object: &IndexedObject) {
+        if [ObjectMeta::EARLIEST_NS, ObjectMeta::LATEST_NS].contains(&object.meta.mtime_ns) {
+            self.untimed.add(path);
         }
     }
 

@@ -232,8 +232,8 @@ impl<'a, 'c> Preparer<'a, 'c> {
             return Ok(Some(self.ready(path, &seen, action)));
         }
         // As long as it is young it is compared in every cycle, whatever the index says.
-        let nothing_new =
-            meta.is_same_version(&known.meta) && is_young(&meta, self.scan_ns, self.module.source.tick_ns());
+        let nothing_new = meta.is_same_version(&known.meta)
+            && is_young(&meta, self.scan_ns, self.module.source.tick_ns(), self.scan_ns);
         Ok((!nothing_new).then(|| self.ready(path, &seen, Action::Remember)))
     }
 

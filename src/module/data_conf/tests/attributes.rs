@@ -450,3 +450,47 @@ fn a_lost_index_is_made_anew_without_copying() {
     let folder = crate::store::content::ContentPath::from_bytes(b"a").unwrap();
     assert!(pair.indexed(&folder).iter().all(|(_, known)| known.hash.is_some()));
 }
+
+#[test]
+fn a_time_in_the_future_is_no_reason_to_read_a_file_again_and_again() {
+    let pair = settled();
+    let path = pair.source().join("b/c/three");
+    set_mtime(&path, SystemTime::now() + seconds(1_000_000_000));
+    pair.cycle();
+    pair.age();
+    // As if the change of the time itself had been long ago.
+    let connection = rusqlite::Connection::open(pair.index_file()).unwrap();
+    let change = "UPDATE csb_content_object SET indexed_ns = ctime_ns + 3000000000 WHERE kind = 'file'";
+    connection.execute(change, []).unwrap();
+    drop(connection);
+    let (module, _) = super::faulty::module(&pair, Default::default(), Default::default());
+    assert!(module.run_cycle(&pair.context()).unwrap().moved.is_nothing());
+    let recorder = Arc::new(Recorder::default());
+    let context = Context { observer: recorder.clone(), clock: SlowClock::new(), ..pair.context() };
+    pair.module().run_cycle(&context).unwrap();
+    let read = recorder.progress.lock().unwrap().iter().map(|progress| progress.bytes_done).max();
+    assert_eq!(read, Some(0), "it was read again");
+    // What is written to it is noticed all the same, whatever its time says then.
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(&path, vec![4; 100_000]).unwrap();
+    set_mtime(&path, before);
+    assert_eq!(pair.cycle().moved.bytes, 100_000);
+    pair.assert_settled();
+}
+
+#[test]
+fn a_time_that_no_copy_can_keep_is_told() {
+    let pair = settled();
+    let late = pair.source().join("a/one");
+    // In 2400, which fewer file systems know than one may think.
+    crate::platform::set_modified(&late, (13_569_465_600, 0)).unwrap();
+    if fs::metadata(&late).unwrap().mtime() != 13_569_465_600 {
+        return eprintln!("skipped: the file system of the tests knows no such time");
+    }
+    let outcome = pair.cycle();
+    assert_eq!(outcome.warnings.len(), 1, "{outcome:#?}");
+    assert!(outcome.warnings[0].contains("a/one") && outcome.warnings[0].contains("2262"), "{outcome:#?}");
+    assert_eq!(fs::metadata(pair.standby().join("a/one")).unwrap().mtime(), 9_223_372_036);
+    let again = pair.cycle();
+    assert!(again.moved.is_nothing() && again.warnings.is_empty(), "{again:#?}");
+}
