@@ -209,6 +209,13 @@ pub trait ContentStore: Send + Sync {
     /// What writing would fail with.
     fn check_writable(&self) -> Result<()>;
 
+    /// Whether names may change in the folder that an object is in, or the nearest one above it that is there, as far as
+    /// that can be told without writing.
+    ///
+    /// # Errors
+    /// What giving the object its name would fail with.
+    fn check_place(&self, path: &ContentPath) -> ObjectResult<()>;
+
     /// Makes an empty store without a marker; one that exists is left as it is.
     ///
     /// # Errors

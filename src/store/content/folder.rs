@@ -105,8 +105,7 @@ impl FolderStore {
 
     /// Whether names may change in the root.
     fn may_write_root(&self) -> Result<(), Errno> {
-        let asked = Access::WRITE_OK | Access::EXEC_OK;
-        rustix::fs::accessat(&*self.handles.root()?, c".", asked, AtFlags::EACCESS)
+        may_change_names(&*self.handles.root()?)
     }
 
     /// Syncs the file system, if that makes everything on it durable; says whether it does.
@@ -232,6 +231,31 @@ impl ContentStore for FolderStore {
             rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
                 .map_err(|cause| Error::io("write to", folder, &cause.into()))
         })
+    }
+
+    fn check_place(&self, path: &ContentPath) -> ObjectResult<()> {
+        let above = |path: &ContentPath| path.split().map(|(folder, _)| folder);
+        let mut next = above(path);
+        while let Some(folder) = next {
+            let cause = match self.handles.folder(&folder) {
+                Ok(handle) => match may_change_names(&handle) {
+                    // Its owner can let himself.
+                    Err(Errno::ACCESS) if is_own(&handle) => return Ok(()),
+                    asked => asked.err(),
+                },
+                Err(Errno::NOENT | Errno::NOTDIR) => {
+                    next = above(&folder);
+                    continue;
+                }
+                Err(cause) => Some(cause),
+            };
+            return match cause {
+                Some(cause @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Err(writing(self, path, cause)),
+                // Whatever else is the matter shows when it is written.
+                _ => Ok(()),
+            };
+        }
+        Ok(())
     }
 
     fn create(&self) -> Result<()> {
@@ -470,6 +494,14 @@ impl ContentStore for FolderStore {
         self.freeing.finish();
         done
     }
+}
+
+fn may_change_names(folder: &OwnedFd) -> Result<(), Errno> {
+    rustix::fs::accessat(folder, c".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+}
+
+fn is_own(folder: &OwnedFd) -> bool {
+    rustix::fs::fstat(folder).is_ok_and(|stat| stat.st_uid == rustix::process::geteuid().as_raw())
 }
 
 #[cfg(test)]

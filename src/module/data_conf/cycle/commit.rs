@@ -1,6 +1,7 @@
 //! Publishes a batch of prepared objects at the standby.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use super::super::DataConf;
 use super::super::batch::BATCH_ITEMS;
@@ -144,6 +145,7 @@ impl<'a> Cycle<'a, '_> {
             Err(ObjectError::Gone) => Ok(None),
             Err(ObjectError::Refused(refusal)) => {
                 self.left.object(&object.meta);
+                self.module.is_refused.store(true, Ordering::Relaxed);
                 self.quarantine(&path, refusal);
                 Ok(None)
             }

@@ -1,5 +1,6 @@
 //! What is done for one object before anybody sees it; on several threads, because most of it is waiting.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
@@ -139,6 +140,9 @@ impl<'a, 'c> Preparer<'a, 'c> {
     }
 
     fn stage(&mut self, path: ContentPath, kind: ObjectKind) -> ObjectResult<Ready<'a>> {
+        if self.module.is_refused.load(Ordering::Relaxed) {
+            self.module.standby.check_place(&path)?;
+        }
         let foreseen = if self.module.rehearses { self.copier.foresee(&path, kind)? } else { None };
         let copied = match foreseen {
             Some(foreseen) => foreseen,

@@ -221,6 +221,45 @@ fn what_is_protected_from_changes_in_the_standby_is_named_in_every_run_and_the_r
 }
 
 #[test]
+fn what_a_closed_folder_of_the_standby_refuses_is_foreseen_and_not_read_for_nothing() {
+    const FILES: u64 = 300;
+    in_own_mounts(|| {
+        let pair = Pair { batch_bytes: 1, ..Pair::new() };
+        if !mount_new(&pair, "ext4", &[]) {
+            return;
+        }
+        fs::remove_dir(pair.standby().join("lost+found")).unwrap();
+        pair.write("closed/gone", "1");
+        pair.write("plain", "1");
+        pair.cycle();
+        pair.age();
+        if !protect(&pair, "+i", &["closed"]) {
+            unmount(&pair.standby());
+            return eprintln!("skipped: nothing can be protected from changes here");
+        }
+        for number in 0..FILES {
+            pair.write(&format!("closed/deep/{number}"), vec![1; 1000]);
+        }
+        fs::remove_file(pair.source().join("closed/gone")).unwrap();
+        pair.write("plain", "changed");
+        let foreseen = pair.observe().moves.unwrap();
+        let recorder = Arc::new(Recorder::default());
+        let context = Context { observer: recorder.clone(), clock: SlowClock::new(), ..pair.context() };
+        let outcome = pair.module().run_cycle(&context).unwrap();
+        let numbers = |moved: &crate::report::Moved| (moved.items_written, moved.items_deleted, moved.bytes);
+        assert_eq!(numbers(&outcome.moved), (1, 0, 7));
+        assert_eq!(numbers(&foreseen), numbers(&outcome.moved));
+        assert_eq!(outcome.quarantined.len() as u64, FILES + 2);
+        let read = recorder.progress.lock().unwrap().iter().map(|progress| progress.bytes_done).max();
+        assert!(read < Some(FILES * 1000 / 2), "{read:?} bytes were read");
+        assert!(protect(&pair, "-i", &["closed"]));
+        pair.cycle();
+        pair.assert_settled();
+        unmount(&pair.standby());
+    });
+}
+
+#[test]
 fn a_file_system_that_says_no_kinds_in_its_listings_is_swept_and_copied_to() {
     const KINDS: [(&str, &[&str]); 2] =
         [("ext4", &["-O", "^filetype"]), ("xfs", &["-m", "crc=0", "-n", "ftype=0"])];
