@@ -9,6 +9,8 @@
 //! What a cycle would do is found by running it on stores that are only read (`rehearsal`): a plan and a run are the
 //! same code.
 
+use std::sync::atomic::AtomicBool;
+
 use super::{BackupModule, Context, CycleFailure, CycleResult, GiveBack, Look, Loss, ModuleId, Observation};
 use crate::error::{Result, Side};
 use crate::store::content::index::{ContentIndex, IndexPlace, IndexedPair};
@@ -43,6 +45,8 @@ pub struct DataConf {
     batch_bytes: u64,
     /// Whether nothing is written: then what is new need not be read.
     rehearses: bool,
+    /// Whether the standby has refused something: then it is asked before content is read for nothing.
+    is_refused: AtomicBool,
 }
 
 impl DataConf {
@@ -56,7 +60,15 @@ impl DataConf {
         batch_bytes: u64,
     ) -> Self {
         let (source, standby) = (End::new(source, Side::Export), End::new(standby, Side::Import));
-        DataConf { pool, source, standby, index, batch_bytes, rehearses: false }
+        DataConf {
+            pool,
+            source,
+            standby,
+            index,
+            batch_bytes,
+            rehearses: false,
+            is_refused: AtomicBool::new(false),
+        }
     }
 
     /// The same module with handles of its own, for one operation: others may run at the same time.
@@ -68,6 +80,7 @@ impl DataConf {
             index: self.index.clone(),
             batch_bytes: self.batch_bytes,
             rehearses: false,
+            is_refused: AtomicBool::new(false),
         }
     }
 

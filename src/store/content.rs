@@ -24,6 +24,7 @@ pub mod rehearsal;
 pub use listing::{ListedObject, Listing, Names};
 pub use object::{
     Attributes, Extended, Instance, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Refusal,
+    mode_of_copy,
 };
 pub use path::ContentPath;
 
@@ -208,6 +209,13 @@ pub trait ContentStore: Send + Sync {
     /// What writing would fail with.
     fn check_writable(&self) -> Result<()>;
 
+    /// Whether names may change in the folder that an object is in, or the nearest one above it that is there, as far as
+    /// that can be told without writing.
+    ///
+    /// # Errors
+    /// What giving the object its name would fail with.
+    fn check_place(&self, path: &ContentPath) -> ObjectResult<()>;
+
     /// Makes an empty store without a marker; one that exists is left as it is.
     ///
     /// # Errors
@@ -312,7 +320,7 @@ pub trait ContentStore: Send + Sync {
     /// When the device failed: every object that is still staged may be damaged, and must not be published.
     fn harden(&self) -> Result<()>;
 
-    /// Sets what a copy of a file or folder keeps besides the content. Durable after the next flush.
+    /// Sets what a file or folder has besides the content. Durable after the next flush.
     ///
     /// # Errors
     /// `Gone`, or when the store cannot be written.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::loss::{not_returned, returned};
 use crate::error::{ErrorKind, Result};
 use crate::job::step::{Done, Pending, Planned, RowSubject, Step, Work};
-use crate::module::{GiveBack, Loss};
+use crate::module::{GiveBack, Look, Loss};
 use crate::report::Outcome;
 use crate::topology::PoolFqdn;
 
@@ -86,7 +86,8 @@ impl Step for GiveBackModule {
                 Err(_) => None,
             };
             let counts = refrains.is_none();
-            let (module, look) = (Arc::clone(module), work.look());
+            // Of the partner's own stores only what they lack matters.
+            let (module, look) = (Arc::clone(module), Look { thorough: false, ..work.look() });
             let looking = work.threads.run(&work.job.cancel, move || {
                 // A store that is lost cannot be observed, but what would be given back can be counted.
                 let seen = module.observe(&look).ok().filter(|seen| seen.refused.is_none());

@@ -2,24 +2,31 @@
 
 use super::DataConf;
 use super::batch::{BATCH_ITEMS, Batch};
-use super::copier::Copier;
+use super::copier::{Copier, Given};
 use super::cycle::looks_copied;
 use super::establish::missing_source;
 use super::meter::Meter;
 use super::spool::Spool;
+use super::tally::Few;
 use super::walk::{self, Difference, Finder, Lacking, Walked, quarantined};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult};
 use crate::report::Moved;
 use crate::store::content::index::{ContentIndex, IndexedObject, IndexedPair, TIMES_UNKNOWN};
 use crate::store::content::{
-    ContentPath, ContentStore, ObjectError, ObjectKind, ObjectResult, Presence, Refusal, StagedObject,
-    StoreRole,
+    Attributes, ContentPath, ContentStore, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
+    Presence, Refusal, StagedObject, StoreRole,
 };
 
 mod loss;
 
 pub(super) use loss::look as loss;
+
+/// What the owner of a folder needs to look into it and to change names in it …
+const OWNERS: u32 = 0o700;
+
+/// … and of that what changing names takes.
+const CHANGES_NAMES: u32 = 0o300;
 
 /// What the source has lost, folders before what is in them.
 struct Lost {
@@ -52,12 +59,20 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         copier: Copier::new(&module.standby, &module.source, context),
         meter: Meter::begin(context, "Giving files back", Some((lost.objects.len(), lost.bytes))),
         batch: Batch::new(module.batch_bytes),
+        place: None,
+        altered: Few::default(),
         outcome: CycleOutcome { quarantined: walked.quarantined, ..CycleOutcome::default() },
     };
     // The marker comes last: were the job stopped halfway, a cycle would take what is still missing for deleted.
     let done = restore.all(&lost.objects).and_then(|()| restore.mark(is_marked, &pair));
-    let Restore { meter, mut outcome, .. } = restore;
+    let Restore { meter, mut outcome, altered, .. } = restore;
     meter.end();
+    if !altered.is_empty() {
+        outcome.warnings.push(format!(
+            "This account may not set everything that these had; their owner, mode or extended attributes are others \
+             now: {altered}."
+        ));
+    }
     outcome.details.push(format!("Gave back {} objects.", outcome.moved.items_written));
     match done {
         Ok(()) => Ok(outcome),
@@ -85,8 +100,9 @@ fn check_stores(module: &DataConf, pair: &IndexedPair) -> Result<bool> {
 fn find(module: &DataConf, index: &ContentIndex, context: &Context) -> Result<(Lost, Walked)> {
     let objects = Spool::new(module.index.folder());
     let mut lost = Lost { objects, bytes: 0 };
+    // What only differs is not asked for, whenever it was changed.
     let lacking = Lacking::FoldersFirst;
-    let walked = walk::walk(&module.source, Some(index), lacking, &context.cancel, &mut lost)?;
+    let walked = walk::walk(&module.source, Some(index), lacking, i64::MAX, &context.cancel, &mut lost)?;
     Ok((lost, walked))
 }
 
@@ -97,6 +113,10 @@ struct Restore<'a> {
     copier: Copier<'a, 'a>,
     meter: Meter<'a>,
     batch: Batch<ReadyToReturn<'a>>,
+    /// The folder in which names are given back, and how it was where it had to be opened for that.
+    place: Option<(ContentPath, Option<ObjectMeta>)>,
+    /// What came back otherwise than it was.
+    altered: Few,
     outcome: CycleOutcome,
 }
 
@@ -105,6 +125,10 @@ struct ReadyToReturn<'a> {
     path: ContentPath,
     object: IndexedObject,
     staged: Option<Box<dyn StagedObject + 'a>>,
+    /// Whether it is known what it had.
+    is_known: bool,
+    /// Whether the source can hold its extended attributes.
+    is_whole: bool,
 }
 
 impl<'a> Restore<'a> {
@@ -132,28 +156,102 @@ impl<'a> Restore<'a> {
         self.set_folder_times(lost)
     }
 
-    /// Gives the folders their attributes back, last: every name that comes back changes their times.
+    /// Gives the folders their attributes back, last: every name that comes back changes their times. Those that their
+    /// owner cannot go through then come after those within them.
     fn set_folder_times(&mut self, lost: &Spool<(ContentPath, IndexedObject)>) -> Result<()> {
-        let mut held = Vec::new();
+        let (mut held, mut closed) = (Vec::new(), Vec::new());
         for lost in lost.iter() {
             let (path, known) = lost?;
-            let is_known = known.settled && known.meta.mtime_ns != TIMES_UNKNOWN;
-            if known.meta.kind != ObjectKind::Folder || !is_known {
+            if known.meta.kind != ObjectKind::Folder || !known.settled {
                 continue;
             }
-            self.context.check()?;
-            let source = &self.module.source;
-            let set = source.set_attributes(&path, known.meta.attributes()).and_then(|()| source.stat(&path));
-            match set {
-                Ok(meta) => held.push((path, IndexedObject { meta, ..known })),
-                Err(ObjectError::Gone | ObjectError::Refused(_)) => {}
-                Err(ObjectError::Store(error)) => return Err(error),
-            }
-            if held.len() >= BATCH_ITEMS {
-                self.settle(&mut held)?;
+            if known.meta.mode & OWNERS == OWNERS {
+                self.set_attributes_of(path, known, &mut held)?;
+            } else {
+                closed.push((path, known));
             }
         }
+        for (path, known) in closed.into_iter().rev() {
+            self.set_attributes_of(path, known, &mut held)?;
+        }
         self.settle(&mut held)
+    }
+
+    fn set_attributes_of(
+        &mut self,
+        path: ContentPath,
+        known: IndexedObject,
+        held: &mut Vec<(ContentPath, IndexedObject)>,
+    ) -> Result<()> {
+        self.context.check()?;
+        let source = &self.module.source;
+        let has_time = known.meta.mtime_ns != TIMES_UNKNOWN;
+        let set = source.stat(&path).and_then(|now| {
+            let mtime_ns = if has_time { known.meta.mtime_ns } else { now.mtime_ns };
+            source.set_attributes(&path, Attributes { mtime_ns, ..known.meta.attributes() })?;
+            source.stat(&path)
+        });
+        match set {
+            Ok(meta) => {
+                self.notice(&path, &known.meta, &meta, true);
+                // The standby's has another one, until the next cycle sets both alike.
+                let mtime_ns = if has_time { meta.mtime_ns } else { TIMES_UNKNOWN };
+                held.push((path, IndexedObject { meta: ObjectMeta { mtime_ns, ..meta }, ..known }));
+            }
+            Err(ObjectError::Gone) => {}
+            Err(ObjectError::Refused(refusal)) => self.quarantine(&path, refusal),
+            Err(ObjectError::Store(error)) => return Err(error),
+        }
+        if held.len() >= BATCH_ITEMS { self.settle(held) } else { Ok(()) }
+    }
+
+    /// Notes what came back otherwise than it was.
+    fn notice(&mut self, path: &ContentPath, was: &ObjectMeta, is: &ObjectMeta, is_whole: bool) {
+        let is_same = (was.mode, was.owner) == (is.mode, is.owner) && is_whole;
+        if !is_same && !self.module.rehearses {
+            self.altered.add(path);
+        }
+    }
+
+    /// Lets names be given in the folder of an object, where its owner took that right from himself.
+    fn open_place_of(&mut self, path: &ContentPath) -> Result<()> {
+        let Some((folder, _)) = path.split() else { return Ok(()) };
+        if self.place.as_ref().is_some_and(|(place, _)| *place == folder) {
+            return Ok(());
+        }
+        self.close_place()?;
+        let source = &self.module.source;
+        let opened = source.stat(&folder).and_then(|meta| {
+            if meta.mode & CHANGES_NAMES == CHANGES_NAMES {
+                return Ok(None);
+            }
+            let attributes = Attributes { owner: None, mode: meta.mode | OWNERS, ..meta.attributes() };
+            source.set_attributes(&folder, attributes).map(|()| Some(meta))
+        });
+        self.place = match opened {
+            Ok(opened) => Some((folder, opened)),
+            // Giving the name says why.
+            Err(ObjectError::Gone | ObjectError::Refused(_)) => Some((folder, None)),
+            Err(ObjectError::Store(error)) => return Err(error),
+        };
+        Ok(())
+    }
+
+    fn close_place(&mut self) -> Result<()> {
+        let Some((folder, Some(was))) = self.place.take() else { return Ok(()) };
+        let source = &self.module.source;
+        let closed = source.stat(&folder).and_then(|now| {
+            let attributes = Attributes { owner: None, mode: was.mode, ..now.attributes() };
+            source.set_attributes(&folder, attributes)
+        });
+        match closed {
+            Ok(()) | Err(ObjectError::Gone) => Ok(()),
+            Err(ObjectError::Refused(refusal)) => {
+                self.quarantine(&folder, refusal);
+                Ok(())
+            }
+            Err(ObjectError::Store(error)) => Err(error),
+        }
     }
 
     fn settle(&mut self, held: &mut Vec<(ContentPath, IndexedObject)>) -> Result<()> {
@@ -175,24 +273,33 @@ impl<'a> Restore<'a> {
 
     fn prepare(&mut self, path: &ContentPath, known: &IndexedObject) -> ObjectResult<ReadyToReturn<'a>> {
         let mut object = IndexedObject { settled: true, ..*known };
+        let ready = |staged, object, is_whole| ReadyToReturn {
+            path: path.clone(),
+            object,
+            staged,
+            is_known: known.settled,
+            is_whole,
+        };
         if known.meta.kind == ObjectKind::Folder {
             // An unsettled folder's mode is not known; the standby's is what it had when it was made.
             if !known.settled {
                 object.meta.mode = self.module.standby.stat(path)?.mode;
             }
-            return Ok(ReadyToReturn { path: path.clone(), object, staged: None });
+            return Ok(ready(None, object, true));
         }
         if let Some(staged) = self.foresee(path, known)? {
-            return Ok(ReadyToReturn { path: path.clone(), object, staged: Some(staged) });
+            return Ok(ready(Some(staged), object, true));
         }
-        let attributes = known.settled.then(|| known.meta.attributes());
-        let copied = self.copier.copy(path, known.meta.kind, attributes, &self.meter)?;
+        // Whatever the copy was handed down by its folder, the original did not have it.
+        let given = || Given { attributes: known.meta.attributes(), is_bare: known.extended.is_none() };
+        let given = known.settled.then(given);
+        let copied = self.copier.copy(path, known.meta.kind, given, &self.meter)?;
         if known.settled && known.hash.is_some_and(|hash| hash != copied.seen.hash) {
             return Err(ObjectError::Refused(damaged_copy()));
         }
         object.hash = Some(copied.seen.hash);
         object.meta.size = copied.seen.meta.size;
-        Ok(ReadyToReturn { path: path.clone(), object, staged: Some(copied.staged) })
+        Ok(ready(Some(copied.staged), object, copied.is_whole))
     }
 
     /// In a rehearsal: a copy that has the size and time that it was given is not read.
@@ -224,11 +331,12 @@ impl<'a> Restore<'a> {
             held.extend(self.publish_one(ready, &mut moved)?);
             Ok(())
         });
+        let closed = self.close_place();
         moved.batches = u64::from(!moved.is_nothing());
         self.outcome.moved.add(&moved);
         self.module.source.flush()?;
         self.index.settle(self.context.generation, &held, &[])?;
-        done
+        done.and(closed)
     }
 
     /// What the source has again; none if it could not be published.
@@ -237,16 +345,21 @@ impl<'a> Restore<'a> {
         ready: ReadyToReturn<'a>,
         moved: &mut Moved,
     ) -> Result<Option<(ContentPath, IndexedObject)>> {
-        let ReadyToReturn { path, mut object, staged } = ready;
-        let bytes = object.meta.size;
-        match self.publish(&path, &mut object, staged) {
-            Ok(true) => {
+        let ReadyToReturn { path, mut object, staged, is_known, is_whole } = ready;
+        let (bytes, was) = (object.meta.size, object.meta);
+        self.open_place_of(&path)?;
+        match self.publish(&path, &mut object, staged, is_known) {
+            Ok(Some(holds_all)) => {
+                // Folders get theirs when everything is in them.
+                if is_known && (was.kind != ObjectKind::Folder || !holds_all) {
+                    self.notice(&path, &was, &object.meta, holds_all && is_whole);
+                }
                 moved.items_written += 1;
                 moved.bytes = moved.bytes.saturating_add(bytes);
                 Ok(Some((path, object)))
             }
             // The pool made it anew meanwhile; that is the version that counts.
-            Ok(false) | Err(ObjectError::Gone) => Ok(None),
+            Ok(None) | Err(ObjectError::Gone) => Ok(None),
             Err(ObjectError::Refused(refusal)) => {
                 self.quarantine(&path, refusal);
                 Ok(None)
@@ -255,32 +368,38 @@ impl<'a> Restore<'a> {
         }
     }
 
+    /// Says whether the source can hold the extended attributes; none where something else has the name by now.
     fn publish(
         &self,
         path: &ContentPath,
         object: &mut IndexedObject,
         staged: Option<Box<dyn StagedObject + 'a>>,
-    ) -> ObjectResult<bool> {
+        is_known: bool,
+    ) -> ObjectResult<Option<bool>> {
         let source = &self.module.source;
-        let published = match staged {
-            Some(staged) => staged.publish(path, false)?,
-            None => {
-                source.make_folder(path, object.meta.mode)?;
-                source.set_extended(path, &self.module.standby.folder_extended(path)?)?;
+        let holds_all = match staged {
+            Some(staged) => {
+                if !staged.publish(path, false)? {
+                    return Ok(None);
+                }
                 true
             }
-        };
-        if published {
-            if self.module.rehearses {
-                return Ok(true);
+            None => {
+                source.make_folder(path, object.meta.mode)?;
+                let is_bare = is_known && object.extended.is_none();
+                let extended =
+                    if is_bare { Extended::default() } else { self.module.standby.folder_extended(path)? };
+                source.set_extended(path, &extended)?
             }
+        };
+        if !self.module.rehearses {
             object.meta = source.stat(path)?;
             if object.meta.kind == ObjectKind::Folder {
                 // The standby's has another one, until this one gets its time back, or the next cycle sets both alike.
                 object.meta.mtime_ns = TIMES_UNKNOWN;
             }
         }
-        Ok(published)
+        Ok(Some(holds_all))
     }
 
     fn quarantine(&mut self, path: &ContentPath, refusal: Refusal) {

@@ -52,6 +52,14 @@ pub(super) struct ReadVersion {
     pub(super) extended: Extended,
 }
 
+/// What a copy gets instead of what its original has.
+#[derive(Clone, Copy)]
+pub(super) struct Given {
+    pub(super) attributes: Attributes,
+    /// Whether it gets no extended attributes, whatever the original has.
+    pub(super) is_bare: bool,
+}
+
 /// What the destination is known to hold of a file.
 pub(super) struct HeldContent {
     pub(super) hash: [u8; 32],
@@ -72,18 +80,18 @@ impl<'s, 'c> Copier<'s, 'c> {
         Copier { from, to, context, buffer: vec![0; BUFFER_BYTES] }
     }
 
-    /// Copies one version of a file or link to where it can be published, with these attributes or its own.
+    /// Copies one version of a file or link to where it can be published, with what it is given or the attributes of a copy.
     pub(super) fn copy(
         &mut self,
         path: &ContentPath,
         kind: ObjectKind,
-        attributes: Option<Attributes>,
+        given: Option<Given>,
         meter: &Meter<'_>,
     ) -> ObjectResult<Copied<'s>> {
         if kind == ObjectKind::Link {
-            return self.copy_link(path, attributes);
+            return self.copy_link(path, given);
         }
-        match self.copy_unless(path, None, attributes, meter)? {
+        match self.copy_unless(path, None, given, meter)? {
             Changed::Yes(copied) => Ok(copied),
             Changed::No(_) => Err(changing()),
         }
@@ -119,7 +127,7 @@ impl<'s, 'c> Copier<'s, 'c> {
         &mut self,
         path: &ContentPath,
         held: Option<&HeldContent>,
-        attributes: Option<Attributes>,
+        given: Option<Given>,
         meter: &Meter<'_>,
     ) -> ObjectResult<Changed<'s>> {
         let mut written_again = 0;
@@ -129,8 +137,9 @@ impl<'s, 'c> Copier<'s, 'c> {
             if held.is_some_and(|held| held.hash == seen.hash) {
                 return Ok(Changed::No(seen));
             }
-            let is_whole = seen.extended.0.is_empty() || staged.set_extended(&seen.extended)?;
-            match staged.seal(attributes.unwrap_or(seen.meta.attributes())) {
+            let is_bare = given.is_some_and(|given| given.is_bare) || seen.extended.0.is_empty();
+            let is_whole = is_bare || staged.set_extended(&seen.extended)?;
+            match staged.seal(attributes_of(given, &seen)) {
                 Ok(()) => return Ok(Changed::Yes(Copied { staged, seen, sent, is_whole })),
                 // The pages that could not be written are gone; making them durable again would only seem to work.
                 Err(ObjectError::Store(error))
@@ -195,9 +204,9 @@ impl<'s, 'c> Copier<'s, 'c> {
         back.hash(path, kind, &unwatched)
     }
 
-    fn copy_link(&self, path: &ContentPath, attributes: Option<Attributes>) -> ObjectResult<Copied<'s>> {
+    fn copy_link(&self, path: &ContentPath, given: Option<Given>) -> ObjectResult<Copied<'s>> {
         let (target, seen) = self.read_link(path)?;
-        let staged = self.to.stage_link(&target, attributes.unwrap_or(seen.meta.attributes()))?;
+        let staged = self.to.stage_link(&target, attributes_of(given, &seen))?;
         Ok(Copied { staged, seen, sent: 0, is_whole: true })
     }
 
@@ -212,6 +221,10 @@ impl<'s, 'c> Copier<'s, 'c> {
         }
         Err(changing())
     }
+}
+
+fn attributes_of(given: Option<Given>, seen: &ReadVersion) -> Attributes {
+    given.map_or_else(|| seen.meta.attributes().of_copy(seen.meta.kind), |given| given.attributes)
 }
 
 fn changing() -> ObjectError {

@@ -6,7 +6,7 @@ use super::batch::{BATCH_ITEMS, Batch};
 use super::meter::Meter;
 use super::plan::{CyclePlan, Deletion, ObjectStep};
 use super::spool::Spool;
-use super::tally::Tally;
+use super::tally::{Few, Tally};
 use super::walk::{self, Difference, Finder, Lacking, quarantined};
 use super::{DataConf, cursor};
 use crate::error::{Error, ErrorKind, Result};
@@ -51,7 +51,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         unchanged: Spool::new(module.index.folder()),
     };
     let (source, lacking) = (&module.source, Lacking::FoldersLast);
-    let walked = walk::walk(source, Some(&index), lacking, &context.cancel, &mut planner)?;
+    let walked = walk::walk(source, Some(&index), lacking, scan_ns, &context.cancel, &mut planner)?;
     let Planner { plan, before, unchanged, .. } = planner;
     meter.end();
     module.refuse_emptied_source(&walked, &index, context.accept_deletions)?;
@@ -66,13 +66,15 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         meter: &meter,
         batch: Batch::new(module.batch_bytes),
         left: Tally::default(),
+        named: BTreeSet::new(),
         is_all_counted: false,
         renamed: 0,
         incomplete: 0,
+        untimed: Few::default(),
         outcome: CycleOutcome { quarantined: walked.quarantined, warnings, ..CycleOutcome::default() },
     };
     let done = cycle.all(&plan);
-    let Cycle { index, mut outcome, left, is_all_counted, renamed, incomplete, .. } = cycle;
+    let Cycle { index, mut outcome, left, is_all_counted, renamed, incomplete, untimed, .. } = cycle;
     meter.end();
     // What only seemed to differ is no longer counted once it was read; until then nobody knows better.
     let before = if is_all_counted { before.counted(&outcome.moved, &left) } else { before };
@@ -84,6 +86,11 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     outcome.details = details(walked.listed, swept, renamed, &outcome);
     if incomplete > 0 {
         outcome.warnings.push(unkept(incomplete));
+    }
+    if !untimed.is_empty() {
+        outcome.warnings.push(format!(
+            "Times before 1677 and after 2262 are none that copies can keep; they have the nearest that can be kept: {untimed}."
+        ));
     }
     match done {
         Ok(()) => Ok(outcome),
@@ -132,12 +139,16 @@ struct Cycle<'a, 'm> {
     batch: Batch<Ready<'a>>,
     /// What could not be copied or deleted.
     left: Tally,
+    /// What of it was named.
+    named: BTreeSet<ContentPath>,
     /// Whether all that was pending was moved or left by now.
     is_all_counted: bool,
     /// How many files only got another name.
     renamed: u64,
     /// How many objects have extended attributes that the standby cannot hold.
     incomplete: u64,
+    /// Objects of times that no copy can keep.
+    untimed: Few,
     outcome: CycleOutcome,
 }
 
@@ -194,7 +205,23 @@ impl<'a> Cycle<'a, '_> {
         {
             self.left.object(&meta);
         }
-        self.outcome.quarantined.push(quarantined(&step.path, refusal));
+        self.quarantine(&step.path, refusal);
+    }
+
+    /// Names what could not be handled, once.
+    fn quarantine(&mut self, path: &ContentPath, refusal: Refusal) {
+        if self.named.insert(path.clone()) {
+            self.outcome.quarantined.push(quarantined(path, refusal));
+        }
+    }
+
+    /// Whether something in a folder was named.
+    fn is_named_within(&self, folder: &ContentPath) -> bool {
+        let within = |path: &ContentPath| {
+            path.as_bytes().strip_prefix(folder.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
+        };
+        let near = self.named.range(folder..);
+        near.take_while(|path| path.as_bytes().starts_with(folder.as_bytes())).any(within)
     }
 
     fn delete(&mut self, deletions: &Spool<Deletion>) -> Result<()> {
@@ -242,13 +269,21 @@ impl<'a> Cycle<'a, '_> {
             Err(ObjectError::Gone) => {}
             Err(ObjectError::Refused(refusal)) => {
                 self.left.deletions(1);
-                self.outcome.quarantined.push(quarantined(path, refusal));
+                let is_held = meta.kind == ObjectKind::Folder && self.is_named_within(path);
+                self.quarantine(path, if is_held { still_held() } else { refusal });
                 return Ok(false);
             }
             Err(ObjectError::Store(error)) => return Err(error),
         }
         Ok(true)
     }
+}
+
+fn still_held() -> Refusal {
+    Refusal::new(
+        "The folder still holds something at the destination that could not be deleted.",
+        "See what is said of that; the next cycle then removes the folder.",
+    )
 }
 
 /// Takes up what a walk finds.

@@ -96,6 +96,7 @@ impl ContentStore for End {
     of_object! {
         list(folder: &ContentPath, cancel: &CancellationToken) -> Listing;
         stat(path: &ContentPath) -> ObjectMeta;
+        check_place(path: &ContentPath) -> ();
         read_link(path: &ContentPath) -> Box<[u8]>;
         folder_extended(path: &ContentPath) -> Extended;
         set_attributes(path: &ContentPath, attributes: Attributes) -> ();

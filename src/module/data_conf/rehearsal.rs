@@ -1,6 +1,7 @@
 //! What a run would do: the run itself, on stores that are only read and on a copy of the index.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::{DataConf, cursor};
 use crate::clock::SystemClock;
@@ -69,6 +70,7 @@ impl DataConf {
             index: copy.place().clone(),
             batch_bytes: self.batch_bytes,
             rehearses: true,
+            is_refused: AtomicBool::new(false),
         };
         let context = Context {
             generation: NEWEST,

@@ -5,7 +5,34 @@ use jiff::Timestamp;
 use super::walk::Difference;
 use crate::module::Observation;
 use crate::report::Moved;
-use crate::store::content::ObjectMeta;
+use crate::store::content::{ContentPath, ObjectMeta};
+
+/// How many objects a sentence names.
+const NAMED: usize = 10;
+
+/// Objects of which a sentence names the first ones.
+#[derive(Default)]
+pub(super) struct Few {
+    names: Vec<String>,
+    more: u64,
+}
+
+impl Few {
+    pub(super) fn add(&mut self, path: &ContentPath) {
+        if self.names.len() < NAMED { self.names.push(path.to_string()) } else { self.more += 1 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+impl std::fmt::Display for Few {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.names.join(", "))?;
+        if self.more > 0 { write!(f, " and {} more", self.more) } else { Ok(()) }
+    }
+}
 
 /// Changes that the standby does not hold.
 pub(super) struct Tally {

@@ -21,6 +21,10 @@ const HANDED_OVER_AT_ONCE: usize = 256;
 /// How many bytes of a listing are digested at once.
 const DIGESTED_AT_ONCE: usize = 16 << 10;
 
+/// A time this far ahead of the clock is no time of writing: somebody set it, or the clock was set back. Clocks of two
+/// machines differ by less.
+const AHEAD_NS: i64 = 3_600_000_000_000;
+
 /// How one object of the source and the index differ.
 #[derive(Clone, Debug)]
 pub(super) enum Difference {
@@ -84,11 +88,12 @@ pub(super) trait Finder {
     }
 }
 
-/// Walks the source once.
+/// Walks the source once, at this time.
 pub(super) fn walk(
     source: &End,
     index: Option<&ContentIndex>,
     lacking: Lacking,
+    now_ns: i64,
     cancel: &CancellationToken,
     finder: &mut impl Finder,
 ) -> Result<Walked> {
@@ -96,7 +101,7 @@ pub(super) fn walk(
     let mut visitors = Vec::new();
     for _ in 0..THREADS {
         let index = index.map(ContentIndex::reader).transpose()?;
-        visitors.push(Walk { source, index, lacking, tick_ns, cancel });
+        visitors.push(Walk { source, index, lacking, tick_ns, now_ns, cancel });
     }
     let mut walked = Walked::default();
     lister::visit_all(visitors, cancel, &mut |found| {
@@ -135,6 +140,7 @@ struct Walk<'a> {
     index: Option<ContentIndex>,
     lacking: Lacking,
     tick_ns: i64,
+    now_ns: i64,
     cancel: &'a CancellationToken,
 }
 
@@ -260,7 +266,7 @@ impl FolderComparison<'_, '_> {
         let known = known.filter(|known| known.meta.kind == meta.kind);
         let difference = match known {
             None => Difference::Write { meta, replaces: replaced.map(|known| known.meta.kind) },
-            Some(known) => match compare(&meta, known, self.walk.tick_ns) {
+            Some(known) => match compare(&meta, known, self.walk.tick_ns, self.walk.now_ns) {
                 None => return Ok(()),
                 Some(difference) => difference,
             },
@@ -337,7 +343,7 @@ impl Lacked {
 }
 
 /// How an object differs from what the standby holds, which is of the same kind.
-fn compare(meta: &ObjectMeta, known: IndexedObject, tick_ns: i64) -> Option<Difference> {
+fn compare(meta: &ObjectMeta, known: IndexedObject, tick_ns: i64, now_ns: i64) -> Option<Difference> {
     let write = Difference::Write { meta: *meta, replaces: None };
     let may_be_equal = meta.size == known.meta.size && meta.mtime_ns == known.meta.mtime_ns;
     if !known.settled {
@@ -353,9 +359,10 @@ fn compare(meta: &ObjectMeta, known: IndexedObject, tick_ns: i64) -> Option<Diff
         let compare = Difference::Compare { meta: *meta, known, is_real };
         return (is_real || !meta.is_same_version(&known.meta)).then_some(compare);
     }
-    if meta.is_same_version(&known.meta) {
+    // Earlier builds knew fewer bits of a mode.
+    if meta.is_same_version(&known.meta) && meta.mode == known.meta.mode {
         let compare = Difference::Compare { meta: *meta, known, is_real: false };
-        return is_young(meta, known.indexed_ns, tick_ns).then_some(compare);
+        return is_young(meta, known.indexed_ns, tick_ns, now_ns).then_some(compare);
     }
     // Attributes were changed, or the file was restored or touched: that is no reason to send it again.
     if meta.size == known.meta.size && known.hash.is_some() {
@@ -364,12 +371,15 @@ fn compare(meta: &ObjectMeta, known: IndexedObject, tick_ns: i64) -> Option<Diff
     Some(write)
 }
 
-/// Whether a file was changed so shortly before it was compared that a later change may have left equal times.
-pub(super) fn is_young(meta: &ObjectMeta, compared_ns: i64, tick_ns: i64) -> bool {
+/// Whether a file was changed so shortly before it was compared that a later change may have left equal times, as it is seen
+/// now.
+pub(super) fn is_young(meta: &ObjectMeta, compared_ns: i64, tick_ns: i64, now_ns: i64) -> bool {
     // Nobody can set the change time: where it has a fraction, the file system keeps fractions of this file's times.
     let has_fraction = meta.ctime_ns % 1_000_000_000 != 0;
     let tick_ns = if has_fraction { tick_ns } else { tick_ns.max(COARSEST_TICK_NS) };
-    meta.mtime_ns.max(meta.ctime_ns) >= compared_ns.saturating_sub(tick_ns)
+    let times = [meta.mtime_ns, meta.ctime_ns].into_iter();
+    let changed_ns = times.filter(|time| *time <= now_ns.saturating_add(AHEAD_NS)).max();
+    changed_ns.is_some_and(|changed| changed >= compared_ns.saturating_sub(tick_ns))
 }
 
 /// An item of the report.
@@ -431,7 +441,7 @@ mod tests {
 
     /// What is done about an object of the source of which the standby holds this.
     fn found(meta: ObjectMeta, known: IndexedObject) -> &'static str {
-        match compare(&meta, known, TICK_NS) {
+        match compare(&meta, known, TICK_NS, i64::MAX) {
             None => "nothing",
             Some(Difference::Write { replaces: None, .. }) => "write",
             Some(Difference::Compare { is_real: true, .. }) => "compare what changed",
@@ -496,11 +506,19 @@ mod tests {
         for (meta, tick_ns) in ages {
             let grown_ns = meta.mtime_ns.max(meta.ctime_ns) + tick_ns + 1;
             assert!(
-                is_young(&meta, grown_ns - 1, TICK_NS) && !is_young(&meta, grown_ns, TICK_NS),
+                is_young(&meta, grown_ns - 1, TICK_NS, grown_ns)
+                    && !is_young(&meta, grown_ns, TICK_NS, grown_ns),
                 "{meta:?}"
             );
         }
-        assert!(is_young(&whole, 12_000_000_000, 5_000_000_000), "a store may be coarser still");
+        assert!(
+            is_young(&whole, 12_000_000_000, 5_000_000_000, 12_000_000_000),
+            "a store may be coarser still"
+        );
+        let ahead = ObjectMeta { mtime_ns: 8_000_000_000 + AHEAD_NS, ..fraction };
+        assert!(is_young(&ahead, 9_000_000_000, TICK_NS, 8_000_000_000), "its clock may be ahead of ours");
+        assert!(!is_young(&ahead, 9_000_000_000, TICK_NS, 7_000_000_000), "it is no time of writing");
+        assert!(is_young(&ahead, fraction.ctime_ns, TICK_NS, 7_000_000_000), "when it was set is known");
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl FolderStore {
         Error::io(doing, &self.absolute(path), &cause.into())
     }
 
+    /// Whether names may change in the root.
+    fn may_write_root(&self) -> Result<(), Errno> {
+        may_change_names(&*self.handles.root()?)
+    }
+
     /// Syncs the file system, if that makes everything on it durable; says whether it does.
     fn sync_as_a_whole(&self) -> Result<bool, Errno> {
         let root = self.handles.root()?;
@@ -173,12 +178,17 @@ impl FolderStore {
         let (parent, _) = path.split().ok_or(Errno::ISDIR)?;
         for name in parent.names() {
             let handle = self.handles.folder(&folder)?;
-            match rustix::fs::mkdirat(&*handle, name, Mode::from_raw_mode(0o700)) {
-                Ok(()) => self.touch(folder.clone()),
-                Err(Errno::EXIST) => {}
+            let is_new = match rustix::fs::mkdirat(&*handle, name, Mode::from_raw_mode(0o700)) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
                 Err(cause) => return Err(cause),
-            }
+            };
+            let above = folder.clone();
             folder = folder.join(name).ok_or(Errno::INVAL)?;
+            if is_new {
+                self.touch(above);
+                attributes::disinherit(&*self.handles.folder(&folder)?)?;
+            }
         }
         self.place(path)
     }
@@ -221,6 +231,31 @@ impl ContentStore for FolderStore {
             rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
                 .map_err(|cause| Error::io("write to", folder, &cause.into()))
         })
+    }
+
+    fn check_place(&self, path: &ContentPath) -> ObjectResult<()> {
+        let above = |path: &ContentPath| path.split().map(|(folder, _)| folder);
+        let mut next = above(path);
+        while let Some(folder) = next {
+            let cause = match self.handles.folder(&folder) {
+                Ok(handle) => match may_change_names(&handle) {
+                    // Its owner can let himself.
+                    Err(Errno::ACCESS) if is_own(&handle) => return Ok(()),
+                    asked => asked.err(),
+                },
+                Err(Errno::NOENT | Errno::NOTDIR) => {
+                    next = above(&folder);
+                    continue;
+                }
+                Err(cause) => Some(cause),
+            };
+            return match cause {
+                Some(cause @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Err(writing(self, path, cause)),
+                // Whatever else is the matter shows when it is written.
+                _ => Ok(()),
+            };
+        }
+        Ok(())
     }
 
     fn create(&self) -> Result<()> {
@@ -347,21 +382,23 @@ impl ContentStore for FolderStore {
             Ok((folder, name, stat))
         });
         let (folder, name, stat) = match found {
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::PERM) => return Ok(None),
             found => found.map_err(failed)?,
         };
         let meta = listing::meta(&stat, ObjectKind::File);
         let is_version = meta.kind == ObjectKind::File
             && meta.size == version.size
             && meta.mtime_ns == version.attributes.mtime_ns
-            && meta.mode == kept(meta.kind, version.attributes).mode;
+            && meta.mode == version.attributes.mode;
         if !is_version {
             return Ok(None);
         }
         match staged::StagedFile::same(self, &folder, name) {
             Ok(staged) => Ok(Some(Box::new(staged))),
-            // Full, or the file system knows no second names: then it has to be copied.
-            Err(Errno::PERM | Errno::NOTSUP | Errno::MLINK | Errno::NOSYS | Errno::NOENT) => Ok(None),
+            // Closed, full, or the file system knows no second names: then it has to be copied.
+            Err(Errno::ACCESS | Errno::PERM | Errno::NOTSUP | Errno::MLINK | Errno::NOSYS | Errno::NOENT) => {
+                Ok(None)
+            }
             Err(cause) => Err(failed(cause)),
         }
     }
@@ -376,7 +413,7 @@ impl ContentStore for FolderStore {
         let failed = |cause| writing(self, path, cause);
         if path.is_root() {
             let root = self.handles.root().map_err(failed)?;
-            attributes::set(&*root, kept(ObjectKind::Folder, attributes)).map_err(failed)?;
+            attributes::set(&*root, attributes).map_err(failed)?;
             return self.durable_with_flush(&root).map_err(failed);
         }
         let (folder, _, name) = self.place(path).map_err(failed)?;
@@ -387,7 +424,7 @@ impl ContentStore for FolderStore {
             // A renamed file and its earlier name share everything until the latter is removed.
             return self.separate(path, File::from(file), attributes);
         }
-        attributes::set(&file, kept(meta.kind, attributes)).map_err(failed)?;
+        attributes::set(&file, attributes).map_err(failed)?;
         self.durable_with_flush(&file).map_err(failed)
     }
 
@@ -414,13 +451,23 @@ impl ContentStore for FolderStore {
     fn make_folder(&self, path: &ContentPath, mode: u32) -> ObjectResult<()> {
         let failed = |cause| writing(self, path, cause);
         let (folder, folder_path, name) = self.place_made(path).map_err(failed)?;
-        match rustix::fs::mkdirat(&*folder, name, Mode::from_raw_mode(0o700)) {
-            Ok(()) => self.touch(folder_path),
-            Err(Errno::EXIST) => {}
+        let is_new = match rustix::fs::mkdirat(&*folder, name, Mode::from_raw_mode(0o700)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(cause) => return Err(failed(cause)),
+        };
+        if is_new {
+            self.touch(folder_path);
         }
         let made = self.handles.folder(path).map_err(failed)?;
-        rustix::fs::fchmod(&*made, Mode::from_raw_mode(mode | 0o700)).map_err(failed)?;
+        if is_new {
+            attributes::disinherit(&*made).map_err(failed)?;
+        }
+        let mode = mode | 0o700;
+        // One that has the right mode already may be another account's, which alone may set it.
+        if is_new || rustix::fs::fstat(&*made).map_err(failed)?.st_mode & 0o7777 != mode {
+            rustix::fs::fchmod(&*made, Mode::from_raw_mode(mode)).map_err(failed)?;
+        }
         self.touch(path.clone());
         Ok(())
     }
@@ -449,14 +496,12 @@ impl ContentStore for FolderStore {
     }
 }
 
-/// What the store needs itself: whoever gives a file back later has to read it, and whoever copies into a folder needs
-/// access to it, whatever the original allows its owner.
-fn kept(kind: ObjectKind, attributes: Attributes) -> Attributes {
-    let needed = match kind {
-        ObjectKind::File | ObjectKind::Link => 0o400,
-        ObjectKind::Folder => 0o700,
-    };
-    Attributes { mode: attributes.mode | needed, ..attributes }
+fn may_change_names(folder: &OwnedFd) -> Result<(), Errno> {
+    rustix::fs::accessat(folder, c".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+}
+
+fn is_own(folder: &OwnedFd) -> bool {
+    rustix::fs::fstat(folder).is_ok_and(|stat| stat.st_uid == rustix::process::geteuid().as_raw())
 }
 
 #[cfg(test)]

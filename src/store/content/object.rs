@@ -32,13 +32,19 @@ pub struct ObjectMeta {
     pub inode: u64,
     /// The device.
     pub device: u64,
-    /// The permission bits that travel: `0o777` of files, `0o3777` of folders, none of links.
+    /// The permission bits that are known of it: `0o6777` of files, `0o3777` of folders, none of links.
     pub mode: u32,
     /// Whose it is.
     pub owner: Ownership,
 }
 
 impl ObjectMeta {
+    /// The earliest time that is told from others, in 1677: what is earlier has this one.
+    pub const EARLIEST_NS: i64 = i64::MIN + 1;
+
+    /// The latest time that is told from others, in 2262: what is later has this one.
+    pub const LATEST_NS: i64 = i64::MAX;
+
     /// Whether both describe the same version of the same file, as far as that can be told without reading it.
     pub fn is_same_version(&self, other: &ObjectMeta) -> bool {
         (self.kind, self.size, self.mtime_ns, self.ctime_ns, self.inode, self.device)
@@ -51,7 +57,7 @@ impl ObjectMeta {
         Instance { mtime_ns, ctime_ns, inode, device }
     }
 
-    /// What a copy of the object keeps.
+    /// What it has besides the content and the [`Extended`] attributes.
     pub fn attributes(&self) -> Attributes {
         Attributes { mtime_ns: self.mtime_ns, mode: self.mode, owner: Some(self.owner) }
     }
@@ -79,15 +85,33 @@ pub struct Ownership {
     pub group: u32,
 }
 
-/// What a copy keeps besides the content and the [`Extended`] attributes.
+/// What an object has besides the content and the [`Extended`] attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes {
     /// Nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// Permission bits. A store keeps its own access: owners stay able to read files and to change folders.
+    /// Permission bits. A file that cannot be given to its owner gets none of those by which it runs as another one.
     pub mode: u32,
     /// Whose it is; none for whoever writes it. Kept only where the account may give files away, which root may.
     pub owner: Option<Ownership>,
+}
+
+impl Attributes {
+    /// Those of a copy of an object of this kind.
+    #[must_use]
+    pub fn of_copy(self, kind: ObjectKind) -> Self {
+        Attributes { mode: mode_of_copy(kind, self.mode), ..self }
+    }
+}
+
+/// The mode of a copy. Whoever gives a file back later has to read it, and whoever copies into a folder needs access to
+/// it, whatever the original allows its owner; and nothing in a copy runs as its owner or group.
+pub fn mode_of_copy(kind: ObjectKind, mode: u32) -> u32 {
+    match kind {
+        ObjectKind::File => mode & 0o777 | 0o400,
+        ObjectKind::Folder => mode | 0o700,
+        ObjectKind::Link => mode,
+    }
 }
 
 /// Extended attributes of users, which is what programs attach to a file or folder, and access lists; by name.

@@ -1,7 +1,7 @@
 //! A store on which work is rehearsed: it is read, and what would be written to it is only checked.
 //!
 //! Whoever plans runs the same code as whoever copies, on a store that answers as the real one would, as far as that can
-//! be known without writing: whether it may be written at all, and what stands in the way of a name. What only writing
+//! be known without writing: whether it, and the folder of an object, may be written, and what stands in the way of a name. What only writing
 //! finds out (a disk that becomes full, a device that fails, a name that the file system cannot hold) shows in the run.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,12 +24,20 @@ pub struct Rehearsal {
     gone: Mutex<BTreeSet<ContentPath>>,
     /// Folders that would be there, and their modes. No listing shows them.
     made: Mutex<BTreeMap<ContentPath, u32>>,
+    /// The last folder in which names may change: objects come folder by folder.
+    open: Mutex<Option<ContentPath>>,
 }
 
 impl Rehearsal {
     /// A rehearsal on this store.
     pub fn new(inner: Box<dyn ContentStore>) -> Self {
-        Rehearsal { inner, may_write: OnceLock::new(), gone: Mutex::default(), made: Mutex::default() }
+        Rehearsal {
+            inner,
+            may_write: OnceLock::new(),
+            gone: Mutex::default(),
+            made: Mutex::default(),
+            open: Mutex::default(),
+        }
     }
 
     fn write(&self) -> Result<()> {
@@ -122,6 +130,16 @@ impl ContentStore for Rehearsal {
         self.write()
     }
 
+    fn check_place(&self, path: &ContentPath) -> ObjectResult<()> {
+        let folder = path.split().map(|(folder, _)| folder);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if *open != folder {
+            self.inner.check_place(path)?;
+            *open = folder;
+        }
+        Ok(())
+    }
+
     fn create(&self) -> Result<()> {
         self.write()
     }
@@ -209,11 +227,9 @@ impl ContentStore for Rehearsal {
         version: Version,
     ) -> ObjectResult<Option<Box<dyn StagedObject + '_>>> {
         self.write()?;
-        // A copy is kept readable, whatever its original allows.
-        let looks = |size, mtime_ns, mode| (size, mtime_ns, mode | 0o400);
-        let wanted = looks(version.size, version.attributes.mtime_ns, version.attributes.mode);
+        let wanted = (version.size, version.attributes.mtime_ns, version.attributes.mode);
         match self.stat(path) {
-            Ok(meta) if looks(meta.size, meta.mtime_ns, meta.mode) == wanted => self.stage().map(Some),
+            Ok(meta) if (meta.size, meta.mtime_ns, meta.mode) == wanted => self.stage().map(Some),
             Ok(_) | Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(None),
             Err(failure) => Err(failure),
         }
@@ -237,6 +253,7 @@ impl ContentStore for Rehearsal {
         self.write()?;
         match self.holder(path)? {
             None => {
+                self.check_place(path)?;
                 self.make_above(path)?;
                 self.made().insert(path.clone(), mode | 0o700);
                 Ok(())
@@ -252,7 +269,7 @@ impl ContentStore for Rehearsal {
         match self.holder(path)? {
             None => return Err(ObjectError::Gone),
             Some(found) if (found == ObjectKind::Folder) != is_folder => return Err(in_the_way()),
-            Some(_) => {}
+            Some(_) => self.check_place(path)?,
         }
         if self.made().remove(path).is_some() {
             return Ok(());
@@ -271,6 +288,7 @@ impl ContentStore for Rehearsal {
     fn set_aside(&self, path: &ContentPath, _: &str) -> ObjectResult<ContentPath> {
         self.write()?;
         self.stat(path)?;
+        self.check_place(path)?;
         self.lose(path);
         Ok(path.clone())
     }
@@ -329,9 +347,15 @@ impl StagedObject for Rehearsed<'_> {
 
     fn publish(self: Box<Self>, path: &ContentPath, replace: bool) -> ObjectResult<bool> {
         match self.store.holder(path)? {
-            None => self.store.make_above(path).map(|()| true),
+            None => {
+                self.store.check_place(path)?;
+                self.store.make_above(path).map(|()| true)
+            }
             Some(ObjectKind::Folder) => Err(in_the_way()),
-            Some(ObjectKind::File | ObjectKind::Link) => Ok(replace),
+            Some(ObjectKind::File | ObjectKind::Link) if replace => {
+                self.store.check_place(path).map(|()| true)
+            }
+            Some(ObjectKind::File | ObjectKind::Link) => Ok(false),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Real faults of real file systems: full, read-only, forbidden.
 
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cs_backup::error::{Error, ErrorKind};
@@ -125,6 +125,87 @@ fn a_file_system_that_is_read_only() {
     });
 }
 
+/// The account that owns nothing.
+const NOBODY: u32 = 65_534;
+
+fn give(path: &Path) {
+    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+}
+
+/// Gives a deployment to somebody who has no rights; returns a program that he can run, which else lies where only root may
+/// look.
+fn give_all(deployment: &Deployment) -> PathBuf {
+    give(deployment.root().parent().unwrap());
+    for path in tree(&deployment.root()).into_keys() {
+        give(&deployment.root().join(path));
+    }
+    give(&deployment.root());
+    let program = deployment.path("backup_once");
+    std::fs::copy(backup_once(), &program).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
+/// What a sync of one module says that he runs.
+fn sync_as_nobody(deployment: &Deployment, program: &Path, module: &str) -> String {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+    command.arg("--sync").arg(deployment.deployment_file());
+    let options = json!({ "retryCount": 0, "modules": [module] }).to_string();
+    let output = command.args([ATL, &options]).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_folder_of_the_copy_that_one_run_as_root_left_costs_nothing_else() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: only root can run a job as another account");
+    }
+    let deployment = Deployment::new();
+    let (source, standby) = (deployment.path("atl/share"), deployment.path("chi/standby/atl"));
+    let write = |name: &str, content: &str| {
+        let path = source.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    };
+    write("roots/old", "1");
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    let program = give_all(&deployment);
+    for name in ["roots/old", "roots/new", "roots/below/new", "mine/1", "mine/2", "3", "4"] {
+        write(name, "changed");
+    }
+    for path in tree(&source).into_keys() {
+        give(&source.join(path));
+    }
+    for name in ["roots/old", "roots"] {
+        chown(standby.join(name), Some(0), Some(0)).unwrap();
+    }
+    for run in 1..=3 {
+        let said = sync_as_nobody(&deployment, &program, "DataConf");
+        let (outcome, job) = said.lines().last().unwrap().split_once(' ').unwrap();
+        assert_eq!(outcome, "SucceededWithWarnings", "{run}: {said}");
+        let report = std::fs::read_to_string(deployment.path("jobs").join(format!("{job}.json"))).unwrap();
+        for name in ["mine/1", "mine/2", "3", "4"] {
+            assert_eq!(std::fs::read(standby.join(name)).unwrap(), b"changed", "{run}: {name}");
+        }
+        assert_eq!(std::fs::read(standby.join("roots/old")).unwrap(), b"1");
+        assert!(!standby.join("roots/new").exists());
+        for name in ["roots/old", "roots/new", "roots/below", "roots/below/new"] {
+            assert!(report.contains(&format!("\"{name}\"")), "{run}: {name} is not named: {report}");
+        }
+        assert!(report.contains("may not write") && report.contains("chown"), "{report}");
+    }
+    for name in ["roots/old", "roots"] {
+        give(&standby.join(name));
+    }
+    let said = sync_as_nobody(&deployment, &program, "DataConf");
+    assert!(said.lines().last().unwrap().starts_with("Succeeded "), "{said}");
+    for name in ["roots/old", "roots/new", "roots/below/new"] {
+        assert_eq!(std::fs::read(standby.join(name)).unwrap(), b"changed", "{name}");
+    }
+}
+
 #[test]
 fn an_account_without_the_right() {
     if !rustix::process::geteuid().is_root() {
@@ -133,26 +214,9 @@ fn an_account_without_the_right() {
     let deployment = Deployment::new();
     deployment.backup(json!({})).expect(Outcome::Succeeded);
     deployment.server("atl").execute_batch("DELETE FROM contacts WHERE owner = 1").unwrap();
-    const NOBODY: u32 = 65_534;
-    let give = |path: &Path| chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-    give(deployment.root().parent().unwrap());
-    for path in tree(&deployment.root()).into_keys() {
-        give(&deployment.root().join(path));
-    }
-    give(&deployment.root());
+    let program = give_all(&deployment);
     let users = deployment.path("atl/users.sqlite");
-    // The program lies where only root may look.
-    let program = deployment.path("backup_once");
-    std::fs::copy(backup_once(), &program).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let run = || {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
-        command.arg("--sync").arg(deployment.deployment_file());
-        let output = command.args([ATL, r#"{"retryCount":0,"modules":["PresenceFocus"]}"#]).output().unwrap();
-        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let run = || sync_as_nobody(&deployment, &program, "PresenceFocus");
     for (path, mode) in [(users.clone(), 0o000), (deployment.path("chi/standby/atl.sqlite"), 0o400)] {
         chown(&path, Some(0), Some(0)).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode | mode >> 6)).unwrap();

@@ -355,6 +355,21 @@ fn nothing_is_decided_by_what_an_error_says_to_people() {
     }
 }
 
+/// Whether a line asks an entry of a listing what it is, which not every file system knows, instead of the object.
+fn believes_a_listing(line: &str) -> bool {
+    line.contains("d_type") || line.contains(".file_type()") && !line.contains("metadata()?.file_type()")
+}
+
+#[test]
+fn nobody_believes_what_a_listing_says_something_is() {
+    for source in sources().iter().filter(|source| !source.is_test()) {
+        let code = without_comments(source.without_tests());
+        let wrong: Vec<_> = code.lines().filter(|line| believes_a_listing(line)).collect();
+        assert_eq!(wrong, Vec::<&str>::new(), "{}", source.path.display());
+    }
+    assert!(believes_a_listing("if entry.file_type() != FileType::Directory {"));
+}
+
 #[test]
 fn a_decision_by_an_errors_words_is_noticed() {
     for code in [r#"error.context.get("jobId")"#, r#"if error.message.starts_with("Cannot") {}"#] {

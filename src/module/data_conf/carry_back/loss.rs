@@ -25,7 +25,7 @@ pub(in super::super) fn look(module: &DataConf, look: &Look) -> Result<Loss> {
         present: HashSet::new(),
     };
     let lacking = Lacking::FoldersFirst;
-    let walked = walk::walk(&module.source, Some(&index), lacking, &look.cancel, &mut lacked)?;
+    let walked = walk::walk(&module.source, Some(&index), lacking, i64::MAX, &look.cancel, &mut lacked)?;
     let items = lacked.identities.len();
     let is_emptied = lacked.lacks_files && !walked.has_files;
     let held = if items > 0 { index.count()? } else { 0 };

@@ -1,12 +1,13 @@
 //! Publishes a batch of prepared objects at the standby.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use super::super::DataConf;
 use super::super::batch::BATCH_ITEMS;
 use super::super::copier::Copier;
 use super::super::threads::join;
-use super::super::walk::{Difference, quarantined};
+use super::super::walk::Difference;
 use super::conflict::looks_copied;
 use super::{Action, Cycle, Ready};
 use crate::error::Result;
@@ -14,11 +15,8 @@ use crate::report::Moved;
 use crate::store::content::groups::Groups;
 use crate::store::content::index::{ContentIndex, HeldGroups, IndexedObject};
 use crate::store::content::{
-    Attributes, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectResult, Version,
+    Attributes, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Version,
 };
-
-/// What whoever copies into a folder needs, whatever the original allows its owner.
-const OWNERS_OF_FOLDER: u32 = 0o700;
 
 impl DataConf {
     /// The name under which the standby holds a new file of the source, as far as can be told without reading it: of
@@ -136,6 +134,9 @@ impl<'a> Cycle<'a, '_> {
             Ok(holds_all) => {
                 self.incomplete += u64::from(!(holds_all && is_whole));
                 moved.items_written += u64::from(is_real);
+                if is_real {
+                    self.notice_time(&path, &object);
+                }
                 moved.bytes = moved.bytes.saturating_add(bytes);
                 // What was only rehearsed is not what the standby holds.
                 object.settled = !(self.module.rehearses && changes_standby);
@@ -144,7 +145,8 @@ impl<'a> Cycle<'a, '_> {
             Err(ObjectError::Gone) => Ok(None),
             Err(ObjectError::Refused(refusal)) => {
                 self.left.object(&object.meta);
-                self.outcome.quarantined.push(quarantined(&path, refusal));
+                self.module.is_refused.store(true, Ordering::Relaxed);
+                self.quarantine(&path, refusal);
                 Ok(None)
             }
             Err(ObjectError::Store(error)) => Err(error),
@@ -166,7 +168,7 @@ impl<'a> Cycle<'a, '_> {
                 Err(ObjectError::Gone) => {}
                 Err(ObjectError::Refused(refusal)) => {
                     self.left.object(&ready.object.meta);
-                    self.outcome.quarantined.push(quarantined(&ready.path, refusal));
+                    self.quarantine(&ready.path, refusal);
                 }
                 Err(ObjectError::Store(error)) => return Err(error),
             }
@@ -179,7 +181,7 @@ impl<'a> Cycle<'a, '_> {
         let (meta, hash) = (&ready.object.meta, ready.object.hash);
         let held = self.index.held(earlier)?;
         if held.is_some_and(|held| held.object.settled && held.object.hash == hash) {
-            let version = Version { size: meta.size, attributes: meta.attributes() };
+            let version = Version { size: meta.size, attributes: meta.attributes().of_copy(meta.kind) };
             if let Some(staged) = standby.stage_same(earlier, version)? {
                 self.renamed += 1;
                 return Ok(Action::Publish(staged, 0));
@@ -206,8 +208,14 @@ impl<'a> Cycle<'a, '_> {
             let mut held = Vec::with_capacity(folders.len());
             for (folder, mut known) in folders.into_iter().filter(|(_, known)| known.settled) {
                 match self.set_times_of(&folder, &mut known) {
-                    Ok(()) => held.push((folder, known)),
-                    Err(ObjectError::Gone | ObjectError::Refused(_)) => {}
+                    Ok(()) => {
+                        self.notice_time(&folder, &known);
+                        held.push((folder, known));
+                    }
+                    Err(ObjectError::Gone) => {}
+                    // Of a folder in which nothing can be written that was said already.
+                    Err(ObjectError::Refused(_)) if self.is_named_within(&folder) => {}
+                    Err(ObjectError::Refused(refusal)) => self.quarantine(&folder, refusal),
                     Err(ObjectError::Store(error)) => return Err(error),
                 }
             }
@@ -216,26 +224,46 @@ impl<'a> Cycle<'a, '_> {
         }
     }
 
+    /// Notes an object whose time is not its own any more. A folder's is set once everything is in it.
+    fn notice_time(&mut self, path: &ContentPath, object: &IndexedObject) {
+        if [ObjectMeta::EARLIEST_NS, ObjectMeta::LATEST_NS].contains(&object.meta.mtime_ns) {
+            self.untimed.add(path);
+        }
+    }
+
     /// Gives the standby's root the owner and permissions of the source's, as everything in it has them.
-    pub(super) fn set_attributes_of_root(&self) -> Result<()> {
+    pub(super) fn set_attributes_of_root(&mut self) -> Result<()> {
         let (source, standby, root) = (&self.module.source, &self.module.standby, ContentPath::root());
-        let set = source.stat(&root).and_then(|theirs| {
-            let ours = standby.stat(&root)?;
-            let mode = theirs.mode | OWNERS_OF_FOLDER;
-            if ours.mode == mode && (ours.owner == theirs.owner || !standby.keeps_owners()) {
-                return Ok(());
+        let looked = source.stat(&root).and_then(|theirs| Ok((theirs, standby.stat(&root)?)));
+        let set = match looked {
+            Ok((theirs, ours)) => {
+                let theirs_here = theirs.attributes().of_copy(ObjectKind::Folder);
+                if ours.mode == theirs_here.mode && (ours.owner == theirs.owner || !standby.keeps_owners()) {
+                    return Ok(());
+                }
+                standby.set_attributes(&root, Attributes { mtime_ns: ours.mtime_ns, ..theirs_here })
             }
-            standby.set_attributes(&root, Attributes { mtime_ns: ours.mtime_ns, ..theirs.attributes() })
-        });
+            Err(ObjectError::Gone | ObjectError::Refused(_)) => return Ok(()),
+            Err(failure) => Err(failure),
+        };
         match set {
-            Ok(()) | Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(()),
+            Ok(()) | Err(ObjectError::Gone) => Ok(()),
+            Err(ObjectError::Refused(refusal)) => {
+                self.quarantine(&root, refusal);
+                Ok(())
+            }
             Err(ObjectError::Store(error)) => Err(error),
         }
     }
 
     fn set_times_of(&self, folder: &ContentPath, known: &mut IndexedObject) -> ObjectResult<()> {
-        known.meta.mtime_ns = self.module.source.stat(folder)?.mtime_ns;
-        self.module.standby.set_attributes(folder, known.meta.attributes())
+        known.meta.mtime_ns = match self.module.source.stat(folder) {
+            Ok(meta) => meta.mtime_ns,
+            // What cannot be looked at any more is named by the next walk.
+            Err(ObjectError::Refused(_)) => return Err(ObjectError::Gone),
+            Err(failure) => return Err(failure),
+        };
+        self.module.standby.set_attributes(folder, known.meta.attributes().of_copy(known.meta.kind))
     }
 }
 
@@ -258,7 +286,7 @@ fn publish(
         }
         Action::Folder { in_place_of_file, extended, .. } => {
             match standby.make_folder(path, object.meta.mode) {
-                Err(ObjectError::Refused(_)) if in_place_of_file => {
+                Err(ObjectError::Refused(_)) if in_place_of_file && !is_folder(standby, path) => {
                     standby.remove(path, ObjectKind::File)?;
                     standby.make_folder(path, object.meta.mode)?;
                 }
@@ -268,4 +296,8 @@ fn publish(
         }
     };
     extended.map_or(Ok(true), |extended| standby.set_extended(path, &extended))
+}
+
+fn is_folder(standby: &dyn ContentStore, path: &ContentPath) -> bool {
+    standby.stat(path).is_ok_and(|meta| meta.kind == ObjectKind::Folder)
 }

@@ -1,5 +1,6 @@
 //! What is done for one object before anybody sees it; on several threads, because most of it is waiting.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
@@ -15,7 +16,7 @@ use crate::store::content::groups::{Groups, groups_of};
 use crate::store::content::index::{ContentIndex, HeldGroups, IndexedObject, TIMES_UNKNOWN};
 use crate::store::content::{
     Attributes, ContentPath, ContentStore, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
-    StagedObject,
+    StagedObject, mode_of_copy,
 };
 
 /// How many prepared objects may wait to be taken. They hold no memory to speak of, but space at the standby.
@@ -139,6 +140,9 @@ impl<'a, 'c> Preparer<'a, 'c> {
     }
 
     fn stage(&mut self, path: ContentPath, kind: ObjectKind) -> ObjectResult<Ready<'a>> {
+        if self.module.is_refused.load(Ordering::Relaxed) {
+            self.module.standby.check_place(&path)?;
+        }
         let foreseen = if self.module.rehearses { self.copier.foresee(&path, kind)? } else { None };
         let copied = match foreseen {
             Some(foreseen) => foreseen,
@@ -226,13 +230,14 @@ impl<'a, 'c> Preparer<'a, 'c> {
             }
             let extended = (!is_extended).then(|| seen.extended.clone());
             // The standby's own mode, where the index was lost: the copy is kept readable.
-            let is_real = known.settled || known.meta.mode != meta.mode | 0o400;
-            let action = Action::Attributes { attributes: meta.attributes(), extended, is_real };
+            let is_real = known.settled || known.meta.mode != mode_of_copy(kind, meta.mode);
+            let attributes = meta.attributes().of_copy(kind);
+            let action = Action::Attributes { attributes, extended, is_real };
             return Ok(Some(self.ready(path, &seen, action)));
         }
         // As long as it is young it is compared in every cycle, whatever the index says.
-        let nothing_new =
-            meta.is_same_version(&known.meta) && is_young(&meta, self.scan_ns, self.module.source.tick_ns());
+        let nothing_new = meta.is_same_version(&known.meta)
+            && is_young(&meta, self.scan_ns, self.module.source.tick_ns(), self.scan_ns);
         Ok((!nothing_new).then(|| self.ready(path, &seen, Action::Remember)))
     }
 

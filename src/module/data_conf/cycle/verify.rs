@@ -6,14 +6,13 @@ use super::super::copier::Copier;
 use super::super::meter::Meter;
 use super::super::plan::ObjectStep;
 use super::super::spool::Spool;
-use super::super::walk::quarantined;
 use super::Cycle;
 use crate::error::Result;
 use crate::report::Verification;
 use crate::store::content::index::{FolderParts, HeldName, IndexedObject};
 use crate::store::content::{
     ContentPath, ContentStore, ListedObject, Listing, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
-    Refusal,
+    Refusal, mode_of_copy,
 };
 
 /// How one object that the index knows was found.
@@ -80,7 +79,7 @@ impl Cycle<'_, '_> {
             Err(ObjectError::Store(error)) => return Err(error),
             Err(ObjectError::Gone) => Listing::default(),
             Err(ObjectError::Refused(refusal)) => {
-                self.outcome.quarantined.push(quarantined(folder, refusal));
+                self.quarantine(folder, refusal);
                 return Ok(steps);
             }
         };
@@ -129,7 +128,7 @@ impl Cycle<'_, '_> {
                     steps.push(&ObjectStep::repair(path.clone(), &object.meta))?;
                 }
                 Err(ObjectError::Refused(refusal)) => {
-                    self.outcome.quarantined.push(quarantined(&path, refusal));
+                    self.quarantine(&path, refusal);
                 }
                 Err(ObjectError::Store(error)) => return Err(error),
             }
@@ -152,7 +151,7 @@ impl Cycle<'_, '_> {
             "Only the standby copy has it: this product did not put it there.",
             "Move it away from the standby copy, if nobody needs it there. Nothing of it is copied or deleted.",
         );
-        self.outcome.quarantined.push(quarantined(&path, refusal));
+        self.quarantine(&path, refusal);
     }
 
     fn verify_object(
@@ -200,18 +199,8 @@ impl DeepComparison<'_> {
         // Folders get their times once everything is in them.
         let is_same_time = known.kind == ObjectKind::Folder || held.mtime_ns == known.mtime_ns;
         let is_same_owner = !self.has_owners || held.owner == known.owner;
-        (held.kind, held.size, held.mode) == (known.kind, known.size, kept_mode(known))
+        (held.kind, held.size, held.mode) == (known.kind, known.size, mode_of_copy(known.kind, known.mode))
             && is_same_time
             && is_same_owner
     }
-}
-
-/// The mode that a copy has: its owner can always read files and change folders.
-fn kept_mode(meta: &ObjectMeta) -> u32 {
-    meta.mode
-        | match meta.kind {
-            ObjectKind::File => 0o400,
-            ObjectKind::Folder => 0o700,
-            ObjectKind::Link => 0,
-        }
 }

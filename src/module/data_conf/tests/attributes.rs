@@ -160,6 +160,58 @@ fn an_access_list_takes_no_right_that_the_copy_needs() {
 }
 
 #[test]
+fn what_a_folder_hands_down_is_no_attribute_of_a_copy_nor_of_what_comes_back() {
+    let pair = Pair::new();
+    let [source, standby] = [pair.source(), pair.standby()];
+    fs::create_dir(&standby).unwrap();
+    let list = access_list(7, 7, 5, 7, 0);
+    if rustix::fs::setxattr(&standby, DEFAULT, &list, XattrFlags::empty()).is_err() {
+        return eprintln!("skipped: the file system has no access lists");
+    }
+    for name in ["plain", "folder/inner/f"] {
+        pair.write(name, "1");
+        set_mode(&source.join(name), 0o640);
+    }
+    pair.cycle();
+    let assert_none = |root: &Path| {
+        for name in ["plain", "folder", "folder/inner", "folder/inner/f"] {
+            for kind in [ACCESS, DEFAULT] {
+                assert_eq!(list_of(root.join(name), kind), None, "{} {name} {kind}", root.display());
+            }
+        }
+    };
+    assert_none(&standby);
+    // Its folder of temporary files may have been given one since, or by an earlier build.
+    rustix::fs::setxattr(standby.join(".csb/tmp"), DEFAULT, &list, XattrFlags::empty()).unwrap();
+    pair.write("plain", "changed");
+    pair.write("more/new", "new");
+    pair.cycle();
+    assert_none(&standby);
+    assert_eq!(list_of(standby.join("more/new"), ACCESS), None);
+    let verify = Context { verify: true, ..pair.context() };
+    let found = pair.module().run_cycle(&verify).unwrap().verification.unwrap();
+    assert_eq!(found.differing_items, 0, "{found:#?}");
+    // Copies of earlier builds have what was handed down: the pool does not get it.
+    for name in ["plain", "folder", "folder/inner/f"] {
+        rustix::fs::setxattr(standby.join(name), ACCESS, &list, XattrFlags::empty()).unwrap();
+        set_mode(&standby.join(name), if name == "folder" { 0o755 } else { 0o640 });
+    }
+    rustix::fs::setxattr(standby.join("folder"), DEFAULT, &list, XattrFlags::empty()).unwrap();
+    rustix::fs::setxattr(&source, DEFAULT, &list, XattrFlags::empty()).unwrap();
+    fs::remove_file(source.join("plain")).unwrap();
+    fs::remove_dir_all(source.join("folder")).unwrap();
+    pair.module().carry_back(&pair.context()).unwrap();
+    assert_none(&source);
+    // A comparison takes it away, once.
+    for (run, differ) in [(1, true), (2, false)] {
+        let found = pair.module().run_cycle(&verify).unwrap().verification.unwrap();
+        assert_eq!(found.differing_items > 0, differ, "{run}: {found:#?}");
+    }
+    assert_none(&standby);
+    pair.assert_settled();
+}
+
+#[test]
 fn folders_come_back_with_their_attributes() {
     let pair = settled();
     rustix::fs::setxattr(pair.source().join("b"), "user.origin", b"here", XattrFlags::empty()).unwrap();
@@ -397,4 +449,48 @@ fn a_lost_index_is_made_anew_without_copying() {
     pair.assert_settled();
     let folder = crate::store::content::ContentPath::from_bytes(b"a").unwrap();
     assert!(pair.indexed(&folder).iter().all(|(_, known)| known.hash.is_some()));
+}
+
+#[test]
+fn a_time_in_the_future_is_no_reason_to_read_a_file_again_and_again() {
+    let pair = settled();
+    let path = pair.source().join("b/c/three");
+    set_mtime(&path, SystemTime::now() + seconds(1_000_000_000));
+    pair.cycle();
+    pair.age();
+    // As if the change of the time itself had been long ago.
+    let connection = rusqlite::Connection::open(pair.index_file()).unwrap();
+    let change = "UPDATE csb_content_object SET indexed_ns = ctime_ns + 3000000000 WHERE kind = 'file'";
+    connection.execute(change, []).unwrap();
+    drop(connection);
+    let (module, _) = super::faulty::module(&pair, Default::default(), Default::default());
+    assert!(module.run_cycle(&pair.context()).unwrap().moved.is_nothing());
+    let recorder = Arc::new(Recorder::default());
+    let context = Context { observer: recorder.clone(), clock: SlowClock::new(), ..pair.context() };
+    pair.module().run_cycle(&context).unwrap();
+    let read = recorder.progress.lock().unwrap().iter().map(|progress| progress.bytes_done).max();
+    assert_eq!(read, Some(0), "it was read again");
+    // What is written to it is noticed all the same, whatever its time says then.
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(&path, vec![4; 100_000]).unwrap();
+    set_mtime(&path, before);
+    assert_eq!(pair.cycle().moved.bytes, 100_000);
+    pair.assert_settled();
+}
+
+#[test]
+fn a_time_that_no_copy_can_keep_is_told() {
+    let pair = settled();
+    let late = pair.source().join("a/one");
+    // In 2400, which fewer file systems know than one may think.
+    crate::platform::set_modified(&late, (13_569_465_600, 0)).unwrap();
+    if fs::metadata(&late).unwrap().mtime() != 13_569_465_600 {
+        return eprintln!("skipped: the file system of the tests knows no such time");
+    }
+    let outcome = pair.cycle();
+    assert_eq!(outcome.warnings.len(), 1, "{outcome:#?}");
+    assert!(outcome.warnings[0].contains("a/one") && outcome.warnings[0].contains("2262"), "{outcome:#?}");
+    assert_eq!(fs::metadata(pair.standby().join("a/one")).unwrap().mtime(), 9_223_372_036);
+    let again = pair.cycle();
+    assert!(again.moved.is_nothing() && again.warnings.is_empty(), "{again:#?}");
 }

@@ -225,3 +225,47 @@ fn nothing_is_given_back_to_another_store() {
     );
     assert_eq!(tree(&pair.source()).len(), 1);
 }
+
+#[test]
+fn modes_come_back_as_they_were_and_copies_stay_usable() {
+    let pair = Pair::new();
+    let modes = [
+        ("closed", 0o555),
+        ("closed/inner", 0o000),
+        ("closed/inner/f", 0o000),
+        ("closed/written", 0o200),
+        ("closed/group", 0o2755),
+        ("plain", 0o4711),
+    ];
+    pair.write("closed/inner/f", "1");
+    for name in ["closed/written", "closed/group", "plain"] {
+        pair.write(name, "1");
+    }
+    // As an ordinary account only the owner of what it can read has a copy of it.
+    let is_root = rustix::process::geteuid().is_root();
+    let set = modes.into_iter().filter(|(_, mode)| is_root || mode & 0o500 == 0o500);
+    set.clone().for_each(|(name, mode)| set_mode(&pair.source().join(name), mode));
+    pair.cycle();
+    let mode = |root: PathBuf, name: &str| fs::metadata(root.join(name)).unwrap().mode() & 0o7777;
+    assert_eq!(
+        mode(pair.standby(), "plain"),
+        0o711,
+        "what runs as its owner is nothing to lie about at a copy"
+    );
+    assert_eq!(mode(pair.standby(), "closed"), 0o755);
+    let found = pair.module().run_cycle(&Context { verify: true, ..pair.context() }).unwrap();
+    assert_eq!(found.verification.unwrap().differing_items, 0);
+    pair.age();
+    assert!(pair.cycle().moved.is_nothing());
+    for name in ["closed", "closed/inner"] {
+        set_mode(&pair.source().join(name), 0o755);
+    }
+    fs::remove_dir_all(pair.source().join("closed")).unwrap();
+    fs::remove_file(pair.source().join("plain")).unwrap();
+    let outcome = back(&pair);
+    assert!(outcome.warnings.is_empty() && outcome.quarantined.is_empty(), "{outcome:#?}");
+    for (name, given) in set {
+        assert_eq!(mode(pair.source(), name), given, "{name}");
+    }
+    assert!(pair.cycle().moved.is_nothing());
+}

@@ -193,6 +193,9 @@ impl ContentStore for Faulty {
     fn check_writable(&self) -> Result<()> {
         self.inner.check_writable()
     }
+    fn check_place(&self, path: &ContentPath) -> ObjectResult<()> {
+        self.inner.check_place(path)
+    }
     fn create(&self) -> Result<()> {
         self.faults.operate()?;
         self.inner.create()

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use crate::store::content::{Attributes, Extended};
@@ -17,18 +17,24 @@ const DEFAULT_ACCESS_LIST: &[u8] = b"system.posix_acl_default";
 /// Sets modification time, permission bits and owner of an open file or folder.
 pub(super) fn set(file: impl AsFd, attributes: Attributes) -> Result<(), Errno> {
     let stat = rustix::fs::fstat(&file)?;
-    if let Some(owner) = attributes.owner
-        && (stat.st_uid, stat.st_gid) != (owner.user, owner.group)
-    {
-        let (user, group) = (Uid::from_raw(owner.user), Gid::from_raw(owner.group));
-        match rustix::fs::fchown(&file, Some(user), Some(group)) {
-            // Only root may give files away.
-            Ok(()) | Err(Errno::PERM) => {}
-            Err(cause) => return Err(cause),
+    let is_given = match attributes.owner {
+        None => false,
+        Some(owner) if (stat.st_uid, stat.st_gid) == (owner.user, owner.group) => true,
+        Some(owner) => {
+            let (user, group) = (Uid::from_raw(owner.user), Gid::from_raw(owner.group));
+            match rustix::fs::fchown(&file, Some(user), Some(group)) {
+                Ok(()) => true,
+                // Only root may give files away.
+                Err(Errno::PERM) => false,
+                Err(cause) => return Err(cause),
+            }
         }
-    }
+    };
+    // What ran as its owner or group must not run as another one.
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    let mode = if is_file && !is_given { attributes.mode & !0o6000 } else { attributes.mode };
     // After the owner, because a change of owner may take bits away.
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(attributes.mode))?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     rustix::fs::futimens(&file, &times(attributes.mtime_ns))
 }
 
@@ -83,6 +89,18 @@ pub(super) fn set_extended(file: impl AsFd, extended: &Extended) -> Result<bool,
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     }
     Ok(holds_all)
+}
+
+/// Takes away the lists that a new folder was handed down by the one that it is in: what an object gets is what its original
+/// has.
+pub(super) fn disinherit(folder: impl AsFd) -> Result<(), Errno> {
+    for name in [DEFAULT_ACCESS_LIST, ACCESS_LIST] {
+        // What cannot be asked for is not there.
+        if rustix::fs::fgetxattr_query(&folder, name).is_ok() {
+            rustix::fs::fremovexattr(&folder, name)?;
+        }
+    }
+    Ok(())
 }
 
 /// What an access list says of the owner is a copy of permission bits, of which a store may keep more than the original

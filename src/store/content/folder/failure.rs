@@ -50,7 +50,8 @@ pub(super) fn reading(store: &FolderStore, path: &ContentPath, cause: Errno) -> 
     ObjectError::Refused(Refusal::new(reason, advice))
 }
 
-/// A failed write. Only what is wrong with the object's name or place concerns it alone.
+/// A failed write. What is wrong with the object, its name or its place concerns it alone; what is wrong with the root
+/// or the device concerns all.
 pub(super) fn writing(store: &FolderStore, path: &ContentPath, cause: Errno) -> ObjectError {
     let (reason, advice) = match cause {
         Errno::NOENT => return ObjectError::Gone,
@@ -70,6 +71,11 @@ pub(super) fn writing(store: &FolderStore, path: &ContentPath, cause: Errno) -> 
             "Something is mounted on it at the destination.",
             "Unmount it: a content store must lie on one file system.",
         ),
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => return denied(store, path, cause),
+        Errno::MLINK => (
+            "Its folder holds as many folders as the destination's file system can.",
+            "Put the destination on a file system without that limit.",
+        ),
         Errno::FBIG => (
             "It is larger than the destination's file system can hold.",
             "Put the destination on a file system without that limit.",
@@ -81,4 +87,28 @@ pub(super) fn writing(store: &FolderStore, path: &ContentPath, cause: Errno) -> 
         other => return ObjectError::Store(store.error("write", path, other)),
     };
     ObjectError::Refused(Refusal::new(reason, advice))
+}
+
+/// A write that is not allowed. Where names may change in the root, only this object, or its folder, is closed.
+fn denied(store: &FolderStore, path: &ContentPath, cause: Errno) -> ObjectError {
+    if let Err(cause) = store.may_write_root() {
+        return ObjectError::Store(store.error("write to", &ContentPath::root(), cause));
+    }
+    let place = store.absolute(path);
+    let reason = match cause {
+        Errno::ACCESS => format!(
+            "The account that runs the backup service may not write {} at the destination, or not its folder.",
+            place.display()
+        ),
+        Errno::ROFS => format!("{} is read-only at the destination.", place.display()),
+        _ => format!(
+            "{}, or its folder, is another account's at the destination, or protected from changes.",
+            place.display()
+        ),
+    };
+    ObjectError::Refused(Refusal::new(
+        reason,
+        "Give it and its folder to that account (chown, chmod), or take the protection away (chattr -i). The next \
+         cycle tries again.",
+    ))
 }

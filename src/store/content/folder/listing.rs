@@ -111,7 +111,9 @@ pub(super) fn known(stat: &Stat) -> Result<ObjectMeta, Refusal> {
 pub(super) fn meta(stat: &Stat, kind: ObjectKind) -> ObjectMeta {
     // The types of these fields differ between platforms.
     #[allow(clippy::unnecessary_cast)]
-    let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+    let nanoseconds = |seconds: i64, rest: i64| {
+        seconds.saturating_mul(1_000_000_000).saturating_add(rest).max(ObjectMeta::EARLIEST_NS)
+    };
     #[allow(clippy::unnecessary_cast)]
     ObjectMeta {
         kind,
@@ -122,7 +124,7 @@ pub(super) fn meta(stat: &Stat, kind: ObjectKind) -> ObjectMeta {
         device: stat.st_dev as u64,
         mode: stat.st_mode as u32
             & match kind {
-                ObjectKind::File => 0o777,
+                ObjectKind::File => 0o6777,
                 ObjectKind::Folder => 0o3777,
                 ObjectKind::Link => 0,
             },

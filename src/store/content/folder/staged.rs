@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Attributes, ContentPath, Extended, FolderStore, Instance, OWN_FOLDER, ObjectError, ObjectKind,
-    ObjectResult, StagedObject, attributes, freeing, handles, kept, listing, writing,
+    ObjectResult, StagedObject, attributes, freeing, handles, listing, writing,
 };
 use crate::store::content::folder::durability::{self, Sealed, Verdict};
 
@@ -82,7 +82,14 @@ impl FolderStore {
         let made = |result| if matches!(result, Err(Errno::EXIST)) { Ok(()) } else { result };
         made(rustix::fs::mkdirat(&*root, OWN_FOLDER, Mode::from_raw_mode(0o700)))?;
         let own = handles::below(&root, OWN_FOLDER)?;
-        made(rustix::fs::mkdirat(&*own, STAGING_FOLDER, Mode::from_raw_mode(0o700)))
+        attributes::disinherit(&*own)?;
+        made(rustix::fs::mkdirat(&*own, STAGING_FOLDER, Mode::from_raw_mode(0o700)))?;
+        self.hand_nothing_down()
+    }
+
+    /// What is written in the folder for files that are being written gets no access list from it.
+    pub(super) fn hand_nothing_down(&self) -> Result<(), Errno> {
+        attributes::disinherit(&*self.staging_folder()?)
     }
 }
 
@@ -363,8 +370,10 @@ impl StagedObject for StagedFile<'_> {
             rustix::fs::ftruncate(&file, self.written).map_err(|cause| self.failed(cause))?;
         }
         self.earlier = None;
-        attributes::set(&file, kept(ObjectKind::File, attributes)).map_err(|cause| self.failed(cause))?;
-        self.sealed = if self.begun == 0 && durability::is_synced_as_a_whole(&file) {
+        attributes::set(&file, attributes).map_err(|cause| self.failed(cause))?;
+        // One that its owner may not read could not be opened to be synced later.
+        let is_readable = attributes.mode & 0o400 != 0;
+        self.sealed = if self.begun == 0 && is_readable && durability::is_synced_as_a_whole(&file) {
             // Begins to write it, so that the sync of all finds little left to do.
             let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
             Some(self.store.durability.sealed())

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
@@ -75,6 +76,8 @@ impl FolderStore {
 
     /// Removes staged files that nobody will publish any more.
     pub(super) fn remove_staged(&self) -> Result<u64> {
+        // An earlier build may have let it inherit. Where it cannot be written, nothing is written in it either.
+        let _ = self.hand_nothing_down();
         let names = self.staged_names().map_err(|cause| self.own_error("sweep", cause))?;
         for name in &names {
             self.remove_own(Some(STAGING_FOLDER), name, AtFlags::empty())?;
@@ -127,8 +130,9 @@ impl FolderStore {
         let mut names = Vec::new();
         for entry in Dir::read_from(&*folder)? {
             let entry = entry?;
-            if entry.file_type() != FileType::Directory {
-                names.push(entry.file_name().to_bytes().into());
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." && is_file(&folder, name)? {
+                names.push(name.into());
             }
         }
         Ok(names)
@@ -148,5 +152,14 @@ impl FolderStore {
 
     fn own_error(&self, doing: &str, cause: Errno) -> Error {
         Error::io(doing, &self.root.join(".csb"), &cause.into())
+    }
+}
+
+/// Whether a name is that of a file or link. Asked of itself: not every file system says in a listing what has a name.
+fn is_file(folder: &OwnedFd, name: &[u8]) -> Result<bool, Errno> {
+    match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) != FileType::Directory),
+        Err(Errno::NOENT) => Ok(false),
+        Err(cause) => Err(cause),
     }
 }

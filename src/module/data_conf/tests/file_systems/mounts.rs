@@ -4,6 +4,7 @@ use std::process::Command;
 
 use rustix::fs::XattrFlags;
 
+use super::clones::mount_new;
 use super::isolation::{in_own_mounts, mount, unmount};
 use super::*;
 
@@ -165,6 +166,126 @@ fn a_mount_within_the_standby_is_not_written_to() {
         }
         pair.cycle();
         pair.assert_settled();
+    });
+}
+
+/// Protects what is at the standby from every change, or no longer; says whether that is possible.
+fn protect(pair: &Pair, change: &str, names: &[&str]) -> bool {
+    let paths = names.iter().map(|name| pair.standby().join(name));
+    let done = Command::new("chattr").arg(change).args(paths).output();
+    done.is_ok_and(|done| done.status.success())
+}
+
+#[test]
+fn what_is_protected_from_changes_in_the_standby_is_named_in_every_run_and_the_rest_is_copied() {
+    in_own_mounts(|| {
+        let pair = Pair::new();
+        if !mount_new(&pair, "ext4", &[]) {
+            return;
+        }
+        fs::remove_dir(pair.standby().join("lost+found")).unwrap();
+        for name in ["file", "gone", "folder/f", "mode/f", "plain"] {
+            pair.write(name, "1");
+        }
+        pair.cycle();
+        pair.age();
+        if !protect(&pair, "+i", &["file", "gone", "folder", "mode"]) {
+            unmount(&pair.standby());
+            return eprintln!("skipped: nothing can be protected from changes here");
+        }
+        for name in ["file", "folder/f", "folder/new", "plain", "other/new"] {
+            pair.write(name, "changed");
+        }
+        fs::remove_file(pair.source().join("gone")).unwrap();
+        set_mode(&pair.source().join("mode"), 0o700);
+        for (run, written) in [(1, 3), (2, 0), (3, 0)] {
+            let outcome = pair.cycle();
+            let mut items = named(&outcome);
+            items.sort_unstable();
+            assert_eq!(items, ["file", "folder/f", "folder/new", "gone", "mode"], "{run}");
+            let says = |text: &str| outcome.quarantined.iter().all(|item| item.reason.contains(text));
+            assert!(says("protected from changes"), "{outcome:#?}");
+            assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (written, 0), "{run}");
+        }
+        assert_eq!(fs::read(pair.standby().join("plain")).unwrap(), b"changed");
+        assert_eq!(fs::read(pair.standby().join("folder/f")).unwrap(), b"1");
+        // The whole store is another matter.
+        assert!(protect(&pair, "-i", &["file", "gone", "folder", "mode"]) && protect(&pair, "+i", &["."]));
+        pair.write("newest", "1");
+        assert_ne!(pair.cycle_error().advice, "");
+        assert!(protect(&pair, "-i", &["."]));
+        pair.cycle();
+        pair.assert_settled();
+        unmount(&pair.standby());
+    });
+}
+
+#[test]
+fn what_a_closed_folder_of_the_standby_refuses_is_foreseen_and_not_read_for_nothing() {
+    const FILES: u64 = 300;
+    in_own_mounts(|| {
+        let pair = Pair { batch_bytes: 1, ..Pair::new() };
+        if !mount_new(&pair, "ext4", &[]) {
+            return;
+        }
+        fs::remove_dir(pair.standby().join("lost+found")).unwrap();
+        pair.write("closed/gone", "1");
+        pair.write("plain", "1");
+        pair.cycle();
+        pair.age();
+        if !protect(&pair, "+i", &["closed"]) {
+            unmount(&pair.standby());
+            return eprintln!("skipped: nothing can be protected from changes here");
+        }
+        for number in 0..FILES {
+            pair.write(&format!("closed/deep/{number}"), vec![1; 1000]);
+        }
+        fs::remove_file(pair.source().join("closed/gone")).unwrap();
+        pair.write("plain", "changed");
+        let foreseen = pair.observe().moves.unwrap();
+        let recorder = Arc::new(Recorder::default());
+        let context = Context { observer: recorder.clone(), clock: SlowClock::new(), ..pair.context() };
+        let outcome = pair.module().run_cycle(&context).unwrap();
+        let numbers = |moved: &crate::report::Moved| (moved.items_written, moved.items_deleted, moved.bytes);
+        assert_eq!(numbers(&outcome.moved), (1, 0, 7));
+        assert_eq!(numbers(&foreseen), numbers(&outcome.moved));
+        assert_eq!(outcome.quarantined.len() as u64, FILES + 2);
+        let read = recorder.progress.lock().unwrap().iter().map(|progress| progress.bytes_done).max();
+        assert!(read < Some(FILES * 1000 / 2), "{read:?} bytes were read");
+        assert!(protect(&pair, "-i", &["closed"]));
+        pair.cycle();
+        pair.assert_settled();
+        unmount(&pair.standby());
+    });
+}
+
+#[test]
+fn a_file_system_that_says_no_kinds_in_its_listings_is_swept_and_copied_to() {
+    const KINDS: [(&str, &[&str]); 2] =
+        [("ext4", &["-O", "^filetype"]), ("xfs", &["-m", "crc=0", "-n", "ftype=0"])];
+    in_own_mounts(|| {
+        for (kind, options) in KINDS {
+            let pair = Pair::new();
+            if !mount_new(&pair, kind, options) {
+                continue;
+            }
+            let _ = fs::remove_dir(pair.standby().join("lost+found"));
+            pair.write("folder/f", "1");
+            pair.cycle();
+            let staging = pair.standby().join(".csb/tmp");
+            fs::write(staging.join("left"), "half of a file").unwrap();
+            std::os::unix::fs::symlink("nowhere", staging.join("link")).unwrap();
+            fs::create_dir(staging.join("a folder of somebody else")).unwrap();
+            pair.write("folder/g", "2");
+            let outcome = pair.cycle();
+            let swept = "Removed 2 temporary files that an interrupted job had left.".to_owned();
+            assert!(outcome.details.contains(&swept), "{kind}: {outcome:#?}");
+            assert!(staging.join("a folder of somebody else").exists());
+            fs::remove_dir(staging.join("a folder of somebody else")).unwrap();
+            pair.assert_settled();
+            pair.module().disable(&pair.context()).unwrap();
+            unmount(&pair.standby());
+        }
     });
 }
 

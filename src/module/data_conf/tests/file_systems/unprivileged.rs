@@ -114,7 +114,7 @@ fn a_standby_that_may_not_be_written_is_an_error_and_heals() {
     let pair = filled();
     pair.write("folder/f", "changed");
     pair.write("plain", "changed");
-    for name in ["folder", ".csb/tmp"] {
+    for name in ["", ".csb/tmp"] {
         set_mode(&pair.standby().join(name), 0o500);
         let error = pair.cycle_error();
         assert_eq!(error.kind, ErrorKind::AccessDenied, "{name}: {error:#?}");
@@ -122,6 +122,34 @@ fn a_standby_that_may_not_be_written_is_an_error_and_heals() {
         set_mode(&pair.standby().join(name), 0o755);
     }
     pair.cycle();
+    pair.assert_settled();
+}
+
+#[test]
+fn what_may_not_be_written_in_the_standby_is_named_and_the_rest_is_copied() {
+    if !without_privileges("what_may_not_be_written_in_the_standby_is_named_and_the_rest_is_copied") {
+        return;
+    }
+    let pair = filled();
+    let closed = pair.standby().join("folder");
+    pair.write("folder/f", "changed");
+    fs::remove_dir_all(pair.source().join("folder/inner")).unwrap();
+    pair.write("plain", "changed");
+    fs::remove_file(pair.source().join("other/h")).unwrap();
+    set_mode(&closed, 0o555);
+    set_mode(&closed.join("inner"), 0o555);
+    let outcome = pair.cycle();
+    let found = named(&outcome);
+    assert_eq!(found.iter().map(|(item, _)| *item).collect::<Vec<_>>(), ["folder/inner/g", "folder/inner"]);
+    assert!(found[0].1.contains("may not write") && found[1].1.contains("could not be deleted"), "{found:?}");
+    assert!(outcome.quarantined.iter().all(|item| !item.advice.is_empty()));
+    // The other folder was given its mode back, as its owner may.
+    assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (2, 1), "{outcome:#?}");
+    assert!(closed.join("inner/g").exists());
+    set_mode(&closed.join("inner"), 0o755);
+    let again = pair.cycle();
+    assert!(again.quarantined.is_empty(), "{again:#?}");
+    assert_eq!(again.moved.items_deleted, 2);
     pair.assert_settled();
 }
 
@@ -154,4 +182,43 @@ fn a_copy_that_may_not_be_written_gets_its_attributes_and_keeps_its_mode() {
     assert_eq!(rustix::fs::getxattr(&copy, "user.k", &mut value[..]), Ok(1));
     assert_eq!(fs::metadata(&copy).unwrap().mode() & 0o7777, 0o440);
     pair.assert_settled();
+}
+
+#[test]
+fn what_was_in_a_folder_that_may_not_be_written_comes_back_and_the_folder_stays_as_it_is() {
+    if !without_privileges(
+        "what_was_in_a_folder_that_may_not_be_written_comes_back_and_the_folder_stays_as_it_is",
+    ) {
+        return;
+    }
+    let pair = filled();
+    let folder = pair.source().join("folder");
+    fs::remove_dir_all(folder.join("inner")).unwrap();
+    fs::remove_file(folder.join("f")).unwrap();
+    set_mode(&folder, 0o555);
+    let outcome = pair.module().carry_back(&pair.context()).unwrap();
+    assert!(outcome.quarantined.is_empty() && outcome.warnings.is_empty(), "{outcome:#?}");
+    assert_eq!(outcome.moved.items_written, 3);
+    assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o7777, 0o555);
+    assert!(folder.join("f").exists() && folder.join("inner/g").exists());
+    pair.cycle();
+}
+
+#[test]
+fn what_cannot_be_kept_of_what_comes_back_is_named() {
+    if !without_privileges("what_cannot_be_kept_of_what_comes_back_is_named") {
+        return;
+    }
+    let pair = filled();
+    // As after a run as root: the index says whose it was, and that its group runs it as another one.
+    let connection = rusqlite::Connection::open(pair.index_file()).unwrap();
+    let change =
+        "UPDATE csb_content_object SET user = 1, user_group = 1, mode = 1517 WHERE name = x'706c61696e'";
+    assert_eq!(connection.execute(change, []), Ok(1));
+    drop(connection);
+    fs::remove_file(pair.source().join("plain")).unwrap();
+    let outcome = pair.module().carry_back(&pair.context()).unwrap();
+    assert_eq!(fs::metadata(pair.source().join("plain")).unwrap().mode() & 0o7777, 0o755);
+    assert_eq!(outcome.warnings.len(), 1, "{outcome:#?}");
+    assert!(outcome.warnings[0].contains("plain"), "{outcome:#?}");
 }
