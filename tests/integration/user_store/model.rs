@@ -293,6 +293,11 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
 
     /// An older file of the standby lies in its place again.
     fn put_back(&mut self) {
+        let kept = std::fs::read(self.path("kept-standby.sqlite"));
+        // Without its fence and without what is remembered of it nothing would tell any more that it is ours.
+        if self.is_forgotten && kept.is_ok_and(|kept| kept[18] < 3) {
+            return;
+        }
         if std::fs::copy(self.path("kept-standby.sqlite"), self.path("standby.sqlite")).is_ok() {
             self.is_lifted = std::fs::read(self.path("standby.sqlite")).unwrap()[18] < 3;
             self.was_changed();
