@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::{
     BackupModule, Context, CycleOutcome, CycleResult, GiveBack, Look, Loss, ModuleId, Observation,
     StoreState, WantedState,
 };
-use jiff::Timestamp;
-
 use crate::error::{ErrorKind, Result, Side};
 use crate::store::user::{PairOutcome, UserStorePair, Work};
 use crate::store::{Generation, Trace};

@@ -67,8 +67,6 @@ pub(super) struct Exported {
     /// The first page as it is at the source; none where it is as it was when the base was read.
     pub(super) first_page: Option<Vec<u8>>,
     pub(super) hashes: Vec<u128>,
-    /// How many pages are staged.
-    pub(super) changed: u32,
     pub(super) suspects: Vec<Suspect>,
     pub(super) mark: Mark,
     /// Whether pages of a transaction that a server did not finish were read from its journal.

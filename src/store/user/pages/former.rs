@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::exclude::is_excluded;
 use crate::error::Result;
 use crate::store::Trace;
-use crate::store::sqlite::{Access, begin_write, open, quote, sqlite_error, tables};
+use crate::store::sqlite::{Access, begin_write, open, quote, sqlite_error};
 
 const TABLES: [&str; 11] = [
     "csb_store",
@@ -45,7 +45,11 @@ pub(super) fn idle_patterns(standby: &Path, exclude: &[String]) -> Vec<String> {
     if exclude.is_empty() {
         return Vec::new();
     }
-    let tables = open(standby, Access::Read).ok().and_then(|connection| tables(&connection).ok());
+    let tables = open(standby, Access::Read).ok().and_then(|connection| {
+        // Virtual ones count: a pattern may well be meant for one.
+        let mut tables = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").ok()?;
+        tables.query_map([], |row| row.get(0)).ok()?.collect::<rusqlite::Result<Vec<String>>>().ok()
+    });
     // A schema that this SQLite cannot read says nothing about patterns.
     let Some(tables) = tables else { return Vec::new() };
     let fits =

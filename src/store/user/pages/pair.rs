@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::compare;
-use super::end::{Import, Order, PageSink, UserEnd};
+use super::end::{Import, Order, PageSink, Standing, UserEnd};
 use super::former;
 use super::local::LocalEnd;
 use super::new_file::NewFile;
@@ -95,6 +95,13 @@ impl PagePair {
         }
     }
 
+    /// What could be given back, and where the copy stands; none where the source is not lost, or there is no copy.
+    fn lost_with(&self) -> Result<Option<(Moved, Standing)>> {
+        let Some(size) = self.standby.size().map_err(Side::Export.failed())? else { return Ok(None) };
+        let standing = self.standby.standing().map_err(Side::Export.failed())?;
+        Ok(self.source.is_lost(standing.mark.as_ref())?.then_some((size, standing)))
+    }
+
     fn run(&self, mut import: Box<dyn Import>, work: &Work<'_>, patience: Duration) -> Result<PairOutcome> {
         let seen = self.source.look(import.known())?;
         if seen.is_unchanged {
@@ -147,17 +154,12 @@ impl UserStorePair for PagePair {
     }
 
     fn lost(&self) -> Result<Option<Moved>> {
-        let Some(size) = self.standby.size().map_err(Side::Export.failed())? else { return Ok(None) };
-        let standing = self.standby.standing().map_err(Side::Export.failed())?;
-        Ok(self.source.is_lost(standing.mark.as_ref())?.then_some(size))
+        Ok(self.lost_with()?.map(|(size, _)| size))
     }
 
     fn restore(&self, work: &Work<'_>) -> Result<PairOutcome> {
-        if self.lost()?.is_none() {
-            return Ok(PairOutcome::default());
-        }
+        let Some((_, standing)) = self.lost_with()? else { return Ok(PairOutcome::default()) };
         let place = self.source.path().display();
-        let standing = self.standby.standing().map_err(Side::Export.failed())?;
         let new = self.source.replace(standing.rights.unwrap_or(Rights::PRIVATE), standing.mark.as_ref())?;
         let sent = self.standby.send(None, work.generation, &Passing::new(new.as_ref(), work), work.cancel);
         let sent = sent?;
@@ -235,14 +237,12 @@ impl UserStorePair for PagePair {
 
     fn remove_traces(&self, dry_run: bool, cancel: &CancellationToken) -> Result<Vec<Trace>> {
         let found = self.standby.former();
-        let mut traces = Vec::new();
-        if !dry_run && !found.is_empty() {
-            traces = self.source.remove_former()?;
-        }
-        traces.splice(0..0, self.standby.lift(dry_run, cancel)?);
-        if dry_run {
-            traces.extend(former::traces(self.source.path(), found));
-        }
+        let of_source = match found.is_empty() {
+            false if !dry_run => self.source.remove_former()?,
+            _ => former::traces(self.source.path(), found),
+        };
+        let mut traces = self.standby.lift(dry_run, cancel)?;
+        traces.extend(of_source);
         Ok(traces)
     }
 }

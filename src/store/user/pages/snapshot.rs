@@ -33,8 +33,6 @@ pub(super) struct Snapshot<'a> {
 pub(super) struct Passed {
     /// One for each page.
     pub(super) hashes: Vec<u128>,
-    /// How many pages went to the sink.
-    pub(super) changed: u32,
     pub(super) suspects: Vec<Suspect>,
 }
 
@@ -103,23 +101,23 @@ impl Snapshot<'_> {
         let threads = threads.min(MOST_THREADS).min(hashes.len().div_ceil(at_once));
         let total = u64::from(self.pages) * u64::from(self.layout.page_size);
         let queue = Mutex::new(hashes.chunks_mut(at_once).enumerate());
-        let work = || -> Result<(u32, Vec<Suspect>)> {
+        let work = || -> Result<Vec<Suspect>> {
             let mut buffer = vec![0; at_once * self.layout.page_size as usize];
-            let (mut changed, mut suspects) = (0, Vec::new());
+            let mut suspects = Vec::new();
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some((chunk, hashes)) = next else { return Ok((changed, suspects)) };
+                let Some((chunk, hashes)) = next else { return Ok(suspects) };
                 if cancel.is_cancelled() {
                     return Err(Error::cancelled());
                 }
                 let first = u32::try_from(chunk * at_once + 1).unwrap_or(u32::MAX);
                 let content = &mut buffer[..hashes.len() * self.layout.page_size as usize];
-                changed += self.chunk(first, content, hashes, base, seed, sink, &mut suspects)?;
+                self.chunk(first, content, hashes, base, seed, sink, &mut suspects)?;
                 progress(u64::from(first) * u64::from(self.layout.page_size), total);
             }
         };
-        let (mut changed, mut suspects) = (0, Vec::new());
-        let ended: Vec<Result<(u32, Vec<Suspect>)>> = std::thread::scope(|scope| {
+        let mut suspects = Vec::new();
+        let ended: Vec<Result<Vec<Suspect>>> = std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let own = work();
             let join = |other: std::thread::ScopedJoinHandle<'_, _>| {
@@ -128,14 +126,12 @@ impl Snapshot<'_> {
             std::iter::once(own).chain(others.into_iter().map(join)).collect()
         });
         for ended in ended {
-            let (some, suspected) = ended?;
-            changed += some;
-            suspects.extend(suspected);
+            suspects.extend(ended?);
         }
-        Ok(Passed { hashes, changed, suspects })
+        Ok(Passed { hashes, suspects })
     }
 
-    /// Hashes consecutive pages and hands on those that differ; how many.
+    /// Hashes consecutive pages and hands on those that differ.
     #[expect(clippy::too_many_arguments, reason = "the inside of one loop")]
     fn chunk(
         &self,
@@ -146,12 +142,11 @@ impl Snapshot<'_> {
         seed: Seed,
         sink: &dyn PageSink,
         suspects: &mut Vec<Suspect>,
-    ) -> Result<u32> {
+    ) -> Result<()> {
         let size = self.layout.page_size as usize;
         self.read(first, content)?;
         let never = lock_page(self.layout.page_size);
         let mut run: Option<usize> = None;
-        let mut changed = 0;
         for (at, hash) in hashes.iter_mut().enumerate() {
             let page = first + u32::try_from(at).unwrap_or(0);
             let one = &mut content[at * size..(at + 1) * size];
@@ -168,32 +163,34 @@ impl Snapshot<'_> {
                 continue;
             }
             run.get_or_insert(at);
-            changed += 1;
-            *hash = self.examine(seed, page, one, suspects)?;
+            *hash = self.examine(seed, page, one, *hash, suspects)?;
         }
         if let Some(from) = run {
             sink.put(first + u32::try_from(from).unwrap_or(0), &content[from * size..], size)?;
         }
-        Ok(changed)
+        Ok(())
     }
 
-    /// The hash of a page that is about to be handed on, and what is wrong with it. One that looks wrong is read once more: it may have been
-    /// written while it was read. What comes the second time counts.
+    /// The hash of a page that is about to be handed on, and what is wrong with it. One that looks wrong is read and hashed once more: it may
+    /// have been written while it was read. What comes the second time counts.
     fn examine(
         &self,
         seed: Seed,
         page: u32,
         content: &mut [u8],
+        hash: u128,
         suspects: &mut Vec<Suspect>,
     ) -> Result<u128> {
-        if fault(page, content, &self.layout, self.pages).is_some() {
-            self.read(page, content)?;
+        let faulty = |content: &[u8]| fault(page, content, &self.layout, self.pages);
+        if faulty(content).is_none() {
+            return Ok(hash);
         }
-        suspects.extend(fault(page, content, &self.layout, self.pages).map(|fault| Suspect { page, fault }));
+        self.read(page, content)?;
+        suspects.extend(faulty(content).map(|fault| Suspect { page, fault }));
         Ok(self.hash(seed, page, content))
     }
 
-    /// Reads some pages only, and hands on those whose hash is not in the list, which is brought up to them. How many differed.
+    /// Reads some pages only, and hands on those whose hash is not in the list, which is brought up to them.
     ///
     /// # Errors
     /// As for [`Snapshot::pass`].
@@ -204,12 +201,12 @@ impl Snapshot<'_> {
         seed: Seed,
         sink: &dyn PageSink,
         cancel: &CancellationToken,
-    ) -> Result<(u32, Vec<Suspect>)> {
+    ) -> Result<Vec<Suspect>> {
         hashes.resize(self.pages as usize, 0);
         pages.retain(|page| *page <= self.pages);
         pages.sort_unstable();
         let mut content = vec![0; self.layout.page_size as usize];
-        let (mut changed, mut suspects) = (0, Vec::new());
+        let mut suspects = Vec::new();
         for page in pages {
             if cancel.is_cancelled() {
                 return Err(Error::cancelled());
@@ -218,12 +215,11 @@ impl Snapshot<'_> {
             let hash = self.hash(seed, page, &content);
             let known = &mut hashes[page as usize - 1];
             if *known != hash {
-                *known = self.examine(seed, page, &mut content, &mut suspects)?;
-                changed += 1;
+                *known = self.examine(seed, page, &mut content, hash, &mut suspects)?;
                 sink.put(page, &content, content.len())?;
             }
         }
-        Ok((changed, suspects))
+        Ok(suspects)
     }
 }
 
@@ -245,10 +241,16 @@ mod tests {
         let (seed, mut suspects) = (Seed::new(), Vec::new());
         let mut torn = whole.clone();
         torn[..2_048].fill(0xff);
-        assert_eq!(snapshot.examine(seed, 2, &mut torn.clone(), &mut suspects).unwrap(), seed.of(&whole));
+        assert_eq!(
+            snapshot.examine(seed, 2, &mut torn.clone(), seed.of(&torn), &mut suspects).unwrap(),
+            seed.of(&whole)
+        );
         assert!(suspects.is_empty());
         crate::platform::write_all_at(&database, &torn, 4_096).unwrap();
-        assert_eq!(snapshot.examine(seed, 2, &mut torn.clone(), &mut suspects).unwrap(), seed.of(&torn));
+        assert_eq!(
+            snapshot.examine(seed, 2, &mut torn.clone(), seed.of(&torn), &mut suspects).unwrap(),
+            seed.of(&torn)
+        );
         assert_eq!(suspects.iter().map(|suspect| suspect.page).collect::<Vec<_>>(), [2]);
     }
 }

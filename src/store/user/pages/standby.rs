@@ -16,13 +16,15 @@ use uuid::Uuid;
 
 use self::history::History;
 use self::importer::{Importer, folder_of};
+use self::staged::Ready;
 use self::state::{Committed, State, StateFile};
-use super::end::{Exported, PageSink, Standing};
+use super::end::{Exported, Order, PageSink, Standing};
 use super::hashes::Seed;
 use super::new_file::NewFile;
 use super::snapshot::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{RawFile, Rights, read_whole, sync_folder};
+use crate::report::Moved;
 use crate::store::files::{remove, with_suffix};
 use crate::store::sqlite::format::header::{HEADER_BYTES, Header, Layout, Own};
 use crate::store::sqlite::format::journal;
@@ -92,6 +94,29 @@ impl Existing {
         self.state.as_ref().or(self.former.as_ref())
     }
 
+    /// Whether it is in the state that was read already, where it holds pages of these hashes.
+    fn is_in(&self, exported: &Exported, hashes: &[u128]) -> bool {
+        exported.hashes == *hashes && exported.layout == self.header.layout && self.header.is_fenced()
+    }
+
+    /// Whether what it becomes has to be looked through as a whole.
+    fn has_to_check(&self, order: &Order, exported: &Exported, is_same: bool) -> bool {
+        order.verify
+            || self.state.as_ref().is_none_or(|state| import::is_due(state, order.now))
+            || !is_same && !exported.suspects.is_empty()
+    }
+
+    /// What bringing it to the state that was read moves: the first page goes in any case.
+    fn moves(&self, exported: &Exported, ready: &Ready) -> Moved {
+        let pages = ready.numbers().filter(|page| (2..=exported.pages).contains(page)).count() as u64 + 1;
+        Moved {
+            items_written: pages,
+            items_deleted: self.pages.saturating_sub(exported.pages).into(),
+            bytes: pages * u64::from(exported.layout.page_size),
+            batches: 1,
+        }
+    }
+
     /// The source's versions for writing and reading, as far as they are known.
     fn versions(&self) -> (u8, u8) {
         self.known().map_or((1, 1), |known| known.source.versions)
@@ -109,12 +134,10 @@ struct Stand {
     bytes: u64,
 }
 
-/// What a commit wrote.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Wrote {
-    pages: u64,
-    removed: u64,
-    bytes: u64,
+/// What writing a whole database moves.
+fn whole(pages: u32, page_size: u32) -> Moved {
+    let (pages, page_size) = (u64::from(pages), u64::from(page_size));
+    Moved { items_written: pages, bytes: pages * page_size, batches: 1, ..Moved::default() }
 }
 
 impl Standby {
@@ -149,10 +172,13 @@ impl Standby {
     /// What is remembered of the copy, where it holds: the file is as it was left, and nothing lies beside it. After a power cut the times of
     /// a file may be older than its pages, so its first page has to say the same.
     fn remembered(&self) -> Option<State> {
-        let state = self.state_file().load()?;
+        self.state_file().load().filter(|state| self.is_as_left(state))
+    }
+
+    fn is_as_left(&self, state: &State) -> bool {
         let is_in_it =
             || matches!(self.header(), Ok(Some(header)) if header.change_counter == state.change_counter);
-        (state.is_of(&self.path) && !self.has_companions() && is_in_it()).then_some(state)
+        state.is_of(&self.path) && !self.has_companions() && is_in_it()
     }
 
     /// Which state the copy is in, by the copy itself: what is remembered may be of a state before, or be lost. What undoes a commit that was
@@ -264,9 +290,8 @@ impl Standby {
     pub(super) fn standing(&self) -> Result<Standing> {
         let refused = self.is_foreign()?.then(|| self.foreign());
         let stand = self.stand()?;
-        let remembered = self.remembered();
-        let is_touched = remembered.is_none();
-        let state = remembered.or_else(|| self.state_file().load());
+        let state = self.state_file().load();
+        let is_touched = !state.as_ref().is_some_and(|state| self.is_as_left(state));
         Ok(Standing {
             revision: stand.map(|stand| stand.revision),
             confirmed: state.as_ref().map(|state| state.confirmed),
@@ -478,7 +503,7 @@ impl Standby {
     ///
     /// # Errors
     /// `DiskFull`, `Io`; the copy has no name then.
-    fn publish(&self, new: NewFile, exported: &Exported, own: Own) -> Result<Wrote> {
+    fn publish(&self, new: NewFile, exported: &Exported, own: Own) -> Result<Moved> {
         let from = new.path.clone();
         let failed = |cause: io::Error| Error::io("write", &from, &cause);
         let size = u64::from(exported.layout.page_size);
@@ -493,7 +518,7 @@ impl Standby {
         self.remove_former()?;
         new.name(|from| std::fs::rename(from, &self.path)).map_err(failed)?;
         sync_folder(self.path.parent().unwrap_or(Path::new("."))).map_err(self.failed("write"))?;
-        Ok(Wrote { pages: u64::from(exported.pages), removed: 0, bytes: u64::from(exported.pages) * size })
+        Ok(whole(exported.pages, exported.layout.page_size))
     }
 
     /// Removes what belongs to an earlier copy of this name: it would be played into the new one, or be taken for states of it. That is on

@@ -172,7 +172,7 @@ impl Source {
         };
         let Some(snapshot) = snapshot.filter(|snapshot| snapshot.layout == layout) else { return Ok(None) };
         let mut hashes = base.hashes.to_vec();
-        let (changed, suspects) = snapshot.some(changed, &mut hashes, base.seed, to, reading.cancel)?;
+        let suspects = snapshot.some(changed, &mut hashes, base.seed, to, reading.cancel)?;
         let first_page = if has_first { Some(snapshot.page(1)?) } else { None };
         // Had the log been begun anew meanwhile, it would begin otherwise.
         if LogHeader::read(log).map_err(self.failed())?.as_ref() != Some(header)
@@ -194,7 +194,6 @@ impl Source {
             mark,
             first_page,
             hashes,
-            changed,
             suspects,
             undone: false,
         }))))
@@ -402,7 +401,6 @@ impl Source {
             mark: self.mark(look, None, settled, &first_page),
             first_page: Some(first_page),
             hashes: passed.hashes,
-            changed: warmed.changed + passed.changed,
             suspects,
             undone: false,
         })))
@@ -468,7 +466,6 @@ impl Source {
             mark: mark_of(&first_page),
             first_page: Some(first_page),
             hashes: passed.hashes,
-            changed: passed.changed,
             suspects: passed.suspects,
             undone: false,
         })))

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::super::end::Exported;
 use super::history::{Entry, Link, Writing};
 use super::staged::Ready;
-use super::{Existing, READERS_PATIENCE, Standby, Wrote};
+use super::{Existing, READERS_PATIENCE, Standby};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{RawFile, Rights, read_whole, write_all_at};
 use crate::store::sqlite::format::header::{Header, Own, lock_page};
@@ -27,7 +27,7 @@ impl Standby {
         &self,
         commit: &Commit<'_>,
         check: &dyn Fn() -> Result<()>,
-    ) -> Result<(Wrote, Option<Error>)> {
+    ) -> Result<Option<Error>> {
         let copy = commit.copy;
         require_alone(&self.path)?;
         let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
@@ -57,13 +57,13 @@ impl Standby {
         let written = published.and_then(|()| {
             let shut =
                 reserved.shut(&self.path, READERS_PATIENCE, commit.cancel)?.ok_or_else(|| self.busy())?;
-            let written = self.write(commit, &file).and_then(|wrote| check().map(|()| wrote));
+            let written = self.write(commit, &file).and_then(|()| check());
             Ok((shut, written))
         });
         match written {
-            Ok((_shut, Ok(wrote))) => {
+            Ok((_shut, Ok(()))) => {
                 journal.finish()?;
-                Ok((wrote, lost))
+                Ok(lost)
             }
             Ok((_shut, Err(error))) => {
                 journal.undo(&file, &self.path)?;
@@ -162,11 +162,10 @@ impl Standby {
         (commit.exported.pages.saturating_add(1)..=copy.pages).filter(|page| *page > 1).try_for_each(keep)
     }
 
-    fn write(&self, commit: &Commit<'_>, file: &RawFile) -> Result<Wrote> {
+    fn write(&self, commit: &Commit<'_>, file: &RawFile) -> Result<()> {
         let failed = self.failed("write");
         let exported = commit.exported;
         let size = exported.layout.page_size as usize;
-        let mut wrote = Wrote::default();
         if commit.is_whole() {
             // Nothing of the former layout shows through where a page is never written. The first page stays: beside an empty file SQLite
             // takes a journal for one that an earlier database left, and removes it.
@@ -176,7 +175,6 @@ impl Standby {
             if page == 1 || page > exported.pages {
                 return Ok(());
             }
-            wrote.pages += 1;
             write_all_at(file, content, u64::from(page - 1) * size as u64).map_err(failed)
         })?;
         let mut first = match &exported.first_page {
@@ -189,12 +187,8 @@ impl Standby {
         };
         commit.own.put(&mut first, exported.pages);
         write_all_at(file, &first, 0).map_err(failed)?;
-        wrote.pages += 1;
-        wrote.bytes = wrote.pages * size as u64;
-        wrote.removed = u64::from(commit.copy.pages.saturating_sub(exported.pages));
         file.set_len(u64::from(exported.pages) * size as u64).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
-        Ok(wrote)
+        file.sync_data().map_err(failed)
     }
 }
 

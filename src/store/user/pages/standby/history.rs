@@ -114,26 +114,7 @@ impl History {
     /// # Errors
     /// Failures of the file system.
     pub(super) fn list(&self, current: u32) -> Result<Vec<Link>> {
-        let found: Vec<Link> = self.names()?.iter().filter_map(|name| Link::parse(name)).collect();
-        // Of two that lead to one state the longer way is taken: a merge that was killed left the shorter one.
-        let mut longest: HashMap<u32, Link> = HashMap::new();
-        let mut whole: BTreeMap<u32, Link> = BTreeMap::new();
-        for link in found.into_iter().filter(|link| link.revision < link.next) {
-            let known = longest.entry(link.next).or_insert(link);
-            if link.revision < known.revision {
-                *known = link;
-            }
-            whole.extend(link.whole.then_some((link.revision, link)));
-        }
-        let mut chain: Vec<Link> = Vec::new();
-        let mut wanted = current;
-        while let Some(link) =
-            longest.get(&wanted).or_else(|| whole.range(..wanted).next_back().map(|(_, link)| link))
-        {
-            wanted = link.revision;
-            chain.push(*link);
-        }
-        Ok(chain)
+        Ok(chain(&self.names()?, current))
     }
 
     fn names(&self) -> Result<Vec<String>> {
@@ -209,19 +190,19 @@ impl History {
 
     /// Removes what else leads nowhere from the state with this change counter: what a process left that was killed while it wrote or
     /// merged. There is one importer, which is about to write. A name that another build may have given is left alone.
+    /// What leads back.
     ///
     /// # Errors
     /// Failures of the file system.
-    pub(super) fn remove_stray(&self, current: u32) -> Result<()> {
-        let chain = self.list(current)?;
-        let leads_nowhere = |name: &String| match Link::parse(name) {
+    pub(super) fn remove_stray(&self, current: u32) -> Result<Vec<Link>> {
+        let names = self.names()?;
+        let chain = chain(&names, current);
+        let leads_nowhere = |name: &&String| match Link::parse(name) {
             Some(link) => !chain.contains(&link),
             None => name.ends_with(UNFINISHED),
         };
-        self.names()?
-            .iter()
-            .filter(|name| leads_nowhere(name))
-            .try_for_each(|name| remove(&self.folder.join(name)))
+        names.iter().filter(leads_nowhere).try_for_each(|name| remove(&self.folder.join(name)))?;
+        Ok(chain)
     }
 
     /// Hands on the pages that make an earlier state of the current one, by undoing entry after entry.
@@ -328,6 +309,30 @@ impl Writing {
         sync_folder(to.parent().unwrap_or(Path::new("."))).map_err(failed)?;
         Ok(link)
     }
+}
+
+/// The entries among these names that lead back from a state; see [`History::list`].
+fn chain(names: &[String], current: u32) -> Vec<Link> {
+    // Of two that lead to one state the longer way is taken: a merge that was killed left the shorter one.
+    let mut longest: HashMap<u32, Link> = HashMap::new();
+    let mut whole: BTreeMap<u32, Link> = BTreeMap::new();
+    let found = names.iter().filter_map(|name| Link::parse(name));
+    for link in found.filter(|link| link.revision < link.next) {
+        let known = longest.entry(link.next).or_insert(link);
+        if link.revision < known.revision {
+            *known = link;
+        }
+        whole.extend(link.whole.then_some((link.revision, link)));
+    }
+    let mut chain: Vec<Link> = Vec::new();
+    let mut wanted = current;
+    while let Some(link) =
+        longest.get(&wanted).or_else(|| whole.range(..wanted).next_back().map(|(_, link)| link))
+    {
+        wanted = link.revision;
+        chain.push(*link);
+    }
+    chain
 }
 
 /// What an entry says of itself; none where it is none.

@@ -15,10 +15,10 @@ use super::importer::{Importer, Owner};
 use super::loss;
 use super::staged::{Ready, Staged};
 use super::state::{Checked, Committed, State};
-use super::{Commit, Existing, Found, Standby, Wrote};
+use super::{Commit, Existing, Found, Standby};
 use crate::error::{Error, Result};
 use crate::platform::Rights;
-use crate::report::Verification;
+use crate::report::{Moved, Verification};
 use crate::store::sqlite::format::header::Own;
 use crate::store::sqlite::tighten_database;
 use crate::store::user::PairOutcome;
@@ -69,17 +69,11 @@ impl Standby {
     /// # Errors
     /// As for [`super::super::end::UserEnd::import`].
     pub(in super::super) fn import(&self, order: Order) -> Result<CopyImport> {
-        let importer = Importer::enter(
-            &self.path,
-            Owner { generation: order.generation, job: order.job },
-            &order.cancel,
-        )?;
+        let importer = Importer::enter(&self.path, Owner::of(&order), &order.cancel)?;
         let idle = self.idle(&order)?;
         Ok(CopyImport { standby: self.clone(), importer, order, idle, opened: None })
     }
-}
 
-impl Standby {
     /// What is remembered of a copy that nothing but a change of its source asks to be written to.
     pub(super) fn idle(&self, order: &Order) -> Result<Option<State>> {
         let remembered = self.remembered().filter(|state| !order.verify && !is_due(state, order.now));
@@ -182,8 +176,8 @@ impl CopyImport {
         // A copy of a damaged store is better than none; what is wrong with it is said, and from then on only what is new counts.
         let findings = if exported.suspects.is_empty() { Vec::new() } else { damage::findings(&file.path)? };
         self.go_on()?;
-        let wrote = self.standby.publish(file, exported, own)?;
-        let mut outcome = self.outcome(exported, wrote);
+        let moved = self.standby.publish(file, exported, own)?;
+        let mut outcome = self.outcome(exported, moved);
         match lost {
             Lost::Nothing => {}
             Lost::History => outcome.details.push(
@@ -206,9 +200,7 @@ impl CopyImport {
         let Over { existing, hashes, staged, rights } = over;
         let (now, verify, source) = (self.order.now, self.order.verify, self.order.source.clone());
         let ready = staged.finish();
-        let is_same = exported.hashes == *hashes
-            && exported.layout == existing.header.layout
-            && existing.header.is_fenced();
+        let is_same = existing.is_in(&exported, &hashes);
         let known = existing.known();
         let own = Own {
             change_counter: existing.header.change_counter.wrapping_add(u32::from(!is_same)),
@@ -220,8 +212,7 @@ impl CopyImport {
             versions: None,
         };
         let mut checked = known.map(|known| known.checked.clone()).unwrap_or_default();
-        let is_due = existing.state.as_ref().is_none_or(|state| is_due(state, now));
-        let has_to_check = is_due || verify || !is_same && !exported.suspects.is_empty();
+        let has_to_check = existing.has_to_check(&self.order, &exported, is_same);
         let check = || {
             if !has_to_check {
                 return Ok(());
@@ -232,7 +223,7 @@ impl CopyImport {
         let mut outcome;
         if is_same {
             self.importer.pass()?;
-            outcome = self.outcome(&exported, Wrote::default());
+            outcome = self.outcome(&exported, Moved::default());
             check()?;
         } else {
             self.importer.begin()?;
@@ -251,8 +242,8 @@ impl CopyImport {
                 is_other: before.is_other(),
             };
             let judge = || check().and_then(|()| before.judge(&self.standby.path));
-            let (wrote, lost) = self.standby.commit(&commit, &judge)?;
-            outcome = self.outcome(&exported, wrote);
+            let lost = self.standby.commit(&commit, &judge)?;
+            outcome = self.outcome(&exported, existing.moves(&exported, &ready));
             outcome.warnings.extend(before.warnings());
             outcome.warnings.extend(lost.map(|error| {
                 format!("The state before this sync cannot be restored, because the history could not be written: {}", error.message)
@@ -323,12 +314,8 @@ impl CopyImport {
         warnings
     }
 
-    fn outcome(&self, exported: &Exported, wrote: Wrote) -> PairOutcome {
-        let mut outcome = PairOutcome::default();
-        outcome.moved.items_written = wrote.pages;
-        outcome.moved.items_deleted = wrote.removed;
-        outcome.moved.bytes = wrote.bytes;
-        outcome.moved.batches = u64::from(wrote.pages > 0);
+    fn outcome(&self, exported: &Exported, moved: Moved) -> PairOutcome {
+        let mut outcome = PairOutcome { moved, ..PairOutcome::default() };
         outcome.details.push(exported.way.describe().to_owned());
         if exported.attempts > 1 {
             outcome.details.push(format!("{} attempts; the store was changing.", exported.attempts));

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::super::end::Order;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{
     FileId, RangeLock, Rights, create_file, create_folder, lock_range, sync_folder, write_all_at,
@@ -58,6 +59,11 @@ pub(super) struct Owner {
 }
 
 impl Owner {
+    /// Whoever gives this order.
+    pub(super) fn of(order: &Order) -> Self {
+        Owner { generation: order.generation, job: order.job }
+    }
+
     /// Whether somebody was here who has taken over from this owner. Generations are given out by the database of leases; two of these may
     /// give out the same number.
     fn is_overtaken_by(&self, noted: &Noted) -> bool {

@@ -6,11 +6,10 @@ use super::super::damage;
 use super::super::end::{Base, Exported, Import, Order, PageSink, Seen};
 use super::super::hashes::Seed;
 use super::super::mark::Mark;
-use super::import::is_due;
 use super::loss::Before;
 use super::staged::{Ready, Staged};
 use super::state::State;
-use super::{Existing, Found, Standby};
+use super::{Existing, Found, Standby, whole};
 use crate::error::{Error, Result};
 use crate::platform::write_all_at;
 use crate::store::user::PairOutcome;
@@ -20,7 +19,8 @@ pub(in super::super) struct Rehearsal {
     standby: Standby,
     order: Order,
     idle: Option<State>,
-    existing: Option<Existing>,
+    /// The copy, and by which hashes its pages are compared; none where there is nothing that can be continued.
+    existing: Option<(Existing, Arc<[u128]>)>,
     staged: Staged,
 }
 
@@ -90,25 +90,18 @@ impl Import for Rehearsal {
             return Ok(Base { seed: Seed::new(), hashes: Arc::new([]), layout: None, mark: None, scratch });
         };
         let base = standby.base(&existing, &self.order, scratch)?;
-        self.existing = Some(*existing);
+        self.existing = Some((*existing, Arc::clone(&base.hashes)));
         Ok(base)
     }
 
     fn commit(self: Box<Self>, exported: Exported) -> Result<PairOutcome> {
         let mut outcome = PairOutcome::default();
-        let size = u64::from(exported.layout.page_size);
-        let Some(existing) = &self.existing else {
-            outcome.moved.items_written = exported.pages.into();
-            outcome.moved.bytes = u64::from(exported.pages) * size;
+        let Some((existing, hashes)) = &self.existing else {
+            outcome.moved = whole(exported.pages, exported.layout.page_size);
             return Ok(outcome);
         };
-        let is_fenced = existing.header.is_fenced();
-        let is_same = exported.changed == 0
-            && (exported.pages, exported.layout) == (existing.pages, existing.header.layout)
-            && is_fenced;
-        let has_to_check = self.order.verify
-            || existing.state.as_ref().is_none_or(|state| is_due(state, self.order.now))
-            || !is_same && !exported.suspects.is_empty();
+        let is_same = existing.is_in(&exported, hashes);
+        let has_to_check = existing.has_to_check(&self.order, &exported, is_same);
         let ready = self.staged.finish();
         let before =
             Before::of(&self.standby, existing, &exported, &ready, self.order.accept_deletions || is_same)?;
@@ -122,11 +115,7 @@ impl Import for Rehearsal {
             before.judge(after.path())?;
         }
         if !is_same {
-            let written =
-                ready.numbers().filter(|page| (2..=exported.pages).contains(page)).count() as u64 + 1;
-            outcome.moved.items_written = written;
-            outcome.moved.items_deleted = existing.pages.saturating_sub(exported.pages).into();
-            outcome.moved.bytes = written * size;
+            outcome.moved = existing.moves(&exported, &ready);
         }
         outcome.warnings.extend(before.warnings());
         Ok(outcome)

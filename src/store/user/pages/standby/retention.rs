@@ -39,8 +39,7 @@ impl Standby {
 
     fn thin(&self, current: u32, limits: &HistoryLimits, now: Timestamp) -> Result<()> {
         let history = self.history();
-        history.remove_stray(current)?;
-        let mut chain = history.list(current)?;
+        let mut chain = history.remove_stray(current)?;
         for _ in 0..MOST_AT_ONCE {
             let Some((newer, older)) = surplus(&chain, now) else { break };
             chain[older] = history.merge(&chain[older], &chain[newer])?;

@@ -4,8 +4,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::end::{Order, PageSink, Published, Sent};
 use super::super::snapshot::CHUNK_BYTES;
+use super::history::{Entry, Link};
 use super::importer::{Importer, Owner};
-use super::{Existing, Found, Standby};
+use super::{Existing, Found, Stand, Standby, whole};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{RawFile, read_whole};
 use crate::report::Moved;
@@ -24,9 +25,7 @@ impl Standby {
         let failed = |cause| Error::io("read", &self.path, &cause);
         let size = std::fs::metadata(&self.path).map_err(failed)?.len();
         let header = self.header()?.ok_or_else(|| self.unreadable())?;
-        let pages = u64::from(header.page_count(size));
-        let bytes = pages * u64::from(header.layout.page_size);
-        Ok(Some(Moved { items_written: pages, bytes, batches: 1, ..Moved::default() }))
+        Ok(Some(whole(header.page_count(size), header.layout.page_size)))
     }
 
     /// The error of a copy that cannot be given back.
@@ -46,29 +45,13 @@ impl Standby {
     /// Failures of the file system.
     pub(in super::super) fn states(&self) -> Result<Vec<StoreState>> {
         let Some(stand) = self.stand()? else { return Ok(Vec::new()) };
-        let size = |pages: u32, page_size: u32| u64::from(pages) * u64::from(page_size);
-        let current = StoreState {
-            revision: stand.revision,
-            at: stand.at,
-            job_id: stand.job,
-            bytes: stand.bytes,
-            kept_bytes: 0,
-            reason: None,
-        };
         let history = self.history();
         // What lies before an entry that cannot be read is lost.
-        let known = history.list(stand.revision)?.into_iter().map_while(|link| {
+        let earlier = history.list(stand.revision)?.into_iter().map_while(|link| {
             let entry = history.entry(&link)?;
-            Some(StoreState {
-                revision: link.revision,
-                at: link.at,
-                job_id: entry.job,
-                bytes: size(entry.pages, entry.page_size),
-                kept_bytes: history.size(&link),
-                reason: entry.reason,
-            })
+            Some(earlier_state(&link, &entry, history.size(&link)))
         });
-        Ok(std::iter::once(current).chain(known).collect())
+        Ok(std::iter::once(stand.state()).chain(earlier).collect())
     }
 
     /// Hands on all pages of a state: those of the copy, and over them what the history has.
@@ -87,31 +70,28 @@ impl Standby {
             Found::Existing(existing) => existing,
             Found::Missing | Found::Unreadable => return Err(self.unreadable()),
         };
-        let states = self.states()?;
+        let history = self.history();
         let current = existing.header.change_counter;
         let wanted = revision.unwrap_or(current);
-        let state = states.into_iter().find(|state| state.revision == wanted);
-        let chain = self.history().list(current)?;
-        let until = chain.iter().position(|entry| entry.revision == wanted).map_or(0, |at| at + 1);
+        let chain = history.list(current)?;
+        let until = chain.iter().position(|link| link.revision == wanted).map_or(0, |at| at + 1);
         if until == 0 && wanted != current {
             return Err(no_such_state(wanted));
         }
         self.send_current(&existing, to, cancel)?;
-        self.history().undo(&chain[..until], to)?;
-        let last = chain[..until].last().and_then(|link| self.history().entry(link));
-        let (pages, page_size) = last.map_or((existing.pages, existing.header.layout.page_size), |entry| {
-            (entry.pages, entry.page_size)
-        });
-        let known = existing.known();
-        let state = state.ok_or_else(|| no_such_state(wanted))?;
-        Ok(Sent {
-            from: self.path.clone(),
-            state,
-            pages,
-            page_size,
-            versions: existing.versions(),
-            findings: known.map(|known| known.checked.findings.clone()).unwrap_or_default(),
-        })
+        history.undo(&chain[..until], to)?;
+        let last = chain[..until].last().and_then(|link| Some((link, history.entry(link)?)));
+        let (state, pages, page_size) = match last {
+            Some((link, entry)) => {
+                (earlier_state(link, &entry, history.size(link)), entry.pages, entry.page_size)
+            }
+            None => {
+                let stand = self.stand()?.ok_or_else(|| self.unreadable())?;
+                (stand.state(), existing.pages, existing.header.layout.page_size)
+            }
+        };
+        let findings = existing.known().map(|known| known.checked.findings.clone()).unwrap_or_default();
+        Ok(Sent { from: self.path.clone(), state, pages, page_size, versions: existing.versions(), findings })
     }
 
     pub(super) fn send_current(
@@ -152,15 +132,37 @@ impl Standby {
         published: &Published,
         order: &Order,
     ) -> Result<()> {
-        let _importer = Importer::enter(
-            &self.path,
-            Owner { generation: order.generation, job: order.job },
-            &order.cancel,
-        )?;
+        let _importer = Importer::enter(&self.path, Owner::of(order), &order.cancel)?;
         let remembered = self.remembered().filter(|state| state.change_counter == sent.state.revision);
         let Some(mut state) = remembered else { return Ok(()) };
         state.source = published.mark.clone();
         self.state_file().touch(&state)
+    }
+}
+
+impl Stand {
+    /// As it is listed.
+    fn state(&self) -> StoreState {
+        StoreState {
+            revision: self.revision,
+            at: self.at,
+            job_id: self.job,
+            bytes: self.bytes,
+            kept_bytes: 0,
+            reason: None,
+        }
+    }
+}
+
+/// A state of the history, as it is listed.
+fn earlier_state(link: &Link, entry: &Entry, kept_bytes: u64) -> StoreState {
+    StoreState {
+        revision: link.revision,
+        at: link.at,
+        job_id: entry.job,
+        bytes: u64::from(entry.pages) * u64::from(entry.page_size),
+        kept_bytes,
+        reason: entry.reason.clone(),
     }
 }
 
