@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs all of them, from any folder. Each part says when it begins, and shows what it has printed once it has
-# ended: parts run side by side. In the end there is a table of the time that each took, and the last line adds them up:
-# `N passed, N failed, N skipped`. Fails when anything failed. A part whose program cannot be had here says so.
+# ended: parts run side by side. In the end there is a table of the time that each took, then what failed once more, and the last line adds
+# them up: `N passed, N failed, N skipped`. Fails when anything failed. A part whose program cannot be had here says so.
 set -uo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." || exit
 . scripts/setup.sh
@@ -35,7 +35,14 @@ ended() {
         printf '\n=== %s\n' "$1"
         cat "$out"
         echo "$took $user $system $2 $3 $4 $1" >>"$folder/parts"
+        [ "$3" -eq 0 ] || failures "$1" >>"$folder/failures"
     } 9>"$folder/lock"
+}
+
+# failures NAME: what the part says of its failed tests; the end of what it printed, where it says it otherwise.
+failures() {
+    printf '\n=== failed in: %s\n' "$1"
+    grep -nE -A 12 '^(FAILED|\[-\]|error|---- )|panicked at|^ *(fail|not ok)|test .* FAILED$|timed out' "$out" | head -n 120 | grep . || tail -n 40 "$out"
 }
 
 # part NAME COMMAND…: a part that either works or does not.
@@ -108,4 +115,5 @@ set +m
 printf '\n%9s %9s  %s\n' seconds processor part
 awk '{ name = $7; for (i = 8; i <= NF; i++) name = name " " $i; printf "%9.0f %9.0f  %s\n", $1, $2 + $3, name }' "$folder/parts"
 printf '%9d            %s\n' $((SECONDS - began)) 'all of it'
+[ ! -e "$folder/failures" ] || cat "$folder/failures"
 awk '{ p += $4; f += $5; s += $6 } END { printf "\n%d passed, %d failed, %d skipped\n", p, f, s; exit (f > 0) }' "$folder/parts"
