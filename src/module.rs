@@ -83,11 +83,12 @@ impl ModuleId {
     }
 }
 
-fn no_history(module: ModuleId) -> Error {
+/// The error of whoever asks for an earlier state of what has no history.
+pub fn no_history(module: ModuleId) -> Error {
     Error::new(
         ErrorKind::InvalidArgument,
         format!("No history of the {} is kept.", module.store_name()),
-        "Only the user store has one.",
+        "User stores and content stores have one.",
     )
 }
 
@@ -315,13 +316,15 @@ pub trait BackupModule: Send + Sync {
         Err(no_history(self.id()))
     }
 
-    /// Writes a state to a path at which nothing is. Lines for the report say how it compares with the copy of now.
+    /// Writes a state to a path at which nothing is, or of it what these patterns name. Lines for the report say what was
+    /// written, or how it compares with the copy of now.
     ///
     /// # Errors
     /// As for [`BackupModule::find_state`]; `Corrupt`, `DiskFull`, `AccessDenied`, `Fenced`; cancelled.
     fn restore_state(
         &self,
         _wanted: WantedState,
+        _include: &[String],
         _to: &Path,
         _context: &Context,
     ) -> Result<(StoreState, Vec<String>)> {

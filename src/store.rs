@@ -18,6 +18,7 @@ pub mod sample;
 pub mod sqlite;
 mod until;
 pub mod user;
+pub(crate) mod wildcard;
 
 pub use until::Until;
 

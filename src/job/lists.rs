@@ -69,9 +69,9 @@ impl List {
                 }
                 list.push(ForgetStates::new(&targets.lease));
             }
-            JobKind::Restore { wanted, path } => {
+            JobKind::Restore { wanted, include, path } => {
                 for module in &targets.outward {
-                    list.push(Restore::new(module, *wanted, path.clone(), &targets.lease));
+                    list.push(Restore::new(module, *wanted, include, path.clone(), &targets.lease));
                 }
             }
         }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::{ModuleId, WantedState};
+use crate::module::{ModuleId, WantedState, no_history};
 use crate::topology::PoolFqdn;
 
 const DEFAULT_RETRY_COUNT: u32 = 5;
@@ -133,7 +133,7 @@ pub struct DisableRequest {
     pub wait_for_lease_ms: u64,
 }
 
-/// The document of a job that writes an earlier state of a pool's user store to a file of its own.
+/// The document of a job that writes an earlier state of a pool's user store to a file of its own, or of its content store to a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestoreRequest {
@@ -145,6 +145,13 @@ pub struct RestoreRequest {
     /// The state with this number, as `getPoolBackupHistory` lists it. One of both is given.
     #[serde(default)]
     pub revision: Option<u32>,
+    /// Of which kind of data: the user store where nothing is said.
+    #[serde(default)]
+    pub module: Option<ModuleId>,
+    /// Of a content store: patterns of the names that are restored, in which `*` stands for any characters and `?` for one. A folder that
+    /// one of them names is restored with everything in it. None means all.
+    #[serde(default)]
+    pub include: Vec<String>,
     /// Where it is written to: an absolute path at which nothing is.
     pub path: PathBuf,
     /// Whether the topology comes from the local replica.
@@ -171,7 +178,7 @@ pub enum JobRequest {
     Sync(SyncRequest),
     /// Takes everything of ours out of a pool's stores and their copies.
     Disable(DisableRequest),
-    /// Writes an earlier state of a pool's user store to a file.
+    /// Writes an earlier state of a pool's user store to a file, or of its content store to a folder.
     Restore(RestoreRequest),
 }
 
@@ -231,10 +238,12 @@ pub enum JobKind {
     },
     /// Everything of ours is taken out of the pool's stores and their copies.
     Disable,
-    /// An earlier state is written to a file.
+    /// An earlier state is written to a file or folder.
     Restore {
         /// Which one.
         wanted: WantedState,
+        /// What of it; all where no pattern is given.
+        include: Vec<String>,
         /// Where to.
         path: PathBuf,
     },
@@ -372,6 +381,17 @@ impl RestoreRequest {
                 ));
             }
         };
+        let module = self.module.unwrap_or(ModuleId::PresenceFocus);
+        if module == ModuleId::CmsMaster {
+            return Err(no_history(module));
+        }
+        if !self.include.is_empty() && module != ModuleId::DataConf {
+            return Err(Error::new(
+                ErrorKind::OptionConflict,
+                "Patterns name files, and a user store has none.",
+                "Leave Include out, or name the backup module ConfServices.DataConf.",
+            ));
+        }
         if !self.path.is_absolute() {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -383,8 +403,8 @@ impl RestoreRequest {
         Ok(Operation {
             command: "Restore-CsPoolBackup",
             request: document(&self),
-            kind: JobKind::Restore { wanted, path: self.path },
-            modules: vec![ModuleId::PresenceFocus],
+            kind: JobKind::Restore { wanted, include: self.include, path: self.path },
+            modules: vec![module],
             local_store: self.local_store,
             options: Options {
                 retry_count: self.retry_count,

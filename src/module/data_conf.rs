@@ -9,14 +9,18 @@
 //! What a cycle would do is found by running it on stores that are only read (`rehearsal`): a plan and a run are the
 //! same code.
 
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use super::{BackupModule, Context, CycleFailure, CycleResult, GiveBack, Look, Loss, ModuleId, Observation};
+use super::{
+    BackupModule, Context, CycleFailure, CycleResult, GiveBack, Look, Loss, ModuleId, Observation,
+    StoreState, WantedState,
+};
 use crate::error::{Result, Side};
 use crate::store::content::index::{ContentIndex, IndexPlace, IndexedPair};
 use crate::store::content::{ContentStore, Marker, Presence, StoreRole};
 use crate::store::{Generation, Trace};
-use crate::topology::PoolFqdn;
+use crate::topology::{HistoryLimits, PoolFqdn};
 
 mod batch;
 mod carry_back;
@@ -29,6 +33,7 @@ mod lister;
 mod meter;
 mod plan;
 mod rehearsal;
+mod restore;
 mod spool;
 mod tally;
 mod threads;
@@ -43,6 +48,8 @@ pub struct DataConf {
     standby: End,
     index: IndexPlace,
     batch_bytes: u64,
+    /// How long earlier states of the standby are kept.
+    history: HistoryLimits,
     /// Whether nothing is written: then what is new need not be read.
     rehearses: bool,
     /// Whether the standby has refused something: then it is asked before content is read for nothing.
@@ -58,6 +65,7 @@ impl DataConf {
         standby: Box<dyn ContentStore>,
         index: IndexPlace,
         batch_bytes: u64,
+        history: HistoryLimits,
     ) -> Self {
         let (source, standby) = (End::new(source, Side::Export), End::new(standby, Side::Import));
         DataConf {
@@ -66,6 +74,7 @@ impl DataConf {
             standby,
             index,
             batch_bytes,
+            history,
             rehearses: false,
             is_refused: AtomicBool::new(false),
         }
@@ -79,6 +88,7 @@ impl DataConf {
             standby: self.standby.reopened(standby),
             index: self.index.clone(),
             batch_bytes: self.batch_bytes,
+            history: self.history.clone(),
             rehearses: false,
             is_refused: AtomicBool::new(false),
         }
@@ -151,6 +161,24 @@ impl BackupModule for DataConf {
         carry_back::loss(&session, look).map_err(session.standby.side.failed())
     }
 
+    fn states(&self) -> Result<Option<Vec<StoreState>>> {
+        self.giving_back().restorable().map(Some)
+    }
+
+    fn find_state(&self, wanted: WantedState, to: &Path) -> Result<StoreState> {
+        self.giving_back().find_restorable(wanted, to)
+    }
+
+    fn restore_state(
+        &self,
+        wanted: WantedState,
+        include: &[String],
+        to: &Path,
+        context: &Context,
+    ) -> Result<(StoreState, Vec<String>)> {
+        self.giving_back().restore_to(wanted, include, to, context)
+    }
+
     fn observe_disable(&self, _look: &Look) -> Result<Vec<Trace>> {
         disable(&self.copying(), None)
     }
@@ -192,7 +220,8 @@ fn disable(module: &DataConf, generation: Option<Generation>) -> Result<Vec<Trac
             name: trace.name,
         }));
         if let (false, StoreRole::Standby, Some(marker)) = (dry_run, role, marker) {
-            store.mark(&Marker { role: StoreRole::FormerStandby, ..marker })?;
+            let left_ns = store.now_ns();
+            store.mark(&Marker { role: StoreRole::FormerStandby, left_ns, ..marker })?;
         }
     }
     Ok(removed)

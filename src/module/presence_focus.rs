@@ -146,6 +146,7 @@ impl BackupModule for PresenceFocus {
     fn restore_state(
         &self,
         wanted: WantedState,
+        _include: &[String],
         to: &Path,
         context: &Context,
     ) -> Result<(StoreState, Vec<String>)> {

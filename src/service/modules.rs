@@ -107,6 +107,7 @@ pub(super) fn module(
                 factory::content_store(&standby.content_store, &databases)?,
                 factory::content_index(&standby.content_index())?,
                 configuration.max_data_conf_package_size_kb.saturating_mul(1024),
+                pool.content_store.history.clone(),
             ))
         }
         ModuleId::CmsMaster => Arc::new(match &standby.management_store {

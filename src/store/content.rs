@@ -15,6 +15,7 @@ use crate::topology::PoolFqdn;
 
 pub mod folder;
 pub mod groups;
+pub mod history;
 pub mod index;
 mod listing;
 mod object;
@@ -51,6 +52,9 @@ pub struct Marker {
     pub pool: PoolFqdn,
     /// Original or copy.
     pub role: StoreRole,
+    /// Of a former copy: since when it has been nobody's, in nanoseconds since 1970 by the store's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ns: Option<i64>,
 }
 
 impl StoredDocument for Marker {
@@ -74,7 +78,7 @@ pub enum Presence {
 /// Something that [`ContentStore::unmark`] removed or would remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentTrace {
-    /// `marker` or `temporaryFile`.
+    /// `marker`, `temporaryFile` or `history`.
     pub kind: &'static str,
     /// Its name within the store.
     pub name: String,
@@ -351,6 +355,9 @@ pub trait ContentStore: Send + Sync {
     /// # Errors
     /// `Gone`; when the store cannot be written.
     fn set_aside(&self, path: &ContentPath, occasion: &str) -> ObjectResult<ContentPath>;
+
+    /// Earlier states of the content, where the store is a standby copy.
+    fn history(&self) -> &dyn history::ContentHistory;
 
     /// Makes every name that was published, made or removed since the last flush durable.
     ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::content::ContentStore;
-use super::content::folder::FolderStore;
+use super::content::folder::{FolderStore, RestoredFolder};
 use super::content::index::IndexPlace;
 use super::documents::Documents;
 use super::documents::sqlite::SqliteDocuments;
@@ -48,6 +48,14 @@ pub fn user_stores(
 pub fn content_store(url: &StoreUrl, databases: &[StoreUrl]) -> Result<Box<dyn ContentStore>> {
     let files = databases.iter().flat_map(StoreUrl::local_path).map(Path::to_owned).collect();
     Ok(Box::new(FolderStore::new(path_of(url, Engine::Folder)?.to_owned(), files)))
+}
+
+/// A new folder at a path where nothing is, which has its name once it is complete.
+///
+/// # Errors
+/// `DiskFull`, `AccessDenied`, `Io`; `InvalidArgument` where an earlier attempt left something beside it.
+pub fn restored_folder(to: &Path) -> Result<RestoredFolder> {
+    RestoredFolder::create(to)
 }
 
 /// The leases at a place, watched by this clock. Nothing is opened yet.

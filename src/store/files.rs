@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Rights, create_file, create_folder, sync_folder};
 
 const SUFFIX: &str = ".tmp";
@@ -46,6 +46,30 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, &cause)),
         _ => Ok(()),
     }
+}
+
+/// Refuses a place for what is restored where something is, or whose folder is missing.
+///
+/// # Errors
+/// `InvalidArgument`, `FileMissing`.
+pub(crate) fn require_free(to: &Path) -> Result<()> {
+    if std::fs::symlink_metadata(to).is_ok() {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("{} exists.", to.display()),
+            "Name a path at which nothing is: nothing is overwritten.",
+        )
+        .at("path", to.display()));
+    }
+    if !to.parent().is_some_and(Path::is_dir) {
+        return Err(Error::new(
+            ErrorKind::FileMissing,
+            format!("The folder of {} does not exist.", to.display()),
+            "Create it, or name another path.",
+        )
+        .at("path", to.display()));
+    }
+    Ok(())
 }
 
 /// A path with something added to its last name, for files that belong to one.

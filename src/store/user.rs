@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Moved, QuarantinedItem, Verification};
 use crate::store::{Generation, Progress, Trace, Until};
 
@@ -41,6 +41,27 @@ pub enum WantedState {
     At(Timestamp),
     /// The one with this number.
     Revision(u32),
+}
+
+impl WantedState {
+    /// The one of these states, of which the newest comes first.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where there is none.
+    pub fn among(self, states: Vec<StoreState>) -> Result<StoreState> {
+        let is_it = |state: &StoreState| match self {
+            WantedState::At(at) => state.at <= at,
+            WantedState::Revision(revision) => state.revision == revision,
+        };
+        states.into_iter().find(is_it).ok_or_else(|| {
+            let what = match self {
+                WantedState::At(at) => format!("The history does not reach back to {at}."),
+                WantedState::Revision(revision) => format!("There is no state {revision} in the history."),
+            };
+            let advice = "Get-CsPoolBackupHistory lists the states that there are.";
+            Error::new(ErrorKind::InvalidArgument, what, advice)
+        })
+    }
 }
 
 /// How a pair of user stores compares, read from both without writing.

@@ -52,6 +52,8 @@ struct UserStoreToml {
 #[serde(deny_unknown_fields)]
 struct ContentStoreToml {
     url: Spanned<String>,
+    #[serde(default)]
+    history: HistoryLimits,
 }
 
 #[derive(Deserialize)]
@@ -171,7 +173,10 @@ impl DocumentReader<'_> {
                 max_lock_ms: pool.user_store.max_lock_ms.unwrap_or(UserStoreConfig::MAX_LOCK_MS),
                 history: pool.user_store.history.clone(),
             },
-            content_store: ContentStoreConfig { url: self.url(&pool.content_store.url, base, false)? },
+            content_store: ContentStoreConfig {
+                url: self.url(&pool.content_store.url, base, false)?,
+                history: pool.content_store.history.clone(),
+            },
             standby: pool.standby.as_ref().map(|standby| self.standby(standby, base)).transpose()?,
             place,
         })

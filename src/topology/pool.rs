@@ -91,6 +91,9 @@ impl UserStoreConfig {
 pub struct ContentStoreConfig {
     /// Where it lies.
     pub url: StoreUrl,
+    /// How long earlier states of the copy are kept.
+    #[serde(default)]
+    pub history: HistoryLimits,
 }
 
 /// What a pool holds for its partner.

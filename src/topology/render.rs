@@ -40,15 +40,21 @@ fn pool(pool: &Pool) -> Table {
         let max_lock_ms = i64::try_from(config.max_lock_ms).unwrap_or(i64::MAX);
         user_store.insert("max_lock_ms".to_owned(), Value::Integer(max_lock_ms));
     }
-    if config.history != HistoryLimits::default() {
-        let limits = [("keep", span_text(config.history.keep)), ("max", config.history.max.to_string())];
-        let history = limits.map(|(name, limit)| (name.to_owned(), Value::String(limit)));
-        user_store.insert("history".to_owned(), Value::Table(Table::from_iter(history)));
-    }
+    user_store.extend(history(&config.history));
     out.insert("user_store".to_owned(), Value::Table(user_store));
-    out.insert("content_store".to_owned(), Value::Table(store(&pool.content_store.url)));
+    let mut content_store = store(&pool.content_store.url);
+    content_store.extend(history(&pool.content_store.history));
+    out.insert("content_store".to_owned(), Value::Table(content_store));
     out.extend(pool.standby.iter().map(|held| ("standby".to_owned(), Value::Table(standby(held)))));
     out
+}
+
+/// The limits of a history, where they are others than those by default.
+fn history(limits: &HistoryLimits) -> Option<(String, Value)> {
+    let texts = [("keep", span_text(limits.keep)), ("max", limits.max.to_string())];
+    let table = texts.map(|(name, limit)| (name.to_owned(), Value::String(limit)));
+    (*limits != HistoryLimits::default())
+        .then(|| ("history".to_owned(), Value::Table(Table::from_iter(table))))
 }
 
 fn standby(standby: &Standby) -> Table {
@@ -89,7 +95,7 @@ mod tests {
             place = "atlanta"
             backup_pool = "chi.example.com"
             user_store = { url = "sqlite:a.sqlite", exclude = ["s_*"], server_waits = true, max_lock_ms = 50, history = { keep = "36h", max = "10GiB" } }
-            content_store = { url = "file:a" }
+            content_store = { url = "file:a", history = { keep = "2d", max = "1x" } }
             standby = { user_store = "sqlite:as.sqlite", content_store = "file:as", management_store = "sqlite:cms.sqlite" }
             [[pools]]
             fqdn = "chi.example.com"

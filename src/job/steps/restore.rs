@@ -1,4 +1,4 @@
-//! Writing an earlier state of a store to a file of its own, to look into or to give back. Nothing else is written.
+//! Writing an earlier state of a store to a file or folder of its own, to look into or to give back. Nothing else is written.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::report::Outcome;
 pub(in crate::job) struct Restore {
     module: Arc<dyn BackupModule>,
     wanted: WantedState,
+    include: Vec<String>,
     path: PathBuf,
     lease: LeasePlace,
 }
@@ -21,10 +22,11 @@ impl Restore {
     pub(in crate::job) fn new(
         module: &Arc<dyn BackupModule>,
         wanted: WantedState,
+        include: &[String],
         path: PathBuf,
         lease: &LeasePlace,
     ) -> Self {
-        Restore { module: Arc::clone(module), wanted, path, lease: lease.clone() }
+        Restore { module: Arc::clone(module), wanted, include: include.to_vec(), path, lease: lease.clone() }
     }
 }
 
@@ -62,10 +64,10 @@ impl Step for Restore {
         Box::pin(async move {
             let name = self.module.id().name();
             let (module, context) = (Arc::clone(&self.module), work.context(&self.id(), name, false));
-            let (wanted, path) = (self.wanted, self.path.clone());
+            let (wanted, include, path) = (self.wanted, self.include.clone(), self.path.clone());
             let attempt = move || {
                 context.check()?;
-                module.restore_state(wanted, &path, &context)
+                module.restore_state(wanted, &include, &path, &context)
             };
             match work.attempts(name, attempt, |_, _| ()).await {
                 Ok((state, mut details)) => {

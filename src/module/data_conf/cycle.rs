@@ -19,11 +19,14 @@ use crate::store::content::{
 
 mod commit;
 mod conflict;
+mod history;
 mod prepare;
 mod safety;
 mod verify;
 
 pub(super) use conflict::looks_copied;
+use history::Keeping;
+pub(super) use history::{chain, current};
 use prepare::{Action, Prepared, Ready};
 pub(super) use safety::{exceeds, identity};
 
@@ -35,7 +38,9 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let mut index = module.index.open(&module.pool)?;
     let paired = index.pair()?.map(|pair| pair.standby_id);
     let warnings = module.establish(&mut index, context)?;
-    let is_known = paired.is_some() && paired == index.pair()?.map(|pair| pair.standby_id);
+    let pair = index.pair()?;
+    let is_known = paired.is_some() && paired == pair.as_ref().map(|pair| pair.standby_id);
+    let adopted_ns = pair.and_then(|pair| pair.adopted_ns);
     let swept = module.standby.sweep()? + module.source.sweep()?;
     module.take_stock(&mut index, context)?;
     let scan_ns = module.scan_time(context);
@@ -71,10 +76,13 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         renamed: 0,
         incomplete: 0,
         untimed: Few::default(),
+        adopted_ns,
+        keeping: Keeping::default(),
+        dropped: 0,
         outcome: CycleOutcome { quarantined: walked.quarantined, warnings, ..CycleOutcome::default() },
     };
     let done = cycle.all(&plan);
-    let Cycle { index, mut outcome, left, is_all_counted, renamed, incomplete, untimed, .. } = cycle;
+    let Cycle { index, mut outcome, left, is_all_counted, renamed, incomplete, untimed, keeping, .. } = cycle;
     meter.end();
     // What only seemed to differ is no longer counted once it was read; until then nobody knows better.
     let before = if is_all_counted { before.counted(&outcome.moved, &left) } else { before };
@@ -84,6 +92,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         outcome.after = Some(Observation { cursor: index.pair()?.and_then(|pair| cursor(&pair)), ..after });
     }
     outcome.details = details(walked.listed, swept, renamed, &outcome);
+    outcome.details.extend(keeping.details());
     if incomplete > 0 {
         outcome.warnings.push(unkept(incomplete));
     }
@@ -149,12 +158,18 @@ struct Cycle<'a, 'm> {
     incomplete: u64,
     /// Objects of times that no copy can keep.
     untimed: Few,
+    /// See [`crate::store::content::index::IndexedPair::adopted_ns`].
+    adopted_ns: Option<i64>,
+    keeping: Keeping,
+    /// How many earlier states were dropped to make room.
+    dropped: u64,
     outcome: CycleOutcome,
 }
 
 impl<'a> Cycle<'a, '_> {
     fn all(&mut self, plan: &CyclePlan) -> Result<()> {
         let held = self.held_before(plan)?;
+        self.begin_keeping()?;
         // Files are prepared in any order, folders after those that they are in; all are published as they are taken.
         self.copy(&plan.folders, 1)?;
         self.copy(&plan.files, THREADS)?;
@@ -169,7 +184,9 @@ impl<'a> Cycle<'a, '_> {
             self.set_folder_times()?;
         }
         self.set_attributes_of_root()?;
-        self.index.finish_scan(self.context.generation, self.context.clock.now())?;
+        let revision = self.end_keeping()?;
+        self.index.finish_scan(self.context.generation, self.context.clock.now(), revision.as_ref())?;
+        self.thin_history();
         self.is_all_counted = true;
         Ok(())
     }
@@ -241,14 +258,15 @@ impl<'a> Cycle<'a, '_> {
         for Deletion { path, .. } in batch {
             self.find_foreign(path, None, &mut foreign)?;
         }
+        let kept = self.note_deletions(batch.iter().map(|deletion| &deletion.path))?;
         let paths = batch.iter().map(|deletion| (&deletion.path, deletion.meta.kind, None));
         self.index.begin(generation, paths)?;
         let mut removed = Vec::with_capacity(batch.len());
         let mut moved = Moved { batches: 1, ..Moved::default() };
         // What was done before it failed or was cancelled is made durable and remembered all the same.
-        let done = batch.iter().try_for_each(|deletion| {
+        let done = batch.iter().zip(kept).try_for_each(|(deletion, kept)| {
             self.context.check()?;
-            if self.delete_one(deletion, foreign.contains(&deletion.path), &mut moved)? {
+            if self.delete_one(deletion, kept, foreign.contains(&deletion.path), &mut moved)? {
                 removed.push(deletion.path.clone());
             }
             Ok(())
@@ -260,10 +278,15 @@ impl<'a> Cycle<'a, '_> {
     }
 
     /// Says whether the standby does not have it any more.
-    fn delete_one(&mut self, deletion: &Deletion, is_foreign: bool, moved: &mut Moved) -> Result<bool> {
+    fn delete_one(
+        &mut self,
+        deletion: &Deletion,
+        kept: Option<u32>,
+        is_foreign: bool,
+        moved: &mut Moved,
+    ) -> Result<bool> {
         let Deletion { path, meta } = deletion;
-        let gone =
-            if is_foreign { self.set_aside(path) } else { self.module.standby.remove(path, meta.kind) };
+        let gone = if is_foreign { self.set_aside(path) } else { self.take_removed(path, meta.kind, kept) };
         match gone {
             Ok(()) => moved.items_deleted += 1,
             Err(ObjectError::Gone) => {}

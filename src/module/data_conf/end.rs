@@ -3,6 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Result, Side};
+use crate::store::content::history::ContentHistory;
 use crate::store::content::{
     Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance, Listing, Marker,
     ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, StagedObject, Version,
@@ -80,6 +81,11 @@ impl ContentStore for End {
 
     fn keeps_owners(&self) -> bool {
         self.store.keeps_owners()
+    }
+
+    /// Its failures are the standby's: nothing else has a history.
+    fn history(&self) -> &dyn ContentHistory {
+        self.store.history()
     }
 
     of_store! {

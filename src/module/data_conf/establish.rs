@@ -8,7 +8,8 @@ use super::spool::Spool;
 use super::walk::Walked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, Look};
-use crate::store::content::index::{ContentIndex, IndexedPair};
+use crate::store::content::history::{KeptRevision, Revision};
+use crate::store::content::index::{Adopted, ContentIndex, IndexedPair};
 use crate::store::content::{
     ContentPath, ContentStore, Marker, ObjectError, ObjectKind, ObjectMeta, Presence, StoreRole,
 };
@@ -20,7 +21,7 @@ enum NewStandby {
     /// Known by its marker.
     Held(Uuid),
     /// Known by its marker, which says that its backup was disabled.
-    Former(Uuid),
+    Former(Uuid, Option<i64>),
 }
 
 /// Two stores that the index does not know.
@@ -43,11 +44,17 @@ impl DataConf {
         };
         self.check_source(&pair)?;
         match self.check_standby(&pair)? {
-            Ok(()) => Ok(Vec::new()),
+            Ok(StoreRole::FormerStandby) => {
+                // It was taken over by a job that died before it could say so there.
+                self.mark(StoreRole::Standby, pair.standby_id)?;
+                Ok(Vec::new())
+            }
+            Ok(_) => Ok(Vec::new()),
             Err(_) if context.accept_deletions => {
                 // The index first: a marker that it does not know would be taken for that of another store.
                 let standby_id = Uuid::new_v4();
-                index.establish(context.generation, pair.source_id, standby_id, std::iter::empty())?;
+                let nothing = (Adopted::default(), std::iter::empty());
+                index.establish(context.generation, pair.source_id, standby_id, nothing.0, nothing.1)?;
                 self.begin_standby(context, standby_id)?;
                 let message =
                     "The standby copy was lost; as -AcceptDeletions asked for, all content is copied again.";
@@ -64,7 +71,7 @@ impl DataConf {
         self.check_source(&pair)?;
         match self.check_standby(&pair)? {
             Err(lost) if !look.accept_deletions => Err(lost),
-            Ok(()) | Err(_) => Ok(()),
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 
@@ -112,7 +119,7 @@ impl DataConf {
             Presence::Marked(marker)
                 if marker.pool == self.pool && marker.role == StoreRole::FormerStandby =>
             {
-                NewStandby::Former(marker.store_id)
+                NewStandby::Former(marker.store_id, marker.left_ns)
             }
             Presence::Marked(marker) => {
                 self.check_own(&marker, StoreRole::Standby, &self.standby)?;
@@ -125,14 +132,18 @@ impl DataConf {
     fn begin_pair(&self, index: &mut ContentIndex, context: &Context) -> Result<()> {
         let NewPair { source_id, is_empty, standby } = self.examine()?;
         let mut held = Spool::new(self.index.folder());
+        let mut since_ns = None;
         let standby_id = match standby {
             NewStandby::Empty => self.begin_standby(context, Uuid::new_v4())?,
-            NewStandby::Former(standby_id) => {
+            NewStandby::Former(standby_id, left_ns) => {
+                // Of what an earlier build left nobody knows when: whoever wrote there may have done so at any time.
+                since_ns = Some(left_ns.unwrap_or(i64::MIN));
                 held = self.held_by_standby(context)?;
                 if is_empty && held.len() > 0 {
                     return Err(self.unknown_source(held.len()));
                 }
-                self.mark(StoreRole::Standby, standby_id)?
+                // The marker comes after the index: until then it says that this was a copy, and when.
+                standby_id
             }
             NewStandby::Held(standby_id) => {
                 held = self.held_by_standby(context)?;
@@ -144,7 +155,26 @@ impl DataConf {
             }
         };
         let source_id = source_id.map_or_else(|| self.mark(StoreRole::Source, Uuid::new_v4()), Ok)?;
-        index.establish(context.generation, source_id, standby_id, held.iter())
+        let adopted = self.adopted(since_ns, held.len() > 0, context)?;
+        index.establish(context.generation, source_id, standby_id, adopted, held.iter())?;
+        if since_ns.is_some() {
+            self.mark(StoreRole::Standby, standby_id)?;
+        }
+        Ok(())
+    }
+
+    /// What is known of a standby that is taken over: its history leads to what it holds.
+    fn adopted(&self, since_ns: Option<i64>, holds: bool, context: &Context) -> Result<Adopted> {
+        let newest = self.standby.history().revisions()?.into_iter().next();
+        let begun = || Revision { number: 1, since: context.clock.now(), job: None, bytes: 0 };
+        let revision = match newest {
+            Some(KeptRevision { next: Some(number), until: Some(since), .. }) => {
+                Some(Revision { number, since, job: None, bytes: 0 })
+            }
+            Some(unended) => Some(unended.revision),
+            None => holds.then(begun),
+        };
+        Ok(Adopted { since_ns, revision })
     }
 
     fn begin_standby(&self, context: &Context, standby_id: Uuid) -> Result<Uuid> {
@@ -159,7 +189,7 @@ impl DataConf {
             StoreRole::Source => &self.source,
             StoreRole::Standby | StoreRole::FormerStandby | StoreRole::Unknown => &self.standby,
         };
-        store.mark(&Marker { store_id, pool: self.pool.clone(), role })?;
+        store.mark(&Marker { store_id, pool: self.pool.clone(), role, left_ns: None })?;
         Ok(store_id)
     }
 
@@ -204,8 +234,8 @@ impl DataConf {
         .on(self.source.side))
     }
 
-    /// The outer result is what stays an error whatever is forced; the inner one is a standby that is lost.
-    pub(super) fn check_standby(&self, pair: &IndexedPair) -> Result<Result<()>> {
+    /// The outer result is what stays an error whatever is forced; the inner one is a standby that is lost, else its role.
+    pub(super) fn check_standby(&self, pair: &IndexedPair) -> Result<Result<StoreRole>> {
         let lost = |reason: &str, advice: &str| {
             Error::new(
                 ErrorKind::ContentStoreUnmounted,
@@ -218,7 +248,7 @@ impl DataConf {
         let start_afresh = "If it is not mounted, mount it. If it was lost, run the command again with -AcceptDeletions: then \
                             all content is copied again.";
         match self.standby.identify()? {
-            Presence::Marked(marker) if marker.store_id == pair.standby_id => Ok(Ok(())),
+            Presence::Marked(marker) if marker.store_id == pair.standby_id => Ok(Ok(marker.role)),
             Presence::Missing => Ok(Err(lost("does not exist any more", start_afresh))),
             Presence::Unmarked { empty: true } => Ok(Err(lost("is empty and has no marker", start_afresh))),
             Presence::Unmarked { empty: false } => Err(lost(

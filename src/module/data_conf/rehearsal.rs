@@ -69,6 +69,7 @@ impl DataConf {
             standby: self.standby.reopened(self.standby.side).map(|store| Box::new(Rehearsal::new(store))),
             index: copy.place().clone(),
             batch_bytes: self.batch_bytes,
+            history: self.history.clone(),
             rehearses: true,
             is_refused: AtomicBool::new(false),
         };

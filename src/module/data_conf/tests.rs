@@ -24,7 +24,7 @@ use crate::store::content::ContentPath;
 use crate::store::content::folder::{FolderStore, isolation};
 use crate::store::content::index::{ContentIndex, HeldName, IndexPlace};
 use crate::store::{Generation, factory};
-use crate::topology::{PoolFqdn, StoreUrl};
+use crate::topology::{HistoryLimits, PoolFqdn, StoreUrl};
 
 mod attributes;
 mod carry_back;
@@ -35,6 +35,7 @@ mod faults;
 mod faulty;
 mod file_systems;
 mod groups;
+mod history;
 mod model;
 mod plan;
 mod safety;
@@ -46,6 +47,7 @@ struct Pair {
     folder: tempfile::TempDir,
     generation: Generation,
     batch_bytes: u64,
+    history: HistoryLimits,
     database_files: Vec<PathBuf>,
 }
 
@@ -61,8 +63,13 @@ impl Pair {
 
     fn inside(folder: tempfile::TempDir) -> Self {
         fs::create_dir(folder.path().join("source")).unwrap();
-        let mut pair =
-            Pair { folder, generation: Generation(0), batch_bytes: 100 << 20, database_files: Vec::new() };
+        let mut pair = Pair {
+            folder,
+            generation: Generation(0),
+            batch_bytes: 100 << 20,
+            history: HistoryLimits::default(),
+            database_files: Vec::new(),
+        };
         pair.take_lease();
         pair
     }
@@ -92,6 +99,7 @@ impl Pair {
             Box::new(standby),
             place(&self.index_file()),
             self.batch_bytes,
+            self.history.clone(),
         )
     }
 

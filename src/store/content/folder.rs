@@ -2,7 +2,7 @@
 //!
 //! Every access goes from the root's handle downwards, one name at a time, follows no link and enters no other mount:
 //! whatever somebody puts into the tree while it is walked, nothing outside is read or written. `.csb` at the root
-//! holds the marker, the files that are being written and what was set aside; it is no content.
+//! holds the marker, the files that are being written, earlier states and what was set aside; it is no content.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::platform::{create_folder, sync_folder};
+use crate::store::content::history::ContentHistory;
 
 mod aside;
 mod attributes;
@@ -29,10 +30,12 @@ mod durability;
 mod failure;
 mod freeing;
 mod handles;
+mod history;
 mod link;
 mod listing;
 mod protected;
 mod reader;
+mod restored;
 mod staged;
 mod traces;
 
@@ -44,7 +47,9 @@ use durability::Durability;
 use failure::{reading, writing};
 use freeing::Freeing;
 use handles::FolderHandles;
+use history::FolderHistory;
 use protected::ProtectedDatabases;
+pub use restored::RestoredFolder;
 
 /// The folder at the root that holds what is not content.
 const OWN_FOLDER: &[u8] = b".csb";
@@ -65,6 +70,7 @@ pub struct FolderStore {
     touched: Mutex<BTreeSet<ContentPath>>,
     durability: Durability,
     freeing: Freeing,
+    history: FolderHistory,
     /// Whether attributes were changed since the last flush that only a sync of the file system makes durable.
     attributes_changed: AtomicBool,
 }
@@ -81,6 +87,7 @@ impl FolderStore {
             touched: Mutex::default(),
             durability: Durability::default(),
             freeing: Freeing::default(),
+            history: FolderHistory::default(),
             attributes_changed: AtomicBool::new(false),
         }
     }
@@ -487,6 +494,10 @@ impl ContentStore for FolderStore {
 
     fn set_aside(&self, path: &ContentPath, occasion: &str) -> ObjectResult<ContentPath> {
         self.move_aside(path, occasion)
+    }
+
+    fn history(&self) -> &dyn ContentHistory {
+        self
     }
 
     fn flush(&self) -> Result<()> {

@@ -20,6 +20,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::history::Revision;
 use super::{ContentPath, ObjectKind, ObjectMeta, Ownership};
 use crate::error::Result;
 use crate::platform::Rights;
@@ -27,12 +28,14 @@ use crate::store::sqlite::{Access, Database, open, open_own, sqlite_error, tight
 use crate::store::{Generation, fenced};
 use crate::topology::PoolFqdn;
 
+mod earlier;
 mod groups;
 mod parts;
 mod place;
 mod rehearsal;
 mod rows;
 mod schema;
+pub use earlier::{EarlierContent, EarlierObject, EarlierTree};
 pub use groups::HeldGroups;
 pub use parts::FolderParts;
 pub use place::IndexPlace;
@@ -93,6 +96,20 @@ pub struct IndexedPair {
     pub scan: u64,
     /// When the last of them was; none before the first.
     pub scanned_at: Option<Timestamp>,
+    /// When others could begin to write to what the standby is now, in nanoseconds since 1970 by its clock, where this
+    /// pair has not completed a cycle since it took the standby over.
+    pub adopted_ns: Option<i64>,
+    /// The state that the standby is in, or was before the cycle that has not ended; none before the first copy is complete.
+    pub revision: Option<Revision>,
+}
+
+/// What is known of a standby that a new pair begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// See [`IndexedPair::adopted_ns`].
+    pub since_ns: Option<i64>,
+    /// See [`IndexedPair::revision`].
+    pub revision: Option<Revision>,
 }
 
 /// The index of one pool's content.
@@ -147,21 +164,15 @@ impl ContentIndex {
     /// # Errors
     /// When the index cannot be read.
     pub fn pair(&self) -> Result<Option<IndexedPair>> {
-        let row: Option<(String, String, i64, Option<i64>)> = self
-            .connection
+        self.connection
             .query_row(
-                "SELECT source_id, standby_id, scan, scanned_ms FROM csb_content_store WHERE pool = ?1",
+                "SELECT source_id, standby_id, scan, scanned_ms, adopted_ns, revision, revision_ms, revision_job,
+                     revision_bytes FROM csb_content_store WHERE pool = ?1",
                 [self.pool.as_str()],
-                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+                pair,
             )
             .optional()
-            .map_err(self.failed("read"))?;
-        Ok(row.map(|(source_id, standby_id, scan, scanned_ms)| IndexedPair {
-            source_id: Uuid::parse_str(&source_id).unwrap_or_default(),
-            standby_id: Uuid::parse_str(&standby_id).unwrap_or_default(),
-            scan: u64::try_from(scan).unwrap_or_default(),
-            scanned_at: scanned_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()),
-        }))
+            .map_err(self.failed("read"))
     }
 
     /// Begins anew for these two stores: nothing is known to be at the standby but what is named here, as it was
@@ -174,15 +185,17 @@ impl ContentIndex {
         generation: Generation,
         source_id: Uuid,
         standby_id: Uuid,
+        adopted: Adopted,
         held: impl Iterator<Item = Result<(ContentPath, ObjectMeta)>>,
     ) -> Result<()> {
         self.write(generation, |rows| {
             rows.clear()?;
             rows.transaction.execute(
-                "INSERT INTO csb_content_store (pool, source_id, standby_id, scan, scanned_ms)
-                 VALUES (?1, ?2, ?3, 0, NULL)",
-                [rows.pool, &source_id.to_string(), &standby_id.to_string()],
+                "INSERT INTO csb_content_store (pool, source_id, standby_id, scan, adopted_ns, revision, revision_bytes)
+                 VALUES (?1, ?2, ?3, 0, ?4, 0, 0)",
+                params![rows.pool, source_id.to_string(), standby_id.to_string(), adopted.since_ns],
             )?;
+            adopted.revision.map_or(Ok(()), |revision| rows.put_revision(&revision))?;
             for held in held {
                 let (path, meta) =
                     held.map_err(|cause| rusqlite::Error::ToSqlConversionFailure(Box::new(cause)))?;
@@ -194,18 +207,38 @@ impl ContentIndex {
         })
     }
 
-    /// Counts a completed cycle.
+    /// Counts a completed cycle, and says in which state the standby is now, where that is another one.
     ///
     /// # Errors
     /// `Fenced`; when the index cannot be written.
-    pub fn finish_scan(&mut self, generation: Generation, at: Timestamp) -> Result<()> {
+    pub fn finish_scan(
+        &mut self,
+        generation: Generation,
+        at: Timestamp,
+        revision: Option<&Revision>,
+    ) -> Result<()> {
         self.write_for_now(generation, |rows| {
             rows.transaction.execute(
-                "UPDATE csb_content_store SET scan = scan + 1, scanned_ms = ?2 WHERE pool = ?1",
+                "UPDATE csb_content_store SET scan = scan + 1, scanned_ms = ?2, adopted_ns = NULL WHERE pool = ?1",
                 params![rows.pool, at.as_millisecond()],
             )?;
-            Ok(())
+            revision.map_or(Ok(()), |revision| rows.put_revision(revision))
         })
+    }
+
+    /// The size of all files that the standby holds, in bytes.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn bytes(&self) -> Result<u64> {
+        self.connection
+            .query_row(
+                "SELECT coalesce(sum(size), 0) FROM csb_content_object WHERE pool = ?1 AND kind = 'file'",
+                [self.pool.as_str()],
+                |row| row.get::<_, i64>(0),
+            )
+            .map(|bytes| u64::try_from(bytes).unwrap_or_default())
+            .map_err(self.failed("read"))
     }
 
     /// The digest of the listing of a folder of which the standby is known to hold everything; none where it is not.
@@ -519,6 +552,29 @@ fn patient(connection: &Connection, path: &Path) -> Result<()> {
     connection.busy_timeout(Duration::from_secs(5)).map_err(failure("open", path))
 }
 
+/// A row of the table of pairs.
+fn pair(row: &Row<'_>) -> rusqlite::Result<IndexedPair> {
+    let id = |column| row.get::<_, String>(column).map(|id| Uuid::parse_str(&id).unwrap_or_default());
+    let time = |column| {
+        row.get::<_, Option<i64>>(column).map(|ms| ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()))
+    };
+    let job: Option<String> = row.get(7)?;
+    let revision = Revision {
+        number: row.get(5)?,
+        since: time(6)?.unwrap_or_default(),
+        job: job.and_then(|job| Uuid::parse_str(&job).ok()),
+        bytes: u64::try_from(row.get::<_, i64>(8)?).unwrap_or_default(),
+    };
+    Ok(IndexedPair {
+        source_id: id(0)?,
+        standby_id: id(1)?,
+        scan: u64::try_from(row.get::<_, i64>(2)?).unwrap_or_default(),
+        scanned_at: time(3)?,
+        adopted_ns: row.get(4)?,
+        revision: Some(revision).filter(|revision| revision.number > 0),
+    })
+}
+
 /// A row whose name follows its columns.
 fn held_name(row: &Row<'_>) -> rusqlite::Result<HeldName> {
     Ok((row.get_ref(13)?.as_blob()?.into(), object(row)?))
@@ -601,10 +657,10 @@ mod tests {
             old.settle(generation, &[], std::slice::from_ref(&named)),
             old.begin(generation, std::iter::once((&named, ObjectKind::File, None))),
             old.correct(generation, &[(named.clone(), None)]),
-            old.establish(generation, Uuid::nil(), Uuid::nil(), std::iter::empty()),
+            old.establish(generation, Uuid::nil(), Uuid::nil(), Adopted::default(), std::iter::empty()),
             old.remember_listings(generation, &[(ContentPath::default(), [1; 32])]),
             old.forget_times(generation, std::slice::from_ref(&named)),
-            old.finish_scan(generation, Timestamp::UNIX_EPOCH),
+            old.finish_scan(generation, Timestamp::UNIX_EPOCH, None),
             old.clear(generation),
         ];
         for refused in refused {

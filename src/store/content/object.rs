@@ -115,7 +115,7 @@ pub fn mode_of_copy(kind: ObjectKind, mode: u32) -> u32 {
 }
 
 /// Extended attributes of users, which is what programs attach to a file or folder, and access lists; by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extended(pub BTreeMap<Box<[u8]>, Box<[u8]>>);
 
 impl Extended {

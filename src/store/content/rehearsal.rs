@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::history::{Before, ContentHistory, KeptRevision, Revision};
 use super::{
     Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance, Listing, Marker,
     ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Presence, Refusal, StagedObject, Version,
@@ -293,7 +294,59 @@ impl ContentStore for Rehearsal {
         Ok(path.clone())
     }
 
+    fn history(&self) -> &dyn ContentHistory {
+        self
+    }
+
     fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What is kept can be read; nothing is kept of what is rehearsed.
+impl ContentHistory for Rehearsal {
+    fn revisions(&self) -> Result<Vec<KeptRevision>> {
+        self.inner.history().revisions()
+    }
+
+    fn describe(&self, number: u32) -> Result<Option<Revision>> {
+        self.inner.history().describe(number)
+    }
+
+    fn begin(&self, _: &Revision) -> Result<u32> {
+        self.write().map(|()| 0)
+    }
+
+    fn note(&self, _: &[Before]) -> Result<()> {
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// It keeps its name until it is replaced, and that tells whether it can be.
+    fn keep(&self, _: &ContentPath, _: u32) -> ObjectResult<()> {
+        Ok(())
+    }
+
+    fn take(&self, path: &ContentPath, _: u32) -> ObjectResult<()> {
+        ContentStore::remove(self, path, ObjectKind::File)
+    }
+
+    fn end(&self, _: &Revision) -> Result<()> {
+        Ok(())
+    }
+
+    fn read_notes(&self, number: u32, take: &mut dyn FnMut(Before) -> Result<()>) -> Result<()> {
+        self.inner.history().read_notes(number, take)
+    }
+
+    fn kept(&self, revision: u32, number: u32) -> ObjectResult<Option<ContentPath>> {
+        self.inner.history().kept(revision, number)
+    }
+
+    fn remove(&self, _: u32) -> Result<()> {
         Ok(())
     }
 }

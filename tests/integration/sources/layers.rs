@@ -55,13 +55,15 @@ const OF_ENGINES: [&str; 6] = ["rusqlite", "sqlite", "folderstore", "postgres", 
 const A_PATH: &str = "Path";
 
 /// Which file names which of these all the same, and why.
-const ALL_THE_SAME: [(&str, &str, &str); 15] = [
+const ALL_THE_SAME: [(&str, &str, &str); 17] = [
     // Plain files by nature.
     ("config.rs", A_PATH, "the deployment file, the local replica and the jobs folder"),
     ("job/record.rs", A_PATH, "job records are files"),
     ("job/request.rs", A_PATH, "the file that a state is restored to"),
     ("job/steps/restore.rs", A_PATH, "the file that a state is restored to"),
     ("module.rs", A_PATH, "the file that a state is restored to"),
+    ("module/data_conf.rs", A_PATH, "the folder that a state is restored to"),
+    ("module/data_conf/restore.rs", A_PATH, "the folder that a state is restored to"),
     ("module/data_conf/plan.rs", A_PATH, "lists that are too long for memory go to a file without a name"),
     ("module/presence_focus.rs", A_PATH, "the file that a state is restored to"),
     ("module/data_conf/spool.rs", A_PATH, "lists that are too long for memory go to a file without a name"),

@@ -55,13 +55,22 @@ impl<'a> Cycle<'a, '_> {
             return Ok(());
         }
         self.context.check()?;
-        let standby = &self.module.standby;
+        self.note_batch(&mut batch)?;
+        let (module, is_keeping) = (self.module, self.is_keeping());
+        let standby = &module.standby;
         let grouped: Vec<_> =
             batch.iter_mut().filter_map(|ready| Some((ready.path.clone(), ready.groups.take()?))).collect();
         let is_published = batch.iter().any(|ready| matches!(ready.action, Action::Publish(..)));
+        let harden = || {
+            if is_published {
+                standby.harden()?;
+            }
+            // What the other one has made durable costs nothing here.
+            if is_keeping { standby.history().sync() } else { Ok(()) }
+        };
         let (hardened, begun) = std::thread::scope(|scope| {
             // Which waits for the disk, and the batch is begun meanwhile.
-            let hardening = is_published.then(|| scope.spawn(|| standby.harden()));
+            let hardening = (is_published || is_keeping).then(|| scope.spawn(harden));
             let begun = self.begin(batch);
             (hardening.map_or(Ok(()), join), begun)
         });
@@ -121,17 +130,24 @@ impl<'a> Cycle<'a, '_> {
         is_foreign: bool,
         moved: &mut Moved,
     ) -> Result<Option<(ContentPath, IndexedObject)>> {
-        let Ready { path, mut object, action, is_whole, .. } = ready;
+        let Ready { path, mut object, action, is_whole, kept, renamed_from, .. } = ready;
         let (bytes, is_real) = match &action {
             Action::Publish(_, bytes) => (*bytes, true),
             Action::Folder { is_real, .. } | Action::Attributes { is_real, .. } => (0, *is_real),
             Action::Rename(_) | Action::Remember => (0, false),
         };
         let changes_standby = is_real || matches!(action, Action::Attributes { .. });
-        let free = if is_foreign { self.make_way(&path, &action) } else { Ok(()) };
+        let free = match &action {
+            _ if is_foreign => self.make_way(&path, &action),
+            Action::Folder { .. } if kept.is_some() => self.take_removed(&path, ObjectKind::File, kept),
+            _ => self.keep_replaced(&path, kept),
+        };
         let standby = &self.module.standby;
         match free.and_then(|()| publish(standby, &path, &object, action)) {
             Ok(holds_all) => {
+                if let Some(earlier) = renamed_from {
+                    self.renamed_from(&earlier);
+                }
                 self.incomplete += u64::from(!(holds_all && is_whole));
                 moved.items_written += u64::from(is_real);
                 if is_real {
@@ -163,7 +179,10 @@ impl<'a> Cycle<'a, '_> {
                 continue;
             };
             match self.name_one(&ready, earlier) {
-                Ok(action) => named.push(Ready { action, ..ready }),
+                Ok(action) => {
+                    let renamed_from = Some(earlier.clone());
+                    named.push(Ready { action, renamed_from, ..ready });
+                }
                 // Gone since it was compared.
                 Err(ObjectError::Gone) => {}
                 Err(ObjectError::Refused(refusal)) => {

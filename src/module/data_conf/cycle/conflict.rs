@@ -22,20 +22,44 @@ impl Cycle<'_, '_> {
             Err(error) => return Err(error),
         };
         let held = self.index.held(path)?;
+        if held.as_ref().is_some_and(|held| !held.object.settled) && self.may_be_of_others(&found) {
+            return self.is_other_than(path, found.kind, next);
+        }
         // Size and time tell every change that nobody hides; a comparison of everything looks for the others, too.
         if !self.context.verify && held.as_ref().is_some_and(|held| looks_copied(&found, &held.object)) {
             return Ok(false);
         }
         // It may only have been touched, or an interrupted batch may have published it.
-        let meter = Meter::unwatched(self.context);
-        let standby = &self.module.standby;
-        let hash = match Copier::new(standby, standby, self.context).hash(path, found.kind, &meter) {
-            Ok(seen) => seen.hash,
-            Err(ObjectError::Gone) => return Ok(false),
-            Err(ObjectError::Refused(_)) => return Ok(true),
-            Err(error) => return Err(error),
-        };
-        Ok(next != Some(hash) && !held.is_some_and(|held| held.may_be(hash)))
+        match self.hash_at_standby(path, found.kind) {
+            Ok(hash) => Ok(next != Some(hash) && !held.is_some_and(|held| held.may_be(hash))),
+            Err(ObjectError::Gone) => Ok(false),
+            Err(ObjectError::Refused(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether somebody may have written this while the standby was nobody's copy: it changed since its backup was disabled.
+    fn may_be_of_others(&self, found: &ObjectMeta) -> bool {
+        self.adopted_ns.is_some_and(|adopted_ns| found.ctime_ns >= adopted_ns)
+    }
+
+    fn is_other_than(
+        &self,
+        path: &ContentPath,
+        kind: ObjectKind,
+        next: Option<[u8; 32]>,
+    ) -> ObjectResult<bool> {
+        match self.hash_at_standby(path, kind) {
+            Ok(hash) => Ok(next != Some(hash)),
+            Err(ObjectError::Gone) => Ok(false),
+            Err(ObjectError::Refused(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn hash_at_standby(&self, path: &ContentPath, kind: ObjectKind) -> ObjectResult<[u8; 32]> {
+        let (meter, standby) = (Meter::unwatched(self.context), &self.module.standby);
+        Copier::new(standby, standby, self.context).hash(path, kind, &meter).map(|seen| seen.hash)
     }
 
     /// Adds the path to the foreign ones, if it is one of them.
@@ -78,6 +102,7 @@ impl Cycle<'_, '_> {
         );
         self.context.observer.warning(message.clone());
         self.outcome.warnings.push(message);
+        self.note_lost(path)?;
         Ok(())
     }
 }

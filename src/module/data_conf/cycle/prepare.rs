@@ -31,6 +31,10 @@ pub(super) struct Ready<'a> {
     pub(super) groups: Option<Groups>,
     /// Whether the standby can hold its extended attributes.
     pub(super) is_whole: bool,
+    /// The number under which what it replaces is kept.
+    pub(super) kept: Option<u32>,
+    /// The earlier name, where the standby has it under another one.
+    pub(super) renamed_from: Option<ContentPath>,
 }
 
 pub(super) enum Action<'a> {
@@ -136,7 +140,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
         let (hash, extended) = (Some(seen.hash), seen.extended.digest());
         let object =
             IndexedObject { meta: seen.meta, hash, extended, indexed_ns: self.scan_ns, settled: true };
-        Ready { path, object, action, groups: None, is_whole: true }
+        Ready { path, object, action, groups: None, is_whole: true, kept: None, renamed_from: None }
     }
 
     fn stage(&mut self, path: ContentPath, kind: ObjectKind) -> ObjectResult<Ready<'a>> {
@@ -205,7 +209,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
         let meta = ObjectMeta { mtime_ns: TIMES_UNKNOWN, ..meta };
         let object =
             IndexedObject { meta, hash: None, extended: digest, indexed_ns: self.scan_ns, settled: true };
-        Ok(Ready { path, object, action, groups: None, is_whole: true })
+        Ok(Ready { path, object, action, groups: None, is_whole: true, kept: None, renamed_from: None })
     }
 
     fn compare(&mut self, path: ContentPath, known: &IndexedObject) -> Prepared<'a> {

@@ -1,5 +1,6 @@
 //! What both sides have changed: the active copy decides, and the other version is kept.
 
+use super::faulty::{self, Faults};
 use super::*;
 
 fn filled() -> Pair {
@@ -159,4 +160,67 @@ fn what_is_kept_outlives_the_backup() {
     pair.cycle();
     pair.assert_settled();
     assert_eq!(kept(&pair).len(), 1);
+}
+
+#[test]
+fn what_was_written_at_a_former_copy_is_kept_when_it_becomes_a_copy_again() {
+    let pair = filled();
+    pair.write("changes meanwhile", "as it was");
+    pair.cycle();
+    pair.module().disable(&pair.context()).unwrap();
+    let standby = pair.standby();
+    fs::write(standby.join("new there"), "made at the copy").unwrap();
+    fs::create_dir(standby.join("new folder")).unwrap();
+    fs::write(standby.join("new folder/f"), "made in a new folder").unwrap();
+    // An edit that leaves size and time as they were.
+    let edited = standby.join("changes");
+    let (mtime, size) =
+        (fs::metadata(&edited).unwrap().modified().unwrap(), fs::metadata(&edited).unwrap().len());
+    fs::write(&edited, vec![b'x'; usize::try_from(size).unwrap()]).unwrap();
+    set_mtime(&edited, mtime);
+    fs::remove_file(standby.join("goes")).unwrap();
+    set_mode(&standby.join("stays"), 0o644);
+    pair.write("changes meanwhile", "at the source, while there was no backup");
+    let planned = tree(&standby);
+    let seen = pair.observe();
+    assert!(seen.refused.is_none(), "{seen:?}");
+    assert_eq!(tree(&standby), planned);
+    let outcome = pair.cycle();
+    let wanted = [
+        ("changes", "x".repeat(usize::try_from(size).unwrap())),
+        ("new folder/f", "made in a new folder".to_owned()),
+        ("new there", "made at the copy".to_owned()),
+    ];
+    assert_eq!(kept(&pair), wanted.map(|(name, content)| (name.to_owned(), content)));
+    assert_eq!(outcome.warnings.len(), 3, "{:#?}", outcome.warnings);
+    pair.assert_settled();
+    // From then on it is a copy like any other.
+    assert_eq!(pair.index().pair().unwrap().unwrap().adopted_ns, None);
+    // What only the source had changed since is in the history.
+    let (to, _) = pair.restored(1, &["changes meanwhile"]);
+    assert_eq!(fs::read(to.join("changes meanwhile")).unwrap(), b"as it was");
+}
+
+#[test]
+fn taking_a_former_copy_over_may_die_and_still_keeps_what_was_written_there() {
+    for lives in 0..80 {
+        let pair = filled();
+        pair.module().disable(&pair.context()).unwrap();
+        fs::write(pair.standby().join("new there"), "made at the copy").unwrap();
+        fs::write(pair.standby().join("changes"), "edited at the copy").unwrap();
+        let dying = Faults { lives: Some(lives.into()), ..Faults::default() };
+        let (module, _) = faulty::module(&pair, Faults::default(), dying);
+        let died = module.run_cycle(&pair.context());
+        pair.cycle();
+        let names: Vec<String> = kept(&pair).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["changes", "new there"], "{lives} lives");
+        pair.assert_settled();
+        let marker = fs::read_to_string(pair.standby().join(".csb/store.json")).unwrap();
+        assert!(marker.contains("\"standby\""), "{marker}");
+        if died.is_ok() {
+            assert!(lives > 10, "{lives}");
+            return;
+        }
+    }
+    panic!("a cycle takes more operations than that");
 }

@@ -2,6 +2,7 @@
 
 use super::faulty::{Faults, module};
 use super::*;
+use crate::store::content::index::Adopted;
 
 fn sample(pair: &Pair) {
     pair.write("a/one.txt", "one");
@@ -379,7 +380,9 @@ fn whatever_changes_a_row_takes_the_listings_away_that_it_is_in() {
             assert_eq!(is_known, !forgotten.contains(&folder), "{change} {folder}");
         }
     }
-    index.establish(pair.generation, Uuid::nil(), Uuid::nil(), std::iter::empty()).unwrap();
+    index
+        .establish(pair.generation, Uuid::nil(), Uuid::nil(), Adopted::default(), std::iter::empty())
+        .unwrap();
     assert!(folders.iter().all(|folder| index.listing(&path(folder)).unwrap().is_none()));
 }
 

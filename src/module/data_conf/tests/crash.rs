@@ -256,7 +256,8 @@ fn cycle_that_is_killed() {
     let Some(root) = std::env::var_os(CHILD_ROOT).map(PathBuf::from) else { return };
     let store = |name: &str| Box::new(FolderStore::new(root.join(name), Vec::new()));
     let index = place(&root.join("index.sqlite"));
-    let module = DataConf::new(pool(), store("source"), store("standby"), index, 20_000);
+    let module =
+        DataConf::new(pool(), store("source"), store("standby"), index, 20_000, HistoryLimits::default());
     let context = Context {
         job: None,
         generation: Generation(std::env::var(CHILD_GENERATION).unwrap().parse().unwrap()),

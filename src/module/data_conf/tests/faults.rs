@@ -131,7 +131,14 @@ fn a_file_that_was_written_to_is_read_once() {
     let source = Arc::new(Faults::default());
     let faulty = Box::new(Faulty { inner, faults: source.clone() });
     let standby = Box::new(pair.standby_store());
-    let module = DataConf::new(pool(), faulty, standby, place(&pair.index_file()), pair.batch_bytes);
+    let module = DataConf::new(
+        pool(),
+        faulty,
+        standby,
+        place(&pair.index_file()),
+        pair.batch_bytes,
+        pair.history.clone(),
+    );
     assert_eq!(module.run_cycle(&pair.context()).unwrap().moved.items_written, 1);
     assert_eq!(*source.opened.lock().unwrap(), ["plain"]);
     pair.assert_settled();

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::error::Result;
+use crate::store::content::history::{Before, ContentHistory, KeptRevision, Revision};
 use crate::store::content::{
     Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance,
     Listing, Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, Refusal, StagedObject,
@@ -305,6 +306,10 @@ impl ContentStore for Faulty {
         self.faults.operate()?;
         self.inner.set_aside(path, occasion)
     }
+    fn history(&self) -> &dyn ContentHistory {
+        self
+    }
+
     fn flush(&self) -> Result<()> {
         self.faults.operate()?;
         if self.faults.flush_error {
@@ -312,6 +317,60 @@ impl ContentStore for Faulty {
         }
         self.faults.flushing.iter().for_each(|happens| happens());
         self.inner.flush()
+    }
+}
+
+/// Every write counts as an operation, as those to the content do.
+impl ContentHistory for Faulty {
+    fn revisions(&self) -> Result<Vec<KeptRevision>> {
+        self.inner.history().revisions()
+    }
+
+    fn describe(&self, number: u32) -> Result<Option<Revision>> {
+        self.inner.history().describe(number)
+    }
+
+    fn begin(&self, revision: &Revision) -> Result<u32> {
+        self.faults.operate()?;
+        self.inner.history().begin(revision)
+    }
+
+    fn note(&self, objects: &[Before]) -> Result<()> {
+        self.faults.operate()?;
+        self.inner.history().note(objects)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.faults.operate()?;
+        self.inner.history().sync()
+    }
+
+    fn keep(&self, path: &ContentPath, number: u32) -> ObjectResult<()> {
+        self.fails(path)?;
+        self.inner.history().keep(path, number)
+    }
+
+    fn take(&self, path: &ContentPath, number: u32) -> ObjectResult<()> {
+        self.fails(path)?;
+        self.inner.history().take(path, number)
+    }
+
+    fn end(&self, next: &Revision) -> Result<()> {
+        self.faults.operate()?;
+        self.inner.history().end(next)
+    }
+
+    fn read_notes(&self, number: u32, take: &mut dyn FnMut(Before) -> Result<()>) -> Result<()> {
+        self.inner.history().read_notes(number, take)
+    }
+
+    fn kept(&self, revision: u32, number: u32) -> ObjectResult<Option<ContentPath>> {
+        self.inner.history().kept(revision, number)
+    }
+
+    fn remove(&self, number: u32) -> Result<()> {
+        self.faults.operate()?;
+        self.inner.history().remove(number)
     }
 }
 
@@ -326,6 +385,7 @@ pub(super) fn module(pair: &Pair, source: Faults, standby: Faults) -> (DataConf,
         Box::new(faulty),
         place(&pair.index_file()),
         pair.batch_bytes,
+        pair.history.clone(),
     );
     (module, standby)
 }

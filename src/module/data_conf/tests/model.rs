@@ -126,6 +126,8 @@ struct World {
     by_others: BTreeMap<PathBuf, String>,
     written_by_others: u32,
     is_index_lost: bool,
+    /// What the source was in each state that the standby has been in since others changed something there.
+    states: BTreeMap<u32, Tree>,
 }
 
 impl World {
@@ -177,6 +179,7 @@ impl World {
                 let file = self.pair.standby().join(&paths[path]);
                 if fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
                     self.written_by_others += 1;
+                    self.states.clear();
                     let content = format!("by others: {}", self.written_by_others);
                     fs::write(file, &content).unwrap();
                     if !self.is_index_lost {
@@ -213,6 +216,10 @@ impl World {
             }
             Change::LostIndex => {
                 self.pair.lose_index();
+                // An empty copy is like one that was never there.
+                if !self.pair.standby().exists() || tree(&self.pair.standby()).is_empty() {
+                    self.states.clear();
+                }
                 // Until there is another one nobody can tell what is whose.
                 self.is_index_lost = true;
                 self.by_others.clear();
@@ -337,6 +344,7 @@ impl World {
         assert_eq!(self.attributes(&self.pair.standby()), self.attributes(&self.pair.source()));
         assert!(self.cycle().moved.is_nothing());
         assert_eq!(self.pair.observe().pending_items, 0);
+        self.states.insert(self.pair.revision(), standby);
     }
 }
 
@@ -364,10 +372,14 @@ proptest! {
             by_others: BTreeMap::new(),
             written_by_others: 0,
             is_index_lost: false,
+            states: BTreeMap::new(),
         };
         for change in changes {
             world.apply(change);
         }
         world.settle();
+        for (revision, then) in &world.states {
+            world.pair.assert_restored(*revision, then);
+        }
     }
 }

@@ -102,11 +102,17 @@ impl FolderStore {
         if rustix::fs::statat(&*own, MARKER, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             traces.push(ContentTrace { kind: "marker", name: MARKER_NAME.to_owned() });
         }
+        let revisions = self.remove_history(true)?;
+        if revisions > 0 {
+            let name = format!(".csb/history ({revisions} earlier states)");
+            traces.push(ContentTrace { kind: "history", name });
+        }
         let keeps = rustix::fs::statat(&*own, ASIDE_FOLDER, AtFlags::SYMLINK_NOFOLLOW).is_ok();
         if !keeps {
             traces.push(ContentTrace { kind: "marker", name: ".csb".to_owned() });
         }
         if !dry_run {
+            self.remove_history(false)?;
             self.remove_own(None, MARKER, AtFlags::empty())?;
             self.remove_own(None, STAGING_FOLDER, AtFlags::REMOVEDIR)?;
             let root = self.handles.root().map_err(|cause| self.own_error("open", cause))?;

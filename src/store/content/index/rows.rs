@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Transaction, params};
 
 use super::{HeldGroups, IndexedObject, TIMES_UNKNOWN};
+use crate::store::content::history::Revision;
 use crate::store::content::{ContentPath, ObjectKind};
 
 /// What one transaction changes.
@@ -170,6 +171,22 @@ impl Rows<'_> {
         Ok(())
     }
 
+    pub(super) fn put_revision(&self, revision: &Revision) -> rusqlite::Result<()> {
+        let bytes = i64::try_from(revision.bytes).unwrap_or(i64::MAX);
+        self.transaction.execute(
+            "UPDATE csb_content_store
+             SET revision = ?2, revision_ms = ?3, revision_job = ?4, revision_bytes = ?5 WHERE pool = ?1",
+            params![
+                self.pool,
+                revision.number,
+                revision.since.as_millisecond(),
+                revision.job.map(|job| job.to_string()),
+                bytes
+            ],
+        )?;
+        Ok(())
+    }
+
     pub(super) fn clear(&self) -> rusqlite::Result<()> {
         for table in ["csb_content_object", "csb_content_folder", "csb_content_store"] {
             self.transaction.execute(&format!("DELETE FROM {table} WHERE pool = ?1"), [self.pool])?;
@@ -196,7 +213,7 @@ impl Rows<'_> {
     }
 }
 
-fn kind_name(kind: ObjectKind) -> &'static str {
+pub(super) fn kind_name(kind: ObjectKind) -> &'static str {
     match kind {
         ObjectKind::File => "file",
         ObjectKind::Folder => "folder",

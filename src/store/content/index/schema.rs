@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::error::Result;
 use crate::store::sqlite::Schema;
 
-pub(super) const SCHEMA: Schema = Schema { what: "The content index", version: 1 };
+pub(super) const SCHEMA: Schema = Schema { what: "The content index", version: 2 };
 
 /// Older ones are not converted: the next cycle makes the index anew from the files, which are read for that and not
 /// copied.
@@ -26,7 +26,12 @@ CREATE TABLE csb_content_store (
     source_id TEXT NOT NULL,
     standby_id TEXT NOT NULL,
     scan INTEGER NOT NULL,
-    scanned_ms INTEGER
+    scanned_ms INTEGER,
+    adopted_ns INTEGER,
+    revision INTEGER NOT NULL,
+    revision_ms INTEGER,
+    revision_job TEXT,
+    revision_bytes INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE csb_content_object (
     pool TEXT NOT NULL,
@@ -75,6 +80,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Adopted;
     use super::super::tests::{new_index, place};
     use super::*;
     use crate::error::ErrorKind;
@@ -86,7 +92,15 @@ mod tests {
         let path = folder.path().join("index.sqlite");
         let (mut index, generation) = new_index(&path);
         let pool = PoolFqdn::parse("atl.example.com").unwrap();
-        index.establish(generation, uuid::Uuid::nil(), uuid::Uuid::nil(), std::iter::empty()).unwrap();
+        index
+            .establish(
+                generation,
+                uuid::Uuid::nil(),
+                uuid::Uuid::nil(),
+                Adopted::default(),
+                std::iter::empty(),
+            )
+            .unwrap();
         drop(index);
         let other = Connection::open(&path).unwrap();
         other.execute_batch("ALTER TABLE csb_content_object RENAME size TO length").unwrap();
@@ -96,7 +110,15 @@ mod tests {
         assert_eq!(index.pair().unwrap(), None);
         let older = crate::store::Generation(generation.0 - 1);
         assert_eq!(index.check(older).unwrap_err().kind, ErrorKind::Fenced);
-        index.establish(generation, uuid::Uuid::nil(), uuid::Uuid::nil(), std::iter::empty()).unwrap();
+        index
+            .establish(
+                generation,
+                uuid::Uuid::nil(),
+                uuid::Uuid::nil(),
+                Adopted::default(),
+                std::iter::empty(),
+            )
+            .unwrap();
         assert!(place(&path).open(&pool).unwrap().pair().unwrap().is_some(), "it is not made anew again");
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::store::sqlite::{Access, open, quote, sqlite_error, tables};
+use crate::store::wildcard;
 
 /// Empties these tables of a database that becomes what servers write to; one that needs functions of the server's is left as it is. The
 /// names of those that were emptied.
@@ -23,18 +24,9 @@ pub(super) fn empty(database: &Path, exclude: &[String]) -> Result<Vec<String>> 
     Ok(tables.into_iter().filter(is_empty).collect())
 }
 
-/// Whether a table is named by one of these patterns; `*` stands for any characters.
+/// Whether a table is named by one of these patterns.
 pub(super) fn is_excluded(table: &str, exclude: &[String]) -> bool {
-    exclude.iter().any(|pattern| matches(&pattern.to_lowercase(), &table.to_lowercase()))
-}
-
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
-            (0..=tail.len()).filter(|at| tail.is_char_boundary(*at)).any(|at| matches(rest, &tail[at..]))
-        }),
-    }
+    exclude.iter().any(|pattern| wildcard::matches(pattern, table))
 }
 
 #[cfg(test)]

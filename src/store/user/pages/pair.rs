@@ -11,10 +11,10 @@ use super::end::{Import, Order, PageSink, Standing, UserEnd};
 use super::former;
 use super::local::LocalEnd;
 use super::new_file::NewFile;
-use crate::error::{Error, ErrorKind, Result, Side};
+use crate::error::{Error, Result, Side};
 use crate::platform::{Rights, rename_to_free_name};
 use crate::report::Moved;
-use crate::store::files::with_suffix;
+use crate::store::files::{require_free, with_suffix};
 use crate::store::user::{PairObservation, PairOutcome, StoreState, UserStorePair, WantedState, Work};
 use crate::store::{Generation, Trace, Until};
 use crate::topology::UserStoreConfig;
@@ -188,18 +188,7 @@ impl UserStorePair for PagePair {
 
     fn find_state(&self, wanted: WantedState, to: &Path) -> Result<StoreState> {
         require_free(to)?;
-        let is_it = |state: &StoreState| match wanted {
-            WantedState::At(at) => state.at <= at,
-            WantedState::Revision(revision) => state.revision == revision,
-        };
-        self.states()?.into_iter().find(is_it).ok_or_else(|| {
-            let what = match wanted {
-                WantedState::At(at) => format!("The history does not reach back to {at}."),
-                WantedState::Revision(revision) => format!("There is no state {revision} in the history."),
-            };
-            let advice = "Get-CsPoolBackupHistory lists the states that there are.";
-            Error::new(ErrorKind::InvalidArgument, what, advice)
-        })
+        wanted.among(self.states()?)
     }
 
     fn restore_state(
@@ -249,25 +238,4 @@ impl UserStorePair for PagePair {
 
 fn emptied_line(tables: &[String]) -> String {
     format!("Emptied, because they are excluded: {}.", tables.join(", "))
-}
-
-/// Refuses a place for a restored database where something is, or whose folder is missing.
-fn require_free(to: &Path) -> Result<()> {
-    if std::fs::symlink_metadata(to).is_ok() {
-        return Err(Error::new(
-            ErrorKind::InvalidArgument,
-            format!("{} exists.", to.display()),
-            "Name a file that does not exist: nothing is overwritten.",
-        )
-        .at("path", to.display()));
-    }
-    if !to.parent().is_some_and(Path::is_dir) {
-        return Err(Error::new(
-            ErrorKind::FileMissing,
-            format!("The folder of {} does not exist.", to.display()),
-            "Create it, or name another file.",
-        )
-        .at("path", to.display()));
-    }
-    Ok(())
 }
