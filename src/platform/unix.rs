@@ -4,6 +4,7 @@ pub(super) mod accounts;
 pub(super) mod databases;
 pub(super) mod files;
 pub(super) mod locks;
+pub(super) mod mapped;
 pub(super) mod paths;
 pub(super) mod place;
 pub(super) mod process;

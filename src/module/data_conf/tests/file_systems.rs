@@ -4,6 +4,7 @@ use super::*;
 
 pub(super) mod clones;
 mod hostile;
+mod mapped;
 mod mounts;
 mod swaps;
 mod unprivileged;

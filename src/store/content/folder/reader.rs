@@ -7,8 +7,9 @@ use rustix::io::Errno;
 
 use super::{
     ContentPath, ContentReader, Extended, FolderStore, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
-    attributes, listing, reading,
+    Refusal, attributes, listing, reading,
 };
+use crate::platform::watch_mapped_writes;
 
 pub(super) struct FileReader<'a> {
     store: &'a FolderStore,
@@ -23,6 +24,8 @@ pub(super) struct FileReader<'a> {
 
 impl<'a> FileReader<'a> {
     pub(super) fn new(store: &'a FolderStore, path: ContentPath, file: File) -> ObjectResult<Self> {
+        // Before its times are looked at: who writes through a mapping from here on changes them.
+        watch_mapped_writes(&file).map_err(|_| ObjectError::Refused(lost_write()))?;
         let stat = rustix::fs::fstat(&file).map_err(|cause| reading(store, &path, cause))?;
         // It may have been exchanged since it was looked at.
         let opened = listing::known(&stat).map_err(ObjectError::Refused)?;
@@ -93,6 +96,14 @@ impl ContentReader for FileReader<'_> {
         let stat = rustix::fs::fstat(&self.file).map_err(|cause| reading(self.store, &self.path, cause))?;
         Ok(listing::known(&stat).is_ok_and(|now| now.is_same_version(&self.opened)))
     }
+}
+
+/// Whoever wrote it, and did not wait for the disk, was told nothing.
+fn lost_write() -> Refusal {
+    Refusal::new(
+        "The device failed to keep what was written to it.",
+        "Check the device and how much room it has, and what the file holds. The next cycle copies it as it is then.",
+    )
 }
 
 /// Whether a file takes less room than it is long.

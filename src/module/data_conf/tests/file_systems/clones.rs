@@ -16,20 +16,31 @@ const FILE_BYTES: usize = 160 << 20;
 
 /// Mounts a new file system at the standby. Says so, and does not, where this system lacks what that takes.
 pub(in super::super) fn mount_new(pair: &Pair, kind: &str, options: &[&str]) -> bool {
-    let image = pair.folder.path().join("image");
-    fs::File::create(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
     fs::create_dir(pair.standby()).unwrap();
+    mount_new_at(pair, &pair.standby(), IMAGE_BYTES, kind, options)
+}
+
+/// The same of this size at this folder.
+pub(in super::super) fn mount_new_at(
+    pair: &Pair,
+    at: &Path,
+    bytes: u64,
+    kind: &str,
+    options: &[&str],
+) -> bool {
+    let image = pair.folder.path().join("image");
+    fs::File::create(&image).unwrap().set_len(bytes).unwrap();
     let mut make = Command::new(format!("mkfs.{kind}"));
     make.args(options).arg("-q").arg(&image);
     let mut mount = Command::new("mount");
-    mount.args(["-t", kind, "-o", "loop"]).arg(&image).arg(pair.standby());
+    mount.args(["-t", kind, "-o", "loop"]).arg(&image).arg(at);
     for (mut command, why) in [(make, "it cannot be made"), (mount, "no loop mounts are possible")] {
         let said = match command.output() {
             Ok(done) if done.status.success() => continue,
             Ok(done) => String::from_utf8_lossy(&done.stderr).trim().to_owned(),
             Err(cause) => cause.to_string(),
         };
-        eprintln!("skipped: a standby on {kind}: {why} here: {said}");
+        eprintln!("skipped: a store on {kind}: {why} here: {said}");
         return false;
     }
     true
