@@ -166,11 +166,13 @@ pub struct Observation {
     pub to_compare: Option<String>,
     /// What the next cycle would write and remove, as it would report it, however far it would come; none where only
     /// running it tells. It is less than what is pending where items cannot be copied, or deletions are refused. What only
-    /// writing finds out, like a disk that becomes full, is not in it; how batches fall, and whether a file that was renamed while its
+    /// writing finds out is not in it; how batches fall, and whether a file that was renamed while its
     /// earlier name got another one is sent, depends on the order in which files are read.
     pub moves: Option<Moved>,
     /// What the next cycle would refuse with, where what was seen already tells.
     pub refused: Option<Error>,
+    /// A sentence on what the next cycle would find no room for at the destination, where that can be told without writing.
+    pub no_room: Option<String>,
 }
 
 impl Observation {
@@ -216,6 +218,8 @@ pub struct CycleOutcome {
     pub warnings: Vec<String>,
     /// Lines for the step in the report.
     pub details: Vec<String>,
+    /// A sentence on what there was no room for at the destination; each item of it is quarantined.
+    pub no_room: Option<String>,
     /// What a comparison found; none where the cycle only followed the changes.
     pub verification: Option<Verification>,
     /// What the module saw before it changed anything, where a cycle has to compare the stores anyway.

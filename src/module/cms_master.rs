@@ -141,6 +141,7 @@ impl BackupModule for CmsMaster {
             to_compare: None,
             is_estimate: false,
             refused: compared.refused,
+            no_room: None,
             cursor: (base.revision > 0).then(|| format!("revision {}", base.revision)),
         })
     }

@@ -108,6 +108,7 @@ impl BackupModule for PresenceFocus {
             is_estimate: seen.is_estimate,
             moves: None,
             refused: seen.refused,
+            no_room: None,
         })
     }
 

@@ -9,7 +9,7 @@ use super::{Report, StepReport};
 use crate::error::{Error, ErrorKind, Result};
 
 mod appearance;
-mod format;
+pub(crate) mod format;
 mod modules;
 mod timeline;
 mod view;

@@ -21,6 +21,7 @@ mod listing;
 mod object;
 mod path;
 pub mod rehearsal;
+pub mod room;
 
 pub use listing::{ListedObject, Listing, Names};
 pub use object::{
@@ -28,6 +29,7 @@ pub use object::{
     mode_of_copy,
 };
 pub use path::ContentPath;
+use room::Room;
 
 words! {
     /// Which half of a pair a store is.
@@ -138,6 +140,13 @@ pub trait ContentReader: Send + Sync {
 
 /// A file that is being written where nobody sees it. Dropped without being published it leaves nothing.
 pub trait StagedObject: Send {
+    /// Says how many bytes are going to be written, at least, before the first of them is. A new version that begins as a
+    /// clone of the earlier one may need none of them.
+    ///
+    /// # Errors
+    /// `Store` with [`crate::error::ErrorKind::DiskFull`] where there is certainly no room for them.
+    fn expect(&mut self, bytes: u64) -> ObjectResult<()>;
+
     /// Appends.
     ///
     /// # Errors
@@ -256,6 +265,18 @@ pub trait ContentStore: Send + Sync {
 
     /// Whether what is written gets the owner that it is given: only some accounts may give files away.
     fn keeps_owners(&self) -> bool;
+
+    /// How much room there is; none where that is not known, or there is no end of it.
+    fn room(&self) -> Option<Room>;
+
+    /// Refuses from now on to stage what would leave fewer bytes free, as far as that can be told.
+    fn keep_free(&self, bytes: u64);
+
+    /// How many bytes will certainly be free once a file was removed.
+    ///
+    /// # Errors
+    /// `Gone`; when the store does not answer.
+    fn taken_by(&self, path: &ContentPath) -> ObjectResult<u64>;
 
     /// Lists one folder, sorted by name (bytes). The marker and staged objects are left out.
     ///

@@ -42,6 +42,7 @@ impl Step for CopyModule {
                 is_estimate: seen.is_estimate,
                 bytes: (bytes > 0).then_some(bytes),
                 refused: seen.refused,
+                note: seen.no_room,
                 ..Planned::default()
             })
         })

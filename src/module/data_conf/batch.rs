@@ -9,11 +9,13 @@ pub(super) struct Batch<T> {
     bytes: u64,
     /// How many bytes a batch carries; a larger object is a batch of its own.
     limit: u64,
+    /// How many objects.
+    most: usize,
 }
 
 impl<T> Batch<T> {
     pub(super) fn new(limit: u64) -> Self {
-        Batch { items: Vec::new(), bytes: 0, limit }
+        Batch { items: Vec::new(), bytes: 0, limit, most: BATCH_ITEMS }
     }
 
     pub(super) fn push(&mut self, item: T, bytes: u64) {
@@ -22,7 +24,16 @@ impl<T> Batch<T> {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.items.len() >= BATCH_ITEMS || self.bytes >= self.limit
+        self.items.len() >= self.most || self.bytes >= self.limit
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// From now on a batch carries one object.
+    pub(super) fn carry_one(&mut self) {
+        self.most = 1;
     }
 
     /// What is in it; it is empty then.

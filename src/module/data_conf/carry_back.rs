@@ -3,7 +3,7 @@
 use super::DataConf;
 use super::batch::{BATCH_ITEMS, Batch};
 use super::copier::{Copier, Given};
-use super::cycle::looks_copied;
+use super::cycle::{has_no_room, looks_copied, no_room};
 use super::establish::missing_source;
 use super::meter::Meter;
 use super::spool::Spool;
@@ -145,7 +145,7 @@ impl<'a> Restore<'a> {
                 Err(ObjectError::Gone) if !known.settled => {}
                 Err(ObjectError::Gone) => self.quarantine(&path, missing_copy()),
                 Err(ObjectError::Refused(refusal)) => self.quarantine(&path, refusal),
-                Err(ObjectError::Store(error)) => return Err(error),
+                Err(failure) => self.refused_if_full(&path, known.meta.size, failure)?,
             }
             self.meter.item();
             if self.batch.is_full() {
@@ -364,7 +364,19 @@ impl<'a> Restore<'a> {
                 self.quarantine(&path, refusal);
                 Ok(None)
             }
-            Err(ObjectError::Store(error)) => Err(error),
+            Err(failure) => self.refused_if_full(&path, bytes, failure).map(|()| None),
+        }
+    }
+
+    /// Names an object that there is no room for; others may fit.
+    fn refused_if_full(&mut self, path: &ContentPath, bytes: u64, failure: ObjectError) -> Result<()> {
+        match failure {
+            failure if has_no_room(&failure, &self.module.source) => {
+                self.quarantine(path, no_room(&self.module.source, bytes, 0));
+                Ok(())
+            }
+            ObjectError::Store(error) => Err(error),
+            ObjectError::Gone | ObjectError::Refused(_) => Ok(()),
         }
     }
 

@@ -110,7 +110,9 @@ impl<'s, 'c> Copier<'s, 'c> {
             return Ok(None);
         }
         let seen = ReadVersion { meta, hash: [0; 32], groups: None, extended: reader.extended()? };
-        Ok(Some(Copied { staged: self.to.stage()?, seen, sent: meta.size, is_whole: true }))
+        let mut staged = self.to.stage()?;
+        staged.expect(meta.size)?;
+        Ok(Some(Copied { staged, seen, sent: meta.size, is_whole: true }))
     }
 
     /// Copies a file, unless it is what the destination is known to hold: it is read once only.
@@ -186,13 +188,18 @@ impl<'s, 'c> Copier<'s, 'c> {
             let is_big = size >= GROUPED_BYTES;
             let staged = if is_big { to.stage_over(path)? } else { to.stage()? };
             let mut target = TargetFile { staged, sent: 0 };
-            let hashed = match held.filter(|_| pass.reader.is_solid() && groups_of(size).is_some()) {
-                Some(held) if target.staged.take_over(&held.instance, size) => {
-                    pass.patch(&mut target, &held.groups)?
+            if pass.reader.is_solid() {
+                target.staged.expect(size)?;
+            }
+            let hashed = pass.counted(|pass| {
+                match held.filter(|_| pass.reader.is_solid() && groups_of(size).is_some()) {
+                    Some(held) if target.staged.take_over(&held.instance, size) => {
+                        pass.patch(&mut target, &held.groups)
+                    }
+                    _ if is_big => pass.read_ahead_of(&mut target),
+                    _ => pass.read_all(buffer, |piece| target.take(piece)),
                 }
-                _ if is_big => pass.read_ahead_of(&mut target)?,
-                _ => pass.read_all(buffer, |piece| target.take(piece))?,
-            };
+            })?;
             pass.end(target, hashed)
         })
     }

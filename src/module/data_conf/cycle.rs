@@ -21,6 +21,7 @@ mod commit;
 mod conflict;
 mod history;
 mod prepare;
+mod room;
 mod safety;
 mod verify;
 
@@ -28,6 +29,8 @@ pub(super) use conflict::looks_copied;
 use history::Keeping;
 pub(super) use history::{chain, current};
 use prepare::{Action, Prepared, Ready};
+use room::Waiting;
+pub(super) use room::{has_no_room, no_room};
 pub(super) use safety::{exceeds, identity};
 
 /// How many files are copied at a time.
@@ -42,6 +45,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let is_known = paired.is_some() && paired == pair.as_ref().map(|pair| pair.standby_id);
     let adopted_ns = pair.and_then(|pair| pair.adopted_ns);
     let swept = module.standby.sweep()? + module.source.sweep()?;
+    module.keep_room_for_index();
     module.take_stock(&mut index, context)?;
     let scan_ns = module.scan_time(context);
     let is_first = index.is_empty()?;
@@ -70,6 +74,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         scan_ns,
         meter: &meter,
         batch: Batch::new(module.batch_bytes),
+        waiting: Waiting::new(module.index.folder()),
         left: Tally::default(),
         named: BTreeSet::new(),
         is_all_counted: false,
@@ -82,6 +87,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         outcome: CycleOutcome { quarantined: walked.quarantined, warnings, ..CycleOutcome::default() },
     };
     let done = cycle.all(&plan);
+    cycle.sum_up_room();
     let Cycle { index, mut outcome, left, is_all_counted, renamed, incomplete, untimed, keeping, .. } = cycle;
     meter.end();
     // What only seemed to differ is no longer counted once it was read; until then nobody knows better.
@@ -91,7 +97,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         let after = left.observation(true, module.batch_bytes);
         outcome.after = Some(Observation { cursor: index.pair()?.and_then(|pair| cursor(&pair)), ..after });
     }
-    outcome.details = details(walked.listed, swept, renamed, &outcome);
+    outcome.details.splice(..0, details(walked.listed, swept, renamed, &outcome));
     outcome.details.extend(keeping.details());
     if incomplete > 0 {
         outcome.warnings.push(unkept(incomplete));
@@ -146,6 +152,8 @@ struct Cycle<'a, 'm> {
     scan_ns: i64,
     meter: &'m Meter<'m>,
     batch: Batch<Ready<'a>>,
+    /// What there was no room for.
+    waiting: Waiting,
     /// What could not be copied or deleted.
     left: Tally,
     /// What of it was named.
@@ -174,13 +182,19 @@ impl<'a> Cycle<'a, '_> {
         self.copy(&plan.folders, 1)?;
         self.copy(&plan.files, THREADS)?;
         self.commit()?;
-        self.check_share(plan, held)?;
-        self.delete(&plan.deletions)?;
-        self.copy(&plan.after_deletions, THREADS)?;
-        self.commit()?;
+        let confirmed = self.check_share(plan, held);
+        if confirmed.is_ok() {
+            self.delete(&plan.deletions)?;
+            self.copy(&plan.after_deletions, THREADS)?;
+            self.commit()?;
+        }
+        // Once deletions have made what room they make, and renames have found what they were called before.
+        self.copy_what_waits()?;
+        confirmed?;
         self.set_folder_times()?;
         if self.context.verify {
             self.verify()?;
+            self.copy_what_waits()?;
             self.set_folder_times()?;
         }
         self.set_attributes_of_root()?;
@@ -201,15 +215,17 @@ impl<'a> Cycle<'a, '_> {
         })
     }
 
-    fn take(&mut self, step: &ObjectStep, prepared: Prepared<'a>) -> Result<()> {
+    fn take(&mut self, step: ObjectStep, prepared: Prepared<'a>) -> Result<()> {
         match prepared {
             Ok(Some(ready)) => {
                 let bytes = ready.object.meta.size;
-                self.batch.push(ready, bytes);
+                self.batch.push(Ready { step: Some(step), ..ready }, bytes);
             }
             // Equal after all, or gone since the walk: the next one will see it.
             Ok(None) | Err(ObjectError::Gone) => {}
-            Err(ObjectError::Refused(refusal)) => self.refused(step, refusal),
+            Err(ObjectError::Refused(refusal)) => self.refused(&step, refusal),
+            // It counts once it was tried again.
+            Err(failure) if has_no_room(&failure, &self.module.standby) => return self.put_off(step),
             Err(ObjectError::Store(error)) => return Err(error),
         }
         self.meter.item();
@@ -287,7 +303,7 @@ impl<'a> Cycle<'a, '_> {
     ) -> Result<bool> {
         let Deletion { path, meta } = deletion;
         let gone = if is_foreign { self.set_aside(path) } else { self.take_removed(path, meta.kind, kept) };
-        match gone {
+        match self.of_object(gone) {
             Ok(()) => moved.items_deleted += 1,
             Err(ObjectError::Gone) => {}
             Err(ObjectError::Refused(refusal)) => {

@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Result, Side};
 use crate::store::content::history::ContentHistory;
+use crate::store::content::room::Room;
 use crate::store::content::{
     Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance, Listing, Marker,
     ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, StagedObject, Version,
@@ -88,6 +89,14 @@ impl ContentStore for End {
         self.store.history()
     }
 
+    fn room(&self) -> Option<Room> {
+        self.store.room()
+    }
+
+    fn keep_free(&self, bytes: u64) {
+        self.store.keep_free(bytes);
+    }
+
     of_store! {
         identify() -> Presence;
         check_writable() -> ();
@@ -102,6 +111,7 @@ impl ContentStore for End {
     of_object! {
         list(folder: &ContentPath, cancel: &CancellationToken) -> Listing;
         stat(path: &ContentPath) -> ObjectMeta;
+        taken_by(path: &ContentPath) -> u64;
         check_place(path: &ContentPath) -> ();
         read_link(path: &ContentPath) -> Box<[u8]>;
         folder_extended(path: &ContentPath) -> Extended;
@@ -180,6 +190,10 @@ impl ContentReader for SidedReader<'_> {
 }
 
 impl StagedObject for Staged<'_> {
+    fn expect(&mut self, bytes: u64) -> ObjectResult<()> {
+        self.0.expect(bytes).map_err(object_failed_on(self.1))
+    }
+
     fn write(&mut self, bytes: &[u8]) -> ObjectResult<()> {
         self.0.write(bytes).map_err(object_failed_on(self.1))
     }

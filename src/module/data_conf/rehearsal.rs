@@ -30,6 +30,7 @@ impl DataConf {
             cursor: known.as_ref().and_then(|(_, pair)| cursor(pair)),
             moves: Some(done.moved),
             refused,
+            no_room: done.no_room,
             ..done.before.unwrap_or_else(unseen)
         })
     }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance,
-    Listing, Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Presence, Refusal,
+    Listing, Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Presence, Refusal, Room,
     StagedObject, Version,
 };
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ mod link;
 mod listing;
 mod protected;
 mod reader;
-mod restored;
+mod room;
 mod staged;
 mod traces;
 
@@ -48,8 +48,9 @@ use failure::{reading, writing};
 use freeing::Freeing;
 use handles::FolderHandles;
 use history::FolderHistory;
+pub use history::RestoredFolder;
 use protected::ProtectedDatabases;
-pub use restored::RestoredFolder;
+use room::Reserve;
 
 /// The folder at the root that holds what is not content.
 const OWN_FOLDER: &[u8] = b".csb";
@@ -71,6 +72,7 @@ pub struct FolderStore {
     durability: Durability,
     freeing: Freeing,
     history: FolderHistory,
+    reserve: Reserve,
     /// Whether attributes were changed since the last flush that only a sync of the file system makes durable.
     attributes_changed: AtomicBool,
 }
@@ -88,6 +90,7 @@ impl FolderStore {
             durability: Durability::default(),
             freeing: Freeing::default(),
             history: FolderHistory::default(),
+            reserve: Reserve::default(),
             attributes_changed: AtomicBool::new(false),
         }
     }
@@ -304,6 +307,23 @@ impl ContentStore for FolderStore {
         let given = rustix::fs::fchown(&file, Some(user), Some(group));
         let _ = rustix::fs::unlinkat(&*folder, name.as_bytes(), AtFlags::empty());
         given.is_ok()
+    }
+
+    fn room(&self) -> Option<Room> {
+        if let Ok(root) = self.handles.root() {
+            return room::room(&*root);
+        }
+        // Where it is going to be made.
+        let there = self.root.ancestors().find(|folder| folder.exists())?;
+        room::room(File::open(there).ok()?)
+    }
+
+    fn keep_free(&self, bytes: u64) {
+        self.reserve.keep_free(bytes);
+    }
+
+    fn taken_by(&self, path: &ContentPath) -> ObjectResult<u64> {
+        self.taken_by_file(path).map_err(|cause| reading(self, path, cause))
     }
 
     fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Listing> {

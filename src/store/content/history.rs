@@ -147,5 +147,5 @@ pub trait ContentHistory: Send + Sync {
     ///
     /// # Errors
     /// When it cannot be removed.
-    fn remove(&self, number: u32) -> Result<()>;
+    fn remove_revision(&self, number: u32) -> Result<()>;
 }

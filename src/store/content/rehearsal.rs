@@ -1,20 +1,34 @@
 //! A store on which work is rehearsed: it is read, and what would be written to it is only checked.
 //!
 //! Whoever plans runs the same code as whoever copies, on a store that answers as the real one would, as far as that can
-//! be known without writing: whether it, and the folder of an object, may be written, and what stands in the way of a name. What only writing
-//! finds out (a disk that becomes full, a device that fails, a name that the file system cannot hold) shows in the run.
+//! be known without writing: whether it, and the folder of an object, may be written, what stands in the way of a name, and what
+//! certainly finds no room. What only writing finds out (a device that fails, a name that the file system cannot hold) shows in
+//! the run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
 use super::history::{Before, ContentHistory, KeptRevision, Revision};
+use super::room::{Keeping, Room};
 use super::{
     Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance, Listing, Marker,
     ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Presence, Refusal, StagedObject, Version,
 };
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What would be kept, and what would be dropped to make room.
+#[derive(Default)]
+struct RehearsedHistory {
+    begun: Option<Revision>,
+    /// Files that are kept once they are replaced or removed.
+    held: BTreeSet<ContentPath>,
+    /// What those take that were.
+    kept_bytes: i64,
+    dropped: BTreeSet<u32>,
+}
 
 /// A store that is read, and never written to.
 pub struct Rehearsal {
@@ -27,6 +41,12 @@ pub struct Rehearsal {
     made: Mutex<BTreeMap<ContentPath, u32>>,
     /// The last folder in which names may change: objects come folder by folder.
     open: Mutex<Option<ContentPath>>,
+    /// The room before anything was written, once that was asked.
+    room: OnceLock<Option<Room>>,
+    /// How many bytes of it would be taken.
+    taken: AtomicI64,
+    kept_free: AtomicU64,
+    history: Mutex<RehearsedHistory>,
 }
 
 impl Rehearsal {
@@ -38,6 +58,10 @@ impl Rehearsal {
             gone: Mutex::default(),
             made: Mutex::default(),
             open: Mutex::default(),
+            room: OnceLock::new(),
+            taken: AtomicI64::new(0),
+            kept_free: AtomicU64::new(0),
+            history: Mutex::default(),
         }
     }
 
@@ -87,6 +111,37 @@ impl Rehearsal {
             next = folder.split().map(|(folder, _)| folder);
         }
         Ok(())
+    }
+
+    fn history(&self) -> MutexGuard<'_, RehearsedHistory> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is replaced or removed is free then, unless it is kept.
+    fn free(&self, path: &ContentPath) {
+        let freed = i64::try_from(self.inner.taken_by(path).unwrap_or_default()).unwrap_or_default();
+        let mut history = self.history();
+        if history.held.remove(path) {
+            history.kept_bytes += freed;
+        } else {
+            self.taken.fetch_sub(freed, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts so many bytes as taken, if there is room for them.
+    fn take(&self, bytes: u64) -> ObjectResult<i64> {
+        let kept_free = self.kept_free.load(Ordering::Relaxed);
+        if self.room().is_some_and(|room| room.lacks(bytes, kept_free)) {
+            return Err(ObjectError::Store(Error::new(
+                ErrorKind::DiskFull,
+                format!("There is no room for {bytes} bytes in {}.", self.url()),
+                "Free space or raise the quota there, then run the command again.",
+            )));
+        }
+        // In whole blocks, as files are kept.
+        let taken = i64::try_from(bytes.next_multiple_of(4096)).unwrap_or_default();
+        self.taken.fetch_add(taken, Ordering::Relaxed);
+        Ok(taken)
     }
 
     /// What has a name now; none where it is free.
@@ -172,6 +227,20 @@ impl ContentStore for Rehearsal {
         false
     }
 
+    fn room(&self) -> Option<Room> {
+        let room = (*self.room.get_or_init(|| self.inner.room()))?;
+        let free_bytes = room.free_bytes.saturating_add_signed(-self.taken.load(Ordering::Relaxed));
+        Some(Room { free_bytes, ..room })
+    }
+
+    fn keep_free(&self, bytes: u64) {
+        self.kept_free.store(bytes, Ordering::Relaxed);
+    }
+
+    fn taken_by(&self, path: &ContentPath) -> ObjectResult<u64> {
+        if self.is_gone(path) { Err(ObjectError::Gone) } else { self.inner.taken_by(path) }
+    }
+
     fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Listing> {
         if self.is_gone(folder) { Err(ObjectError::Gone) } else { self.inner.list(folder, cancel) }
     }
@@ -209,13 +278,13 @@ impl ContentStore for Rehearsal {
 
     fn stage(&self) -> ObjectResult<Box<dyn StagedObject + '_>> {
         self.write()?;
-        Ok(Box::new(Rehearsed { store: self, earlier: None, position: 0, scratch: Vec::new() }))
+        Ok(Box::new(Rehearsed { store: self, earlier: None, position: 0, scratch: Vec::new(), taken: 0 }))
     }
 
     fn stage_over(&self, path: &ContentPath) -> ObjectResult<Box<dyn StagedObject + '_>> {
         self.write()?;
         let earlier = self.read(path).ok();
-        Ok(Box::new(Rehearsed { store: self, earlier, position: 0, scratch: Vec::new() }))
+        Ok(Box::new(Rehearsed { store: self, earlier, position: 0, scratch: Vec::new(), taken: 0 }))
     }
 
     fn stage_link(&self, _: &[u8], _: Attributes) -> ObjectResult<Box<dyn StagedObject + '_>> {
@@ -281,6 +350,8 @@ impl ContentStore for Rehearsal {
             if listing.iter().any(|entry| stays(entry.name)) {
                 return Err(not_empty());
             }
+        } else {
+            self.free(path);
         }
         self.lose(path);
         Ok(())
@@ -303,18 +374,28 @@ impl ContentStore for Rehearsal {
     }
 }
 
-/// What is kept can be read; nothing is kept of what is rehearsed.
+/// What is kept can be read. Of what is rehearsed nothing is kept but the room that it would take.
 impl ContentHistory for Rehearsal {
     fn revisions(&self) -> Result<Vec<KeptRevision>> {
-        self.inner.history().revisions()
+        let mut kept = self.inner.history().revisions()?;
+        let history = self.history();
+        kept.retain(|kept| !history.dropped.contains(&kept.revision.number));
+        if let Some(revision) =
+            history.begun.filter(|_| kept.first().is_none_or(|newest| newest.next.is_some()))
+        {
+            kept.insert(0, KeptRevision { revision, next: None, until: None, kept_bytes: 0 });
+        }
+        Ok(kept)
     }
 
     fn describe(&self, number: u32) -> Result<Option<Revision>> {
         self.inner.history().describe(number)
     }
 
-    fn begin(&self, _: &Revision) -> Result<u32> {
-        self.write().map(|()| 0)
+    fn begin(&self, revision: &Revision) -> Result<u32> {
+        self.write()?;
+        self.history().begun = Some(*revision);
+        Ok(0)
     }
 
     fn note(&self, _: &[Before]) -> Result<()> {
@@ -326,12 +407,14 @@ impl ContentHistory for Rehearsal {
     }
 
     /// It keeps its name until it is replaced, and that tells whether it can be.
-    fn keep(&self, _: &ContentPath, _: u32) -> ObjectResult<()> {
+    fn keep(&self, path: &ContentPath, _: u32) -> ObjectResult<()> {
+        self.history().held.insert(path.clone());
         Ok(())
     }
 
-    fn take(&self, path: &ContentPath, _: u32) -> ObjectResult<()> {
-        ContentStore::remove(self, path, ObjectKind::File)
+    fn take(&self, path: &ContentPath, number: u32) -> ObjectResult<()> {
+        self.keep(path, number)?;
+        self.remove(path, ObjectKind::File)
     }
 
     fn end(&self, _: &Revision) -> Result<()> {
@@ -346,7 +429,19 @@ impl ContentHistory for Rehearsal {
         self.inner.history().kept(revision, number)
     }
 
-    fn remove(&self, _: u32) -> Result<()> {
+    fn remove_revision(&self, number: u32) -> Result<()> {
+        let found = self.revisions()?.into_iter().find(|kept| kept.revision.number == number);
+        let mut history = self.history();
+        let freed = match found {
+            None => 0,
+            Some(open) if open.next.is_none() => {
+                history.begun = None;
+                std::mem::take(&mut history.kept_bytes)
+            }
+            Some(kept) => i64::try_from(kept.kept_bytes).unwrap_or_default(),
+        };
+        history.dropped.insert(number);
+        self.taken.fetch_sub(freed, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -358,9 +453,26 @@ struct Rehearsed<'a> {
     earlier: Option<Box<dyn ContentReader + 'a>>,
     position: u64,
     scratch: Vec<u8>,
+    /// How many bytes were counted as taken.
+    taken: i64,
+}
+
+impl Drop for Rehearsed<'_> {
+    /// What is not published goes.
+    fn drop(&mut self) {
+        self.store.taken.fetch_sub(self.taken, Ordering::Relaxed);
+    }
 }
 
 impl StagedObject for Rehearsed<'_> {
+    fn expect(&mut self, bytes: u64) -> ObjectResult<()> {
+        let may_share = self.store.room().is_none_or(|room| room.keeping != Keeping::Apart);
+        if self.earlier.is_none() || !may_share {
+            self.taken += self.store.take(bytes)?;
+        }
+        Ok(())
+    }
+
     fn write(&mut self, bytes: &[u8]) -> ObjectResult<()> {
         self.position = self.position.saturating_add(bytes.len() as u64);
         Ok(())
@@ -398,17 +510,20 @@ impl StagedObject for Rehearsed<'_> {
         Ok(())
     }
 
-    fn publish(self: Box<Self>, path: &ContentPath, replace: bool) -> ObjectResult<bool> {
+    fn publish(mut self: Box<Self>, path: &ContentPath, replace: bool) -> ObjectResult<bool> {
         match self.store.holder(path)? {
             None => {
                 self.store.check_place(path)?;
-                self.store.make_above(path).map(|()| true)
+                self.store.make_above(path)?;
             }
-            Some(ObjectKind::Folder) => Err(in_the_way()),
+            Some(ObjectKind::Folder) => return Err(in_the_way()),
             Some(ObjectKind::File | ObjectKind::Link) if replace => {
-                self.store.check_place(path).map(|()| true)
+                self.store.check_place(path)?;
+                self.store.free(path);
             }
-            Some(ObjectKind::File | ObjectKind::Link) => Ok(false),
+            Some(ObjectKind::File | ObjectKind::Link) => return Ok(false),
         }
+        self.taken = 0;
+        Ok(true)
     }
 }

@@ -85,6 +85,18 @@ impl<'r, 'c> Pass<'r, 'c> {
         Ok(Pass { reader: from.read(path)?, context, meter, count: 0 })
     }
 
+    /// Reads, and takes the progress back where that fails.
+    pub(super) fn counted(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> ObjectResult<Hashed>,
+    ) -> ObjectResult<Hashed> {
+        let hashed = read(self);
+        if hashed.is_err() {
+            self.meter.take_back(self.count);
+        }
+        hashed
+    }
+
     /// What was read, if it is one version; else how many bytes were read for nothing.
     pub(super) fn end<T>(self, target: T, hashed: Hashed) -> ObjectResult<Result<(T, ReadVersion), u64>> {
         let (meta, extended) = (self.reader.meta(), self.reader.extended()?);

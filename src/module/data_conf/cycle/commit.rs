@@ -9,7 +9,7 @@ use super::super::copier::Copier;
 use super::super::threads::join;
 use super::super::walk::Difference;
 use super::conflict::looks_copied;
-use super::{Action, Cycle, Ready};
+use super::{Action, Cycle, Ready, has_no_room};
 use crate::error::Result;
 use crate::report::Moved;
 use crate::store::content::groups::Groups;
@@ -119,7 +119,10 @@ impl<'a> Cycle<'a, '_> {
             self.find_foreign(&ready.path, ready.object.hash, &mut foreign)?;
         }
         let paths = changing().map(|ready| (&ready.path, ready.object.meta.kind, ready.object.hash));
-        self.index.begin(self.context.generation, paths)?;
+        if let Err(error) = self.index.begin(self.context.generation, paths) {
+            self.put_off_batch(batch, error)?;
+            return Ok((Vec::new(), BTreeSet::new()));
+        }
         Ok((batch, foreign))
     }
 
@@ -130,7 +133,7 @@ impl<'a> Cycle<'a, '_> {
         is_foreign: bool,
         moved: &mut Moved,
     ) -> Result<Option<(ContentPath, IndexedObject)>> {
-        let Ready { path, mut object, action, is_whole, kept, renamed_from, .. } = ready;
+        let Ready { path, mut object, action, is_whole, kept, renamed_from, step, .. } = ready;
         let (bytes, is_real) = match &action {
             Action::Publish(_, bytes) => (*bytes, true),
             Action::Folder { is_real, .. } | Action::Attributes { is_real, .. } => (0, *is_real),
@@ -165,7 +168,7 @@ impl<'a> Cycle<'a, '_> {
                 self.quarantine(&path, refusal);
                 Ok(None)
             }
-            Err(ObjectError::Store(error)) => Err(error),
+            Err(failure) => self.put_off_if_full(step, failure).map(|()| None),
         }
     }
 
@@ -182,6 +185,9 @@ impl<'a> Cycle<'a, '_> {
                 Ok(action) => {
                     let renamed_from = Some(earlier.clone());
                     named.push(Ready { action, renamed_from, ..ready });
+                }
+                Err(failure) if has_no_room(&failure, &self.module.standby) => {
+                    self.put_off_if_full(ready.step, failure)?;
                 }
                 // Gone since it was compared.
                 Err(ObjectError::Gone) => {}
@@ -226,7 +232,8 @@ impl<'a> Cycle<'a, '_> {
             self.context.check()?;
             let mut held = Vec::with_capacity(folders.len());
             for (folder, mut known) in folders.into_iter().filter(|(_, known)| known.settled) {
-                match self.set_times_of(&folder, &mut known) {
+                let set = self.set_times_of(&folder, &mut known);
+                match self.of_object(set) {
                     Ok(()) => {
                         self.notice_time(&folder, &known);
                         held.push((folder, known));
@@ -265,7 +272,7 @@ impl<'a> Cycle<'a, '_> {
             Err(ObjectError::Gone | ObjectError::Refused(_)) => return Ok(()),
             Err(failure) => Err(failure),
         };
-        match set {
+        match self.of_object(set) {
             Ok(()) | Err(ObjectError::Gone) => Ok(()),
             Err(ObjectError::Refused(refusal)) => {
                 self.quarantine(&root, refusal);

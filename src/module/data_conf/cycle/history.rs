@@ -37,7 +37,7 @@ impl Keeping {
     pub(super) fn details(&self) -> Option<String> {
         let of = self.revision.filter(|_| self.is_begun && self.objects > 0)?;
         Some(format!(
-            "What was replaced or deleted, {} objects, is kept: the state before can be restored as revision {}.",
+            "What was replaced or deleted ({}) is kept: the state before can be restored as revision {}.",
             self.objects, of.number
         ))
     }
@@ -138,12 +138,28 @@ impl Cycle<'_, '_> {
         self.stop_keeping(&error.message)
     }
 
-    fn stop_keeping(&mut self, why: &str) -> Result<()> {
-        self.keeping.revision = None;
+    /// Gives up even the state before this cycle; says whether anything was kept of it.
+    pub(super) fn stop_keeping_for_room(&mut self) -> Result<bool> {
+        let is_keeping = self.is_keeping();
+        if is_keeping {
+            self.stop_keeping("The disk of the standby copy is full.")?;
+        }
+        Ok(is_keeping)
+    }
+
+    /// Keeps nothing any more, where something is kept.
+    pub(super) fn stop_keeping(&mut self, why: &str) -> Result<()> {
+        if self.keeping.revision.take().is_none() {
+            return Ok(());
+        }
         let history = self.module.standby.history();
         // What a gap separates from the state of now is of no use.
-        for kept in history.revisions()? {
-            history.remove(kept.revision.number)?;
+        let kept = history.revisions()?;
+        for kept in &kept {
+            history.remove_revision(kept.revision.number)?;
+        }
+        if kept.is_empty() {
+            return Ok(());
         }
         self.warn(format!(
             "The history of the content store could not be kept, and what was kept was removed: {why} States before \
@@ -162,7 +178,7 @@ impl Cycle<'_, '_> {
         let history = self.module.standby.history();
         let kept = history.revisions()?;
         let Some(oldest) = kept.last().filter(|oldest| oldest.next.is_some()) else { return Ok(false) };
-        history.remove(oldest.revision.number)?;
+        history.remove_revision(oldest.revision.number)?;
         self.dropped += 1;
         Ok(true)
     }
@@ -397,7 +413,7 @@ impl Cycle<'_, '_> {
         let Some(current) = self.index.pair()?.and_then(|pair| pair.revision) else { return Ok(()) };
         let (mut kept, stray) = chain(history.revisions()?, current.number);
         for of_no_use in stray {
-            history.remove(of_no_use.revision.number)?;
+            history.remove_revision(of_no_use.revision.number)?;
         }
         let HistoryLimits { keep, max } = &self.module.history;
         let (now, most) = (self.context.clock.now(), max.bytes(current.bytes));
@@ -407,7 +423,7 @@ impl Cycle<'_, '_> {
             if !is_old && bytes <= most {
                 break;
             }
-            history.remove(oldest.revision.number)?;
+            history.remove_revision(oldest.revision.number)?;
             bytes = bytes.saturating_sub(oldest.kept_bytes);
         }
         Ok(())

@@ -35,6 +35,8 @@ pub(super) struct Ready<'a> {
     pub(super) kept: Option<u32>,
     /// The earlier name, where the standby has it under another one.
     pub(super) renamed_from: Option<ContentPath>,
+    /// What asked for it, once it is in a batch.
+    pub(super) step: Option<ObjectStep>,
 }
 
 pub(super) enum Action<'a> {
@@ -62,7 +64,7 @@ pub(super) fn prepare_all<'a>(
     meter: &Meter<'_>,
     steps: impl Iterator<Item = Result<ObjectStep>> + Send,
     threads: usize,
-    take: impl FnMut(&ObjectStep, Prepared<'a>) -> Result<()>,
+    take: impl FnMut(ObjectStep, Prepared<'a>) -> Result<()>,
 ) -> Result<()> {
     let cancel = context.cancel.child_token();
     let own = Context { cancel: cancel.clone(), ..context.clone() };
@@ -85,25 +87,32 @@ pub(super) fn prepare_all<'a>(
 
 fn take_all<'a>(
     prepared: Receiver<Result<(ObjectStep, Prepared<'a>)>>,
-    mut take: impl FnMut(&ObjectStep, Prepared<'a>) -> Result<()>,
+    mut take: impl FnMut(ObjectStep, Prepared<'a>) -> Result<()>,
 ) -> Result<()> {
-    prepared.into_iter().try_for_each(|prepared| prepared.and_then(|(step, prepared)| take(&step, prepared)))
+    prepared.into_iter().try_for_each(|prepared| prepared.and_then(|(step, prepared)| take(step, prepared)))
 }
 
-struct Preparer<'a, 'c> {
+pub(super) struct Preparer<'a, 'c> {
     module: &'a DataConf,
     context: &'c Context,
     scan_ns: i64,
     meter: &'c Meter<'c>,
-    copier: Copier<'a, 'c>,
+    pub(super) copier: Copier<'a, 'c>,
+    /// Whether what only may have changed is read before it is copied, because there is little room.
+    pub(super) reads_first: bool,
     /// The index, once something was asked of it.
     index: Option<ContentIndex>,
 }
 
 impl<'a, 'c> Preparer<'a, 'c> {
-    fn new(module: &'a DataConf, context: &'c Context, scan_ns: i64, meter: &'c Meter<'_>) -> Self {
+    pub(super) fn new(
+        module: &'a DataConf,
+        context: &'c Context,
+        scan_ns: i64,
+        meter: &'c Meter<'_>,
+    ) -> Self {
         let copier = Copier::new(&module.source, &module.standby, context);
-        Preparer { module, context, scan_ns, meter, copier, index: None }
+        Preparer { module, context, scan_ns, meter, copier, reads_first: false, index: None }
     }
 
     fn serve(
@@ -124,7 +133,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
         }
     }
 
-    fn prepare(&mut self, step: &ObjectStep) -> Prepared<'a> {
+    pub(super) fn prepare(&mut self, step: &ObjectStep) -> Prepared<'a> {
         let path = step.path.clone();
         match &step.work {
             ObjectWork::Folder(known) => self.folder(path, known.as_deref(), false).map(Some),
@@ -140,7 +149,16 @@ impl<'a, 'c> Preparer<'a, 'c> {
         let (hash, extended) = (Some(seen.hash), seen.extended.digest());
         let object =
             IndexedObject { meta: seen.meta, hash, extended, indexed_ns: self.scan_ns, settled: true };
-        Ready { path, object, action, groups: None, is_whole: true, kept: None, renamed_from: None }
+        Ready {
+            path,
+            object,
+            action,
+            groups: None,
+            is_whole: true,
+            kept: None,
+            renamed_from: None,
+            step: None,
+        }
     }
 
     fn stage(&mut self, path: ContentPath, kind: ObjectKind) -> ObjectResult<Ready<'a>> {
@@ -209,7 +227,16 @@ impl<'a, 'c> Preparer<'a, 'c> {
         let meta = ObjectMeta { mtime_ns: TIMES_UNKNOWN, ..meta };
         let object =
             IndexedObject { meta, hash: None, extended: digest, indexed_ns: self.scan_ns, settled: true };
-        Ok(Ready { path, object, action, groups: None, is_whole: true, kept: None, renamed_from: None })
+        Ok(Ready {
+            path,
+            object,
+            action,
+            groups: None,
+            is_whole: true,
+            kept: None,
+            renamed_from: None,
+            step: None,
+        })
     }
 
     fn compare(&mut self, path: ContentPath, known: &IndexedObject) -> Prepared<'a> {
@@ -252,7 +279,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
         path: &ContentPath,
         known: &IndexedObject,
     ) -> ObjectResult<Option<HeldContent>> {
-        if !known.settled || known.meta.kind != ObjectKind::File {
+        if self.reads_first || !known.settled || known.meta.kind != ObjectKind::File {
             return Ok(None);
         }
         let was_written = self.module.source.stat(path)?.mtime_ns != known.meta.mtime_ns;

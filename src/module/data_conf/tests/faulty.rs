@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 use crate::error::Result;
 use crate::store::content::history::{Before, ContentHistory, KeptRevision, Revision};
+use crate::store::content::room::Room;
 use crate::store::content::{
     Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance,
     Listing, Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, Refusal, StagedObject,
@@ -87,6 +88,10 @@ impl<'a> FaultyStaged<'a> {
 }
 
 impl StagedObject for FaultyStaged<'_> {
+    fn expect(&mut self, bytes: u64) -> ObjectResult<()> {
+        self.inner()?.expect(bytes)
+    }
+
     fn write(&mut self, bytes: &[u8]) -> ObjectResult<()> {
         self.inner()?.write(bytes)
     }
@@ -219,6 +224,15 @@ impl ContentStore for Faulty {
         self.inner.keeps_owners()
     }
 
+    fn room(&self) -> Option<Room> {
+        self.inner.room()
+    }
+    fn keep_free(&self, bytes: u64) {
+        self.inner.keep_free(bytes);
+    }
+    fn taken_by(&self, path: &ContentPath) -> ObjectResult<u64> {
+        self.inner.taken_by(path)
+    }
     fn tick_ns(&self) -> i64 {
         COARSEST_TICK_NS
     }
@@ -368,9 +382,9 @@ impl ContentHistory for Faulty {
         self.inner.history().kept(revision, number)
     }
 
-    fn remove(&self, number: u32) -> Result<()> {
+    fn remove_revision(&self, number: u32) -> Result<()> {
         self.faults.operate()?;
-        self.inner.history().remove(number)
+        self.inner.history().remove_revision(number)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 
 pub(super) mod clones;
+mod full;
 mod hostile;
 mod mapped;
 mod mounts;

@@ -305,7 +305,7 @@ fn a_full_disk_drops_the_history_before_it_refuses_new_copies() {
             let outcome = pair.cycle();
             pair.age();
             let is_told = outcome.warnings.iter().any(|warning| warning.contains("to make room"));
-            assert_eq!(is_told, version > 2, "{version}: {outcome:#?}");
+            assert_eq!(is_told, version > 3, "{version}: {outcome:#?}");
         }
         pair.assert_settled();
         let states = pair.states();

@@ -127,8 +127,7 @@ fn giving_back_writes_to_the_pool_and_reads_its_copy() {
 
 #[test]
 fn a_store_that_fails_while_it_is_written_is_the_one_that_is_written() {
-    let full =
-        || Faults { seals: AtomicU32::new(9), seal_error: Some(ErrorKind::DiskFull), ..Faults::default() };
+    let full = || Faults { seals: AtomicU32::new(9), seal_error: Some(ErrorKind::Io), ..Faults::default() };
     let pair = filled();
     pair.write("new", "new");
     for faults in [full(), Faults { flush_error: true, ..Faults::default() }] {

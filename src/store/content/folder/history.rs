@@ -19,8 +19,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::content::history::{Before, ContentHistory, KeptRevision, Revision};
 
 mod log;
+mod restored;
 
 use log::{Log, Reading};
+pub use restored::RestoredFolder;
 
 /// The folder within [`OWN_FOLDER`] for revisions.
 pub(super) const HISTORY_FOLDER: &[u8] = b"history";
@@ -163,12 +165,18 @@ impl FolderStore {
     }
 
     /// Removes the folder of a revision with everything in it. It loses its name first, so that nobody takes what is left of it for a
-    /// revision.
-    fn remove_revision(&self, name: &[u8]) -> Result<(), Errno> {
+    /// revision; where there is no room even for that, the log goes first.
+    fn remove_folder(&self, name: &[u8]) -> Result<(), Errno> {
         let history = self.history_folder()?;
         let gone = [GONE, Uuid::new_v4().to_string().as_bytes()].concat();
-        rustix::fs::renameat(&*history, name, &*history, &*gone)?;
-        remove_all(&history, &gone)
+        match rustix::fs::renameat(&*history, name, &*history, &*gone) {
+            Ok(()) => remove_all(&history, &gone),
+            Err(Errno::NOSPC | Errno::DQUOT) => {
+                rustix::fs::unlinkat(&*handles::below(&history, name)?, LOG, AtFlags::empty())?;
+                remove_all(&history, name)
+            }
+            Err(cause) => Err(cause),
+        }
     }
 
     fn with_open<T>(&self, work: impl FnOnce(&mut Open) -> Result<T, Errno>) -> Result<T, Errno> {
@@ -188,7 +196,7 @@ impl FolderStore {
         let names = entries.ended.iter().map(|ended| ended.name().into_bytes());
         let open = entries.is_open.then(|| OPEN.to_vec());
         for name in names.chain(open) {
-            self.remove_revision(&name).map_err(failed)?;
+            self.remove_folder(&name).map_err(failed)?;
         }
         let remove = || {
             let history = self.history_folder()?;
@@ -229,7 +237,7 @@ impl ContentHistory for FolderStore {
             if self.history_entries()?.is_open
                 && self.head(OPEN)?.is_none_or(|head| head.number != revision.number)
             {
-                self.remove_revision(OPEN)?;
+                self.remove_folder(OPEN)?;
             }
             make_folder(&history, OPEN)?;
             let folder = handles::below(&history, OPEN)?;
@@ -336,13 +344,13 @@ impl ContentHistory for FolderStore {
         find().map_err(|cause| ObjectError::Store(self.history_error("read", cause)))
     }
 
-    fn remove(&self, number: u32) -> Result<()> {
+    fn remove_revision(&self, number: u32) -> Result<()> {
         let remove = || {
             let Some(name) = self.name_of_revision(number)? else { return Ok(()) };
             if *name == *OPEN {
                 *self.history.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
             }
-            self.remove_revision(&name)
+            self.remove_folder(&name)
         };
         remove().map_err(|cause| self.history_error("remove", cause))
     }

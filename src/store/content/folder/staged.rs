@@ -41,6 +41,8 @@ pub(super) struct StagedFile<'a> {
     begun: u64,
     sealed: Option<Sealed>,
     published: bool,
+    /// How many bytes are counted as being written.
+    expected: u64,
 }
 
 /// The version that is being replaced.
@@ -158,6 +160,7 @@ impl<'a> StagedFile<'a> {
             begun: 0,
             sealed,
             published: false,
+            expected: 0,
         }
     }
 
@@ -291,6 +294,15 @@ fn clear(clone: &File, start: u64, count: u64) -> Result<(), Errno> {
 }
 
 impl StagedObject for StagedFile<'_> {
+    fn expect(&mut self, bytes: u64) -> ObjectResult<()> {
+        if self.is_cloned() {
+            return Ok(());
+        }
+        self.store.reserve.take(bytes, &*self.folder).map_err(|cause| self.failed(cause))?;
+        self.expected = self.expected.saturating_add(bytes);
+        Ok(())
+    }
+
     fn keep(&mut self, bytes: &[u8]) -> ObjectResult<bool> {
         let held = match &self.earlier {
             Some(Earlier::Beside(earlier)) => Some(earlier),
@@ -365,6 +377,7 @@ impl StagedObject for StagedFile<'_> {
     fn seal(&mut self, attributes: Attributes) -> ObjectResult<()> {
         self.take_kept().map_err(|cause| self.failed(cause))?;
         let Some(file) = self.file.take() else { return Err(self.failed(Errno::BADF)) };
+        self.store.reserve.give_back(std::mem::take(&mut self.expected));
         if self.is_cloned() {
             // The earlier version may be longer, or end with a hole that is longer now.
             rustix::fs::ftruncate(&file, self.written).map_err(|cause| self.failed(cause))?;
@@ -412,6 +425,7 @@ impl StagedObject for StagedFile<'_> {
 
 impl Drop for StagedFile<'_> {
     fn drop(&mut self) {
+        self.store.reserve.give_back(self.expected);
         if !self.published {
             // What cannot be removed now is swept by the next cycle.
             let _ = rustix::fs::unlinkat(&*self.folder, self.name.as_bytes(), AtFlags::empty());

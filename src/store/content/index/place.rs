@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::ContentIndex;
 use crate::error::{Error, Result};
+use crate::platform::FileId;
 use crate::topology::PoolFqdn;
 
 /// Where the index of a content copy lies, for whoever opens it and need not know how it is kept.
@@ -50,6 +51,11 @@ impl IndexPlace {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         }
+    }
+
+    /// The number of the file system that it lies on; none where that cannot be seen.
+    pub fn device(&self) -> Option<u64> {
+        FileId::of(self.folder()).ok().map(|folder| folder.device)
     }
 
     /// The index as it is named in documents.

@@ -14,53 +14,6 @@ fn named(outcome: &CycleOutcome) -> Vec<&str> {
 }
 
 #[test]
-fn a_full_disk_stops_the_cycle_and_loses_nothing() {
-    in_own_mounts(|| {
-        let pair = Pair { batch_bytes: 300_000, ..Pair::new() };
-        fs::create_dir(pair.standby()).unwrap();
-        mount(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"], &pair.standby());
-        pair.write("first", vec![1; 200_000]);
-        pair.cycle();
-        pair.age();
-        pair.write("first", vec![2; 250_000]);
-        for number in 0..8 {
-            pair.write(&format!("more/{number}"), vec![number; 200_000]);
-        }
-        let CycleFailure { error, done } = pair.module().run_cycle(&pair.context()).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::DiskFull, "{error:?}");
-        assert!(error.advice.contains("space"), "{error:?}");
-        assert!(done.moved.items_written > 0, "what fitted was copied: {done:?}");
-        // Nothing that is there is half of something, and nothing temporary takes the space that is missing.
-        let (source, standby) = (tree(&pair.source()), tree(&pair.standby()));
-        // Folders get their times when everything is in them.
-        for (path, object) in standby.iter().filter(|(_, (content, ..))| content.is_some()) {
-            let is_first = path == Path::new("first") && object.0 == Some(vec![1; 200_000]);
-            assert!(is_first || source.get(path) == Some(object), "{}", path.display());
-        }
-        assert_eq!(fs::read_dir(pair.standby().join(".csb/tmp")).unwrap().count(), 0);
-        mount(&["-o", "remount,size=8m"], &pair.standby());
-        pair.cycle();
-        pair.assert_settled();
-    });
-}
-
-#[test]
-fn a_standby_without_room_for_another_name_is_full_as_well() {
-    in_own_mounts(|| {
-        let pair = Pair::new();
-        fs::create_dir(pair.standby()).unwrap();
-        mount(&["-t", "tmpfs", "-o", "nr_inodes=12", "tmpfs"], &pair.standby());
-        for number in 0..20 {
-            pair.write(&format!("f{number}"), "1");
-        }
-        assert_eq!(pair.cycle_error().kind, ErrorKind::DiskFull);
-        mount(&["-o", "remount,nr_inodes=100"], &pair.standby());
-        pair.cycle();
-        pair.assert_settled();
-    });
-}
-
-#[test]
 fn extended_attributes_that_the_standby_cannot_hold_are_told() {
     in_own_mounts(|| {
         let pair = Pair::new();
@@ -309,8 +262,8 @@ fn a_hundred_thousand_files_in_one_folder() {
         let outcome = pair.cycle();
         assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (1, 1));
         assert_eq!(
-            outcome.details,
-            [format!("Compared {} objects: 1 written, 1 deleted, 0 not copied.", FILES + 1)]
+            outcome.details[0],
+            format!("Compared {} objects: 1 written, 1 deleted, 0 not copied.", FILES + 1)
         );
         assert!(tree(&pair.source()) == tree(&pair.standby()), "the trees differ");
     });

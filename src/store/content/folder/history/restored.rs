@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ContentStore, FolderStore};
+use super::super::ContentStore;
+use super::FolderStore;
 use crate::error::{Error, Result};
 use crate::platform::{create_folder, rename_to_free_name, sync_folder};
 use crate::store::files::with_suffix;
