@@ -66,6 +66,8 @@
     SampleGivenUpPending = 'The sample deployment was given up. What there is of it in {0} is still being removed; look there before you close PowerShell.'
     SampleMaking = 'Making the sample''s users, contacts and files. Ctrl+C stops it and removes what there is of it.'
     QuestionRestoreAt = 'Write the user store of the pool {0} as it was at {1:G} to the new file {2}.'
+    QuestionRestoreContentAt = 'Write the conference files of the pool {0} as they were at {1:G} to the new folder {2}.'
+    QuestionRestoreContentRevision = 'Write revision {1} of the conference files of the pool {0} to the new folder {2}.'
     QuestionRestoreRevision = 'Write revision {1} of the user store of the pool {0} to the new file {2}.'
     QuestionSample = 'Create a sample deployment in {0}.'
     QuestionSetConfiguration = 'Change the settings of the backup service for all pools: {0}. Jobs keep to them from their next start on.'

@@ -65,6 +65,8 @@
     SampleGivenUpPending = 'La creazione della distribuzione di esempio è stata interrotta. Quanto creato in {0} è ancora in corso di rimozione; controllare la cartella prima di chiudere PowerShell.'
     SampleMaking = 'Creazione degli utenti, dei contatti e dei file di esempio. Ctrl+C la interrompe e rimuove quanto creato.'
     QuestionRestoreAt = 'Scrivere l''archivio utenti del pool {0} com''era il {1:G} nel nuovo file {2}.'
+    QuestionRestoreContentAt = 'Scrivere i file delle conferenze del pool {0} com''erano il {1:G} nella nuova cartella {2}.'
+    QuestionRestoreContentRevision = 'Scrivere la revisione {1} dei file delle conferenze del pool {0} nella nuova cartella {2}.'
     QuestionRestoreRevision = 'Scrivere la revisione {1} dell''archivio utenti del pool {0} nel nuovo file {2}.'
     QuestionSample = 'Creare una distribuzione di esempio in {0}.'
     QuestionSetConfiguration = 'Modificare le impostazioni del servizio di backup per tutti i pool: {0}. I processi le rispettano dal prossimo avvio.'

@@ -33,7 +33,9 @@ AfterAll { Remove-TestDeployment }
 
 Describe 'Get-CsPoolBackupHistory' {
     It 'returns one object for each state, the newest first, with their types' {
-        $states = @(Get-CsPoolBackupHistory -PoolFqdn $Atl)
+        $all = @(Get-CsPoolBackupHistory -PoolFqdn $Atl)
+        $all.BackupModule | Select-Object -Unique | Should -Be 'UserServices.PresenceFocus', 'ConfServices.DataConf'
+        $states = @($all | Where-Object BackupModule -EQ UserServices.PresenceFocus)
         $states.Count | Should -Be 2
         $states[0].Revision | Should -BeGreaterThan $states[1].Revision
         $states[0].At | Should -BeGreaterThan $states[1].At
@@ -53,9 +55,7 @@ Describe 'Get-CsPoolBackupHistory' {
         $states[1].KeptBytes | Should -BeGreaterThan 0
     }
 
-    It 'says with -Verbose what has no history' {
-        $said = Get-CsPoolBackupHistory $Atl -Verbose 4>&1 | Where-Object { $_ -is [System.Management.Automation.VerboseRecord] }
-        $said.Message | Should -Be 'No history of the content store is kept.'
+    It 'says with -Verbose of what there is no state yet' {
         $said = @(Get-CsPoolBackupHistory $Chi -Verbose 4>&1)
         $said.Count | Should -Be 2
         $said[0].Message | Should -Be "The backup service holds no state of UserServices.PresenceFocus of the pool $Chi yet."
@@ -63,13 +63,14 @@ Describe 'Get-CsPoolBackupHistory' {
 
     It 'takes pools from the pipeline, and goes on after an unknown one' {
         $states = 'nowhere.litwareinc.com', $Atl | Get-CsPoolBackupHistory -ErrorAction SilentlyContinue -ErrorVariable problems
-        $states.Count | Should -Be 2
+        $states.Count | Should -Be 3
         $problems.FullyQualifiedErrorId | Should -Be 'UnknownPool,Get-CsPoolBackupHistory'
-        @(Get-CsPool | Get-CsPoolBackupHistory -LocalStore).Count | Should -Be 2
+        @(Get-CsPool | Get-CsPoolBackupHistory -LocalStore).Count | Should -Be 3
     }
 
     It 'shows its states as a table in a terminal of 60 columns' {
-        $lines = @((Get-CsPoolBackupHistory $Atl | Out-String -Width 60) -split '\r?\n' -match '.')
+        $states = @(Get-CsPoolBackupHistory $Atl | Where-Object BackupModule -EQ UserServices.PresenceFocus)
+        $lines = @(($states | Out-String -Width 60) -split '\r?\n' -match '.')
         $lines[0] | Should -Match "Pool: $Atl \(PresenceFocus\)"
         $lines.Count | Should -Be 5
         $lines[3] | Should -Match '^ +\d+ .+ [\d,.]+ kB +-'
@@ -89,7 +90,9 @@ Describe 'Get-CsPoolBackupHistory' {
 }
 
 Describe 'Restore-CsPoolBackup' {
-    BeforeAll { $script:States = @(Get-CsPoolBackupHistory $Atl | Sort-Object Revision) }
+    BeforeAll {
+        $script:States = @(Get-CsPoolBackupHistory $Atl | Where-Object BackupModule -EQ UserServices.PresenceFocus | Sort-Object Revision)
+    }
 
     It 'writes a state that is piped to it, as it was, and prints nothing' {
         $file = Join-Path $TestDrive 'piped.sqlite'
@@ -195,6 +198,62 @@ Describe 'Restore-CsPoolBackup' {
             $problem.FullyQualifiedErrorId | Should -Be "$Kind,Restore-CsPoolBackup"
         }
         Get-TestFingerprint $kept | Should -Be $before
+    }
+
+    Context 'of conference files' {
+        BeforeAll {
+            $script:Share = Join-Path $Folder 'atl/share'
+            # Names, contents and times of everything in a folder but what is ours.
+            function Get-TestTree {
+                param([string] $Root)
+                Get-ChildItem $Root -Recurse -Force | Where-Object FullName -NotMatch '/\.csb(/|$)' | Sort-Object FullName | ForEach-Object {
+                    $hash = if ($_ -is [System.IO.FileInfo]) { (Get-FileHash $_.FullName).Hash }
+                    '{0} {1} {2} {3:o}' -f $_.FullName.Substring($Root.Length), $_.UnixMode, $hash, $_.LastWriteTimeUtc
+                }
+            }
+            $script:Before = Get-TestTree $Share
+            $script:Deleted = Get-ChildItem $Share -Recurse -File | Where-Object FullName -NotMatch '/\.csb/' | Select-Object -First 1
+            $script:Text = Get-Content -Raw $Deleted.FullName
+            Remove-Item $Deleted.FullName
+            Set-Content (Join-Path $Share 'new.txt') 'new'
+            Invoke-CsBackupServiceSync $Atl
+            $script:Files = @(Get-CsPoolBackupHistory $Atl | Where-Object BackupModule -EQ ConfServices.DataConf)
+        }
+
+        It 'writes a state that is piped to it to a folder, as it was' {
+            $to = Join-Path $TestDrive 'files'
+            $output = $Files[1] | Restore-CsPoolBackup -Path $to
+            $output | Should -BeNullOrEmpty
+            Get-TestTree $to | Should -Be $Before
+        }
+
+        It 'takes a deleted file back by its name' {
+            $to = Join-Path $TestDrive 'found'
+            $report = Restore-CsPoolBackup $Atl -At $Files[1].At -Include "*$($Deleted.Name.ToUpperInvariant())" -Path $to -PassThru
+            $report.Outcome | Should -Be 'Succeeded'
+            $report | Out-String | Should -Match 'Wrote 1 files'
+            Get-Content -Raw (Get-ChildItem $to -Recurse -File).FullName | Should -Be $Text
+        }
+
+        It 'says what it would do, and writes nothing' {
+            $to = Join-Path $TestDrive 'planned'
+            $lines = Invoke-TestShell "Restore-CsPoolBackup $Atl -Revision $($Files[1].Revision) -BackupModule DataConf -Path '$to' -WhatIf" $Sample.DeploymentFile
+            Connect-CsDeployment $Sample.DeploymentFile
+            $lines[0] | Should -Be "What if: Write revision $($Files[1].Revision) of the conference files of the pool $Atl to the new folder $to."
+            $to | Should -Not -Exist
+        }
+
+        It 'refuses patterns for a user store' {
+            $to = Join-Path $TestDrive 'refused'
+            $problem = Restore-CsPoolBackup $Atl -At (Get-Date) -BackupModule PresenceFocus -Include '*' -Path $to 2>&1
+            $problem.FullyQualifiedErrorId | Should -Be 'OptionConflict,Restore-CsPoolBackup'
+            $to | Should -Not -Exist
+        }
+
+        It 'offers the revisions of the content store' {
+            $line = "Restore-CsPoolBackup $Atl -BackupModule DataConf -Revision "
+            (TabExpansion2 $line -cursorColumn $line.Length).CompletionMatches.CompletionText | Should -Be @($Files.Revision)
+        }
     }
 
     It 'offers the revisions of the pool' {

@@ -51,7 +51,10 @@ function Register-CsbCompleter {
         if (-not $pool -or $connection.Failure) { return }
         $reply = Invoke-CsbRequest $connection.Value @{ request = 'getPoolBackupHistory'; poolFqdn = $pool; localStore = $true }
         if ($reply.Failure) { return }
-        foreach ($state in @($reply.Value.modules | ForEach-Object { $_.states } | Select-Object -First 20)) {
+        $of = [string] $args[4]['BackupModule']
+        if (-not $of) { $of = if ($args[4]['Include']) { 'DataConf' } else { 'PresenceFocus' } }
+        $modules = @($reply.Value.modules | Where-Object { $_.module -like "*$of" })
+        foreach ($state in @($modules | ForEach-Object { $_.states } | Select-Object -First 20)) {
             if (-not ([string] $state.revision).StartsWith($start, [System.StringComparison]::Ordinal)) { continue }
             $tip = '{0:G}, {1}' -f (ConvertTo-CsbDate $state.at), (Format-CsbSize $state.bytes)
             New-Object System.Management.Automation.CompletionResult ([string] $state.revision), ([string] $state.revision), 'ParameterValue', $tip

@@ -17,7 +17,15 @@ function Restore-CsPoolBackup {
         [ValidateRange(0, [int]::MaxValue)]
         [int] $Revision,
 
-        [Parameter(Mandatory, Position = 1, HelpMessage = 'Path of the file that is written. Nothing may be there yet.')]
+        [Parameter(ValueFromPipelineByPropertyName)]
+        [ValidateSet('UserServices.PresenceFocus', 'ConfServices.DataConf', 'PresenceFocus', 'DataConf')]
+        [string] $BackupModule,
+
+        [ValidateNotNullOrEmpty()]
+        [SupportsWildcards()]
+        [string[]] $Include,
+
+        [Parameter(Mandatory, Position = 1, HelpMessage = 'Path of the file, or of the folder, that is written. Nothing may be there yet.')]
         [ValidateNotNullOrEmpty()]
         [string] $Path,
 
@@ -40,21 +48,26 @@ function Restore-CsPoolBackup {
         if ($Force -and -not $PSBoundParameters.ContainsKey('Confirm')) { $ConfirmPreference = 'None' }
         $file = Resolve-CsbPath $PSCmdlet $Path
         if ($file.Failure) { Write-CsbFailure $PSCmdlet $file.Failure $PoolFqdn -Terminating }
-        $request = @{ poolFqdn = $PoolFqdn; path = $file.Value; localStore = $LocalStore.IsPresent }
+        # Patterns name files, which only a content store has.
+        $of = if ($BackupModule) { $BackupModule } elseif ($Include) { 'DataConf' } else { 'PresenceFocus' }
+        $request = @{ poolFqdn = $PoolFqdn; module = $of; path = $file.Value; localStore = $LocalStore.IsPresent }
+        if ($Include) { $request['include'] = @($Include) }
+        $what = if ($of -like '*DataConf') { 'QuestionRestoreContent' } else { 'QuestionRestore' }
         if ($PSCmdlet.ParameterSetName -eq 'At') {
             # The library's times are finer than PowerShell's: the state that a time was taken from is at it, and not after it.
             $request['at'] = $At.ToUniversalTime().ToString('yyyy-MM-ddTHH:mm:ss.fffffff', [System.Globalization.CultureInfo]::InvariantCulture) + '99Z'
-            $question = 'QuestionRestoreAt'
+            $question = $what + 'At'
             $state = $At.ToLocalTime()
         } else {
             $request['revision'] = $Revision
-            $question = 'QuestionRestoreRevision'
+            $question = $what + 'Revision'
             $state = $Revision
         }
         if ($PSBoundParameters.ContainsKey('WaitForLease')) { $request['waitForLeaseMs'] = [long] $WaitForLease.TotalMilliseconds }
         # What runs in the background has a location of its own.
         $parameters = @{} + $PSBoundParameters
         $parameters['Path'] = $file.Value
+        $parameters['BackupModule'] = $of
         Invoke-CsbPoolCommand @{
             Cmdlet = $PSCmdlet; Name = 'Restore-CsPoolBackup'; Job = 'restore'; Request = $request; Report = $Report
             PassThru = $PassThru; Force = $Force; AsJob = $AsJob; Question = $question; Details = $state, $file.Value
