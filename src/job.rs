@@ -6,6 +6,7 @@ mod handle;
 mod lease;
 mod leaving;
 mod lists;
+mod names;
 mod progress;
 pub mod record;
 pub mod request;

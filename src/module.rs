@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::{Moved, QuarantinedItem, Verification};
+use crate::report::{Change, ChangeKind, Changes, Moved, QuarantinedItem, Verification};
 pub use crate::store::Progress;
 pub use crate::store::user::{StoreState, WantedState};
 use crate::store::{Generation, Trace};
@@ -98,6 +98,18 @@ pub trait Observer: Send + Sync {
     fn progress(&self, progress: Progress);
     /// Something that an administrator should know, though the work goes on.
     fn warning(&self, message: String);
+    /// Something was changed, or that was refused: every single one of what [`CycleOutcome::changes`] names the first.
+    fn changed(&self, _kind: ChangeKind, _change: &Change) {}
+}
+
+/// Who is told by name what a look finds would be changed.
+#[derive(Clone)]
+pub struct Names(pub Arc<dyn Fn(ChangeKind, &Change) + Send + Sync>);
+
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Names")
+    }
 }
 
 /// What a module is given for one cycle.
@@ -140,6 +152,8 @@ pub struct Look {
     pub verify: bool,
     /// Whether what it says has to be exact, though that takes as long as reading what the run reads: for dry runs.
     pub thorough: bool,
+    /// Who is told what would be changed, each by name; nobody where nobody wants to know.
+    pub names: Option<Names>,
 }
 
 /// What a module's two stores look like at one moment, before anything is said about states.
@@ -169,6 +183,8 @@ pub struct Observation {
     /// writing finds out is not in it; how batches fall, and whether a file that was renamed while its
     /// earlier name got another one is sent, depends on the order in which files are read.
     pub moves: Option<Moved>,
+    /// The first of that by name, where the items have names.
+    pub changes: Changes,
     /// What the next cycle would refuse with, where what was seen already tells.
     pub refused: Option<Error>,
     /// A sentence on what the next cycle would find no room for at the destination, where that can be told without writing.
@@ -192,6 +208,8 @@ pub struct GiveBack {
     pub items: u64,
     /// Their size, where the module knows it.
     pub bytes: u64,
+    /// The first of them by name, where they have names.
+    pub changes: Changes,
     /// What giving back would refuse with, where what was seen already tells.
     pub refused: Option<Error>,
 }
@@ -212,6 +230,8 @@ pub struct Loss {
 pub struct CycleOutcome {
     /// What was written and removed.
     pub moved: Moved,
+    /// The first of that by name, where the items have names.
+    pub changes: Changes,
     /// What could not be copied.
     pub quarantined: Vec<QuarantinedItem>,
     /// What an administrator should know.

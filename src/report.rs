@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::stored::{StoredDocument, words};
 
+mod changes;
 pub mod html;
+
+pub use changes::{Change, ChangeKind, Changes, ChangesOfKind};
 
 /// The version of the report's fields. It grows when a field changes its meaning, not when one is added.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -233,6 +236,9 @@ pub struct ModuleReport {
     pub after: ModuleState,
     /// What was moved.
     pub moved: Moved,
+    /// What was changed, by name: the first of each kind. In a report that only planned: what would be.
+    #[serde(default)]
+    pub changes: Changes,
     /// What a comparison of all items found; none where there was none.
     #[serde(default)]
     pub verification: Option<Verification>,
@@ -370,6 +376,10 @@ pub struct Report {
     /// What it removed of the product itself, or would remove.
     #[serde(default)]
     pub removed: Vec<Trace>,
+    /// The file that names everything of which the modules' changes name the first, a JSON document in each line; none
+    /// where nothing has a name.
+    #[serde(default)]
+    pub names_file: Option<String>,
     /// Warnings that belong to no module.
     pub warnings: Vec<String>,
     /// Errors that belong to no module.

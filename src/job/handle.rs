@@ -1,6 +1,6 @@
 //! A job of this process, as whoever started it sees it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::events::EventLog;
 use crate::report::{Outcome, Report};
+use crate::store::files::Lines;
 use crate::topology::PoolFqdn;
 
 /// A job of this process.
@@ -25,6 +26,8 @@ pub struct Job {
     /// Set once somebody wants it to stop.
     pub cancel: CancellationToken,
     report: Mutex<Option<Report>>,
+    /// What a job that only planned would change, by name: it keeps that nowhere else.
+    names: Mutex<Lines>,
 }
 
 impl Job {
@@ -38,12 +41,18 @@ impl Job {
             events: EventLog::default(),
             cancel: CancellationToken::new(),
             report: Mutex::new(None),
+            names: Mutex::new(Lines::nameless()),
         }
     }
 
     /// The report, once the job has ended.
     pub fn report(&self) -> Option<Report> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a job that only planned would change, each by name in a line of its own; nothing of other jobs.
+    pub(crate) fn planned_names(&self) -> MutexGuard<'_, Lines> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn finish(&self, report: Report) {

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::Job;
 use super::events::EventKind;
+use super::names::NameList;
 use crate::clock::Clock;
 use crate::module::{Observer, Progress};
+use crate::report::{Change, ChangeKind};
 
 /// Hosts draw at most ten times a second.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -19,6 +21,9 @@ pub(super) struct StepObserver {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) step: String,
     pub(super) module: &'static str,
+    /// That of its row in the report.
+    pub(super) purpose: &'static str,
+    pub(super) names: Arc<NameList>,
     pub(super) activity: Mutex<Activity>,
 }
 
@@ -50,6 +55,10 @@ impl Observer for StepObserver {
     fn warning(&self, message: String) {
         let module = Some(self.module.to_owned());
         self.job.events.push(self.clock.now(), EventKind::Warning { module, message });
+    }
+
+    fn changed(&self, kind: ChangeKind, change: &Change) {
+        self.names.add(self.module, self.purpose, kind, change);
     }
 }
 

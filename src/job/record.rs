@@ -9,12 +9,15 @@ use uuid::Uuid;
 use crate::config::Kept;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Outcome, Report};
-use crate::store::files;
+use crate::store::files::{self, Lines};
 use crate::store::leases::Owner;
 use crate::stored::{Stored, StoredDocument};
 
 /// How much longer, and how many more, records of failed jobs are kept: somebody may look for the reason much later.
 const OF_FAILED: u32 = 5;
+
+/// What the file of a job's names ends with.
+const NAMES: &str = ".names.jsonl";
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
@@ -49,6 +52,15 @@ impl Records {
 
     fn path(&self, id: Uuid) -> PathBuf {
         self.folder.join(format!("{id}.json"))
+    }
+
+    fn names_path(&self, id: Uuid) -> PathBuf {
+        self.folder.join(format!("{id}{NAMES}"))
+    }
+
+    /// The file beside a job's record that names what the job changed; it is made with its first line, and goes with the record.
+    pub fn names(&self, id: Uuid) -> Lines {
+        Lines::at(self.names_path(id))
     }
 
     fn cancel_path(&self, id: Uuid) -> PathBuf {
@@ -97,6 +109,8 @@ impl Records {
         }
         let mut ended = record.clone();
         interrupt(&mut ended, now);
+        let names = self.names_path(id);
+        ended.report.names_file = names.exists().then(|| names.display().to_string());
         let stored = stored.replace(ended)?;
         self.keep(&stored)?;
         Ok(stored.into_known())
@@ -121,10 +135,14 @@ impl Records {
     pub fn tidy(&self, now: Timestamp) -> Result<()> {
         crate::bound::touching(&self.folder)?;
         files::sweep(&self.folder);
-        for path in self.ids()?.into_iter().map(|id| self.path(id)) {
-            if std::fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
-                let _ = std::fs::remove_file(path);
+        for id in self.ids()? {
+            if std::fs::metadata(self.path(id)).is_ok_and(|file| file.len() == 0) {
+                self.forget(id);
             }
+        }
+        // A record is there before its job names anything.
+        for id in self.ids_of(NAMES)?.into_iter().filter(|id| !self.path(*id).exists()) {
+            let _ = std::fs::remove_file(self.names_path(id));
         }
         let ended = self.list(now)?.into_iter().filter(|record| record.ended);
         let (failed, others): (Vec<_>, Vec<_>) =
@@ -144,8 +162,9 @@ impl Records {
 
     fn forget(&self, id: Uuid) {
         // Another process may have been faster.
-        let _ = std::fs::remove_file(self.path(id));
-        let _ = std::fs::remove_file(self.cancel_path(id));
+        for path in [self.path(id), self.names_path(id), self.cancel_path(id)] {
+            let _ = std::fs::remove_file(path);
+        }
     }
 
     /// Asks the process that runs a job, whichever it is, to cancel it.
@@ -162,6 +181,11 @@ impl Records {
     }
 
     fn ids(&self) -> Result<Vec<Uuid>> {
+        self.ids_of(".json")
+    }
+
+    /// The jobs that have a file with this ending.
+    fn ids_of(&self, ending: &str) -> Result<Vec<Uuid>> {
         crate::bound::touching(&self.folder)?;
         let entries = match std::fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -170,7 +194,7 @@ impl Records {
         };
         let id = |entry: std::io::Result<std::fs::DirEntry>| {
             let name = entry.ok()?.file_name();
-            Uuid::parse_str(name.to_str()?.strip_suffix(".json")?).ok()
+            Uuid::parse_str(name.to_str()?.strip_suffix(ending)?).ok()
         };
         Ok(entries.filter_map(id).collect())
     }
@@ -243,6 +267,7 @@ mod tests {
             steps: vec![],
             modules: vec![],
             removed: vec![],
+            names_file: None,
             warnings: vec![],
             errors: vec![],
         };
@@ -261,12 +286,19 @@ mod tests {
         for record in records {
             all.write(record).unwrap();
             all.request_cancel(record.report.job_id).unwrap();
+            all.names(record.report.job_id).push(b"{}").unwrap();
         }
+        let orphan = Uuid::now_v7();
+        all.names(orphan).push(b"{}").unwrap();
         all.tidy(Timestamp::from_second(now).unwrap()).unwrap();
         let left: Vec<bool> = records.iter().map(|record| all.path(record.report.job_id).exists()).collect();
         let requests: Vec<bool> =
             records.iter().map(|record| all.cancel_requested(record.report.job_id)).collect();
         assert_eq!(left, requests, "a request to cancel stays as long as its job's record");
+        let names: Vec<bool> =
+            records.iter().map(|record| all.names_path(record.report.job_id).exists()).collect();
+        assert_eq!(left, names, "names stay as long as their job's record");
+        assert!(!all.names_path(orphan).exists());
         left
     }
 

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Side};
 use crate::module::{BackupModule, CycleOutcome, Observation, state};
 use crate::pool::PoolState;
 use crate::report::{
-    Direction, ExportState, ImportState, ModuleReport, ModuleState, Moved, Outcome, QuarantinedItem,
+    Changes, Direction, ExportState, ImportState, ModuleReport, ModuleState, Moved, Outcome, QuarantinedItem,
     Verification,
 };
 use crate::topology::PoolFqdn;
@@ -28,6 +28,7 @@ pub(super) struct Row {
     pub(super) not_applicable: Option<String>,
     cursor: Option<String>,
     moved: Moved,
+    changes: Changes,
     verification: Option<Verification>,
     quarantined: Vec<QuarantinedItem>,
     warnings: Vec<String>,
@@ -59,6 +60,7 @@ impl Row {
             not_applicable: None,
             cursor: None,
             moved: Moved::default(),
+            changes: Changes::default(),
             verification: None,
             quarantined: Vec::new(),
             warnings: Vec::new(),
@@ -84,6 +86,15 @@ impl Row {
         self.found.get_or_insert(seen.to_move());
     }
 
+    /// Takes up what would be changed, where the job only plans.
+    pub(super) fn planned(&mut self, changes: Changes) {
+        self.changes = changes;
+    }
+
+    pub(super) fn purpose(&self) -> &'static str {
+        self.purpose
+    }
+
     /// Takes up that the stores could not be compared or copied.
     pub(super) fn failed(&mut self, error: Error) {
         if error.kind != ErrorKind::Cancelled {
@@ -100,6 +111,7 @@ impl Row {
 
     pub(super) fn cycle_done(&mut self, cycle: &CycleOutcome) {
         self.moved.add(&cycle.moved);
+        self.changes.add(&cycle.changes);
         // What was in quarantine in an earlier cycle and no longer is has been copied since.
         self.quarantined.clone_from(&cycle.quarantined);
         self.warnings.extend(cycle.warnings.iter().cloned());
@@ -167,6 +179,7 @@ impl Row {
             before: self.before.clone().unwrap_or_default(),
             after: self.after.clone(),
             moved: self.moved.clone(),
+            changes: self.changes.clone(),
             verification: self.verification.clone(),
             cursor: self.cursor.clone(),
             duration_ms: milliseconds(self.spent),

@@ -12,6 +12,7 @@ use super::events::EventKind;
 use super::handle::Job;
 use super::lease::LeaseKeeper;
 use super::lists::{List, Targets};
+use super::names::NameList;
 use super::request::Operation;
 use super::step::{Done, Planned, Step, Work, not_run, noted, unplanned};
 use super::threads::{StoreWork, defect_of_ours};
@@ -19,6 +20,7 @@ use crate::clock::milliseconds;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Outcome, Plan, StepReport};
 use crate::store::Until;
+use crate::store::files::Lines;
 use crate::store::leases::{self, Lease};
 use crate::topology::PoolFqdn;
 
@@ -85,7 +87,12 @@ struct Run {
 impl Run {
     fn new(job: Arc<Job>, operation: Operation, threads: StoreWork, environment: Arc<Environment>) -> Self {
         let began = environment.clock.monotonic();
+        let lines = match operation.options.what_if {
+            true => Lines::nameless(),
+            false => environment.records.names(job.id),
+        };
         let work = Work {
+            names: NameList::new(lines),
             job,
             environment,
             options: operation.options.clone(),

@@ -8,6 +8,7 @@ use super::environment::Environment;
 use super::events::EventKind;
 use super::handle::Job;
 use super::lease::{HeldLease, LeasePlace};
+use super::names::NameList;
 use super::progress::{Activity, StepObserver};
 use super::request::Options;
 use super::row::Row;
@@ -145,6 +146,8 @@ pub(super) struct Work {
     /// Errors that belong to no row.
     pub(super) errors: Vec<Error>,
     pub(super) retries: u32,
+    /// What was changed, or would be, by name.
+    pub(super) names: Arc<NameList>,
     /// The lease of the steps that run.
     pub(super) held: Option<HeldLease>,
 }
@@ -160,6 +163,7 @@ impl Work {
             accept_deletions: self.options.accept_deletions,
             verify: self.options.verify,
             thorough: self.options.what_if,
+            names: None,
         }
     }
 
@@ -193,7 +197,13 @@ impl Work {
     }
 
     /// What a module is given for one run, under the lease that is held.
-    pub(super) fn context(&self, step: &str, module: &'static str, verify: bool) -> Context {
+    pub(super) fn context(
+        &self,
+        step: &str,
+        module: &'static str,
+        purpose: &'static str,
+        verify: bool,
+    ) -> Context {
         Context {
             generation: self.held.as_ref().map_or(Generation(0), |held| held.lease.generation),
             cancel: self.job.cancel.clone(),
@@ -202,6 +212,8 @@ impl Work {
                 clock: Arc::clone(&self.environment.clock),
                 step: step.to_owned(),
                 module,
+                purpose,
+                names: Arc::clone(&self.names),
                 activity: Mutex::new(Activity::default()),
             }),
             clock: Arc::clone(&self.environment.clock),

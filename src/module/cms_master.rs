@@ -5,6 +5,7 @@ use super::{
     Observation,
 };
 use crate::error::{Result, Side};
+use crate::report::Changes;
 use crate::report::Moved;
 use crate::store::Trace;
 use crate::store::documents::{Document, History, Import};
@@ -125,6 +126,7 @@ impl BackupModule for CmsMaster {
         let oldest = compared.master.after(base.revision, 1).map_err(|error| error.on(Side::Export))?;
         Ok(Observation {
             initialized: compared.initialized,
+            changes: Changes::default(),
             not_applicable: None,
             pending_items: missing + wrong,
             pending_bytes: compared.whole.bytes.saturating_sub(base.bytes) + right,

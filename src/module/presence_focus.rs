@@ -9,6 +9,7 @@ use super::{
     StoreState, WantedState,
 };
 use crate::error::{ErrorKind, Result, Side};
+use crate::report::Changes;
 use crate::store::user::{PairOutcome, UserStorePair, Work};
 use crate::store::{Generation, Trace};
 
@@ -107,6 +108,7 @@ impl BackupModule for PresenceFocus {
             to_compare: seen.to_compare,
             is_estimate: seen.is_estimate,
             moves: None,
+            changes: Changes::default(),
             refused: seen.refused,
             no_room: None,
         })

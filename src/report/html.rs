@@ -9,6 +9,7 @@ use super::{Report, StepReport};
 use crate::error::{Error, ErrorKind, Result};
 
 mod appearance;
+mod changes;
 pub(crate) mod format;
 mod modules;
 mod timeline;
@@ -28,6 +29,7 @@ struct Page<'a> {
     errors: Vec<view::Located<'a, Error>>,
     warnings: Vec<view::Located<'a, str>>,
     quarantines: Vec<modules::Quarantine<'a>>,
+    changes: Vec<changes::ChangesView<'a>>,
     timeline: Option<timeline::Timeline>,
     modules: Vec<modules::ModuleView<'a>>,
     steps: Vec<StepView<'a>>,
@@ -52,6 +54,7 @@ pub fn render(report: &Report) -> Result<String> {
         errors: view::errors(report),
         warnings: view::warnings(report),
         quarantines: modules::quarantines(report),
+        changes: changes::changes(report),
         timeline: timeline::timeline(report),
         modules: modules::modules(report),
         steps: view::ran(report).map(step).collect(),

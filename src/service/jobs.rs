@@ -61,7 +61,7 @@ impl Service {
         Ok(())
     }
 
-    fn job(&self, handle: u64) -> Result<Arc<Job>> {
+    pub(super) fn job(&self, handle: u64) -> Result<Arc<Job>> {
         self.lock_jobs().by_handle.get(&handle).cloned().ok_or_else(|| unknown(handle))
     }
 

@@ -91,25 +91,38 @@ impl Service {
         if request.what_if {
             return Ok(json!({ "file": file.as_deref().map(text) }));
         }
-        let report = self.report_to_write(request)?;
+        let mut report = self.report_to_write(request)?;
+        if let (Some(file), Some(job)) = (&file, request.job) {
+            report.names_file = self.write_planned_names(job, file, local_store)?.or(report.names_file);
+        }
         let content = request.format().write(&report)?;
         let written = match target {
-            Some(target) => target.write(content.as_bytes())?,
+            Some(target) => target.write(&mut content.as_bytes())?,
             None => {
                 let kept = self.connected()?.deployment.config.kept.reports;
                 let above = request.temporary_folder.clone().unwrap_or_else(std::env::temp_dir);
                 let name = folder::name(&report, request.format().extension());
-                folder::keep(&absolute("temporaryFolder", &above)?, name, content.as_bytes(), kept)?
+                folder::keep(&absolute("temporaryFolder", &above)?, name, &mut content.as_bytes(), kept)?
             }
         };
         Ok(json!({ "file": text(&written) }))
+    }
+
+    /// Writes what a job would change, if it only planned and found anything, to a file beside its report; the path.
+    fn write_planned_names(&self, job: u64, report: &Path, local_store: bool) -> Result<Option<String>> {
+        let job = self.job(job)?;
+        let mut names = job.planned_names();
+        let Some(mut lines) = names.read()? else { return Ok(None) };
+        let file = report.with_extension("names.jsonl");
+        let written = ReportTarget::checked(&file, &self.protected(local_store)?)?.write(&mut lines)?;
+        Ok(Some(text(&written)))
     }
 
     /// Writes a topology document to a file, which may be an earlier one but nothing else that a report may not overwrite.
     pub(super) fn write_topology(&self, file: &Path, local_store: bool, toml: &str) -> Result<PathBuf> {
         let file = absolute("file", file)?;
         let protected = self.protected(local_store)?.except_topologies();
-        ReportTarget::checked(&file, &protected)?.write(toml.as_bytes())
+        ReportTarget::checked(&file, &protected)?.write(&mut toml.as_bytes())
     }
 
     fn report_to_write(&self, request: &ReportRequest) -> Result<Report> {

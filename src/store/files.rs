@@ -1,7 +1,7 @@
-//! Small files that are replaced whole and must never be seen half-written.
+//! Small files that are replaced whole and must never be seen half-written, and long ones that grow by lines.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -10,6 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Rights, create_file, create_folder, sync_folder};
 
 const SUFFIX: &str = ".tmp";
+
+/// How much of a growing file is kept in memory.
+const BUFFERED: usize = 64 << 10;
 
 /// Replaces a file: written beside, synced, renamed, the folder synced. Only this account may read it, and the folder, which
 /// is created where it is missing.
@@ -35,6 +38,73 @@ pub fn replace_with(path: &Path, content: &[u8], rights: Rights) -> Result<()> {
 /// As for [`replace`].
 pub fn replace_for_now(path: &Path, content: &[u8]) -> Result<()> {
     write(path, content, Rights::PRIVATE, false)
+}
+
+/// A file that grows by lines, for this account alone. It is made with its first one, in a folder that is made where it is
+/// missing. Nobody waits for the disk.
+pub struct Lines {
+    /// None for a file without a name, which goes with this value.
+    path: Option<PathBuf>,
+    file: Option<BufWriter<File>>,
+}
+
+impl Lines {
+    /// A file that is to be made at this path.
+    pub fn at(path: PathBuf) -> Self {
+        Lines { path: Some(path), file: None }
+    }
+
+    /// A file that nobody sees.
+    pub fn nameless() -> Self {
+        Lines { path: None, file: None }
+    }
+
+    /// Adds a line, which has no end yet.
+    ///
+    /// # Errors
+    /// `DiskFull`, `AccessDenied`, `Io`; then part of the line may be there.
+    pub fn push(&mut self, line: &[u8]) -> Result<()> {
+        let path = self.path.as_deref();
+        let failed = |cause| Error::io("write", path.unwrap_or(&std::env::temp_dir()), &cause);
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(BufWriter::with_capacity(BUFFERED, made(path).map_err(failed)?)),
+        };
+        file.write_all(line).and_then(|()| file.write_all(b"\n")).map_err(failed)
+    }
+
+    /// Lets everybody see what was added; the path, where there is something and it has a name.
+    ///
+    /// # Errors
+    /// As for [`Lines::push`].
+    pub fn flush(&mut self) -> Result<Option<&Path>> {
+        let Some(file) = &mut self.file else { return Ok(None) };
+        let path = self.path.as_deref();
+        let failed = |cause| Error::io("write", path.unwrap_or(&std::env::temp_dir()), &cause);
+        file.flush().map_err(failed)?;
+        Ok(path)
+    }
+
+    /// Everything from the first line on; none where there is nothing.
+    ///
+    /// # Errors
+    /// As for [`Lines::push`].
+    pub fn read(&mut self) -> Result<Option<impl Read>> {
+        self.flush()?;
+        let Some(file) = &self.file else { return Ok(None) };
+        let again = || {
+            let mut file = file.get_ref().try_clone()?;
+            file.rewind()?;
+            std::io::Result::Ok(file)
+        };
+        again().map(Some).map_err(|cause| Error::io("read", &std::env::temp_dir(), &cause))
+    }
+}
+
+fn made(path: Option<&Path>) -> std::io::Result<File> {
+    let Some(path) = path else { return tempfile::tempfile() };
+    create_folder(path.parent().unwrap_or(Path::new(".")))?;
+    create_file(path, Rights::PRIVATE)
 }
 
 /// Removes a file; none is fine.

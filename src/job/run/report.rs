@@ -26,8 +26,15 @@ impl Run {
         worst.unwrap_or(Outcome::Succeeded).max(Outcome::Succeeded)
     }
 
-    pub(super) async fn finish(self) {
-        let report = self.report(self.outcome());
+    pub(super) async fn finish(mut self) {
+        let (names_file, failure) = self.work.names.finish();
+        if let Some(error) = failure {
+            self.work.warnings.push(format!("Not everything that was changed could be named. {error}"));
+        }
+        let report = Report { names_file, ..self.report(self.outcome()) };
+        if self.work.options.what_if {
+            *self.work.job.planned_names() = self.work.names.take();
+        }
         // Of a job that never knew its pool there is nothing to be found later.
         if self.partner.is_some()
             && !self.work.options.what_if
@@ -65,6 +72,7 @@ impl Run {
             steps: if self.work.options.what_if { Vec::new() } else { self.steps.clone() },
             modules: self.work.rows.iter().map(|row| row.report()).collect(),
             removed: self.work.removed.clone(),
+            names_file: None,
             warnings: self.work.warnings.clone(),
             errors: self.work.errors.clone(),
         }

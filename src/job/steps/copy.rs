@@ -35,7 +35,10 @@ impl Step for CopyModule {
 
     fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned>> {
         Box::pin(async move {
-            let seen = work.observe(self.0.row).await?;
+            let mut seen = work.observe(self.0.row).await?;
+            if let Some(row) = work.rows.get_mut(self.0.row).filter(|_| work.options.what_if) {
+                row.planned(std::mem::take(&mut seen.changes));
+            }
             let (items, bytes) = seen.to_move();
             Ok(Planned {
                 items: Some(items),

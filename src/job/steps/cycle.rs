@@ -6,7 +6,7 @@ use super::attempts::Failure;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::events::EventKind;
 use crate::job::step::Work;
-use crate::module::{BackupModule, Context, CycleFailure, CycleResult, Observation};
+use crate::module::{BackupModule, Context, CycleFailure, CycleResult, Look, Observation};
 use crate::report::{ExportState, ImportState};
 use crate::store::leases::StoredState;
 
@@ -23,7 +23,8 @@ impl Work {
     /// Looks at both stores of a row and takes up what was seen.
     pub(super) async fn observe(&mut self, index: usize) -> Result<Observation> {
         let Some(row) = self.rows.get(index) else { return Ok(Observation::default()) };
-        let (module, look) = (Arc::clone(&row.module), self.look());
+        let names = self.options.what_if.then(|| self.names.of_look(row.name(), row.purpose()));
+        let (module, look) = (Arc::clone(&row.module), Look { names, ..self.look() });
         let looking = self.threads.run(&self.job.cancel, move || {
             crate::failpoint::fail_point!("job.look");
             module.observe(&look)
@@ -75,7 +76,7 @@ impl Work {
             return Vec::new();
         }
         let (module, name) = (Arc::clone(&row.module), row.name());
-        let context = self.context(step, name, verify);
+        let context = self.context(step, name, row.purpose(), verify);
         let began = self.environment.clock.monotonic();
         let attempt = move || {
             context.check()?;
@@ -83,6 +84,7 @@ impl Work {
         };
         let done = self
             .attempts(name, attempt, |work, failure: &CycleFailure| {
+                work.names.attempt_ended();
                 if let Some(row) = work.rows.get_mut(index) {
                     row.cycle_done(&failure.done);
                 }

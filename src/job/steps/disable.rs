@@ -57,7 +57,8 @@ impl Step for DisableModule {
     fn run<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Done> {
         Box::pin(async move {
             let name = self.module.id().name();
-            let (module, context) = (Arc::clone(&self.module), work.context(&self.id(), name, false));
+            let (module, context) =
+                (Arc::clone(&self.module), work.context(&self.id(), name, "disable", false));
             let attempt = move || {
                 context.check()?;
                 module.disable(&context)

@@ -88,13 +88,18 @@ impl Step for GiveBackModule {
             let counts = refrains.is_none();
             // Of the partner's own stores only what they lack matters.
             let (module, look) = (Arc::clone(module), Look { thorough: false, ..work.look() });
+            let names = work.options.what_if.then(|| work.names.of_look(module.id().name(), Self::PURPOSE));
             let looking = work.threads.run(&work.job.cancel, move || {
                 // A store that is lost cannot be observed, but what would be given back can be counted.
                 let seen = module.observe(&look).ok().filter(|seen| seen.refused.is_none());
+                let look = Look { names, ..look };
                 let lost = if counts { module.observe_carry_back(&look)? } else { GiveBack::default() };
                 Ok((lost, seen))
             });
-            let (lost, seen) = looking.await?;
+            let (mut lost, seen) = looking.await?;
+            if let Some(row) = work.rows.get_mut(*row).filter(|_| work.options.what_if) {
+                row.planned(std::mem::take(&mut lost.changes));
+            }
             if let Some(seen) = &seen {
                 work.saw(*row, seen);
             }

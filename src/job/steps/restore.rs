@@ -63,7 +63,8 @@ impl Step for Restore {
     fn run<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Done> {
         Box::pin(async move {
             let name = self.module.id().name();
-            let (module, context) = (Arc::clone(&self.module), work.context(&self.id(), name, false));
+            let context = work.context(&self.id(), name, "restore", false);
+            let module = Arc::clone(&self.module);
             let (wanted, include, path) = (self.wanted, self.include.clone(), self.path.clone());
             let attempt = move || {
                 context.check()?;

@@ -7,11 +7,11 @@ use super::cycle::{has_no_room, looks_copied, no_room};
 use super::establish::missing_source;
 use super::meter::Meter;
 use super::spool::Spool;
-use super::tally::Few;
+use super::tally::{Few, record};
 use super::walk::{self, Difference, Finder, Lacking, Walked, quarantined};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult};
-use crate::report::Moved;
+use crate::report::{Change, ChangeKind, Moved};
 use crate::store::content::index::{ContentIndex, IndexedObject, IndexedPair, TIMES_UNKNOWN};
 use crate::store::content::{
     Attributes, ContentPath, ContentStore, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
@@ -356,6 +356,8 @@ impl<'a> Restore<'a> {
                 }
                 moved.items_written += 1;
                 moved.bytes = moved.bytes.saturating_add(bytes);
+                let change = Change::of(&path).sized(bytes);
+                record(self.context, &mut self.outcome.changes, ChangeKind::GivenBack, change);
                 Ok(Some((path, object)))
             }
             // The pool made it anew meanwhile; that is the version that counts.

@@ -6,12 +6,12 @@ use super::batch::{BATCH_ITEMS, Batch};
 use super::meter::Meter;
 use super::plan::{CyclePlan, Deletion, ObjectStep};
 use super::spool::Spool;
-use super::tally::{Few, Tally};
+use super::tally::{Few, Tally, record};
 use super::walk::{self, Difference, Finder, Lacking, quarantined};
 use super::{DataConf, cursor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult, Observation};
-use crate::report::Moved;
+use crate::report::{Change, ChangeKind, Moved};
 use crate::store::content::index::ContentIndex;
 use crate::store::content::{
     COARSEST_TICK_NS, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, Refusal,
@@ -219,7 +219,8 @@ impl<'a> Cycle<'a, '_> {
         match prepared {
             Ok(Some(ready)) => {
                 let bytes = ready.object.meta.size;
-                self.batch.push(Ready { step: Some(step), ..ready }, bytes);
+                let over = step.over().copied();
+                self.batch.push(Ready { over, step: Some(step), ..ready }, bytes);
             }
             // Equal after all, or gone since the walk: the next one will see it.
             Ok(None) | Err(ObjectError::Gone) => {}
@@ -246,6 +247,11 @@ impl<'a> Cycle<'a, '_> {
         if self.named.insert(path.clone()) {
             self.outcome.quarantined.push(quarantined(path, refusal));
         }
+    }
+
+    /// Says by name what was changed.
+    fn record(&mut self, kind: ChangeKind, change: Change) {
+        record(self.context, &mut self.outcome.changes, kind, change);
     }
 
     /// Whether something in a folder was named.
@@ -304,7 +310,10 @@ impl<'a> Cycle<'a, '_> {
         let Deletion { path, meta } = deletion;
         let gone = if is_foreign { self.set_aside(path) } else { self.take_removed(path, meta.kind, kept) };
         match self.of_object(gone) {
-            Ok(()) => moved.items_deleted += 1,
+            Ok(()) => {
+                moved.items_deleted += 1;
+                self.record(ChangeKind::Deleted, Change::of(path).sized(meta.size));
+            }
             Err(ObjectError::Gone) => {}
             Err(ObjectError::Refused(refusal)) => {
                 self.left.deletions(1);

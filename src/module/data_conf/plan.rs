@@ -32,6 +32,8 @@ pub(super) enum ObjectWork {
 pub(super) struct ObjectStep {
     pub(super) path: ContentPath,
     pub(super) work: ObjectWork,
+    /// What the standby is known to hold under this name, where the work does not say so itself.
+    over: Option<Box<IndexedObject>>,
 }
 
 impl ObjectStep {
@@ -48,15 +50,24 @@ impl ObjectStep {
         }
     }
 
+    /// What the standby is known to hold under this name.
+    pub(super) fn over(&self) -> Option<&IndexedObject> {
+        match &self.work {
+            ObjectWork::Folder(Some(known)) => Some(known),
+            ObjectWork::Compare(known) => Some(known).filter(|known| known.settled).map(AsRef::as_ref),
+            _ => self.over.as_deref(),
+        }
+    }
+
     /// What a comparison of both stores asks for.
-    pub(super) fn repair(path: ContentPath, meta: &ObjectMeta) -> Self {
-        let work = match meta.kind {
+    pub(super) fn repair(path: ContentPath, known: &IndexedObject) -> Self {
+        let work = match known.meta.kind {
             // Whatever has its name there gives way, and is kept.
             ObjectKind::Folder => ObjectWork::FolderForFile,
             ObjectKind::File => ObjectWork::Copy,
             ObjectKind::Link => ObjectWork::Link,
         };
-        ObjectStep { path, work }
+        ObjectStep { path, work, over: Some(Box::new(*known)) }
     }
 }
 
@@ -99,12 +110,16 @@ impl CyclePlan {
         difference: Difference,
         earlier: Option<(ContentPath, IndexedObject)>,
     ) -> Result<()> {
+        let over = match &difference {
+            Difference::Write { over, .. } => over.map(Box::new),
+            Difference::Compare { .. } | Difference::Delete { .. } => None,
+        };
         let copy = || earlier.map_or(ObjectWork::Copy, |earlier| ObjectWork::Rename(Box::new(earlier)));
         let (list, size, work) = match difference {
             Difference::Delete { known, .. } => {
                 return self.deletions.push(&Deletion { path, meta: known.meta });
             }
-            Difference::Write { meta, replaces } => match (meta.kind, replaces) {
+            Difference::Write { meta, replaces, .. } => match (meta.kind, replaces) {
                 (ObjectKind::Folder, Some(_)) => (&mut self.folders, 0, ObjectWork::FolderForFile),
                 (ObjectKind::Folder, None) => (&mut self.folders, 0, ObjectWork::Folder(None)),
                 (ObjectKind::File, Some(_)) => (&mut self.after_deletions, meta.size, copy()),
@@ -120,7 +135,7 @@ impl CyclePlan {
             }
         };
         self.bytes = self.bytes.saturating_add(size);
-        list.push(&ObjectStep { path, work })
+        list.push(&ObjectStep { path, work, over })
     }
 
     /// Objects and bytes to be read.
@@ -150,7 +165,7 @@ mod tests {
     #[test]
     fn what_was_only_to_be_compared_is_not_pending() {
         let (file, folder) = (meta(ObjectKind::File), meta(ObjectKind::Folder));
-        let is_real = |work, now: &ObjectMeta| ObjectStep { path: path(), work }.is_real(now);
+        let is_real = |work, now: &ObjectMeta| ObjectStep { path: path(), work, over: None }.is_real(now);
         let compare = || ObjectWork::Compare(known(file));
         assert!(!is_real(compare(), &file));
         assert!(is_real(compare(), &ObjectMeta { ctime_ns: 9, ..file }));
@@ -173,12 +188,12 @@ mod tests {
         let mut add = |difference| plan.add(path(), difference, None).unwrap();
         let replaces = Some(ObjectKind::Folder);
         for meta in [file, link] {
-            add(Difference::Write { meta, replaces: None });
-            add(Difference::Write { meta, replaces });
+            add(Difference::Write { meta, replaces: None, over: None });
+            add(Difference::Write { meta, replaces, over: None });
             add(Difference::Compare { meta, known: *known(meta), is_real: true });
         }
-        add(Difference::Write { meta: folder, replaces: None });
-        add(Difference::Write { meta: folder, replaces: Some(ObjectKind::File) });
+        add(Difference::Write { meta: folder, replaces: None, over: None });
+        add(Difference::Write { meta: folder, replaces: Some(ObjectKind::File), over: Some(*known(file)) });
         add(Difference::Compare { meta: folder, known: *known(folder), is_real: true });
         add(Difference::Delete { known: *known(file), is_displaced: false });
         let lengths = [&plan.folders, &plan.files, &plan.after_deletions].map(Spool::len);

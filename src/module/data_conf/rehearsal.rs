@@ -7,8 +7,9 @@ use super::{DataConf, cursor};
 use crate::clock::SystemClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{
-    Context, CycleFailure, CycleOutcome, CycleResult, GiveBack, Look, Observation, Observer, Progress,
+    Context, CycleFailure, CycleOutcome, CycleResult, GiveBack, Look, Names, Observation, Observer, Progress,
 };
+use crate::report::{Change, ChangeKind};
 use crate::store::Generation;
 use crate::store::content::rehearsal::Rehearsal;
 
@@ -29,6 +30,7 @@ impl DataConf {
         Ok(Observation {
             cursor: known.as_ref().and_then(|(_, pair)| cursor(pair)),
             moves: Some(done.moved),
+            changes: done.changes,
             refused,
             no_room: done.no_room,
             ..done.before.unwrap_or_else(unseen)
@@ -42,7 +44,8 @@ impl DataConf {
         run: impl FnOnce(&DataConf, &Context) -> CycleResult,
     ) -> Result<GiveBack> {
         let (done, refused) = self.rehearse(look, run)?;
-        Ok(GiveBack { items: done.moved.items_written, bytes: done.moved.bytes, refused })
+        let (items, bytes) = (done.moved.items_written, done.moved.bytes);
+        Ok(GiveBack { items, bytes, changes: done.changes, refused })
     }
 
     /// What the run does, and what it is refused with.
@@ -77,7 +80,7 @@ impl DataConf {
         let context = Context {
             generation: NEWEST,
             cancel: look.cancel.clone(),
-            observer: Arc::new(Nobody),
+            observer: Arc::new(Watcher(look.names.clone())),
             clock: Arc::new(SystemClock::new()),
             accept_deletions: look.accept_deletions,
             job: None,
@@ -87,11 +90,17 @@ impl DataConf {
     }
 }
 
-/// Nobody watches a look.
-struct Nobody;
+/// Nobody watches a look, but somebody may want the names.
+struct Watcher(Option<Names>);
 
-impl Observer for Nobody {
+impl Observer for Watcher {
     fn progress(&self, _: Progress) {}
 
     fn warning(&self, _: String) {}
+
+    fn changed(&self, kind: ChangeKind, change: &Change) {
+        if let Some(Names(tell)) = &self.0 {
+            tell(kind, change);
+        }
+    }
 }

@@ -1,11 +1,18 @@
-//! How much is pending, counted while stores are compared.
+//! How much is pending, counted while stores are compared, and what was changed, by name.
 
 use jiff::Timestamp;
 
 use super::walk::Difference;
-use crate::module::Observation;
-use crate::report::Moved;
+use crate::module::{Context, Observation};
+use crate::report::{Change, ChangeKind, Changes, Moved};
 use crate::store::content::{ContentPath, ObjectMeta};
+
+/// Says by name that an object was changed, or that this was refused: to whoever watches, and to the report. Called once
+/// for each change, when it was made.
+pub(super) fn record(context: &Context, changes: &mut Changes, kind: ChangeKind, change: Change) {
+    context.observer.changed(kind, &change);
+    changes.note(kind, change);
+}
 
 /// How many objects a sentence names.
 const NAMED: usize = 10;

@@ -37,6 +37,7 @@ mod file_systems;
 mod groups;
 mod history;
 mod model;
+mod names;
 mod plan;
 mod safety;
 mod sides;

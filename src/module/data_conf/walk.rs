@@ -34,6 +34,8 @@ pub(super) enum Difference {
         meta: ObjectMeta,
         /// The standby holds something of another kind under this name.
         replaces: Option<ObjectKind>,
+        /// The file or link that the standby is known to hold under this name.
+        over: Option<IndexedObject>,
     },
     /// Only reading tells.
     Compare {
@@ -263,9 +265,10 @@ impl FolderComparison<'_, '_> {
         {
             self.lacks(name, object, true)?;
         }
+        let over = known.filter(|known| known.settled && !is_folder(known.meta.kind));
         let known = known.filter(|known| known.meta.kind == meta.kind);
         let difference = match known {
-            None => Difference::Write { meta, replaces: replaced.map(|known| known.meta.kind) },
+            None => Difference::Write { meta, replaces: replaced.map(|known| known.meta.kind), over },
             Some(known) => match compare(&meta, known, self.walk.tick_ns, self.walk.now_ns) {
                 None => return Ok(()),
                 Some(difference) => difference,
@@ -344,7 +347,7 @@ impl Lacked {
 
 /// How an object differs from what the standby holds, which is of the same kind.
 fn compare(meta: &ObjectMeta, known: IndexedObject, tick_ns: i64, now_ns: i64) -> Option<Difference> {
-    let write = Difference::Write { meta: *meta, replaces: None };
+    let write = Difference::Write { meta: *meta, replaces: None, over: known.settled.then_some(known) };
     let may_be_equal = meta.size == known.meta.size && meta.mtime_ns == known.meta.mtime_ns;
     if !known.settled {
         // What is there under this name is not known, but may be read: the index may have been lost.

@@ -1,7 +1,7 @@
 //! A place that a person named, looked at and written to by handles: what lies at a path can be another file a moment later.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -186,12 +186,12 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says.
-    pub fn put(&self, name: &OsStr, seen: Option<&Entry>, content: &[u8]) -> io::Result<bool> {
+    pub fn put(&self, name: &OsStr, seen: Option<&Entry>, content: &mut dyn Read) -> io::Result<bool> {
         let beside = format!(".csbackup-{}.tmp", Uuid::new_v4());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file =
             std::fs::File::from(openat(&self.handle, &beside, flags, Mode::from_raw_mode(PRIVATE))?);
-        let placed = file.write_all(content).and_then(|()| {
+        let placed = io::copy(content, &mut file).and_then(|_| {
             if let Some(entry) = seen.filter(|entry| entry.is_own) {
                 fchmod(&file, Mode::from_raw_mode(entry.mode))?;
             }
@@ -283,18 +283,18 @@ mod tests {
         let file = path.path().join(name);
         // Nothing was there, and now something is.
         std::fs::write(&file, "a database").unwrap();
-        assert!(!folder.put(name, None, b"report").unwrap());
+        assert!(!folder.put(name, None, &mut &b"report"[..]).unwrap());
         assert_eq!(std::fs::read(&file).unwrap(), b"a database");
         // Another file is there than the one that was seen.
         let seen = folder.look(name).unwrap().unwrap();
         std::fs::write(path.path().join("other"), "another database").unwrap();
         std::fs::rename(path.path().join("other"), &file).unwrap();
-        assert!(!folder.put(name, Some(&seen), b"report").unwrap());
+        assert!(!folder.put(name, Some(&seen), &mut &b"report"[..]).unwrap());
         assert_eq!(std::fs::read(&file).unwrap(), b"another database");
         // What was seen is gone.
         let seen = folder.look(name).unwrap().unwrap();
         std::fs::remove_file(&file).unwrap();
-        assert!(!folder.put(name, Some(&seen), b"report").unwrap());
+        assert!(!folder.put(name, Some(&seen), &mut &b"report"[..]).unwrap());
         assert_eq!(std::fs::read_dir(path.path()).unwrap().count(), 0);
     }
 
@@ -304,7 +304,7 @@ mod tests {
         let folder = above.own("own").unwrap().unwrap();
         std::fs::rename(path.path().join("own"), path.path().join("moved")).unwrap();
         std::fs::create_dir(path.path().join("own")).unwrap();
-        assert!(folder.put(OsStr::new("report.html"), None, b"report").unwrap());
+        assert!(folder.put(OsStr::new("report.html"), None, &mut &b"report"[..]).unwrap());
         assert!(
             path.path().join("moved/report.html").exists() && !path.path().join("own/report.html").exists()
         );

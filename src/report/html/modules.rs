@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::report::{ModuleReport, ModuleState, QuarantinedItem, Report, Verification};
+use crate::report::{ExportState, ModuleReport, ModuleState, QuarantinedItem, Report, Verification};
 
 use super::appearance::{Appearance, appearance, export_class, import_class};
 use super::format::{bytes, count, duration};
@@ -23,6 +23,8 @@ pub struct ModuleView<'a> {
     /// What a comparison found; empty where there was none.
     pub verified: Vec<(&'static str, String)>,
     pub quarantined: u64,
+    /// What is said where no cursor is known.
+    pub no_cursor: &'static str,
 }
 
 /// A property before and after the job.
@@ -83,7 +85,14 @@ fn view(report: &ModuleReport) -> ModuleView<'_> {
         ],
         verified: report.verification.as_ref().map(verified).unwrap_or_default(),
         quarantined: report.quarantined.len() as u64,
+        no_cursor: no_cursor(report),
     }
+}
+
+/// A module that failed may never have looked what its copy holds.
+fn no_cursor(report: &ModuleReport) -> &'static str {
+    let is_empty = report.errors.is_empty() && report.after.export == ExportState::NotInitialized;
+    if is_empty { "none: the standby copy holds nothing" } else { "not known: no cycle was completed" }
 }
 
 fn verified(found: &Verification) -> Vec<(&'static str, String)> {

@@ -186,6 +186,49 @@ fn of_thousands_of_quarantined_items_two_hundred_are_shown() {
 }
 
 #[test]
+fn changes_are_named_by_kind_and_folder() {
+    let page = page(&samples::warnings());
+    let kinds = texts(&page, "#changes summary");
+    assert_eq!(
+        kinds,
+        [
+            "Copied 294 items",
+            "Renamed 1 item",
+            "Deleted 2 items",
+            "Changed at the copy by others, and kept aside 1 item"
+        ]
+    );
+    assert_eq!(
+        texts(&page, "#changes details:first-of-type .folder"),
+        ["In the store's own folder", "meetings/2026-10/board", "meetings/2026-10/board/slides"]
+    );
+    let lines = texts(&page, "#changes .items li");
+    assert_eq!(lines.first().map(String::as_str), Some("welcome.txt"));
+    assert!(lines.contains(&"report.pdf was meetings/2026-09/draft.pdf".to_owned()), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("kept as .csb/conflicts/2026")), "{lines:?}");
+    assert_eq!(texts(&page, "#changes .more"), ["And 291 more."]);
+    assert!(one(&page, "#changes .lead").contains(".names.jsonl"));
+    let planned = self::page(&samples::what_if());
+    assert_eq!(one(&planned, "#changes h2"), "What would change");
+    assert_eq!(texts(&planned, "#changes summary"), ["To be copied 312 items"]);
+    assert!(all(&self::page(&samples::succeeded()), "#changes").is_empty());
+}
+
+#[test]
+fn a_cursor_that_is_not_known_is_not_said_to_be_none() {
+    let mut report = samples::what_if();
+    let shown = |report: &Report| texts(&page(report), ".cursor").last().cloned().unwrap();
+    assert_eq!(shown(&report), "none: the standby copy holds nothing");
+    let module = report.modules.last_mut().unwrap();
+    module.errors.push(crate::error::Error::cancelled());
+    assert_eq!(shown(&report), "not known: no cycle was completed");
+    let module = report.modules.last_mut().unwrap();
+    module.errors.clear();
+    module.after.export = crate::report::ExportState::ErrorState;
+    assert_eq!(shown(&report), "not known: no cycle was completed");
+}
+
+#[test]
 fn steps_that_went_wrong_are_open() {
     let page = page(&samples::failed());
     assert_eq!(all(&page, "#steps details").len(), 4);
@@ -247,9 +290,17 @@ fn nothing_in_a_report_becomes_markup() {
     assert!(!html.contains("<script") && !html.contains("<img"));
     let page = Html::parse_document(&html);
     assert!(all(&page, "script, img, link, iframe, object, [onerror], [style]").is_empty());
-    for place in
-        ["h1", "#errors h3", "#quarantined .items", "#modules h3", "svg text", "svg g > title", "#about pre"]
-    {
+    for place in [
+        "h1",
+        "#errors h3",
+        "#quarantined .items",
+        "#changes .folder",
+        "#changes .lead",
+        "#modules h3",
+        "svg text",
+        "svg g > title",
+        "#about pre",
+    ] {
         let shown = texts(&page, place).join(" ");
         assert!(place == "#about pre" || shown.contains("<script>alert(1)"), "{place}: {shown}");
     }

@@ -1,7 +1,7 @@
 //! The folder of reports that were not asked for by name: this account's own, in the folder of temporary files.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Read};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,12 @@ use crate::report::Report;
 ///
 /// # Errors
 /// `DiskFull`, `AccessDenied`, `Io`.
-pub(super) fn keep(above: &Path, name: OsString, content: &[u8], kept: NonZeroU32) -> Result<PathBuf> {
+pub(super) fn keep(
+    above: &Path,
+    name: OsString,
+    content: &mut dyn Read,
+    kept: NonZeroU32,
+) -> Result<PathBuf> {
     let failed = |cause| Error::io("make the folder of reports in", above, &cause);
     touching(above)?;
     let folder = Folder::open(above).and_then(|above| own_folder(&above)).map_err(failed)?;

@@ -1,7 +1,7 @@
 //! A file that a report may be written to.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::bound::touching;
@@ -56,7 +56,7 @@ impl ReportTarget {
     ///
     /// # Errors
     /// `ReportRefused`, `DiskFull`, `AccessDenied`, `Io`.
-    pub(super) fn write(&self, content: &[u8]) -> Result<PathBuf> {
+    pub(super) fn write(&self, content: &mut dyn Read) -> Result<PathBuf> {
         let path = self.folder.path.join(&self.name);
         if !self.keeps_nothing() {
             let placed = self.folder.put(&self.name, self.there.as_ref(), content);

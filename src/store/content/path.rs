@@ -66,7 +66,11 @@ impl fmt::Display for ContentPath {
         if self.is_root() {
             return f.write_str("(the whole store)");
         }
-        for character in String::from_utf8_lossy(&self.0).chars() {
+        let text = String::from_utf8_lossy(&self.0);
+        if !text.chars().any(char::is_control) {
+            return f.write_str(&text);
+        }
+        for character in text.chars() {
             if character.is_control() {
                 write!(f, "{}", character.escape_default())?;
             } else {

@@ -11,7 +11,7 @@ use super::super::walk::Difference;
 use super::conflict::looks_copied;
 use super::{Action, Cycle, Ready, has_no_room};
 use crate::error::Result;
-use crate::report::Moved;
+use crate::report::{Change, ChangeKind, Moved};
 use crate::store::content::groups::Groups;
 use crate::store::content::index::{ContentIndex, HeldGroups, IndexedObject};
 use crate::store::content::{
@@ -133,7 +133,8 @@ impl<'a> Cycle<'a, '_> {
         is_foreign: bool,
         moved: &mut Moved,
     ) -> Result<Option<(ContentPath, IndexedObject)>> {
-        let Ready { path, mut object, action, is_whole, kept, renamed_from, step, .. } = ready;
+        let Ready { path, mut object, action, is_whole, kept, over, renamed_from, step, .. } = ready;
+        let kind = kind_of(&action, over.as_ref(), renamed_from.as_ref());
         let (bytes, is_real) = match &action {
             Action::Publish(_, bytes) => (*bytes, true),
             Action::Folder { is_real, .. } | Action::Attributes { is_real, .. } => (0, *is_real),
@@ -148,13 +149,15 @@ impl<'a> Cycle<'a, '_> {
         let standby = &self.module.standby;
         match free.and_then(|()| publish(standby, &path, &object, action)) {
             Ok(holds_all) => {
-                if let Some(earlier) = renamed_from {
-                    self.renamed_from(&earlier);
+                if let Some(earlier) = &renamed_from {
+                    self.renamed_from(earlier);
                 }
                 self.incomplete += u64::from(!(holds_all && is_whole));
                 moved.items_written += u64::from(is_real);
                 if is_real {
                     self.notice_time(&path, &object);
+                    let change = Change::of(&path).sized(object.meta.size).named_before(renamed_from);
+                    self.record(kind, change);
                 }
                 moved.bytes = moved.bytes.saturating_add(bytes);
                 // What was only rehearsed is not what the standby holds.
@@ -181,9 +184,10 @@ impl<'a> Cycle<'a, '_> {
                 named.push(ready);
                 continue;
             };
+            let renamed = self.renamed;
             match self.name_one(&ready, earlier) {
                 Ok(action) => {
-                    let renamed_from = Some(earlier.clone());
+                    let renamed_from = (self.renamed > renamed).then(|| earlier.clone());
                     named.push(Ready { action, renamed_from, ..ready });
                 }
                 Err(failure) if has_no_room(&failure, &self.module.standby) => {
@@ -290,6 +294,17 @@ impl<'a> Cycle<'a, '_> {
             Err(failure) => return Err(failure),
         };
         self.module.standby.set_attributes(folder, known.meta.attributes().of_copy(known.meta.kind))
+    }
+}
+
+/// What an object that is published is called in the report.
+fn kind_of(action: &Action<'_>, over: Option<&IndexedObject>, from: Option<&ContentPath>) -> ChangeKind {
+    match (action, over) {
+        (Action::Publish(..), _) if from.is_some() => ChangeKind::Renamed,
+        (Action::Attributes { .. }, _) => ChangeKind::Attributes,
+        (Action::Folder { .. }, Some(over)) if over.meta.kind == ObjectKind::Folder => ChangeKind::Attributes,
+        (_, Some(_)) => ChangeKind::Replaced,
+        (_, None) => ChangeKind::Copied,
     }
 }
 

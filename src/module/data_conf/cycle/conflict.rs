@@ -8,6 +8,7 @@ use super::super::copier::Copier;
 use super::super::meter::Meter;
 use super::{Action, Cycle};
 use crate::error::Result;
+use crate::report::{Change, ChangeKind};
 use crate::store::content::index::IndexedObject;
 use crate::store::content::{ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, ObjectResult};
 
@@ -100,6 +101,9 @@ impl Cycle<'_, '_> {
              as {kept} in {}, until you remove it.",
             standby.url()
         );
+        let change = Change::of(path);
+        let is_moved = !self.module.rehearses;
+        self.record(ChangeKind::KeptAside, if is_moved { change.kept_as(&kept) } else { change });
         self.context.observer.warning(message.clone());
         self.outcome.warnings.push(message);
         self.note_lost(path)?;

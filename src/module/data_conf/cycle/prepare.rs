@@ -10,6 +10,7 @@ use super::super::meter::Meter;
 use super::super::plan::{ObjectStep, ObjectWork};
 use super::super::threads::join_all;
 use super::super::walk::is_young;
+use super::conflict::looks_copied;
 use crate::error::Result;
 use crate::module::Context;
 use crate::store::content::groups::{Groups, groups_of};
@@ -33,10 +34,12 @@ pub(super) struct Ready<'a> {
     pub(super) is_whole: bool,
     /// The number under which what it replaces is kept.
     pub(super) kept: Option<u32>,
-    /// The earlier name, where the standby has it under another one.
-    pub(super) renamed_from: Option<ContentPath>,
     /// What asked for it, once it is in a batch.
     pub(super) step: Option<ObjectStep>,
+    /// What the standby was known to hold under this name.
+    pub(super) over: Option<IndexedObject>,
+    /// The name that the standby's file had.
+    pub(super) renamed_from: Option<ContentPath>,
 }
 
 pub(super) enum Action<'a> {
@@ -139,9 +142,9 @@ impl<'a, 'c> Preparer<'a, 'c> {
             ObjectWork::Folder(known) => self.folder(path, known.as_deref(), false).map(Some),
             ObjectWork::FolderForFile => self.folder(path, None, true).map(Some),
             ObjectWork::Compare(known) => self.compare(path, known),
-            ObjectWork::Copy => self.stage(path, ObjectKind::File).map(Some),
-            ObjectWork::Rename(earlier) => self.rename(path, earlier).map(Some),
-            ObjectWork::Link => self.stage(path, ObjectKind::Link).map(Some),
+            ObjectWork::Copy => self.stage(path, ObjectKind::File, step.over()).map(Some),
+            ObjectWork::Rename(earlier) => self.rename(path, earlier, step.over()).map(Some),
+            ObjectWork::Link => self.stage(path, ObjectKind::Link, step.over()).map(Some),
         }
     }
 
@@ -156,21 +159,37 @@ impl<'a, 'c> Preparer<'a, 'c> {
             groups: None,
             is_whole: true,
             kept: None,
+            over: None,
             renamed_from: None,
             step: None,
         }
     }
 
-    fn stage(&mut self, path: ContentPath, kind: ObjectKind) -> ObjectResult<Ready<'a>> {
+    fn stage(
+        &mut self,
+        path: ContentPath,
+        kind: ObjectKind,
+        over: Option<&IndexedObject>,
+    ) -> ObjectResult<Ready<'a>> {
         if self.module.is_refused.load(Ordering::Relaxed) {
             self.module.standby.check_place(&path)?;
         }
-        let foreseen = if self.module.rehearses { self.copier.foresee(&path, kind)? } else { None };
+        let may_foresee = self.module.rehearses && !self.may_be_of_others(&path, over)?;
+        let foreseen = if may_foresee { self.copier.foresee(&path, kind)? } else { None };
         let copied = match foreseen {
             Some(foreseen) => foreseen,
             None => self.copier.copy(&path, kind, None, self.meter)?,
         };
         Ok(self.staged(path, copied))
+    }
+
+    /// Whether the standby has something under this name of which only its content tells whether this product put it there.
+    fn may_be_of_others(&self, path: &ContentPath, over: Option<&IndexedObject>) -> ObjectResult<bool> {
+        match self.module.standby.stat(path) {
+            Ok(found) => Ok(!over.is_some_and(|over| looks_copied(&found, over))),
+            Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(false),
+            Err(failure) => Err(failure),
+        }
     }
 
     fn staged(&self, path: ContentPath, copied: Copied<'a>) -> Ready<'a> {
@@ -183,6 +202,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
         &mut self,
         path: ContentPath,
         (earlier_path, earlier): &(ContentPath, IndexedObject),
+        over: Option<&IndexedObject>,
     ) -> ObjectResult<Ready<'a>> {
         let seen = self.copier.hash(&path, ObjectKind::File, self.meter)?;
         let is_same = earlier.hash == Some(seen.hash)
@@ -192,7 +212,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
             return Ok(self.ready(path, &seen, Action::Rename(earlier_path.clone())));
         }
         self.meter.take_back(seen.meta.size);
-        self.stage(path, ObjectKind::File)
+        self.stage(path, ObjectKind::File, over)
     }
 
     fn folder(
@@ -234,6 +254,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
             groups: None,
             is_whole: true,
             kept: None,
+            over: None,
             renamed_from: None,
             step: None,
         })
@@ -251,13 +272,13 @@ impl<'a, 'c> Preparer<'a, 'c> {
         let held = if known.settled { known.hash } else { self.held(&path, kind)? };
         if held != Some(seen.hash) {
             self.meter.take_back(seen.meta.size);
-            return self.stage(path, kind).map(Some);
+            return self.stage(path, kind, Some(known)).map(Some);
         }
         let (meta, digest) = (seen.meta, seen.extended.digest());
         let is_extended = known.settled && known.extended == digest;
         if !is_extended || !known.settled || meta.attributes() != known.meta.attributes() {
             if kind == ObjectKind::Link {
-                return self.stage(path, kind).map(Some);
+                return self.stage(path, kind, Some(known)).map(Some);
             }
             let extended = (!is_extended).then(|| seen.extended.clone());
             // The standby's own mode, where the index was lost: the copy is kept readable.

@@ -125,7 +125,7 @@ impl Cycle<'_, '_> {
                 Ok(Verified::Equal) => {}
                 Ok(Verified::Differs) => {
                     comparison.differs(folder);
-                    steps.push(&ObjectStep::repair(path.clone(), &object.meta))?;
+                    steps.push(&ObjectStep::repair(path.clone(), object))?;
                 }
                 Err(ObjectError::Refused(refusal)) => {
                     self.quarantine(&path, refusal);

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
+use super::names::named;
 use super::*;
 use crate::error::Side;
 use crate::report::Moved;
@@ -250,7 +251,7 @@ impl Pair {
     /// Looks, runs, and compares what both say.
     fn assert_planned(&self, run: &Trial) {
         let before = self.everything();
-        let (moves, refused, result) = match run {
+        let (moves, changes, refused, result) = match run {
             Trial::Cycle { accept_deletions, verify } => {
                 let look = Look { accept_deletions: *accept_deletions, verify: *verify, ..Look::default() };
                 let seen = self.module().observe(&look).unwrap();
@@ -264,24 +265,28 @@ impl Pair {
                 };
                 let pending = pending.map(|pending| (pending.pending_items, pending.pending_bytes));
                 assert_eq!(pending.unwrap_or_default(), (seen.pending_items, seen.pending_bytes));
-                (seen.moves.unwrap(), seen.refused, done)
+                (seen.moves.unwrap(), seen.changes, seen.refused, done)
             }
             Trial::GiveBack => {
                 let seen = self.module().observe_carry_back(&Look::default()).unwrap();
                 assert_eq!(self.everything(), before, "a look wrote something");
                 let done = self.module().carry_back(&self.context());
                 let moves = Moved { items_written: seen.items, bytes: seen.bytes, ..Moved::default() };
-                (moves, seen.refused, done)
+                (moves, seen.changes, seen.refused, done)
             }
         };
         let said = |error: &Error| (error.kind, error.side, error.message.clone());
         // Several threads prepare files, so that the batches fall in one way or another.
         let counted = |moved: &Moved| (moved.items_written, moved.items_deleted, moved.bytes);
         match result {
-            Ok(done) => assert_eq!((counted(&moves), refused), (counted(&done.moved), None)),
+            Ok(done) => {
+                assert_eq!((counted(&moves), refused), (counted(&done.moved), None));
+                assert_eq!(named(&changes), named(&done.changes));
+            }
             Err(CycleFailure { error, done }) => {
                 assert_eq!(refused.as_ref().map(said), Some(said(&error)), "{done:#?}");
                 assert_eq!(counted(&moves), counted(&done.moved), "{error:?}");
+                assert_eq!(named(&changes), named(&done.changes), "{error:?}");
                 assert!(error.side.is_some(), "{error:?}");
             }
         }
