@@ -57,6 +57,9 @@ public sealed record Report : Document
     /// <summary>What was removed of the backup service itself, or would be.</summary>
     public IReadOnlyList<RemovedItem> Removed { get; init; } = [];
 
+    /// <summary>The file that names everything that was changed, a JSON document in each line; null where nothing has a name.</summary>
+    public string? NamesFile { get; init; }
+
     /// <summary>What an administrator should know.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
 
@@ -207,6 +210,9 @@ public sealed record ModuleReport : Document
     /// <summary>What was written and removed.</summary>
     public Moved Moved { get; init; } = new();
 
+    /// <summary>What was changed, by name: the first of each kind. Where it only planned: what would be.</summary>
+    public IReadOnlyList<ChangesOfKind> Changes { get; init; } = [];
+
     /// <summary>What a comparison found, where everything was compared.</summary>
     public Verification? Verification { get; init; }
 
@@ -265,6 +271,58 @@ public sealed record Moved : Document
     /// <summary>Batches exported and imported.</summary>
     public long Batches { get; init; }
 }
+
+/// <summary>What became of something that has a name.</summary>
+public enum ChangeKind
+{
+    /// <summary>The destination has it now, and had nothing of this name.</summary>
+    [JsonStringEnumMemberName("copied")]
+    Copied,
+
+    /// <summary>The destination had another version.</summary>
+    [JsonStringEnumMemberName("replaced")]
+    Replaced,
+
+    /// <summary>The destination had it under another name.</summary>
+    [JsonStringEnumMemberName("renamed")]
+    Renamed,
+
+    /// <summary>Only its mode, owner, times or extended attributes changed.</summary>
+    [JsonStringEnumMemberName("attributes")]
+    Attributes,
+
+    /// <summary>The destination has it no more.</summary>
+    [JsonStringEnumMemberName("deleted")]
+    Deleted,
+
+    /// <summary>What others had changed there was moved out of the way, and is kept.</summary>
+    [JsonStringEnumMemberName("keptAside")]
+    KeptAside,
+
+    /// <summary>The pool had lost it and has it again.</summary>
+    [JsonStringEnumMemberName("givenBack")]
+    GivenBack,
+
+    /// <summary>It would have been deleted or replaced, and that was refused.</summary>
+    [JsonStringEnumMemberName("withheld")]
+    Withheld,
+
+    /// <summary>Something that this version does not know.</summary>
+    Unknown,
+}
+
+/// <summary>The changes of one kind.</summary>
+/// <param name="Kind">The kind.</param>
+/// <param name="Items">How many there are.</param>
+/// <param name="First">The first of them.</param>
+public sealed record ChangesOfKind(ChangeKind Kind, long Items, IReadOnlyList<Change> First) : Document;
+
+/// <summary>One change.</summary>
+/// <param name="Item">The object's name: its path within the store.</param>
+/// <param name="Bytes">Its size, where it has one.</param>
+/// <param name="From">The name that it had before.</param>
+/// <param name="KeptAs">Where it is kept, within the store.</param>
+public sealed record Change(string Item, long? Bytes = null, string? From = null, string? KeptAs = null) : Document;
 
 /// <summary>What a comparison of a store and its copy found.</summary>
 public sealed record Verification : Document

@@ -92,7 +92,8 @@ impl Service {
             return Ok(json!({ "file": file.as_deref().map(text) }));
         }
         let mut report = self.report_to_write(request)?;
-        if let (Some(file), Some(job)) = (&file, request.job) {
+        let keeps_it = target.as_ref().is_some_and(|target| !target.keeps_nothing());
+        if let (Some(file), Some(job), true) = (&file, request.job, keeps_it) {
             report.names_file = self.write_planned_names(job, file, local_store)?.or(report.names_file);
         }
         let content = request.format().write(&report)?;

@@ -19,6 +19,7 @@ mod endings;
 mod faults;
 mod hung;
 mod leases;
+mod names;
 mod plan_and_run;
 mod records;
 mod starting;

@@ -48,7 +48,8 @@ impl ReportTarget {
         Ok(ReportTarget { folder, name, there })
     }
 
-    fn keeps_nothing(&self) -> bool {
+    /// Whether what is written there is gone.
+    pub(super) fn keeps_nothing(&self) -> bool {
         self.there.is_some_and(|entry| entry.kind == EntryKind::Null)
     }
 

@@ -1,4 +1,4 @@
-# Runs one job to its end, with progress. Returns @{ Value = report; Failure; ReportFile }.
+# Runs one job to its end, with progress; one that only plans writes a log only where one is named. Returns @{ Value = report; Failure; ReportFile }.
 # Ctrl+C ends the loop in finally, which cancels the job and still writes what it did.
 function Invoke-CsbJob {
     param($Connection, [System.Collections.IDictionary] $Request, [string] $Command, [string] $ReportPath)
@@ -51,7 +51,7 @@ function Invoke-CsbJob {
                 foreach ($entry in @($poll.Value.events)) { if ($entry.event -eq 'finished') { $ended = $true } }
             }
         }
-        if ($ended -and $isKnown -and -not $silent) {
+        if ($ended -and $isKnown -and (-not $silent -or $ReportPath)) {
             $written = Write-CsbReportFile $Connection @{ job = $job; localStore = [bool] $Request['localStore'] } $ReportPath
             if ($written.Failure) { $result.Failure = $written.Failure } else { $result.ReportFile = $written.Value }
         }

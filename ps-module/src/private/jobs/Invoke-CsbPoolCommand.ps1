@@ -12,7 +12,7 @@ function Invoke-CsbPoolCommand {
     if ($reportPath.Failure) { Write-CsbFailure $cmdlet $reportPath.Failure $pool -Terminating }
 
     if ($WhatIfPreference) {
-        Write-CsbPlan $Command $connection
+        Write-CsbPlan $Command $connection $reportPath.Value
         return
     }
     if ($Command['Removes']) {
@@ -27,7 +27,7 @@ function Invoke-CsbPoolCommand {
             if ([string] $plan.Value.outcome -eq 'Succeeded') { Write-Verbose (Get-CsbText 'NothingToDisable' $plan.Value.poolFqdn) }
             return
         }
-        $question = Get-CsbText $Command.Question $plan.Value.poolFqdn, $planned.Count
+        $question = Get-CsbText $Command.Question $plan.Value.poolFqdn, $planned.Count -Count $planned.Count
     } else {
         $question = Get-CsbText $Command.Question (@($pool) + @($Command['Details']))
     }
@@ -65,13 +65,13 @@ function Invoke-CsbPoolCommand {
     if ($run.Failure) { Write-CsbFailure $cmdlet $run.Failure $pool }
 }
 
-# Lets the library plan the job, and prints the plan in PowerShell's own "What if:" lines.
+# Lets the library plan the job, and prints the plan in PowerShell's own "What if:" lines. A report is written only where one was named.
 function Write-CsbPlan {
     [Diagnostics.CodeAnalysis.SuppressMessageAttribute('PSShouldProcess', '', Justification = 'Asks in the name of the public cmdlet.')]
-    param([hashtable] $Command, $Connection)
+    param([hashtable] $Command, $Connection, [string] $ReportPath)
     $cmdlet = $Command.Cmdlet
     $pool = [string] $Command.Request['poolFqdn']
-    $run = Read-CsbPlan $Command $Connection
+    $run = Read-CsbPlan $Command $Connection $ReportPath
     if ($run.Failure) {
         Write-CsbFailure $cmdlet $run.Failure $pool
         return
@@ -84,22 +84,32 @@ function Write-CsbPlan {
     } elseif ($steps.Count) {
         $details = @($Command['Details'])
         if ($Command['Removes']) { $details = @($removed.Count) }
-        [void] $cmdlet.ShouldProcess((Get-CsbText $Command.Question (@($run.Value.poolFqdn) + $details)), '', '')
+        [void] $cmdlet.ShouldProcess((Get-CsbText $Command.Question (@($run.Value.poolFqdn) + $details) -Count $removed.Count), '', '')
     }
     $number = 0
     foreach ($step in $steps) {
         $number++
         [void] $cmdlet.ShouldProcess("  $number. " + (Format-CsbStep $step), '', '')
+        foreach ($module in @(Get-CsbField $run.Value 'modules' @())) {
+            $id = '{0}:{1}' -f (Get-CsbField $module 'purpose' ''), $module.module
+            if ($id -ne $step.id) { continue }
+            foreach ($line in @(Format-CsbChange $module)) { [void] $cmdlet.ShouldProcess("     $line", '', '') }
+        }
     }
     foreach ($item in $removed) {
         [void] $cmdlet.ShouldProcess((Get-CsbText 'RemovedItem' $item.kind, $item.name, $item.store), '', '')
     }
     Write-CsbJobOutcome $cmdlet $run.Value $pool -Force:$Command.Force
-    if ($Command.PassThru -and $steps.Count) { $cmdlet.WriteObject((ConvertTo-CsbObject $run.Value 'CsBackup.Report')) }
+    if ($run.ReportFile) { [void] $cmdlet.ShouldProcess((Get-CsbText 'PlanWritten' $run.ReportFile), '', '') }
+    if ($Command.PassThru -and $steps.Count) {
+        $report = ConvertTo-CsbObject $run.Value 'CsBackup.Report'
+        $report | Add-Member -NotePropertyName ReportFile -NotePropertyValue $run.ReportFile
+        $cmdlet.WriteObject($report)
+    }
 }
 
 # What the command would do, as the report of a job that only plans. Returns @{ Value; Failure }.
 function Read-CsbPlan {
-    param([hashtable] $Command, $Connection)
-    Invoke-CsbJob $Connection ($Command.Request + @{ whatIf = $true }) $Command.Name ''
+    param([hashtable] $Command, $Connection, [string] $ReportPath)
+    Invoke-CsbJob $Connection ($Command.Request + @{ whatIf = $true }) $Command.Name $ReportPath
 }

@@ -27,7 +27,7 @@ function New-CsbSample {
             if (-not $ended -and $clock.ElapsedMilliseconds - $drawn -ge 100) {
                 $drawn = $clock.ElapsedMilliseconds
                 $percent = [int] [System.Math]::Floor(100 * $reply.Value.itemsDone / $reply.Value.itemsTotal)
-                $status = Get-CsbText 'ProgressOf' $reply.Value.itemsDone, $reply.Value.itemsTotal
+                $status = Get-CsbText 'ProgressOf' $reply.Value.itemsDone, $reply.Value.itemsTotal -Count $reply.Value.itemsTotal
                 Write-Progress -Id 4120 -Activity $activity -Status $status -PercentComplete $percent
                 $shown = $true
             }

@@ -39,12 +39,12 @@ function Write-CsbModuleProgress {
         $rate = Get-CsbField $Entry 'itemsPerSecond'
         $left = Get-CsbField $Entry 'timeLeftMs'
         if ($total) {
-            $status = Get-CsbText 'ProgressOf' $done, $total
+            $status = Get-CsbText 'ProgressOf' $done, $total -Count $total
             $percent = [System.Math]::Min(100, [int] (100.0 * $done / $total))
         } elseif ($bytesTotal -and -not $done) {
             $status = Get-CsbText 'ProgressBytes' (Format-CsbSize $bytes), (Format-CsbSize $bytesTotal)
         } else {
-            $status = Get-CsbText 'ProgressItems' $done
+            $status = Get-CsbText 'ProgressItems' $done -Count $done
         }
         if ($bytes -and ($done -or -not $bytesTotal)) { $status += ', ' + (Format-CsbSize $bytes) }
         if ($bytesTotal -and $bytes -and -not $total) { $percent = [System.Math]::Min(100, [int] (100.0 * $bytes / $bytesTotal)) }

@@ -17,9 +17,11 @@ function Import-CsbText {
     $texts
 }
 
+# A text that counts has a second one for a single thing, with "One" behind its key; $Count says how many there are.
 function Get-CsbText {
-    param([string] $Key, [object[]] $Values = @())
+    param([string] $Key, [object[]] $Values = @(), $Count = $null)
     if (-not $script:Text) { $script:Text = Import-CsbText }
+    if ($null -ne $Count -and $Count -eq 1 -and $script:Text.ContainsKey("${Key}One")) { $Key = "${Key}One" }
     $text = [string] $script:Text[$Key]
     if ($Values.Count) { return ($text -f $Values) }
     $text

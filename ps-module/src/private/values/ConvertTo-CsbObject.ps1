@@ -62,9 +62,11 @@ $script:NestedTypes = @{
     BackupModules = 'CsBackup.ModuleStatus'
     BackupPoolStateDetails = 'CsBackup.PoolStateDetails'
     Before        = 'CsBackup.ModuleState'
+    Changes       = 'CsBackup.ReportChanges'
     ContentStore  = 'CsBackup.Store'
     Direction     = 'CsBackup.Direction'
     Errors        = 'CsBackup.Failure'
+    First         = 'CsBackup.Change'
     Host          = 'CsBackup.JobHost'
     Modules       = 'CsBackup.ReportModule'
     Moved         = 'CsBackup.Moved'
@@ -86,6 +88,7 @@ $script:LeadingProperties = @{
     'CsBackup.AdminRole'         = 'Identity', 'IsStandardRole', 'Cmdlets'
     'CsBackup.BackupServiceConfiguration' = 'Identity', 'SyncInterval', 'MaxConcurrentCalls', 'MaxBatchesPerUserStoreSync',
         'MaxBatchesPerCmsSync', 'MaxDataConfPackageSizeKB', 'AuthorizedLocalAccounts', 'AuthorizedUniversalGroups'
+    'CsBackup.Change'            = 'Item', 'Bytes', 'From', 'KeptAs'
     'CsBackup.Failure'           = 'Kind', 'Message', 'Advice'
     'CsBackup.Job'               = 'JobId', 'Command', 'PoolFqdn', 'State', 'Reason', 'StartedAt', 'FinishedAt', 'Duration', 'Machine', 'ProcessId'
     'CsBackup.ModuleStatus'      = 'Identity', 'ExportStatus', 'ImportStatus', 'Lag', 'PendingItems', 'PendingBytes', 'LastSuccess',
@@ -98,8 +101,9 @@ $script:LeadingProperties = @{
     'CsBackup.Relationship'      = 'PoolFqdn', 'BackupPoolFqdn', 'PoolState', 'PoolStateDetails', 'BackupPoolState',
         'BackupPoolStateDetails'
     'CsBackup.Report'            = 'Command', 'PoolFqdn', 'BackupPoolFqdn', 'Outcome', 'StartedAt', 'FinishedAt', 'Duration', 'Retries',
-        'JobId', 'WhatIf', 'Modules', 'Removed', 'Warnings', 'Errors'
-    'CsBackup.ReportModule'      = 'Module', 'Direction', 'Outcome', 'Duration', 'Before', 'After', 'Moved', 'Verification', 'Cursor',
+        'JobId', 'WhatIf', 'Modules', 'Removed', 'NamesFile', 'Warnings', 'Errors'
+    'CsBackup.ReportChanges'     = 'Kind', 'Items', 'First'
+    'CsBackup.ReportModule'      = 'Module', 'Direction', 'Outcome', 'Duration', 'Before', 'After', 'Moved', 'Changes', 'Verification', 'Cursor',
         'Quarantined', 'Warnings', 'Errors'
     'CsBackup.SampleDeployment'  = 'DeploymentFile', 'TopologyFile', 'Pools', 'Users', 'Contacts', 'Files'
     'CsBackup.ServiceStatus'     = 'PoolFqdn', 'BackupPoolFqdn', 'ActiveMachineFqdn', 'PoolState', 'PoolStateDetails',
