@@ -15,6 +15,8 @@ pub use system::files::{
     read_whole, rename_to_free_name, set_modified, share_blocks, sync_folder, write_all_at,
 };
 pub use system::locks::{lock_holders, others_have_open, process_name, processes_with};
+#[cfg(test)]
+pub use system::mapped::MappedFile;
 pub use system::mapped::watch_mapped_writes;
 pub use system::paths::{Mounts, PathStat, folds_case};
 pub use system::place::{Entry, EntryKind, Folder, Head};

@@ -74,7 +74,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         scan_ns,
         meter: &meter,
         batch: Batch::new(module.batch_bytes),
-        waiting: Waiting::new(module.index.folder()),
+        waiting: Waiting::new(module),
         left: Tally::default(),
         named: BTreeSet::new(),
         is_all_counted: false,

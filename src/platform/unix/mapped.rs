@@ -31,3 +31,74 @@ pub fn watch_mapped_writes(file: impl AsFd) -> io::Result<()> {
 pub fn watch_mapped_writes(_file: impl AsFd) -> io::Result<()> {
     Ok(())
 }
+
+/// A file in the memory of this process, for tests.
+#[cfg(test)]
+pub struct MappedFile(*mut libc::c_void, usize);
+
+#[cfg(test)]
+impl MappedFile {
+    /// Makes a file of so many bytes that can be written to by [`MappedFile::store`] alone.
+    pub fn create(path: &std::path::Path, bytes: usize) -> Self {
+        let file = std::fs::File::options().read(true).write(true).create_new(true).open(path).unwrap();
+        file.set_len(u64::try_from(bytes).unwrap()).unwrap();
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: the kernel chooses where, and the file is as long.
+        let at =
+            unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        assert_ne!(at, libc::MAP_FAILED);
+        MappedFile(at, bytes)
+    }
+
+    /// Writes its first byte.
+    pub fn store(&self, byte: u8) {
+        // SAFETY: it is mapped as long as this is there.
+        unsafe { self.0.cast::<u8>().write_volatile(byte) };
+    }
+}
+
+#[cfg(test)]
+impl Drop for MappedFile {
+    fn drop(&mut self) {
+        // SAFETY: what was mapped, and nobody has it any more.
+        unsafe { libc::munmap(self.0, self.1) };
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_write_through_a_mapping_changes_the_time_again_after_the_file_was_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        let mapped = MappedFile::create(&path, 1);
+        let file = std::fs::File::open(&path).unwrap();
+        let stat = rustix::fs::fstatfs(&file).unwrap();
+        if stat.f_type != 0xEF53 && stat.f_type != 0x5846_5342 {
+            return eprintln!("skipped: temporary files are neither on ext4 nor on XFS");
+        }
+        let time = || {
+            let metadata = file.metadata().unwrap();
+            (metadata.mtime(), metadata.mtime_nsec())
+        };
+        let mut last = time();
+        for byte in 1..5 {
+            // Longer than any tick of the kernel's clock.
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            mapped.store(byte);
+            let now = time();
+            assert!(now > last, "{byte}");
+            last = now;
+            watch_mapped_writes(&file).unwrap();
+            assert_eq!(time(), last, "to watch it changes nothing");
+        }
+        // A pipe has nothing to write, and is no failure.
+        let (pipe, _other) = std::io::pipe().unwrap();
+        watch_mapped_writes(&pipe).unwrap();
+    }
+}

@@ -5,7 +5,6 @@
 //! place of its own earlier version.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use super::super::DataConf;
 use super::super::end::End;
@@ -35,9 +34,9 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Nothing yet; a long list goes to this folder.
-    pub(super) fn new(folder: &Path) -> Self {
-        Waiting { steps: Spool::new(folder), in_place: 0, unplaced: (0, 0) }
+    /// Nothing yet.
+    pub(super) fn new(module: &DataConf) -> Self {
+        Waiting { steps: Spool::new(module.index.folder()), in_place: 0, unplaced: (0, 0) }
     }
 }
 
