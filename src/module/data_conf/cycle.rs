@@ -40,7 +40,7 @@ const THREADS: usize = 4;
 pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let mut index = module.index.open(&module.pool)?;
     let paired = index.pair()?.map(|pair| pair.standby_id);
-    let warnings = module.establish(&mut index, context)?;
+    let warnings = module.establish_when_full(&mut index, context)?;
     let pair = index.pair()?;
     let is_known = paired.is_some() && paired == pair.as_ref().map(|pair| pair.standby_id);
     let adopted_ns = pair.and_then(|pair| pair.adopted_ns);

@@ -13,7 +13,9 @@ use super::super::spool::Spool;
 use super::prepare::Preparer;
 use super::{Cycle, Ready};
 use crate::error::{Error, ErrorKind, Result};
+use crate::module::Context;
 use crate::report::html::format;
+use crate::store::content::index::ContentIndex;
 use crate::store::content::room::Room;
 use crate::store::content::{ContentStore, ObjectError, ObjectKind, ObjectResult, Refusal};
 
@@ -84,6 +86,26 @@ fn fits_in_place(room: &Room, bytes: u64, freed: u64, kept_free: u64) -> bool {
 }
 
 impl DataConf {
+    /// Establishes the pair, also where what a killed job has staged leaves the index no room to be written: nobody but this owner
+    /// of the lease writes to the standby, so that it may go first.
+    pub(super) fn establish_when_full(
+        &self,
+        index: &mut ContentIndex,
+        context: &Context,
+    ) -> Result<Vec<String>> {
+        let full = match self.establish(index, context) {
+            Err(error) if error.kind == ErrorKind::DiskFull => error,
+            done => return done,
+        };
+        match index.pair()? {
+            // In a store that is not known to be this one, nothing is known to be ours.
+            Some(pair) if self.check_standby(&pair)?.is_ok() && self.standby.sweep()? > 0 => {
+                self.establish(index, context)
+            }
+            _ => Err(full),
+        }
+    }
+
     /// Copies must not take the room that the index needs to say what there is of them.
     pub(super) fn keep_room_for_index(&self) {
         self.standby.keep_free(self.kept_for_index());

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::{IndexPlace, patient, schema};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Rights, temporary_folder};
 use crate::store::sqlite::{Access, open, sqlite_error};
 
@@ -29,15 +29,23 @@ impl IndexCopy {
 }
 
 impl IndexPlace {
-    /// Copies the index, as it is at one moment, to a folder of its own beside it; an empty one where there is none.
-    /// Whoever has the index open goes on meanwhile.
+    /// Copies the index, as it is at one moment, to a folder of its own beside it, or to where temporary files go if that disk is
+    /// full; an empty one where there is none. Whoever has the index open goes on meanwhile.
     ///
     /// # Errors
     /// When it exists and cannot be read; when the copy cannot be written; cancelled.
     pub fn copy(&self, cancel: &CancellationToken) -> Result<IndexCopy> {
         let beside = Some(self.folder()).filter(|folder| folder.is_dir());
         let temporary = std::env::temp_dir();
-        let beside = beside.unwrap_or(&temporary);
+        match beside.map(|beside| self.copy_into(beside, cancel)) {
+            Some(Err(error)) if error.kind == ErrorKind::DiskFull => {}
+            Some(done) => return done,
+            None => {}
+        }
+        self.copy_into(&temporary, cancel)
+    }
+
+    fn copy_into(&self, beside: &Path, cancel: &CancellationToken) -> Result<IndexCopy> {
         let folder = temporary_folder(".csb-look-", beside)
             .map_err(|cause| Error::io("make a temporary folder in", beside, &cause))?;
         let place = IndexPlace::new(folder.path().join("index.sqlite"), self.url());

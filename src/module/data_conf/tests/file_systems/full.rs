@@ -296,6 +296,18 @@ fn an_index_on_the_same_full_disk_keeps_the_room_that_it_needs() {
         let second = cycle(false);
         assert!(!left.exists() && unplaced(&second).len() <= unplaced(&first).len(), "{second:?}");
         assert_eq!(fs::read_dir(disk.join("standby/small")).unwrap().count(), 100);
+        // Somebody else fills the rest, and a killed job its part of it: a look needs no room, and what goes makes some.
+        let filler = disk.join("filler");
+        fs::write(&left, noise(MB / 2, 1)).unwrap();
+        fs::write(&filler, vec![1; 20 * MB]).unwrap_err();
+        let look = module.observe(&Look::default()).unwrap();
+        assert!(look.refused.is_none() && look.no_room.is_some(), "{look:?}");
+        assert!(!cycle(false).quarantined.is_empty());
+        assert!(!left.exists());
+        fs::write(&filler, vec![1; 20 * MB]).unwrap_err();
+        let context = Context { generation, ..pair.context() };
+        assert_eq!(module.run_cycle(&context).unwrap_err().error.kind, ErrorKind::DiskFull);
+        fs::remove_file(&filler).unwrap();
         // The way back: what goes at the source goes here, and everything fits.
         for number in 0..20 {
             fs::remove_file(pair.source().join(format!("big/{number:02}"))).unwrap();
@@ -353,5 +365,79 @@ fn what_is_given_back_to_a_full_pool_comes_back_as_far_as_it_fits() {
         assert_eq!(unplaced(&outcome), ["big"].into());
         assert_eq!(fs::read(pair.source().join("small")).unwrap(), b"1");
         assert_eq!(fs::read_dir(pair.source().join(".csb/tmp")).unwrap().count(), 0);
+    });
+}
+
+/// More than fits on a file system of 300 MB.
+fn what_fits_arrives(pair: &Pair) -> CycleOutcome {
+    let _ = fs::remove_dir(pair.standby().join("lost+found"));
+    for number in 0..15 {
+        pair.write(&format!("big/{number:02}"), noise(24 * MB, number));
+    }
+    for number in 0..40 {
+        pair.write(&format!("small/{number:02}"), noise(1000, number));
+    }
+    pair.cycle();
+    pair.age();
+    assert_whole(pair, &Tree::new());
+    assert_eq!(fs::read_dir(pair.standby().join("small")).unwrap().count(), 40);
+    // Changes of small files and deletions go on.
+    pair.write("small/00", noise(2000, 1));
+    fs::remove_file(pair.source().join("small/01")).unwrap();
+    let outcome = pair.cycle();
+    let unplaced = unplaced(&outcome).len();
+    assert!((1..15).contains(&unplaced), "{unplaced}");
+    assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (1, 1), "{outcome:?}");
+    assert_eq!(fs::read_dir(pair.standby().join("big")).unwrap().count(), 15 - unplaced);
+    outcome
+}
+
+#[test]
+fn what_fits_arrives_on_file_systems_that_share_blocks_too() {
+    in_own_mounts(|| {
+        for kind in ["xfs", "btrfs"] {
+            let pair = Pair::new();
+            fs::create_dir(pair.standby()).unwrap();
+            if mount_new_at(&pair, &pair.standby(), 300 << 20, kind, &[]) {
+                what_fits_arrives(&pair);
+                unmount(&pair.standby());
+            }
+        }
+    });
+}
+
+/// Runs a command of Btrfs; says so where that is not possible here.
+fn btrfs(arguments: &[&str], at: &Path) -> bool {
+    let done = Command::new("btrfs").args(arguments).arg(at).output();
+    let is_done = done.as_ref().is_ok_and(|done| done.status.success());
+    if !is_done {
+        eprintln!("skipped: no quota can be set here: {done:?}");
+    }
+    is_done
+}
+
+#[test]
+fn a_quota_is_a_full_disk() {
+    in_own_mounts(|| {
+        let pair = Pair::new();
+        let disk = pair.folder.path().join("disk");
+        fs::create_dir(&disk).unwrap();
+        if !mount_new_at(&pair, &disk, 600 << 20, "btrfs", &[]) {
+            return;
+        }
+        let standby = disk.join("standby");
+        let is_limited = btrfs(&["subvolume", "create"], &standby)
+            && btrfs(&["quota", "enable"], &disk)
+            && btrfs(&["qgroup", "limit", "200m"], &standby);
+        if is_limited {
+            std::os::unix::fs::symlink(&standby, pair.standby()).unwrap();
+            let outcome = what_fits_arrives(&pair);
+            assert!((6..=9).contains(&unplaced(&outcome).len()), "{outcome:?}");
+            assert!(outcome.quarantined[0].reason.contains("a quota"), "{outcome:?}");
+            assert!(btrfs(&["qgroup", "limit", "none"], &standby));
+            pair.cycle();
+            pair.assert_settled();
+        }
+        unmount(&disk);
     });
 }
