@@ -180,7 +180,10 @@ impl<'a> Cycle<'a, '_> {
         self.begin_keeping()?;
         // Files are prepared in any order, folders after those that they are in; all are published as they are taken.
         self.copy(&plan.folders, 1)?;
-        self.copy(&plan.files, THREADS)?;
+        match self.small_ones(plan)? {
+            None => self.copy(&plan.files, THREADS)?,
+            Some(small) => self.copy(&small, THREADS)?,
+        }
         self.commit()?;
         let confirmed = self.check_share(plan, held);
         if confirmed.is_ok() {

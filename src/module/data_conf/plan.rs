@@ -89,6 +89,8 @@ pub(super) struct CyclePlan {
     /// Files in the place of folders, which have to be deleted first.
     pub(super) after_deletions: Spool<ObjectStep>,
     bytes: u64,
+    /// Bytes of files that are certainly to be copied.
+    to_copy: u64,
 }
 
 impl CyclePlan {
@@ -100,6 +102,7 @@ impl CyclePlan {
             deletions: Spool::new(folder),
             after_deletions: Spool::new(folder),
             bytes: 0,
+            to_copy: 0,
         }
     }
 
@@ -135,7 +138,15 @@ impl CyclePlan {
             }
         };
         self.bytes = self.bytes.saturating_add(size);
+        if matches!(work, ObjectWork::Copy) {
+            self.to_copy = self.to_copy.saturating_add(size);
+        }
         list.push(&ObjectStep { path, work, over })
+    }
+
+    /// How many bytes of files are certainly to be copied, whatever they replace.
+    pub(super) fn to_copy(&self) -> u64 {
+        self.to_copy
     }
 
     /// Objects and bytes to be read.

@@ -1,14 +1,14 @@
 //! A standby that is full: what fits is copied all the same, and the rest is named.
 //!
-//! What finds no room waits until everything else was done: batches that replace files and deletions make some. Then it is tried
-//! once more, one object after the other, the small ones first. What still finds none may make some itself ([`Cycle::make_room`]), or take the
+//! What finds no room waits until everything else was done: batches that replace files and deletions make some. So do large files
+//! from the beginning, where it is certain that not all fit. Then they are tried, one object after the other, the small ones first. What still finds none may make some itself ([`Cycle::make_room`]), or take the
 //! place of its own earlier version.
 
 use std::collections::BTreeSet;
 
 use super::super::DataConf;
 use super::super::end::End;
-use super::super::plan::{ObjectStep, ObjectWork};
+use super::super::plan::{CyclePlan, ObjectStep, ObjectWork};
 use super::super::spool::Spool;
 use super::prepare::Preparer;
 use super::{Cycle, Ready};
@@ -123,6 +123,28 @@ impl<'a> Cycle<'a, '_> {
     pub(super) fn put_off(&mut self, step: ObjectStep) -> Result<()> {
         let size = self.module.source.stat(&step.path).map_or(0, |meta| meta.size);
         self.waiting.steps.push(&(step, size))
+    }
+
+    /// Where there is certainly no room for all files: those that are small. Larger ones wait, so that they take the room of none of
+    /// these. None where all may fit.
+    pub(super) fn small_ones(&mut self, plan: &CyclePlan) -> Result<Option<Spool<ObjectStep>>> {
+        let kept_free = self.module.kept_for_index();
+        if !self.module.standby.room().is_some_and(|room| room.lacks(plan.to_copy(), kept_free)) {
+            return Ok(None);
+        }
+        let [smallest, ..] = SIZES;
+        let mut small = Spool::new(self.module.index.folder());
+        for step in plan.files.iter() {
+            let step = step?;
+            self.context.check()?;
+            let size = self.module.source.stat(&step.path).map_or(0, |meta| meta.size);
+            if matches!(step.work, ObjectWork::Copy) && size > smallest {
+                self.waiting.steps.push(&(step, size))?;
+            } else {
+                small.push(&step)?;
+            }
+        }
+        Ok(Some(small))
     }
 
     /// Lets an object wait whose name found no room.

@@ -96,6 +96,25 @@ fn what_fits_on_a_full_standby_arrives_and_the_rest_is_named_with_what_it_needs(
 }
 
 #[test]
+fn small_files_come_before_large_ones_where_not_all_fit() {
+    in_own_mounts(|| {
+        let pair = pair_with("size=20m");
+        for number in 0..30 {
+            pair.write(&format!("a/{number:02}"), noise(MB, number));
+            for small in 0..10 {
+                pair.write(&format!("z{number:02}/{small}"), noise(20_000, small));
+            }
+        }
+        pair.write("z", noise(3 * MB, 1));
+        let outcome = pair.cycle();
+        let unplaced = unplaced(&outcome);
+        assert!(unplaced.iter().all(|name| name.starts_with("a/") || *name == "z"), "{unplaced:?}");
+        assert!((16..19).contains(&unplaced.len()) && unplaced.contains("z"), "{unplaced:?}");
+        assert_eq!(outcome.moved.items_written, 31 + 300 + 31 - unplaced.len() as u64);
+    });
+}
+
+#[test]
 fn one_file_that_is_too_large_starves_no_small_ones_and_is_not_read_again_and_again() {
     in_own_mounts(|| {
         let pair = pair_with("size=20m");
