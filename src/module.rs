@@ -246,6 +246,8 @@ pub struct CycleOutcome {
     pub before: Option<Observation>,
     /// What is left after it, where that is known without comparing them once more.
     pub after: Option<Observation>,
+    /// Where the destination stands, where the cycle failed and that is known all the same.
+    pub cursor: Option<String>,
 }
 
 /// Why a cycle could not be completed, and what it had done by then: that stays, and belongs into the report.

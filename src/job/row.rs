@@ -112,6 +112,9 @@ impl Row {
     pub(super) fn cycle_done(&mut self, cycle: &CycleOutcome) {
         self.moved.add(&cycle.moved);
         self.changes.add(&cycle.changes);
+        if cycle.cursor.is_some() {
+            self.cursor.clone_from(&cycle.cursor);
+        }
         // What was in quarantine in an earlier cycle and no longer is has been copied since.
         self.quarantined.clone_from(&cycle.quarantined);
         self.warnings.extend(cycle.warnings.iter().cloned());

@@ -12,7 +12,7 @@ use super::{DataConf, cursor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult, Observation};
 use crate::report::{Change, ChangeKind, Moved};
-use crate::store::content::index::ContentIndex;
+use crate::store::content::index::{ContentIndex, Day, Loss};
 use crate::store::content::{
     COARSEST_TICK_NS, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, Refusal,
 };
@@ -31,6 +31,7 @@ pub(super) use history::{chain, current};
 use prepare::{Action, Prepared, Ready};
 use room::Waiting;
 pub(super) use room::{has_no_room, no_room};
+use safety::Withheld;
 pub(super) use safety::{exceeds, identity};
 
 /// How many files are copied at a time.
@@ -38,9 +39,23 @@ const THREADS: usize = 4;
 
 /// Runs a cycle.
 pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
+    run_cycle(module, context).map_err(|mut failure| {
+        // What the standby holds, it holds whatever failed.
+        let known = module.existing_index().ok().flatten();
+        failure.done.cursor = known.and_then(|(_, pair)| cursor(&pair));
+        failure
+    })
+}
+
+fn run_cycle(module: &DataConf, context: &Context) -> CycleResult {
     let mut index = module.index.open(&module.pool)?;
     let paired = index.pair()?.map(|pair| pair.standby_id);
-    let warnings = module.establish_when_full(&mut index, context)?;
+    let warnings = match module.establish_when_full(&mut index, context) {
+        Err(lost) if paired.is_some() && lost.side == Some(module.source.side) => {
+            return Err(Withheld::by_lost_source(module, &index, context, lost));
+        }
+        established => established?,
+    };
     let pair = index.pair()?;
     let is_known = paired.is_some() && paired == pair.as_ref().map(|pair| pair.standby_id);
     let adopted_ns = pair.and_then(|pair| pair.adopted_ns);
@@ -63,10 +78,13 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let walked = walk::walk(source, Some(&index), lacking, scan_ns, &context.cancel, &mut planner)?;
     let Planner { plan, before, unchanged, .. } = planner;
     meter.end();
-    module.refuse_emptied_source(&walked, &index, context.accept_deletions)?;
+    if let Err(emptied) = module.refuse_emptied_source(&walked, &index, context.accept_deletions) {
+        return Err(Withheld::by_plan(module, &plan, context, emptied));
+    }
     remember_unchanged(&mut index, context, &unchanged)?;
 
     let meter = Meter::begin(context, "Copying files", Some(plan.totals()));
+    let day = index.day(context.clock.now())?;
     let mut cycle = Cycle {
         module,
         context,
@@ -75,6 +93,10 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         meter: &meter,
         batch: Batch::new(module.batch_bytes),
         waiting: Waiting::new(module),
+        day,
+        held_before: 0,
+        replacing: None,
+        losses: Vec::new(),
         left: Tally::default(),
         named: BTreeSet::new(),
         is_all_counted: false,
@@ -154,6 +176,14 @@ struct Cycle<'a, 'm> {
     batch: Batch<Ready<'a>>,
     /// What there was no room for.
     waiting: Waiting,
+    /// What was lost within the day.
+    day: Day,
+    /// How many objects the standby held, where that matters.
+    held_before: u64,
+    /// What replaces a content, where that may be too much.
+    replacing: Option<Spool<ObjectStep>>,
+    /// What the standby loses with the batch that is published.
+    losses: Vec<Loss>,
     /// What could not be copied or deleted.
     left: Tally,
     /// What of it was named.
@@ -176,7 +206,7 @@ struct Cycle<'a, 'm> {
 
 impl<'a> Cycle<'a, '_> {
     fn all(&mut self, plan: &CyclePlan) -> Result<()> {
-        let held = self.held_before(plan)?;
+        self.begin_day(plan)?;
         self.begin_keeping()?;
         // Files are prepared in any order, folders after those that they are in; all are published as they are taken.
         self.copy(&plan.folders, 1)?;
@@ -185,12 +215,19 @@ impl<'a> Cycle<'a, '_> {
             Some(small) => self.copy(&small, THREADS)?,
         }
         self.commit()?;
-        let confirmed = self.check_share(plan, held);
-        if confirmed.is_ok() {
-            self.delete(&plan.deletions)?;
-            self.copy(&plan.after_deletions, THREADS)?;
-            self.commit()?;
-        }
+        let confirmed = match self.check_shares(plan) {
+            Ok(replacing) => {
+                if let Some(replacing) = replacing {
+                    self.copy(&replacing, THREADS)?;
+                    self.commit()?;
+                }
+                self.delete(&plan.deletions)?;
+                self.copy(&plan.after_deletions, THREADS)?;
+                self.commit()?;
+                Ok(())
+            }
+            Err(refused) => Err(refused),
+        };
         // Once deletions have made what room they make, and renames have found what they were called before.
         self.copy_what_waits()?;
         confirmed?;
@@ -201,6 +238,9 @@ impl<'a> Cycle<'a, '_> {
             self.set_folder_times()?;
         }
         self.set_attributes_of_root()?;
+        if self.context.accept_deletions && self.day.is_begun() {
+            self.index.forget_losses(self.context.generation)?;
+        }
         let revision = self.end_keeping()?;
         self.index.finish_scan(self.context.generation, self.context.clock.now(), revision.as_ref())?;
         self.thin_history();
@@ -221,9 +261,11 @@ impl<'a> Cycle<'a, '_> {
     fn take(&mut self, step: ObjectStep, prepared: Prepared<'a>) -> Result<()> {
         match prepared {
             Ok(Some(ready)) => {
-                let bytes = ready.object.meta.size;
-                let over = step.over().copied();
-                self.batch.push(Ready { over, step: Some(step), ..ready }, bytes);
+                let ready = Ready { over: step.over().copied(), ..ready };
+                if !self.leaves_for_later(&step, &ready)? {
+                    let bytes = ready.object.meta.size;
+                    self.batch.push(Ready { step: Some(step), ..ready }, bytes);
+                }
             }
             // Equal after all, or gone since the walk: the next one will see it.
             Ok(None) | Err(ObjectError::Gone) => {}
@@ -286,19 +328,20 @@ impl<'a> Cycle<'a, '_> {
         let kept = self.note_deletions(batch.iter().map(|deletion| &deletion.path))?;
         let paths = batch.iter().map(|deletion| (&deletion.path, deletion.meta.kind, None));
         self.index.begin(generation, paths)?;
-        let mut removed = Vec::with_capacity(batch.len());
+        let (mut removed, mut losses) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         let mut moved = Moved { batches: 1, ..Moved::default() };
         // What was done before it failed or was cancelled is made durable and remembered all the same.
         let done = batch.iter().zip(kept).try_for_each(|(deletion, kept)| {
             self.context.check()?;
             if self.delete_one(deletion, kept, foreign.contains(&deletion.path), &mut moved)? {
                 removed.push(deletion.path.clone());
+                losses.push(Loss { path: deletion.path.clone(), version: deletion.meta, is_deletion: true });
             }
             Ok(())
         });
         self.outcome.moved.add(&moved);
         self.module.standby.flush()?;
-        self.index.settle(generation, &[], &removed)?;
+        self.index.settle_losing(generation, &[], &removed, &losses, &self.day)?;
         done
     }
 

@@ -42,14 +42,19 @@ impl DataConf {
             self.begin_pair(index, context)?;
             return Ok(Vec::new());
         };
-        self.check_source(&pair)?;
+        let warnings = match self.check_source(&pair)? {
+            Ok(()) => Vec::new(),
+            Err(_) if context.accept_deletions => vec![self.adopt_source(index, context)?],
+            Err(lost) => return Err(lost),
+        };
+        let Some(pair) = index.pair()? else { return Ok(warnings) };
         match self.check_standby(&pair)? {
             Ok(StoreRole::FormerStandby) => {
                 // It was taken over by a job that died before it could say so there.
                 self.mark(StoreRole::Standby, pair.standby_id)?;
-                Ok(Vec::new())
+                Ok(warnings)
             }
-            Ok(_) => Ok(Vec::new()),
+            Ok(_) => Ok(warnings),
             Err(_) if context.accept_deletions => {
                 // The index first: a marker that it does not know would be taken for that of another store.
                 let standby_id = Uuid::new_v4();
@@ -59,7 +64,7 @@ impl DataConf {
                 let message =
                     "The standby copy was lost; as -AcceptDeletions asked for, all content is copied again.";
                 context.observer.warning(message.to_owned());
-                Ok(vec![message.to_owned()])
+                Ok([warnings, vec![message.to_owned()]].concat())
             }
             Err(lost) => Err(lost),
         }
@@ -68,7 +73,10 @@ impl DataConf {
     /// Whether both stores are the ones that are meant, without walking them.
     pub(super) fn check_stores(&self, look: &Look) -> Result<()> {
         let Some((_, pair)) = self.existing_index()? else { return self.examine().map(|_| ()) };
-        self.check_source(&pair)?;
+        match self.check_source(&pair)? {
+            Err(lost) if !look.accept_deletions => return Err(lost),
+            Ok(()) | Err(_) => {}
+        }
         match self.check_standby(&pair)? {
             Err(lost) if !look.accept_deletions => Err(lost),
             Ok(_) | Err(_) => Ok(()),
@@ -216,22 +224,53 @@ impl DataConf {
         Ok(held)
     }
 
-    fn check_source(&self, pair: &IndexedPair) -> Result<()> {
+    /// The outer result is what stays an error whatever is accepted; the inner one is a source that is lost or another one.
+    fn check_source(&self, pair: &IndexedPair) -> Result<Result<()>> {
         let reason = match self.source.identify()? {
-            Presence::Marked(marker) if marker.store_id == pair.source_id => return Ok(()),
-            Presence::Marked(_) => "is not the one that was backed up so far: its marker has another id",
+            Presence::Marked(marker) if marker.store_id == pair.source_id => return Ok(Ok(())),
+            Presence::Marked(marker) => {
+                self.check_own(&marker, StoreRole::Source, &self.source)?;
+                "is not the one that was backed up so far: its marker has another id"
+            }
             Presence::Unmarked { .. } => "has lost its marker .csb/store.json",
-            Presence::Missing => "does not exist",
+            Presence::Missing => return Err(self.lost_source("does not exist")),
         };
-        Err(Error::new(
+        Ok(Err(self.lost_source(reason)))
+    }
+
+    fn lost_source(&self, reason: &str) -> Error {
+        Error::new(
             ErrorKind::ContentStoreUnmounted,
-            format!("The content store {} {reason}. Nothing was deleted.", self.source.url()),
+            format!(
+                "The content store {} {reason}. Nothing was copied or deleted; the standby copy keeps what it has.",
+                self.source.url()
+            ),
             "If it is not mounted, mount it. If its content was lost, make the empty folder and run \
              Invoke-CsBackupServiceSync with -BackupModule DataConf for the backup pool, which gives content and \
-             marker back.",
+             marker back. If it was replaced on purpose, run the command again with -AcceptDeletions.",
         )
         .at("store", self.source.url())
-        .on(self.source.side))
+        .on(self.source.side)
+    }
+
+    /// Lets the standby follow the store that is there, as was accepted.
+    fn adopt_source(&self, index: &mut ContentIndex, context: &Context) -> Result<String> {
+        context.check()?;
+        let marked = match self.source.identify()? {
+            Presence::Marked(marker) => Some(marker.store_id),
+            Presence::Missing | Presence::Unmarked { .. } => None,
+        };
+        // The index first: a marker that it does not know would be taken for that of another store once more.
+        let source_id = marked.unwrap_or_else(Uuid::new_v4);
+        index.adopt_source(context.generation, source_id)?;
+        if marked.is_none() {
+            self.mark(StoreRole::Source, source_id)?;
+        }
+        let message = "The content store is another one than before, or had lost its marker; as -AcceptDeletions asked \
+                       for, the standby copy follows it."
+            .to_owned();
+        context.observer.warning(message.clone());
+        Ok(message)
     }
 
     /// The outer result is what stays an error whatever is forced; the inner one is a standby that is lost, else its role.

@@ -91,6 +91,8 @@ pub(super) struct CyclePlan {
     bytes: u64,
     /// Bytes of files that are certainly to be copied.
     to_copy: u64,
+    /// How many files and links may get another content.
+    pub(super) replacements: u64,
 }
 
 impl CyclePlan {
@@ -103,6 +105,7 @@ impl CyclePlan {
             after_deletions: Spool::new(folder),
             bytes: 0,
             to_copy: 0,
+            replacements: 0,
         }
     }
 
@@ -117,6 +120,14 @@ impl CyclePlan {
             Difference::Write { over, .. } => over.map(Box::new),
             Difference::Compare { .. } | Difference::Delete { .. } => None,
         };
+        let may_replace = match &difference {
+            Difference::Write { over, .. } => over.is_some(),
+            Difference::Compare { meta, known, is_real } => {
+                *is_real && known.settled && meta.kind != ObjectKind::Folder
+            }
+            Difference::Delete { .. } => false,
+        };
+        self.replacements += u64::from(may_replace);
         let copy = || earlier.map_or(ObjectWork::Copy, |earlier| ObjectWork::Rename(Box::new(earlier)));
         let (list, size, work) = match difference {
             Difference::Delete { known, .. } => {

@@ -40,6 +40,7 @@ mod model;
 mod names;
 mod plan;
 mod safety;
+mod shares;
 mod sides;
 mod verify;
 

@@ -30,6 +30,7 @@ use crate::topology::PoolFqdn;
 
 mod earlier;
 mod groups;
+mod losses;
 mod parts;
 mod place;
 mod rehearsal;
@@ -37,6 +38,7 @@ mod rows;
 mod schema;
 pub use earlier::{EarlierContent, EarlierObject, EarlierTree};
 pub use groups::HeldGroups;
+pub use losses::{Day, Loss};
 pub use parts::FolderParts;
 pub use place::IndexPlace;
 pub use rehearsal::IndexCopy;
@@ -479,6 +481,20 @@ impl ContentIndex {
         self.write_for_now(generation, |rows| {
             held.iter().try_for_each(|(path, object)| rows.put(path, object))?;
             removed.iter().try_for_each(|path| rows.delete(path))
+        })
+    }
+
+    /// Says that another store is the source from now on, whose content the standby is to follow.
+    ///
+    /// # Errors
+    /// `Fenced`; when the index cannot be written.
+    pub fn adopt_source(&mut self, generation: Generation, source_id: Uuid) -> Result<()> {
+        self.write(generation, |rows| {
+            rows.transaction.execute(
+                "UPDATE csb_content_store SET source_id = ?2 WHERE pool = ?1",
+                [rows.pool, &source_id.to_string()],
+            )?;
+            Ok(())
         })
     }
 

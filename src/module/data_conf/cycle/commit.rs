@@ -89,7 +89,8 @@ impl<'a> Cycle<'a, '_> {
         moved.batches = u64::from(!moved.is_nothing());
         self.outcome.moved.add(&moved);
         self.module.standby.flush()?;
-        self.index.settle(generation, &held, &[])?;
+        let losses = std::mem::take(&mut self.losses);
+        self.index.settle_losing(generation, &held, &[], &losses, &self.day)?;
         self.remember_groups(grouped)?;
         done
     }
@@ -133,6 +134,7 @@ impl<'a> Cycle<'a, '_> {
         is_foreign: bool,
         moved: &mut Moved,
     ) -> Result<Option<(ContentPath, IndexedObject)>> {
+        let loss = Self::loss(&ready);
         let Ready { path, mut object, action, is_whole, kept, over, renamed_from, step, .. } = ready;
         let kind = kind_of(&action, over.as_ref(), renamed_from.as_ref());
         let (bytes, is_real) = match &action {
@@ -154,6 +156,7 @@ impl<'a> Cycle<'a, '_> {
                 }
                 self.incomplete += u64::from(!(holds_all && is_whole));
                 moved.items_written += u64::from(is_real);
+                self.losses.extend(loss);
                 if is_real {
                     self.notice_time(&path, &object);
                     let change = Change::of(&path).sized(object.meta.size).named_before(renamed_from);

@@ -235,7 +235,7 @@ impl<'a> Cycle<'a, '_> {
             if self.make_room(size)? {
                 continue;
             }
-            if has_given_up {
+            if has_given_up || self.replacing.is_some() {
                 return Ok(false);
             }
             match self.give_up_earlier(preparer, step) {

@@ -30,7 +30,9 @@ fn the_first_copy_equals_the_source() {
     assert_eq!((outcome.moved.items_written, outcome.moved.items_deleted), (8, 0));
     assert_eq!(outcome.moved.bytes, before.pending_bytes);
     assert!(outcome.quarantined.is_empty());
-    let seen = |seen: crate::module::Observation| Some(crate::module::Observation { moves: None, ..seen });
+    let seen = |seen: crate::module::Observation| {
+        Some(crate::module::Observation { moves: None, changes: crate::report::Changes::default(), ..seen })
+    };
     assert_eq!((outcome.before, outcome.after), (seen(before), seen(pair.observe())));
     pair.assert_settled();
     let after = pair.observe();

@@ -59,15 +59,74 @@ fn an_unmounted_source_deletes_nothing() {
             assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted);
             assert!(!error.advice.is_empty());
         }
-        let forced =
-            pair.module().run_cycle(&Context { accept_deletions: true, ..pair.context() }).unwrap_err();
-        assert_eq!(forced.error.kind, ErrorKind::ContentStoreUnmounted);
         assert_eq!(tree(&pair.standby()), before);
         let _ = fs::remove_dir_all(pair.source());
         fs::rename(&kept, pair.source()).unwrap();
     }
     pair.cycle();
     pair.assert_settled();
+}
+
+/// Takes the place of the source, with its marker or without.
+fn replace_source(pair: &Pair, marker: Option<Uuid>, names: &[&str]) {
+    let text = fs::read_to_string(pair.source().join(".csb/store.json")).unwrap();
+    clear(&pair.source());
+    if let Some(id) = marker {
+        let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        document["storeId"] = id.to_string().into();
+        fs::create_dir(pair.source().join(".csb")).unwrap();
+        fs::write(pair.source().join(".csb/store.json"), document.to_string()).unwrap();
+    }
+    for name in names {
+        pair.write(name, "content");
+    }
+}
+
+#[test]
+fn a_source_that_was_replaced_or_emptied_is_refused_by_name_and_followed_once_that_is_accepted() {
+    for (marker, names) in [
+        (Some(Uuid::new_v4()), &["f000", "other"][..]),
+        (None, &["f000", "other"]),
+        (Some(Uuid::new_v4()), &[]),
+        (None, &[]),
+    ] {
+        let pair = filled(130);
+        let before = tree(&pair.standby());
+        replace_source(&pair, marker, names);
+        let gone = if names.is_empty() { 130 } else { 129 };
+        let CycleFailure { error, done } = pair.module().run_cycle(&pair.context()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::ContentStoreUnmounted);
+        let named: Vec<&str> = error.context["names"].lines().collect();
+        assert_eq!(named.len(), 100, "{error:?}");
+        assert_eq!(named.first(), Some(&if names.is_empty() { "f000" } else { "f001" }));
+        assert!(error.message.contains("f002, ") && error.message.contains(&format!("{} more", gone - 10)));
+        assert!(error.advice.contains("-AcceptDeletions") && error.advice.contains("-BackupModule DataConf"));
+        assert_eq!(done.changes.items(crate::report::ChangeKind::Withheld), gone);
+        assert!(done.cursor.is_some_and(|cursor| cursor.starts_with("scan 1 ")));
+        assert_eq!(tree(&pair.standby()), before);
+        let planned = pair.observe();
+        assert_eq!(planned.refused.unwrap().message, error.message);
+        assert_eq!(planned.changes, done.changes);
+        let forced = pair.forced_cycle();
+        assert_eq!((forced.moved.items_deleted, forced.warnings.len()), (gone, 1), "{forced:?}");
+        pair.assert_settled();
+    }
+}
+
+#[test]
+fn a_source_of_another_pool_or_none_at_all_is_never_followed() {
+    let pair = filled(3);
+    let before = tree(&pair.standby());
+    let marker = pair.source().join(".csb/store.json");
+    let text = fs::read_to_string(&marker).unwrap();
+    let id = serde_json::from_str::<serde_json::Value>(&text).unwrap()["storeId"].clone();
+    let other = text.replace(id.as_str().unwrap(), &Uuid::new_v4().to_string());
+    fs::write(&marker, other.replace("atl.example.com", "chi.example.com")).unwrap();
+    let forced = || pair.module().run_cycle(&Context { accept_deletions: true, ..pair.context() });
+    assert_eq!(forced().unwrap_err().error.kind, ErrorKind::ForeignContent);
+    fs::remove_dir_all(pair.source()).unwrap();
+    assert_eq!(forced().unwrap_err().error.kind, ErrorKind::ContentStoreUnmounted);
+    assert_eq!(tree(&pair.standby()), before);
 }
 
 #[test]

@@ -188,7 +188,13 @@ impl Rows<'_> {
     }
 
     pub(super) fn clear(&self) -> rusqlite::Result<()> {
-        for table in ["csb_content_object", "csb_content_folder", "csb_content_store"] {
+        for table in [
+            "csb_content_object",
+            "csb_content_folder",
+            "csb_content_store",
+            "csb_content_loss",
+            "csb_content_held",
+        ] {
             self.transaction.execute(&format!("DELETE FROM {table} WHERE pool = ?1"), [self.pool])?;
         }
         Ok(())

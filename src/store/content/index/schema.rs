@@ -4,8 +4,9 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::losses;
 use crate::error::Result;
-use crate::store::sqlite::Schema;
+use crate::store::sqlite::{Schema, sqlite_error};
 
 pub(super) const SCHEMA: Schema = Schema { what: "The content index", version: 2 };
 
@@ -75,7 +76,8 @@ CREATE TABLE csb_content_folder (
 /// # Errors
 /// As for [`Schema::prepare`].
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
-    SCHEMA.prepare(connection, path, |transaction| transaction.execute_batch(TABLES)).map(|_| ())
+    SCHEMA.prepare(connection, path, |transaction| transaction.execute_batch(TABLES))?;
+    connection.execute_batch(losses::TABLES).map_err(|cause| sqlite_error("prepare", path, &cause))
 }
 
 #[cfg(test)]
