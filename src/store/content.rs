@@ -103,6 +103,11 @@ pub trait ContentReader: Send + Sync {
     /// What the store said when the file was opened.
     fn meta(&self) -> ObjectMeta;
 
+    /// How many names the file has; those beyond one are hard links to it.
+    fn names(&self) -> u64 {
+        1
+    }
+
     /// Reads on; 0 at the end.
     ///
     /// # Errors

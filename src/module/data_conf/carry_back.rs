@@ -7,7 +7,7 @@ use super::cycle::{has_no_room, looks_copied, no_room};
 use super::establish::missing_source;
 use super::meter::Meter;
 use super::spool::Spool;
-use super::tally::{Few, record};
+use super::tally::{Few, counted, record};
 use super::walk::{self, Difference, Finder, Lacking, Walked, quarantined};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult};
@@ -73,7 +73,8 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
              now: {altered}."
         ));
     }
-    outcome.details.push(format!("Gave back {} objects.", outcome.moved.items_written));
+    let objects = counted(outcome.moved.items_written, "object", "objects");
+    outcome.details.push(format!("Gave back {objects}."));
     match done {
         Ok(()) => Ok(outcome),
         Err(error) => Err(CycleFailure { error, done: Box::new(outcome) }),

@@ -50,6 +50,8 @@ pub(super) struct ReadVersion {
     /// The content's groups, if it is big.
     pub(super) groups: Option<Groups>,
     pub(super) extended: Extended,
+    /// How many names the file has.
+    pub(super) names: u64,
 }
 
 /// What a copy gets instead of what its original has.
@@ -109,7 +111,8 @@ impl<'s, 'c> Copier<'s, 'c> {
         if may_keep || !reader.is_solid() {
             return Ok(None);
         }
-        let seen = ReadVersion { meta, hash: [0; 32], groups: None, extended: reader.extended()? };
+        let (extended, names) = (reader.extended()?, reader.names());
+        let seen = ReadVersion { meta, hash: [0; 32], groups: None, extended, names };
         let mut staged = self.to.stage()?;
         staged.expect(meta.size)?;
         Ok(Some(Copied { staged, seen, sent: meta.size, is_whole: true }))
@@ -223,7 +226,10 @@ impl<'s, 'c> Copier<'s, 'c> {
             let target = self.from.read_link(path)?;
             if meta.kind == ObjectKind::Link && self.from.stat(path)?.is_same_version(&meta) {
                 let hash = *blake3::hash(&target).as_bytes();
-                return Ok((target, ReadVersion { meta, hash, groups: None, extended: Extended::default() }));
+                return Ok((
+                    target,
+                    ReadVersion { meta, hash, groups: None, extended: Extended::default(), names: 1 },
+                ));
             }
         }
         Err(changing())

@@ -6,7 +6,7 @@ use super::batch::{BATCH_ITEMS, Batch};
 use super::meter::Meter;
 use super::plan::{CyclePlan, Deletion, ObjectStep};
 use super::spool::Spool;
-use super::tally::{Few, Tally, record};
+use super::tally::{Few, Linked, Tally, counted, record};
 use super::walk::{self, Difference, Finder, Lacking, quarantined};
 use super::{DataConf, cursor};
 use crate::error::{Error, ErrorKind, Result};
@@ -106,11 +106,14 @@ fn run_cycle(module: &DataConf, context: &Context) -> CycleResult {
         adopted_ns,
         keeping: Keeping::default(),
         dropped: 0,
+        linked: Linked::default(),
         outcome: CycleOutcome { quarantined: walked.quarantined, warnings, ..CycleOutcome::default() },
     };
     let done = cycle.all(&plan);
     cycle.sum_up_room();
-    let Cycle { index, mut outcome, left, is_all_counted, renamed, incomplete, untimed, keeping, .. } = cycle;
+    let Cycle {
+        index, mut outcome, left, is_all_counted, renamed, incomplete, untimed, keeping, linked, ..
+    } = cycle;
     meter.end();
     // What only seemed to differ is no longer counted once it was read; until then nobody knows better.
     let before = if is_all_counted { before.counted(&outcome.moved, &left) } else { before };
@@ -124,6 +127,7 @@ fn run_cycle(module: &DataConf, context: &Context) -> CycleResult {
     if incomplete > 0 {
         outcome.warnings.push(unkept(incomplete));
     }
+    outcome.warnings.extend(linked.warning());
     if !untimed.is_empty() {
         outcome.warnings.push(format!(
             "Times before 1677 and after 2262 are none that copies can keep; they have the nearest that can be kept: {untimed}."
@@ -137,24 +141,28 @@ fn run_cycle(module: &DataConf, context: &Context) -> CycleResult {
 
 fn unkept(objects: u64) -> String {
     format!(
-        "{objects} objects have extended attributes that the standby's file system cannot hold; they were copied \
-         without them."
+        "{} extended attributes that the standby's file system cannot hold; {} copied without them.",
+        counted(objects, "object has", "objects have"),
+        if objects == 1 { "it was" } else { "they were" }
     )
 }
 
 fn details(listed: u64, swept: u64, renamed: u64, outcome: &CycleOutcome) -> Vec<String> {
     let moved = &outcome.moved;
     let mut lines = vec![format!(
-        "Compared {listed} objects: {} written, {} deleted, {} not copied.",
+        "Compared {}: {} written, {} deleted, {} not copied.",
+        counted(listed, "object", "objects"),
         moved.items_written,
         moved.items_deleted,
         outcome.quarantined.len()
     )];
     if renamed > 0 {
-        lines.push(format!("Renamed {renamed} files at the standby instead of copying them again."));
+        let (files, them) = (counted(renamed, "file", "files"), if renamed == 1 { "it" } else { "them" });
+        lines.push(format!("Renamed {files} at the standby instead of copying {them} again."));
     }
     if swept > 0 {
-        lines.push(format!("Removed {swept} temporary files that an interrupted job had left."));
+        let files = counted(swept, "temporary file", "temporary files");
+        lines.push(format!("Removed {files} that an interrupted job had left."));
     }
     lines
 }
@@ -201,6 +209,8 @@ struct Cycle<'a, 'm> {
     keeping: Keeping,
     /// How many earlier states were dropped to make room.
     dropped: u64,
+    /// Files that were copied once more under another of their names.
+    linked: Linked,
     outcome: CycleOutcome,
 }
 

@@ -164,6 +164,10 @@ impl ContentReader for SidedReader<'_> {
         self.0.meta()
     }
 
+    fn names(&self) -> u64 {
+        self.0.names()
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> ObjectResult<usize> {
         self.0.read(buffer).map_err(object_failed_on(self.1))
     }

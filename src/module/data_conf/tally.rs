@@ -1,10 +1,14 @@
 //! How much is pending, counted while stores are compared, and what was changed, by name.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::walk::Difference;
+use crate::error::Result;
 use crate::module::{Context, Observation};
 use crate::report::{Change, ChangeKind, Changes, Moved};
+use crate::store::content::index::ContentIndex;
 use crate::store::content::{ContentPath, ObjectMeta};
 
 /// Says by name that an object was changed, or that this was refused: to whoever watches, and to the report. Called once
@@ -12,6 +16,59 @@ use crate::store::content::{ContentPath, ObjectMeta};
 pub(super) fn record(context: &Context, changes: &mut Changes, kind: ChangeKind, change: Change) {
     context.observer.changed(kind, &change);
     changes.note(kind, change);
+}
+
+/// A number with its noun: `1 object`, `12 objects`.
+pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// Files of several names that became files of their own.
+#[derive(Default)]
+pub(super) struct Linked {
+    /// Those of the batch, of which the index does not know yet.
+    batch: HashSet<(u64, u64)>,
+    copies: u64,
+    bytes: u64,
+}
+
+impl Linked {
+    /// Counts a file that has several names where it was copied under another one.
+    pub(super) fn add(&mut self, index: &ContentIndex, path: &ContentPath, meta: &ObjectMeta) -> Result<()> {
+        let is_new = self.batch.insert((meta.device, meta.inode));
+        if !is_new || index.has_other_name(path, meta)? {
+            self.copies += 1;
+            self.bytes = self.bytes.saturating_add(meta.size);
+        }
+        Ok(())
+    }
+
+    /// The index knows the batch now.
+    pub(super) fn batch_ended(&mut self) {
+        self.batch.clear();
+    }
+
+    /// What is said of them, if there are any.
+    pub(super) fn warning(&self) -> Option<String> {
+        let names = counted(self.copies, "name", "names");
+        (self.copies > 0).then(|| {
+            format!(
+                "Hard links are not kept: {names} more of files that have several became files of their own at the standby, \
+                 which takes {} there.",
+                in_units(self.bytes)
+            )
+        })
+    }
+}
+
+/// A size for people: `512 bytes`, `1.5 MiB`.
+fn in_units(bytes: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let Some((unit, shift)) = units.into_iter().find(|(_, shift)| bytes >> shift > 0) else {
+        return counted(bytes, "byte", "bytes");
+    };
+    let tenths = (u128::from(bytes) * 10) >> shift;
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
 }
 
 /// How many objects a sentence names.
@@ -98,5 +155,16 @@ impl Tally {
                 .filter(|_| self.oldest_ns != i64::MAX),
             ..Observation::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_units;
+
+    #[test]
+    fn sizes_are_said_in_their_units() {
+        let said = [1, 1023, 1024, 1536 << 10, (1 << 30) - 1, 5 << 40].map(in_units);
+        assert_eq!(said, ["1 byte", "1023 bytes", "1.0 KiB", "1.5 MiB", "1023.9 MiB", "5.0 TiB"]);
     }
 }

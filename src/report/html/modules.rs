@@ -92,7 +92,7 @@ fn view(report: &ModuleReport) -> ModuleView<'_> {
 /// A module that failed may never have looked what its copy holds.
 fn no_cursor(report: &ModuleReport) -> &'static str {
     let is_empty = report.errors.is_empty() && report.after.export == ExportState::NotInitialized;
-    if is_empty { "none: the standby copy holds nothing" } else { "not known: no cycle was completed" }
+    if is_empty { "none: the standby copy holds nothing" } else { "not known" }
 }
 
 fn verified(found: &Verification) -> Vec<(&'static str, String)> {

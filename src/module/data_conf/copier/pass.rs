@@ -100,9 +100,10 @@ impl<'r, 'c> Pass<'r, 'c> {
     /// What was read, if it is one version; else how many bytes were read for nothing.
     pub(super) fn end<T>(self, target: T, hashed: Hashed) -> ObjectResult<Result<(T, ReadVersion), u64>> {
         let (meta, extended) = (self.reader.meta(), self.reader.extended()?);
+        let names = self.reader.names();
         if self.reader.is_unchanged()? && self.count == meta.size {
             let Hashed { digest, groups } = hashed;
-            return Ok(Ok((target, ReadVersion { meta, hash: digest, groups, extended })));
+            return Ok(Ok((target, ReadVersion { meta, hash: digest, groups, extended, names })));
         }
         Ok(Err(self.count))
     }

@@ -89,6 +89,7 @@ impl<'a> Cycle<'a, '_> {
         moved.batches = u64::from(!moved.is_nothing());
         self.outcome.moved.add(&moved);
         self.module.standby.flush()?;
+        self.linked.batch_ended();
         let losses = std::mem::take(&mut self.losses);
         self.index.settle_losing(generation, &held, &[], &losses, &self.day)?;
         self.remember_groups(grouped)?;
@@ -135,7 +136,8 @@ impl<'a> Cycle<'a, '_> {
         moved: &mut Moved,
     ) -> Result<Option<(ContentPath, IndexedObject)>> {
         let loss = Self::loss(&ready);
-        let Ready { path, mut object, action, is_whole, kept, over, renamed_from, step, .. } = ready;
+        let Ready { path, mut object, action, is_whole, kept, over, is_linked, renamed_from, step, .. } =
+            ready;
         let kind = kind_of(&action, over.as_ref(), renamed_from.as_ref());
         let (bytes, is_real) = match &action {
             Action::Publish(_, bytes) => (*bytes, true),
@@ -157,6 +159,9 @@ impl<'a> Cycle<'a, '_> {
                 self.incomplete += u64::from(!(holds_all && is_whole));
                 moved.items_written += u64::from(is_real);
                 self.losses.extend(loss);
+                if is_linked && matches!(kind, ChangeKind::Copied | ChangeKind::Replaced) {
+                    self.linked.add(&self.index, &path, &object.meta)?;
+                }
                 if is_real {
                     self.notice_time(&path, &object);
                     let change = Change::of(&path).sized(object.meta.size).named_before(renamed_from);

@@ -38,6 +38,8 @@ pub(super) struct Ready<'a> {
     pub(super) step: Option<ObjectStep>,
     /// What the standby was known to hold under this name.
     pub(super) over: Option<IndexedObject>,
+    /// Whether the source's file has several names.
+    pub(super) is_linked: bool,
     /// The name that the standby's file had.
     pub(super) renamed_from: Option<ContentPath>,
 }
@@ -162,6 +164,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
             over: None,
             renamed_from: None,
             step: None,
+            is_linked: false,
         }
     }
 
@@ -195,7 +198,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
     fn staged(&self, path: ContentPath, copied: Copied<'a>) -> Ready<'a> {
         let Copied { staged, seen, sent, is_whole } = copied;
         let ready = self.ready(path, &seen, Action::Publish(staged, sent));
-        Ready { groups: seen.groups, is_whole, ..ready }
+        Ready { groups: seen.groups, is_whole, is_linked: seen.names > 1, ..ready }
     }
 
     fn rename(
@@ -257,6 +260,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
             over: None,
             renamed_from: None,
             step: None,
+            is_linked: false,
         })
     }
 

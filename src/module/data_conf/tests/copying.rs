@@ -112,7 +112,7 @@ fn changes_deletions_and_renames_travel() {
         outcome.details,
         [
             "Compared 7 objects: 2 written, 2 deleted, 0 not copied.",
-            "Renamed 1 files at the standby instead of copying them again.",
+            "Renamed 1 file at the standby instead of copying it again.",
             "What was replaced or deleted (2) is kept: the state before can be restored as revision 1.",
         ]
     );

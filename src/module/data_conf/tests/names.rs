@@ -136,3 +136,24 @@ fn what_was_done_before_a_cycle_was_cancelled_is_named() {
     assert!(!copied.is_empty());
     assert_eq!(named(&failure.done.changes), [(ChangeKind::Copied, copied)]);
 }
+
+#[test]
+fn hard_links_that_become_files_of_their_own_are_told_with_how_many_and_how_much() {
+    let pair = Pair::new();
+    pair.write("first", vec![7; 1 << 20]);
+    pair.write("alone", "1");
+    for number in 0..3 {
+        fs::hard_link(pair.source().join("first"), pair.source().join(format!("link {number}"))).unwrap();
+    }
+    let planned = pair.observe();
+    assert_eq!(planned.moves.unwrap().items_written, 5);
+    let told = |outcome: &CycleOutcome| outcome.warnings.join("|");
+    let outcome = pair.cycle();
+    assert!(told(&outcome).contains("3 names more") && told(&outcome).contains("3.0 MiB"), "{outcome:?}");
+    pair.age();
+    assert_eq!(told(&pair.cycle()), "", "nothing was copied");
+    fs::hard_link(pair.source().join("first"), pair.source().join("another")).unwrap();
+    let outcome = pair.cycle();
+    assert!(told(&outcome).contains("1 name more") && told(&outcome).contains("1.0 MiB"), "{outcome:?}");
+    pair.assert_settled();
+}

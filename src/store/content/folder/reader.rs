@@ -16,6 +16,7 @@ pub(super) struct FileReader<'a> {
     path: ContentPath,
     file: File,
     opened: ObjectMeta,
+    names: u64,
     /// How far it was read.
     position: u64,
     /// Up to where no hole begins; the whole file where there is none.
@@ -31,13 +32,20 @@ impl<'a> FileReader<'a> {
         let opened = listing::known(&stat).map_err(ObjectError::Refused)?;
         let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
         let solid = if is_sparse(&stat) { 0 } else { u64::MAX };
-        Ok(FileReader { store, path, file, opened, position: 0, solid })
+        // Its type is another one on each architecture.
+        #[allow(clippy::useless_conversion)]
+        let names = u64::from(stat.st_nlink);
+        Ok(FileReader { store, path, file, opened, names, position: 0, solid })
     }
 }
 
 impl ContentReader for FileReader<'_> {
     fn meta(&self) -> ObjectMeta {
         self.opened
+    }
+
+    fn names(&self) -> u64 {
+        self.names
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> ObjectResult<usize> {

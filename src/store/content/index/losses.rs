@@ -156,6 +156,14 @@ impl ContentIndex {
         Ok(at_ms.is_some_and(|at_ms| (day.now_ms - at_ms).abs() < OFTEN_MS))
     }
 
+    /// Whether the standby holds this version of a file under another name, too.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn has_other_name(&self, path: &ContentPath, version: &ObjectMeta) -> Result<bool> {
+        has_other_name(&self.connection, self.pool.as_str(), path, version).map_err(self.failed("read"))
+    }
+
     /// As [`ContentIndex::settle`], and remembers what was lost with it.
     ///
     /// # Errors
@@ -231,7 +239,7 @@ impl Rows<'_> {
         let Loss { path, version, is_deletion } = loss;
         let counts = day.had(version);
         let Some((folder, name)) = path.split() else { return Ok(()) };
-        if *is_deletion && (!counts || self.has_other_name(path, version)?) {
+        if *is_deletion && (!counts || has_other_name(self.transaction, self.pool, path, version)?) {
             return Ok(());
         }
         self.transaction
@@ -253,29 +261,26 @@ impl Rows<'_> {
             ])?;
         Ok(())
     }
+}
 
-    #[allow(clippy::cast_possible_wrap)]
-    fn has_other_name(&self, path: &ContentPath, version: &ObjectMeta) -> rusqlite::Result<bool> {
-        let Some((folder, name)) = path.split() else { return Ok(false) };
-        self.transaction
-            .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM csb_content_object INDEXED BY csb_content_inode
-                 WHERE pool = ?1 AND inode = ?2 AND device = ?3 AND kind = 'file' AND size = ?4 AND mtime_ns = ?5
-                     AND NOT (folder = ?6 AND name = ?7))",
-            )?
-            .query_row(
-                params![
-                    self.pool,
-                    version.inode as i64,
-                    version.device as i64,
-                    version.size as i64,
-                    version.mtime_ns,
-                    folder.as_bytes(),
-                    name
-                ],
-                |row| row.get(0),
-            )
-    }
+#[allow(clippy::cast_possible_wrap)]
+fn has_other_name(
+    connection: &Connection,
+    pool: &str,
+    path: &ContentPath,
+    version: &ObjectMeta,
+) -> rusqlite::Result<bool> {
+    let Some((folder, name)) = path.split() else { return Ok(false) };
+    let (inode, device, size) = (version.inode as i64, version.device as i64, version.size as i64);
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM csb_content_object INDEXED BY csb_content_inode
+             WHERE pool = ?1 AND inode = ?2 AND device = ?3 AND kind = 'file' AND size = ?4 AND mtime_ns = ?5
+                 AND NOT (folder = ?6 AND name = ?7))",
+        )?
+        .query_row(params![pool, inode, device, size, version.mtime_ns, folder.as_bytes(), name], |row| {
+            row.get(0)
+        })
 }
 
 #[cfg(test)]
