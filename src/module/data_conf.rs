@@ -186,7 +186,10 @@ impl BackupModule for DataConf {
     fn disable(&self, context: &Context) -> Result<Vec<Trace>> {
         context.check()?;
         let session = self.copying();
-        disable(&session, Some(context.generation)).map_err(session.standby.side.failed())
+        let failed = session.standby.side.failed();
+        let removed = disable(&session, Some(context.generation)).map_err(&failed)?;
+        session.tell_foreign().map_err(failed)?.into_iter().for_each(|told| context.observer.warning(told));
+        Ok(removed)
     }
 }
 

@@ -5,14 +5,19 @@
 //! a part. A *marker* gives a store its identity: without it nobody could tell an empty store from one that is not
 //! mounted.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use abilities::Abilities;
 
 use crate::error::Result;
 use crate::stored::{StoredDocument, words};
 use crate::topology::PoolFqdn;
 
+pub mod abilities;
 pub mod folder;
 pub mod groups;
 pub mod history;
@@ -252,6 +257,29 @@ pub trait ContentStore: Send + Sync {
     /// # Errors
     /// When it cannot be read or written.
     fn unmark(&self, dry_run: bool) -> Result<Vec<ContentTrace>>;
+
+    /// What lies where the store keeps what is not content, and is not this product's: it is never touched. The first
+    /// hundred names.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    fn foreign(&self) -> Result<Vec<ContentPath>>;
+
+    /// What the store can hold and tell apart. Found by trying where that was not done before, and noted.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or is full.
+    fn abilities(&self) -> Result<Arc<Abilities>>;
+
+    /// The same as far as it is known without writing: as it was noted, or as the names that are there tell.
+    fn foreseen_abilities(&self) -> Arc<Abilities>;
+
+    /// Gives an object the name of another path in the same folder, which the store takes for the same; durably, and
+    /// by way of a temporary name. What is in a folder stays in it.
+    ///
+    /// # Errors
+    /// `Gone`; `Refused` where the name is another one after all, and something has it.
+    fn respell(&self, from: &ContentPath, to: &ContentPath) -> ObjectResult<()>;
 
     /// Removes staged objects that a killed process left; returns how many. Staged objects of this process must not
     /// exist.

@@ -1,10 +1,13 @@
 //! Gives a source back what it has lost and its standby still holds.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::DataConf;
 use super::batch::{BATCH_ITEMS, Batch};
 use super::copier::{Copier, Given};
-use super::cycle::{has_no_room, looks_copied, no_room};
-use super::establish::missing_source;
+use super::cycle::{has_no_room, no_room};
+use super::establish::{missing_source, refuse_foreign};
 use super::meter::Meter;
 use super::spool::Spool;
 use super::tally::{Few, counted, record};
@@ -12,6 +15,7 @@ use super::walk::{self, Difference, Finder, Lacking, Walked, quarantined};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult};
 use crate::report::{Change, ChangeKind, Moved};
+use crate::store::content::abilities::Abilities;
 use crate::store::content::index::{ContentIndex, IndexedObject, IndexedPair, TIMES_UNKNOWN};
 use crate::store::content::{
     Attributes, ContentPath, ContentStore, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
@@ -29,14 +33,20 @@ const OWNERS: u32 = 0o700;
 const CHANGES_NAMES: u32 = 0o300;
 
 /// What the source has lost, folders before what is in them.
-struct Lost {
+struct Lost<'a> {
+    module: &'a DataConf,
+    /// What the source can hold.
+    abilities: &'a Abilities,
     objects: Spool<(ContentPath, IndexedObject)>,
     bytes: u64,
 }
 
-impl Finder for Lost {
+impl Finder for Lost<'_> {
     fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()> {
         let Difference::Delete { known, is_displaced: false } = difference else { return Ok(()) };
+        if is_there_otherwise(self.module, self.abilities, &path)? {
+            return Ok(());
+        }
         self.bytes = self.bytes.saturating_add(known.meta.size);
         self.objects.push(&(path, known))
     }
@@ -51,7 +61,8 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     let is_marked = check_stores(module, &pair)?;
     module.source.sweep()?;
     module.take_stock(&mut index, context)?;
-    let (lost, walked) = find(module, &index, context)?;
+    let abilities = module.source.abilities()?;
+    let (lost, walked) = find(module, &abilities, &index, context)?;
     let mut restore = Restore {
         module,
         context,
@@ -61,6 +72,8 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
         batch: Batch::new(module.batch_bytes),
         place: None,
         altered: Few::default(),
+        abilities: abilities.clone(),
+        taken: BTreeMap::new(),
         outcome: CycleOutcome { quarantined: walked.quarantined, ..CycleOutcome::default() },
     };
     // The marker comes last: were the job stopped halfway, a cycle would take what is still missing for deleted.
@@ -86,7 +99,7 @@ fn check_stores(module: &DataConf, pair: &IndexedPair) -> Result<bool> {
     module.check_standby(pair)??;
     match module.source.identify()? {
         Presence::Missing => Err(missing_source(&module.source)),
-        Presence::Unmarked { .. } => Ok(false),
+        Presence::Unmarked { .. } => refuse_foreign(&module.source).map(|()| false),
         Presence::Marked(marker) if marker.store_id == pair.source_id => Ok(true),
         Presence::Marked(_) => Err(Error::new(
             ErrorKind::ContentStoreUnmounted,
@@ -98,12 +111,34 @@ fn check_stores(module: &DataConf, pair: &IndexedPair) -> Result<bool> {
     }
 }
 
-fn find(module: &DataConf, index: &ContentIndex, context: &Context) -> Result<(Lost, Walked)> {
+/// Whether the source lists what it seems to have lost under another spelling, which it takes for the same name.
+pub(super) fn is_there_otherwise(
+    module: &DataConf,
+    abilities: &Abilities,
+    path: &ContentPath,
+) -> Result<bool> {
+    if abilities.tells_all_apart() {
+        return Ok(false);
+    }
+    match module.source.stat(path) {
+        Err(ObjectError::Gone) => Ok(false),
+        Ok(_) | Err(ObjectError::Refused(_)) => Ok(true),
+        Err(ObjectError::Store(error)) => Err(error),
+    }
+}
+
+fn find<'a>(
+    module: &'a DataConf,
+    abilities: &'a Abilities,
+    index: &ContentIndex,
+    context: &Context,
+) -> Result<(Lost<'a>, Walked)> {
     let objects = Spool::new(module.index.folder());
-    let mut lost = Lost { objects, bytes: 0 };
+    let mut lost = Lost { module, abilities, objects, bytes: 0 };
     // What only differs is not asked for, whenever it was changed.
     let lacking = Lacking::FoldersFirst;
-    let walked = walk::walk(&module.source, Some(index), lacking, i64::MAX, &context.cancel, &mut lost)?;
+    let walked =
+        walk::walk(&module.source, Some(index), None, lacking, i64::MAX, &context.cancel, &mut lost)?;
     Ok((lost, walked))
 }
 
@@ -118,6 +153,10 @@ struct Restore<'a> {
     place: Option<(ContentPath, Option<ObjectMeta>)>,
     /// What came back otherwise than it was.
     altered: Few,
+    /// What the source can hold.
+    abilities: Arc<Abilities>,
+    /// Which names come back, by the keys of their paths, where the source takes some for one.
+    taken: BTreeMap<Vec<u8>, ContentPath>,
     outcome: CycleOutcome,
 }
 
@@ -272,7 +311,35 @@ impl<'a> Restore<'a> {
         Ok(())
     }
 
+    /// Refuses what the source cannot hold, or takes for what comes back before it.
+    fn refuse_name(&mut self, path: &ContentPath, kind: ObjectKind) -> ObjectResult<()> {
+        if self.abilities.holds_every_name() {
+            return Ok(());
+        }
+        let unfit = path.names().find_map(|name| self.abilities.refusal(name, ObjectKind::Folder));
+        let last = path.split().and_then(|(_, name)| self.abilities.refusal(name, kind));
+        if let Some(refusal) = unfit.or(last) {
+            return Err(ObjectError::Refused(refusal));
+        }
+        if self.abilities.tells_all_apart() {
+            return Ok(());
+        }
+        // A folder that gives way takes what is in it along: every folder above counts.
+        let (mut key, mut above) = (Vec::new(), ContentPath::root());
+        for name in path.names() {
+            key.push(b'/');
+            key.extend_from_slice(&self.abilities.key(name));
+            above = above.join(name).unwrap_or_default();
+            let taken = self.taken.entry(key.clone()).or_insert_with(|| above.clone());
+            if *taken != above {
+                return Err(ObjectError::Refused(taken_for(taken)));
+            }
+        }
+        Ok(())
+    }
+
     fn prepare(&mut self, path: &ContentPath, known: &IndexedObject) -> ObjectResult<ReadyToReturn<'a>> {
+        self.refuse_name(path, known.meta.kind)?;
         let mut object = IndexedObject { settled: true, ..*known };
         let ready = |staged, object, is_whole| ReadyToReturn {
             path: path.clone(),
@@ -309,8 +376,9 @@ impl<'a> Restore<'a> {
         path: &ContentPath,
         known: &IndexedObject,
     ) -> ObjectResult<Option<Box<dyn StagedObject + 'a>>> {
-        let is_trusted =
-            self.module.rehearses && known.settled && looks_copied(&self.module.standby.stat(path)?, known);
+        let is_trusted = self.module.rehearses
+            && known.settled
+            && self.module.standby.looks_copied(&self.module.standby.stat(path)?, known);
         let foreseen = if is_trusted { self.copier.foresee(path, known.meta.kind)? } else { None };
         Ok(foreseen.map(|foreseen| foreseen.staged))
     }
@@ -420,6 +488,13 @@ impl<'a> Restore<'a> {
     fn quarantine(&mut self, path: &ContentPath, refusal: Refusal) {
         self.outcome.quarantined.push(quarantined(path, refusal));
     }
+}
+
+fn taken_for(other: &ContentPath) -> Refusal {
+    Refusal::new(
+        format!("The destination's file system takes its name for that of {other}, which is given back."),
+        "Copy it back by hand under another name, or put the content store on a file system that tells such names apart.",
+    )
 }
 
 fn missing_copy() -> Refusal {

@@ -7,11 +7,11 @@ use super::meter::Meter;
 use super::plan::{CyclePlan, Deletion, ObjectStep};
 use super::spool::Spool;
 use super::tally::{Few, Linked, Tally, counted, record};
-use super::walk::{self, Difference, Finder, Lacking, quarantined};
+use super::walk::{self, Difference, Finder, Lacking, Places, Respelling, quarantined};
 use super::{DataConf, cursor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult, Observation};
-use crate::report::{Change, ChangeKind, Moved};
+use crate::report::{Change, ChangeKind, Changes, Moved};
 use crate::store::content::index::{ContentIndex, Day, Loss};
 use crate::store::content::{
     COARSEST_TICK_NS, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, Refusal,
@@ -23,9 +23,9 @@ mod history;
 mod prepare;
 mod room;
 mod safety;
+mod spelling;
 mod verify;
 
-pub(super) use conflict::looks_copied;
 use history::Keeping;
 pub(super) use history::{chain, current};
 use prepare::{Action, Prepared, Ready};
@@ -50,7 +50,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
 fn run_cycle(module: &DataConf, context: &Context) -> CycleResult {
     let mut index = module.index.open(&module.pool)?;
     let paired = index.pair()?.map(|pair| pair.standby_id);
-    let warnings = match module.establish_when_full(&mut index, context) {
+    let mut warnings = match module.establish_when_full(&mut index, context) {
         Err(lost) if paired.is_some() && lost.side == Some(module.source.side) => {
             return Err(Withheld::by_lost_source(module, &index, context, lost));
         }
@@ -65,54 +65,72 @@ fn run_cycle(module: &DataConf, context: &Context) -> CycleResult {
     let scan_ns = module.scan_time(context);
     let is_first = index.is_empty()?;
 
+    let mut places = Places::new(module.standby.abilities()?);
+    let foreign = module.name_foreign()?;
+
     let meter = Meter::begin(context, "Comparing files", None);
-    let mut planner = Planner {
-        module,
-        index: (!is_first).then_some(&index),
-        meter: &meter,
-        plan: CyclePlan::new(module.index.folder()),
-        before: Tally::default(),
-        unchanged: Spool::new(module.index.folder()),
+    let (mut respelled, mut dropped, mut changes) = (0, 0, Changes::default());
+    let (mut walked, Planner { plan, mut before, unchanged, .. }) = loop {
+        let mut planner = Planner {
+            module,
+            index: (!is_first).then_some(&index),
+            meter: &meter,
+            plan: CyclePlan::new(module.index.folder()),
+            before: Tally::default(),
+            unchanged: Spool::new(module.index.folder()),
+            respelled: Vec::new(),
+        };
+        let (source, lacking) = (&module.source, Lacking::FoldersLast);
+        let (known, cancel) = (Some(&index), &context.cancel);
+        let walked = walk::walk(source, known, Some(&places), lacking, scan_ns, cancel, &mut planner)?;
+        let found = std::mem::take(&mut planner.respelled);
+        if found.is_empty() {
+            break (walked, planner);
+        }
+        // What is in a folder is compared once the folder has its name.
+        drop(planner);
+        let mut cycle = Cycle::new(module, context, index, scan_ns, &meter, places, adopted_ns)?;
+        cycle.outcome.changes = changes;
+        let done = cycle.respell(found);
+        let renamed = cycle.outcome;
+        changes = renamed.changes;
+        (index, places, dropped) = (cycle.index, cycle.places, dropped + cycle.dropped);
+        done?;
+        respelled += renamed.moved.items_written;
+        warnings.extend(renamed.warnings);
     };
-    let (source, lacking) = (&module.source, Lacking::FoldersLast);
-    let walked = walk::walk(source, Some(&index), lacking, scan_ns, &context.cancel, &mut planner)?;
-    let Planner { plan, before, unchanged, .. } = planner;
     meter.end();
+    before.renamed(respelled);
+    walked.quarantined.extend(foreign);
     if let Err(emptied) = module.refuse_emptied_source(&walked, &index, context.accept_deletions) {
         return Err(Withheld::by_plan(module, &plan, context, emptied));
     }
     remember_unchanged(&mut index, context, &unchanged)?;
 
     let meter = Meter::begin(context, "Copying files", Some(plan.totals()));
-    let day = index.day(context.clock.now())?;
-    let mut cycle = Cycle {
-        module,
-        context,
-        index,
-        scan_ns,
-        meter: &meter,
-        batch: Batch::new(module.batch_bytes),
-        waiting: Waiting::new(module),
-        day,
-        held_before: 0,
-        replacing: None,
-        losses: Vec::new(),
-        left: Tally::default(),
-        named: BTreeSet::new(),
-        is_all_counted: false,
-        renamed: 0,
-        incomplete: 0,
-        untimed: Few::default(),
-        adopted_ns,
-        keeping: Keeping::default(),
-        dropped: 0,
-        linked: Linked::default(),
-        outcome: CycleOutcome { quarantined: walked.quarantined, warnings, ..CycleOutcome::default() },
+    let mut cycle = Cycle::new(module, context, index, scan_ns, &meter, places, adopted_ns)?;
+    (cycle.renamed, cycle.dropped) = (respelled, dropped);
+    cycle.outcome = CycleOutcome {
+        quarantined: walked.quarantined,
+        warnings,
+        changes,
+        moved: Moved { items_written: respelled, batches: u64::from(respelled > 0), ..Moved::default() },
+        ..CycleOutcome::default()
     };
     let done = cycle.all(&plan);
     cycle.sum_up_room();
     let Cycle {
-        index, mut outcome, left, is_all_counted, renamed, incomplete, untimed, keeping, linked, ..
+        index,
+        mut outcome,
+        left,
+        is_all_counted,
+        renamed,
+        incomplete,
+        untimed,
+        keeping,
+        linked,
+        places,
+        ..
     } = cycle;
     meter.end();
     // What only seemed to differ is no longer counted once it was read; until then nobody knows better.
@@ -129,8 +147,14 @@ fn run_cycle(module: &DataConf, context: &Context) -> CycleResult {
     }
     outcome.warnings.extend(linked.warning());
     if !untimed.is_empty() {
+        let year = |time_ns: i64| {
+            let time = jiff::Timestamp::from_nanosecond(i128::from(time_ns)).unwrap_or_default();
+            time.strftime("%Y").to_string()
+        };
         outcome.warnings.push(format!(
-            "Times before 1677 and after 2262 are none that copies can keep; they have the nearest that can be kept: {untimed}."
+            "Times before {} and after {} are none that copies can keep; they have the nearest that can be kept: {untimed}.",
+            year(places.abilities.earliest_ns),
+            year(places.abilities.latest_ns)
         ));
     }
     match done {
@@ -211,7 +235,48 @@ struct Cycle<'a, 'm> {
     dropped: u64,
     /// Files that were copied once more under another of their names.
     linked: Linked,
+    /// What the standby can hold.
+    places: Places,
     outcome: CycleOutcome,
+}
+
+impl<'a, 'm> Cycle<'a, 'm> {
+    fn new(
+        module: &'a DataConf,
+        context: &'a Context,
+        index: ContentIndex,
+        scan_ns: i64,
+        meter: &'m Meter<'m>,
+        places: Places,
+        adopted_ns: Option<i64>,
+    ) -> Result<Self> {
+        let day = index.day(context.clock.now())?;
+        Ok(Cycle {
+            module,
+            context,
+            index,
+            scan_ns,
+            meter,
+            batch: Batch::new(module.batch_bytes),
+            waiting: Waiting::new(module),
+            day,
+            held_before: 0,
+            replacing: None,
+            losses: Vec::new(),
+            left: Tally::default(),
+            named: BTreeSet::new(),
+            is_all_counted: false,
+            renamed: 0,
+            incomplete: 0,
+            untimed: Few::default(),
+            adopted_ns,
+            keeping: Keeping::default(),
+            dropped: 0,
+            linked: Linked::default(),
+            places,
+            outcome: CycleOutcome::default(),
+        })
+    }
 }
 
 impl<'a> Cycle<'a, '_> {
@@ -401,6 +466,8 @@ struct Planner<'a> {
     before: Tally,
     /// Listings in which nothing differs.
     unchanged: Spool<(ContentPath, [u8; 32])>,
+    /// What the standby holds under other spellings.
+    respelled: Vec<Respelling>,
 }
 
 impl Finder for Planner<'_> {
@@ -412,6 +479,11 @@ impl Finder for Planner<'_> {
         self.before.count(&difference);
         let earlier = self.index.and_then(|index| self.module.earlier_name(index, &path, &difference));
         self.plan.add(path, difference, earlier)
+    }
+
+    fn respelled(&mut self, respelling: Respelling) -> Result<()> {
+        self.respelled.push(respelling);
+        Ok(())
     }
 
     fn unchanged(&mut self, folder: ContentPath, listing: [u8; 32]) -> Result<()> {

@@ -1,9 +1,13 @@
 //! One of the two stores of a pair: whatever fails there says on which side of the copying it lies.
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Result, Side};
+use crate::store::content::abilities::Abilities;
 use crate::store::content::history::ContentHistory;
+use crate::store::content::index::IndexedObject;
 use crate::store::content::room::Room;
 use crate::store::content::{
     Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance, Listing, Marker,
@@ -84,6 +88,10 @@ impl ContentStore for End {
         self.store.keeps_owners()
     }
 
+    fn foreseen_abilities(&self) -> Arc<Abilities> {
+        self.store.foreseen_abilities()
+    }
+
     /// Its failures are the standby's: nothing else has a history.
     fn history(&self) -> &dyn ContentHistory {
         self.store.history()
@@ -103,6 +111,8 @@ impl ContentStore for End {
         create() -> ();
         mark(marker: &Marker) -> ();
         unmark(dry_run: bool) -> Vec<ContentTrace>;
+        foreign() -> Vec<ContentPath>;
+        abilities() -> Arc<Abilities>;
         sweep() -> u64;
         harden() -> ();
         flush() -> ();
@@ -117,6 +127,7 @@ impl ContentStore for End {
         folder_extended(path: &ContentPath) -> Extended;
         set_attributes(path: &ContentPath, attributes: Attributes) -> ();
         set_extended(path: &ContentPath, extended: &Extended) -> bool;
+        respell(from: &ContentPath, to: &ContentPath) -> ();
         make_folder(path: &ContentPath, mode: u32) -> ();
         remove(path: &ContentPath, kind: ObjectKind) -> ();
         set_aside(path: &ContentPath, occasion: &str) -> ContentPath;
@@ -150,6 +161,12 @@ impl ContentStore for End {
 }
 
 impl End {
+    /// Whether a file or link of the store has the size and time that a copy of it got here.
+    pub(super) fn looks_copied(&self, found: &ObjectMeta, known: &IndexedObject) -> bool {
+        (found.kind, found.size) == (known.meta.kind, known.meta.size)
+            && self.foreseen_abilities().is_same_time(found.mtime_ns, known.meta.mtime_ns)
+    }
+
     fn staged<'a>(
         &self,
         staged: ObjectResult<Box<dyn StagedObject + 'a>>,

@@ -14,6 +14,10 @@ use crate::store::content::{
     ContentPath, ContentStore, Marker, ObjectError, ObjectKind, ObjectMeta, Presence, StoreRole,
 };
 
+mod foreign;
+
+pub(super) use foreign::refuse_foreign;
+
 /// A standby that the index does not know.
 enum NewStandby {
     /// To be made, or to be marked.
@@ -115,14 +119,20 @@ impl DataConf {
     fn examine(&self) -> Result<NewPair> {
         let (source_id, is_empty) = match self.source.identify()? {
             Presence::Missing => return Err(missing_source(&self.source)),
-            Presence::Unmarked { empty } => (None, empty),
+            Presence::Unmarked { empty } => {
+                refuse_foreign(&self.source)?;
+                (None, empty)
+            }
             Presence::Marked(marker) => {
                 self.check_own(&marker, StoreRole::Source, &self.source)?;
                 (Some(marker.store_id), false)
             }
         };
         let standby = match self.standby.identify()? {
-            Presence::Missing | Presence::Unmarked { empty: true } => NewStandby::Empty,
+            Presence::Missing | Presence::Unmarked { empty: true } => {
+                refuse_foreign(&self.standby)?;
+                NewStandby::Empty
+            }
             Presence::Unmarked { empty: false } => return Err(foreign_standby(&self.standby)),
             Presence::Marked(marker)
                 if marker.pool == self.pool && marker.role == StoreRole::FormerStandby =>
@@ -289,7 +299,10 @@ impl DataConf {
         match self.standby.identify()? {
             Presence::Marked(marker) if marker.store_id == pair.standby_id => Ok(Ok(marker.role)),
             Presence::Missing => Ok(Err(lost("does not exist any more", start_afresh))),
-            Presence::Unmarked { empty: true } => Ok(Err(lost("is empty and has no marker", start_afresh))),
+            Presence::Unmarked { empty: true } => {
+                refuse_foreign(&self.standby)?;
+                Ok(Err(lost("is empty and has no marker", start_afresh)))
+            }
             Presence::Unmarked { empty: false } => Err(lost(
                 "has lost its marker .csb/store.json",
                 "If it is not mounted, mount it. If it is the right folder, move its content away and run the \

@@ -129,6 +129,11 @@ impl Tally {
         self.oldest_ns = self.oldest_ns.min(meta.ctime_ns);
     }
 
+    /// Counts objects that only get another spelling.
+    pub(super) fn renamed(&mut self, count: u64) {
+        self.items += count;
+    }
+
     /// Counts objects that are to be deleted.
     pub(super) fn deletions(&mut self, count: u64) {
         self.items += count;

@@ -2,6 +2,8 @@
 
 use tokio_util::sync::CancellationToken;
 
+use std::collections::BTreeSet;
+
 use super::end::End;
 use super::lister::{self, Visitor};
 use crate::error::{Error, ErrorKind, Result};
@@ -11,6 +13,11 @@ use crate::store::content::{
     COARSEST_TICK_NS, ContentPath, ContentStore, ListedObject, Listing, ObjectError, ObjectKind, ObjectMeta,
     Refusal,
 };
+
+mod places;
+
+use places::Spelled;
+pub(super) use places::{Places, Respelling};
 
 /// How many folders are listed at a time.
 const THREADS: usize = 4;
@@ -84,6 +91,11 @@ pub(super) trait Finder {
     /// Something differs. Folders come before what is in them.
     fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()>;
 
+    /// What the standby holds has another spelling in the source: nothing else is said of it, nor of what is in it.
+    fn respelled(&mut self, _respelling: Respelling) -> Result<()> {
+        Ok(())
+    }
+
     /// Nothing in a folder differs. As long as its listing has this digest there is no need to compare it again.
     fn unchanged(&mut self, _folder: ContentPath, _listing: [u8; 32]) -> Result<()> {
         Ok(())
@@ -94,6 +106,7 @@ pub(super) trait Finder {
 pub(super) fn walk(
     source: &End,
     index: Option<&ContentIndex>,
+    places: Option<&Places>,
     lacking: Lacking,
     now_ns: i64,
     cancel: &CancellationToken,
@@ -103,7 +116,7 @@ pub(super) fn walk(
     let mut visitors = Vec::new();
     for _ in 0..THREADS {
         let index = index.map(ContentIndex::reader).transpose()?;
-        visitors.push(Walk { source, index, lacking, tick_ns, now_ns, cancel });
+        visitors.push(Walk { source, index, places, lacking, tick_ns, now_ns, cancel });
     }
     let mut walked = Walked::default();
     lister::visit_all(visitors, cancel, &mut |found| {
@@ -118,6 +131,7 @@ pub(super) fn walk(
                     finder.difference(path, difference)?;
                 }
             }
+            Finding::Respelled(respelling) => finder.respelled(respelling)?,
             Finding::Unchanged(folder, listing) => finder.unchanged(folder, listing)?,
             Finding::Refused(item) => walked.quarantined.push(item),
         }
@@ -132,6 +146,7 @@ pub(super) fn walk(
 enum Finding {
     Listed { count: u64, has_files: bool },
     Differences(Vec<(ContentPath, Difference)>),
+    Respelled(Respelling),
     Unchanged(ContentPath, [u8; 32]),
     Refused(QuarantinedItem),
 }
@@ -140,6 +155,8 @@ enum Finding {
 struct Walk<'a> {
     source: &'a End,
     index: Option<ContentIndex>,
+    /// What the destination can hold; none where nothing is copied there.
+    places: Option<&'a Places>,
     lacking: Lacking,
     tick_ns: i64,
     now_ns: i64,
@@ -152,7 +169,7 @@ impl Visitor<Finding> for Walk<'_> {
         folder: &ContentPath,
         found: &mut dyn FnMut(Finding) -> Result<()>,
     ) -> Result<Vec<ContentPath>> {
-        let listing = match self.source.list(folder, self.cancel) {
+        let mut listing = match self.source.list(folder, self.cancel) {
             Ok(listing) => listing,
             Err(ObjectError::Store(error)) => return Err(error),
             Err(failure) if folder.is_root() => return Err(unreadable_root(self.source, failure)),
@@ -163,16 +180,39 @@ impl Visitor<Finding> for Walk<'_> {
                 return Ok(Vec::new());
             }
         };
+        if let Some(places) = self.places {
+            places.refuse_names(folder, &mut listing, self.index.as_ref())?;
+        }
         let is_folder =
             |entry: &ListedObject<'_>| entry.object.is_ok_and(|meta| meta.kind == ObjectKind::Folder);
         let has_files = listing.iter().any(|entry| entry.object.is_ok() && !is_folder(&entry));
         found(Finding::Listed { count: listing.count() as u64, has_files })?;
-        let next = listing.iter().filter(is_folder).filter_map(|entry| folder.join(entry.name)).collect();
         let digest = digest(&listing);
+        let named = |hidden: &BTreeSet<Box<[u8]>>| {
+            let folders = listing.iter().filter(is_folder).filter(|entry| !hidden.contains(entry.name));
+            folders.filter_map(|entry| folder.join(entry.name)).collect()
+        };
+        if let Some(index) = &self.index
+            && digest.is_some()
+            && index.listing(folder)? == digest
+        {
+            return Ok(named(&BTreeSet::new()));
+        }
+        let spelled = match (self.places, &self.index) {
+            (Some(places), Some(index)) => places.respelled(folder, &listing, index)?,
+            _ => Spelled::default(),
+        };
+        let Spelled { respelled, hidden } = spelled;
+        // Nothing is said of either name, until they are one.
+        let names = respelled.iter().flat_map(|Respelling { from, to, .. }| [from, to]);
+        let names = names.filter_map(|path| Some(path.split()?.1.into()));
+        let hidden: BTreeSet<Box<[u8]>> = names.chain(hidden).collect();
+        respelled.into_iter().try_for_each(|respelling| found(Finding::Respelled(respelling)))?;
+        let next = named(&hidden);
+        let differs = !hidden.is_empty();
         let mut comparison =
-            FolderComparison { walk: self, folder, found, differences: Vec::new(), differs: false };
+            FolderComparison { walk: self, folder, found, hidden, differences: Vec::new(), differs };
         match &self.index {
-            Some(index) if digest.is_some() && index.listing(folder)? == digest => return Ok(next),
             Some(index) => index.read_folder(folder, |known| comparison.compare_all(&listing, known))?,
             None => comparison.compare_all(&listing, &mut std::iter::empty())?,
         }
@@ -219,6 +259,8 @@ struct FolderComparison<'a, 'w> {
     walk: &'a Walk<'w>,
     folder: &'a ContentPath,
     found: &'a mut dyn FnMut(Finding) -> Result<()>,
+    /// Names of which nothing is said.
+    hidden: BTreeSet<Box<[u8]>>,
     differences: Vec<(ContentPath, Difference)>,
     differs: bool,
 }
@@ -230,8 +272,10 @@ impl FolderComparison<'_, '_> {
         listing: &Listing,
         known: &mut dyn Iterator<Item = Result<HeldName>>,
     ) -> Result<()> {
+        let hidden = std::mem::take(&mut self.hidden);
+        let mut known = known.filter(|held| !held.as_ref().is_ok_and(|(name, _)| hidden.contains(name)));
         let mut next = known.next().transpose()?;
-        for entry in listing.iter() {
+        for entry in listing.iter().filter(|entry| !hidden.contains(entry.name)) {
             while let Some((name, object)) = next.take_if(|(name, _)| **name < *entry.name) {
                 self.lacks(&name, object, false)?;
                 next = known.next().transpose()?;
@@ -267,6 +311,14 @@ impl FolderComparison<'_, '_> {
         }
         let over = known.filter(|known| known.settled && !is_folder(known.meta.kind));
         let known = known.filter(|known| known.meta.kind == meta.kind);
+        let mut known = known.filter(|known| known.meta.kind == meta.kind);
+        if let (Some(known), Some(places)) = (&mut known, self.walk.places)
+            && !known.settled
+            && places.abilities.is_same_time(known.meta.mtime_ns, meta.mtime_ns)
+        {
+            // It was found at the destination, which may have rounded it.
+            known.meta.mtime_ns = meta.mtime_ns;
+        }
         let difference = match known {
             None => Difference::Write { meta, replaces: replaced.map(|known| known.meta.kind), over },
             Some(known) => match compare(&meta, known, self.walk.tick_ns, self.walk.now_ns) {

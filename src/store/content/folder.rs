@@ -15,6 +15,7 @@ use rustix::fs::{Access, AtFlags, Gid, Mode, Uid};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
+use super::abilities::Abilities;
 use super::{
     Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance,
     Listing, Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Presence, Refusal, Room,
@@ -75,6 +76,8 @@ pub struct FolderStore {
     reserve: Reserve,
     /// Whether attributes were changed since the last flush that only a sync of the file system makes durable.
     attributes_changed: AtomicBool,
+    /// What the file system can hold, once it is known.
+    abilities: Mutex<Option<traces::Known>>,
 }
 
 impl FolderStore {
@@ -92,6 +95,7 @@ impl FolderStore {
             history: FolderHistory::default(),
             reserve: Reserve::default(),
             attributes_changed: AtomicBool::new(false),
+            abilities: Mutex::default(),
         }
     }
 
@@ -215,6 +219,7 @@ impl ContentStore for FolderStore {
 
     fn identify(&self) -> Result<Presence> {
         self.handles.close();
+        *self.abilities.lock().unwrap_or_else(PoisonError::into_inner) = None;
         crate::bound::touching(&self.root)?;
         *self.protected.lock().unwrap_or_else(PoisonError::into_inner) =
             Arc::new(ProtectedDatabases::find(&self.database_files));
@@ -284,6 +289,22 @@ impl ContentStore for FolderStore {
         self.remove_traces(dry_run)
     }
 
+    fn foreign(&self) -> Result<Vec<ContentPath>> {
+        self.foreign_names()
+    }
+
+    fn abilities(&self) -> Result<Arc<Abilities>> {
+        self.find_abilities()
+    }
+
+    fn foreseen_abilities(&self) -> Arc<Abilities> {
+        self.foresee_abilities()
+    }
+
+    fn respell(&self, from: &ContentPath, to: &ContentPath) -> ObjectResult<()> {
+        self.change_spelling(from, to)
+    }
+
     fn sweep(&self) -> Result<u64> {
         self.remove_staged()
     }
@@ -305,8 +326,10 @@ impl ContentStore for FolderStore {
         // To somebody who is neither root nor, most likely, this account.
         let (user, group) = (Uid::from_raw(65_533), Gid::from_raw(65_533));
         let given = rustix::fs::fchown(&file, Some(user), Some(group));
+        // Some file systems only say that they have done it.
+        let is_kept = rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_uid == user.as_raw());
         let _ = rustix::fs::unlinkat(&*folder, name.as_bytes(), AtFlags::empty());
-        given.is_ok()
+        given.is_ok() && is_kept
     }
 
     fn room(&self) -> Option<Room> {
@@ -413,10 +436,11 @@ impl ContentStore for FolderStore {
             found => found.map_err(failed)?,
         };
         let meta = listing::meta(&stat, ObjectKind::File);
+        let abilities = self.foresee_abilities();
         let is_version = meta.kind == ObjectKind::File
             && meta.size == version.size
-            && meta.mtime_ns == version.attributes.mtime_ns
-            && meta.mode == version.attributes.mode;
+            && abilities.is_same_time(meta.mtime_ns, version.attributes.mtime_ns)
+            && (!abilities.modes || meta.mode == version.attributes.mode);
         if !is_version {
             return Ok(None);
         }

@@ -498,6 +498,15 @@ impl ContentIndex {
         })
     }
 
+    /// Says that an object, and what is below it, has another name in the same folder now. Where the index knows that name
+    /// already, both are one at the standby, and nobody knows what it holds of them.
+    ///
+    /// # Errors
+    /// `Fenced`; when the index cannot be written.
+    pub fn respell(&mut self, generation: Generation, from: &ContentPath, to: &ContentPath) -> Result<()> {
+        self.write(generation, |rows| rows.respell(from, to))
+    }
+
     /// Forgets the pool, but for the highest generation that has written for it.
     ///
     /// # Errors
@@ -677,6 +686,7 @@ mod tests {
             old.remember_listings(generation, &[(ContentPath::default(), [1; 32])]),
             old.forget_times(generation, std::slice::from_ref(&named)),
             old.finish_scan(generation, Timestamp::UNIX_EPOCH, None),
+            old.respell(generation, &named, &ContentPath::from_bytes(b"FILE").unwrap()),
             old.clear(generation),
         ];
         for refused in refused {

@@ -75,6 +75,32 @@ impl Listing {
         }
     }
 
+    /// Refuses each object for which there is a reason, and which is not refused already.
+    pub fn refuse_each(&mut self, mut reason: impl FnMut(&[u8], &ObjectMeta) -> Option<Refusal>) {
+        for (place, object) in &mut self.objects {
+            if let Ok(meta) = object
+                && let Some(refusal) = reason(name_at(&self.names, *place), meta)
+            {
+                *object = Err(refusal);
+            }
+        }
+    }
+
+    /// The same objects, some of them by another name.
+    #[must_use]
+    pub fn respelled(self, name: impl Fn(&[u8]) -> Option<Box<[u8]>>) -> Self {
+        let Listing { mut names, mut objects } = self;
+        for (place, _) in &mut objects {
+            let Some(new) = name(name_at(&names, *place)) else { continue };
+            if let (Ok(start), Ok(length)) = (u32::try_from(names.len()), u16::try_from(new.len())) {
+                names.extend_from_slice(&new);
+                *place = (start, length);
+            }
+        }
+        objects.sort_by(|(one, _), (other, _)| name_at(&names, *one).cmp(name_at(&names, *other)));
+        Listing { names, objects }
+    }
+
     /// How many objects there are.
     pub fn count(&self) -> usize {
         self.objects.len()

@@ -7,10 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::abilities::Abilities;
 use super::history::{Before, ContentHistory, KeptRevision, Revision};
 use super::room::{Keeping, Room};
 use super::{
@@ -30,6 +31,9 @@ struct RehearsedHistory {
     dropped: BTreeSet<u32>,
 }
 
+/// A folder, and a name in it.
+type NamePlace = (ContentPath, Box<[u8]>);
+
 /// A store that is read, and never written to.
 pub struct Rehearsal {
     inner: Box<dyn ContentStore>,
@@ -39,6 +43,8 @@ pub struct Rehearsal {
     gone: Mutex<BTreeSet<ContentPath>>,
     /// Folders that would be there, and their modes. No listing shows them.
     made: Mutex<BTreeMap<ContentPath, u32>>,
+    /// Which names would be spelled otherwise: folder, name that is listed, and the new one.
+    respelled: Mutex<BTreeMap<NamePlace, Box<[u8]>>>,
     /// The last folder in which names may change: objects come folder by folder.
     open: Mutex<Option<ContentPath>>,
     /// The room before anything was written, once that was asked.
@@ -57,6 +63,7 @@ impl Rehearsal {
             may_write: OnceLock::new(),
             gone: Mutex::default(),
             made: Mutex::default(),
+            respelled: Mutex::default(),
             open: Mutex::default(),
             room: OnceLock::new(),
             taken: AtomicI64::new(0),
@@ -208,6 +215,28 @@ impl ContentStore for Rehearsal {
         self.inner.unmark(true)
     }
 
+    fn foreign(&self) -> Result<Vec<ContentPath>> {
+        self.inner.foreign()
+    }
+
+    fn abilities(&self) -> Result<Arc<Abilities>> {
+        Ok(self.inner.foreseen_abilities())
+    }
+
+    fn foreseen_abilities(&self) -> Arc<Abilities> {
+        self.inner.foreseen_abilities()
+    }
+
+    fn respell(&self, from: &ContentPath, to: &ContentPath) -> ObjectResult<()> {
+        self.write()?;
+        self.stat(from)?;
+        self.check_place(from)?;
+        let (Some((folder, name)), Some((_, new))) = (from.split(), to.split()) else { return Ok(()) };
+        let mut respelled = self.respelled.lock().unwrap_or_else(PoisonError::into_inner);
+        respelled.insert((folder, name.into()), new.into());
+        Ok(())
+    }
+
     /// Nothing was staged here; what others left is no content.
     fn sweep(&self) -> Result<u64> {
         Ok(0)
@@ -242,7 +271,15 @@ impl ContentStore for Rehearsal {
     }
 
     fn list(&self, folder: &ContentPath, cancel: &CancellationToken) -> ObjectResult<Listing> {
-        if self.is_gone(folder) { Err(ObjectError::Gone) } else { self.inner.list(folder, cancel) }
+        if self.is_gone(folder) {
+            return Err(ObjectError::Gone);
+        }
+        let listing = self.inner.list(folder, cancel)?;
+        let respelled = self.respelled.lock().unwrap_or_else(PoisonError::into_inner);
+        if respelled.is_empty() {
+            return Ok(listing);
+        }
+        Ok(listing.respelled(|name| respelled.get(&(folder.clone(), name.into())).cloned()))
     }
 
     fn stat(&self, path: &ContentPath) -> ObjectResult<ObjectMeta> {
@@ -297,9 +334,14 @@ impl ContentStore for Rehearsal {
         version: Version,
     ) -> ObjectResult<Option<Box<dyn StagedObject + '_>>> {
         self.write()?;
-        let wanted = (version.size, version.attributes.mtime_ns, version.attributes.mode);
+        let abilities = self.foreseen_abilities();
+        let is_wanted = |meta: &ObjectMeta| {
+            meta.size == version.size
+                && abilities.is_same_time(meta.mtime_ns, version.attributes.mtime_ns)
+                && (!abilities.modes || meta.mode == version.attributes.mode)
+        };
         match self.stat(path) {
-            Ok(meta) if (meta.size, meta.mtime_ns, meta.mode) == wanted => self.stage().map(Some),
+            Ok(meta) if abilities.hard_links && is_wanted(&meta) => self.stage().map(Some),
             Ok(_) | Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(None),
             Err(failure) => Err(failure),
         }
@@ -345,7 +387,7 @@ impl ContentStore for Rehearsal {
             return Ok(());
         }
         if is_folder {
-            let listing = self.inner.list(path, &CancellationToken::new())?;
+            let listing = self.list(path, &CancellationToken::new())?;
             let stays = |name| path.join(name).is_some_and(|inner| !self.is_gone(&inner));
             if listing.iter().any(|entry| stays(entry.name)) {
                 return Err(not_empty());

@@ -6,10 +6,11 @@ use super::super::DataConf;
 use super::super::cycle::{exceeds, identity};
 use super::super::spool::Spool;
 use super::super::walk::{self, Difference, Finder, Lacking};
-use super::check_stores;
+use super::{check_stores, is_there_otherwise};
 use crate::error::Result;
 use crate::module::{Look, Loss};
-use crate::store::content::{ContentPath, ObjectKind};
+use crate::store::content::abilities::Abilities;
+use crate::store::content::{ContentPath, ContentStore, ObjectKind};
 
 /// How many names are told.
 const NAMED: usize = 10;
@@ -18,14 +19,18 @@ const NAMED: usize = 10;
 pub(in super::super) fn look(module: &DataConf, look: &Look) -> Result<Loss> {
     let Some((index, pair)) = module.existing_index()? else { return Ok(Loss::default()) };
     let is_marked = check_stores(module, &pair)?;
+    let abilities = module.source.foreseen_abilities();
     let mut lacked = Lacked {
+        module,
+        abilities: &abilities,
         first: BTreeSet::new(),
         identities: Spool::new(module.index.folder()),
         lacks_files: false,
         present: HashSet::new(),
     };
     let lacking = Lacking::FoldersFirst;
-    let walked = walk::walk(&module.source, Some(&index), lacking, i64::MAX, &look.cancel, &mut lacked)?;
+    let walked =
+        walk::walk(&module.source, Some(&index), None, lacking, i64::MAX, &look.cancel, &mut lacked)?;
     let items = lacked.identities.len();
     let is_emptied = lacked.lacks_files && !walked.has_files;
     let held = if items > 0 { index.count()? } else { 0 };
@@ -37,7 +42,9 @@ pub(in super::super) fn look(module: &DataConf, look: &Look) -> Result<Loss> {
 }
 
 /// What the source lacks.
-struct Lacked {
+struct Lacked<'a> {
+    module: &'a DataConf,
+    abilities: &'a Abilities,
     first: BTreeSet<ContentPath>,
     identities: Spool<u64>,
     lacks_files: bool,
@@ -45,7 +52,7 @@ struct Lacked {
     present: HashSet<u64>,
 }
 
-impl Lacked {
+impl Lacked<'_> {
     /// How many of so many objects are gone, those that only have another name not counted, where that matters.
     fn lost(&self, held: u64) -> Result<u64> {
         let items = self.identities.len();
@@ -58,11 +65,14 @@ impl Lacked {
     }
 }
 
-impl Finder for Lacked {
+impl Finder for Lacked<'_> {
     fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()> {
         match difference {
             // An interrupted batch may never have brought the standby what is not settled.
             Difference::Delete { known, is_displaced: false } if known.settled => {
+                if is_there_otherwise(self.module, self.abilities, &path)? {
+                    return Ok(());
+                }
                 self.lacks_files |= known.meta.kind != ObjectKind::Folder;
                 self.identities.push(&identity(&known.meta))?;
                 self.first.insert(path);

@@ -8,12 +8,11 @@ use super::super::batch::BATCH_ITEMS;
 use super::super::copier::Copier;
 use super::super::threads::join;
 use super::super::walk::Difference;
-use super::conflict::looks_copied;
 use super::{Action, Cycle, Ready, has_no_room};
 use crate::error::Result;
 use crate::report::{Change, ChangeKind, Moved};
 use crate::store::content::groups::Groups;
-use crate::store::content::index::{ContentIndex, HeldGroups, IndexedObject};
+use crate::store::content::index::{ContentIndex, HeldGroups, IndexedObject, TIMES_UNKNOWN};
 use crate::store::content::{
     Attributes, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Version,
 };
@@ -102,7 +101,9 @@ impl<'a> Cycle<'a, '_> {
         for (path, groups) in grouped {
             let held = self.index.held(&path)?;
             match self.module.standby.stat(&path) {
-                Ok(copy) if held.is_some_and(|held| looks_copied(&copy, &held.object)) => {
+                Ok(copy)
+                    if held.is_some_and(|held| self.module.standby.looks_copied(&copy, &held.object)) =>
+                {
                     found.push((path, HeldGroups { groups, instance: copy.instance() }));
                 }
                 Ok(_) | Err(ObjectError::Gone | ObjectError::Refused(_)) => {}
@@ -264,7 +265,9 @@ impl<'a> Cycle<'a, '_> {
 
     /// Notes an object whose time is not its own any more. A folder's is set once everything is in it.
     fn notice_time(&mut self, path: &ContentPath, object: &IndexedObject) {
-        if [ObjectMeta::EARLIEST_NS, ObjectMeta::LATEST_NS].contains(&object.meta.mtime_ns) {
+        let mtime_ns = object.meta.mtime_ns;
+        let is_bound = [ObjectMeta::EARLIEST_NS, ObjectMeta::LATEST_NS].contains(&mtime_ns);
+        if is_bound || mtime_ns != TIMES_UNKNOWN && !self.places.abilities.keeps_time(mtime_ns) {
             self.untimed.add(path);
         }
     }

@@ -9,7 +9,6 @@ use super::super::meter::Meter;
 use super::{Action, Cycle};
 use crate::error::Result;
 use crate::report::{Change, ChangeKind};
-use crate::store::content::index::IndexedObject;
 use crate::store::content::{ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, ObjectResult};
 
 impl Cycle<'_, '_> {
@@ -27,7 +26,9 @@ impl Cycle<'_, '_> {
             return self.is_other_than(path, found.kind, next);
         }
         // Size and time tell every change that nobody hides; a comparison of everything looks for the others, too.
-        if !self.context.verify && held.as_ref().is_some_and(|held| looks_copied(&found, &held.object)) {
+        if !self.context.verify
+            && held.as_ref().is_some_and(|held| self.module.standby.looks_copied(&found, &held.object))
+        {
             return Ok(false);
         }
         // It may only have been touched, or an interrupted batch may have published it.
@@ -109,9 +110,4 @@ impl Cycle<'_, '_> {
         self.note_lost(path)?;
         Ok(())
     }
-}
-
-/// Whether a file or link of the standby has the size and time that the copy had.
-pub(in crate::module::data_conf) fn looks_copied(found: &ObjectMeta, known: &IndexedObject) -> bool {
-    (found.kind, found.size, found.mtime_ns) == (known.meta.kind, known.meta.size, known.meta.mtime_ns)
 }

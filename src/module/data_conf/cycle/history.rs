@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashSet};
 
 use jiff::SignedDuration;
 
-use super::{Action, ContentPath, ContentStore, Cycle, ObjectError, ObjectKind, Ready, Result};
+use super::{Action, BATCH_ITEMS, ContentPath, ContentStore, Cycle, ObjectError, ObjectKind, Ready, Result};
 use crate::error::{Error, ErrorKind};
 use crate::store::content::history::{Before, KeptRevision, Revision, Was, WasContent};
-use crate::store::content::index::{HeldObject, IndexedPair, TIMES_UNKNOWN};
+use crate::store::content::index::{FolderParts, HeldObject, IndexedPair, TIMES_UNKNOWN};
 use crate::store::content::{Extended, ObjectResult};
 use crate::topology::HistoryLimits;
 
@@ -211,6 +211,50 @@ impl Cycle<'_, '_> {
         }
         self.note_folders(&folders, &mut notes)?;
         self.keep_all(&notes)
+    }
+
+    /// Notes that what has a name, and all that is in it, is about to have another one; none where its content is not held
+    /// any more.
+    pub(super) fn note_respelling(&mut self, from: &ContentPath, to: Option<&ContentPath>) -> Result<()> {
+        self.keep_all(&[])?;
+        if !self.is_keeping() {
+            return Ok(());
+        }
+        let mut notes = Vec::new();
+        self.note_folders(&from.split().map(|(folder, _)| folder).into_iter().collect(), &mut notes)?;
+        let mut next = vec![(from.clone(), to.cloned())];
+        while let Some((path, new)) = next.pop() {
+            self.context.check()?;
+            let Some(held) = self.index.held(&path)? else { continue };
+            let content = match (held.object.meta.kind, &new) {
+                (ObjectKind::Folder, _) => WasContent::Unchanged,
+                (_, None) => WasContent::Lost,
+                (ObjectKind::File, Some(new)) => WasContent::At(new.clone()),
+                (ObjectKind::Link, Some(_)) => match self.module.standby.read_link(&path) {
+                    Ok(target) => WasContent::Target(target),
+                    Err(ObjectError::Store(error)) => return Err(error),
+                    Err(ObjectError::Gone | ObjectError::Refused(_)) => WasContent::Lost,
+                },
+            };
+            // Undone in the opposite order: what was renamed is found before its name goes.
+            notes.extend(new.as_ref().map(absent));
+            notes.push(Before { path: path.clone(), was: Some(self.was(&held, content, None)) });
+            if held.object.meta.kind == ObjectKind::Folder {
+                let mut parts = FolderParts::of(path.clone());
+                while let Some(part) = parts.next(&self.index)? {
+                    let below = |name: &[u8]| {
+                        let new = new.as_ref().and_then(|new| new.join(name));
+                        Some((path.join(name)?, new))
+                    };
+                    next.extend(part.iter().filter_map(|(name, _)| below(name)));
+                }
+            }
+            if notes.len() >= BATCH_ITEMS {
+                self.keep_all(&std::mem::take(&mut notes))?;
+            }
+        }
+        self.keep_all(&notes)?;
+        Self::sync_notes(self.module, self.is_keeping())
     }
 
     /// Notes what is about to be deleted; the numbers of the files are in the order of the paths, none where nothing is kept.

@@ -10,7 +10,6 @@ use super::super::meter::Meter;
 use super::super::plan::{ObjectStep, ObjectWork};
 use super::super::threads::join_all;
 use super::super::walk::is_young;
-use super::conflict::looks_copied;
 use crate::error::Result;
 use crate::module::Context;
 use crate::store::content::groups::{Groups, groups_of};
@@ -189,7 +188,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
     /// Whether the standby has something under this name of which only its content tells whether this product put it there.
     fn may_be_of_others(&self, path: &ContentPath, over: Option<&IndexedObject>) -> ObjectResult<bool> {
         match self.module.standby.stat(path) {
-            Ok(found) => Ok(!over.is_some_and(|over| looks_copied(&found, over))),
+            Ok(found) => Ok(!over.is_some_and(|over| self.module.standby.looks_copied(&found, over))),
             Err(ObjectError::Gone | ObjectError::Refused(_)) => Ok(false),
             Err(failure) => Err(failure),
         }

@@ -214,7 +214,7 @@ impl Withheld {
     ) -> CycleFailure {
         let mut withheld = Withheld::new(module);
         let (source, lacking) = (&module.source, Lacking::FoldersLast);
-        let walked = walk::walk(source, Some(index), lacking, i64::MAX, &context.cancel, &mut withheld);
+        let walked = walk::walk(source, Some(index), None, lacking, i64::MAX, &context.cancel, &mut withheld);
         match walked {
             Ok(_) => withheld.failure(refusal, context),
             Err(error) if error.kind == ErrorKind::Cancelled => error.into(),

@@ -1,6 +1,8 @@
 //! Compares the content of both stores with each other and with the index, and repairs the standby.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
+use std::sync::Arc;
 
 use super::super::copier::Copier;
 use super::super::meter::Meter;
@@ -9,6 +11,7 @@ use super::super::spool::Spool;
 use super::Cycle;
 use crate::error::Result;
 use crate::report::Verification;
+use crate::store::content::abilities::Abilities;
 use crate::store::content::index::{FolderParts, HeldName, IndexedObject};
 use crate::store::content::{
     ContentPath, ContentStore, ListedObject, Listing, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
@@ -32,6 +35,8 @@ struct DeepComparison<'c> {
     standby: Copier<'c, 'c>,
     /// Whether the standby's objects have the owners of the source's.
     has_owners: bool,
+    /// What the standby can hold.
+    abilities: Arc<Abilities>,
     /// Folders that are still to be compared.
     next: Vec<ContentPath>,
     report: Verification,
@@ -48,6 +53,7 @@ impl Cycle<'_, '_> {
             source: Copier::new(source, source, self.context),
             standby: Copier::new(standby, standby, self.context),
             has_owners: standby.keeps_owners(),
+            abilities: self.places.abilities.clone(),
             next: vec![ContentPath::root()],
             report: Verification::requested(),
         };
@@ -83,6 +89,7 @@ impl Cycle<'_, '_> {
                 return Ok(steps);
             }
         };
+        let listing = self.align(folder, listing, comparison)?;
         let mut held = listing.iter().peekable();
         let mut parts = FolderParts::of(folder.clone());
         while let Some(known) = parts.next(&self.index)? {
@@ -90,6 +97,47 @@ impl Cycle<'_, '_> {
         }
         held.for_each(|entry| self.superfluous(folder, entry.name, comparison));
         Ok(steps)
+    }
+
+    /// Where the standby takes several spellings for one name: what it lists, as the index knows it. What somebody has
+    /// spelled otherwise gets its name back; some file systems have spellings of their own.
+    fn align(
+        &mut self,
+        folder: &ContentPath,
+        listing: Listing,
+        comparison: &mut DeepComparison<'_>,
+    ) -> Result<Listing> {
+        let abilities = &comparison.abilities;
+        if abilities.tells_all_apart() {
+            return Ok(listing);
+        }
+        let known: BTreeSet<Box<[u8]>> =
+            self.index.read_folder(folder, |names| names.map(|held| held.map(|(name, _)| name)).collect())?;
+        let listed: BTreeSet<&[u8]> = listing.iter().map(|entry| entry.name).collect();
+        let missing = known.iter().filter(|name| !listed.contains(&***name));
+        let missing: BTreeMap<Box<[u8]>, &Box<[u8]>> =
+            missing.map(|name| (abilities.key(name), name)).collect();
+        let spelled = |name: &[u8]| {
+            let other = if known.contains(name) { None } else { missing.get(&abilities.key(name)) };
+            other.map(|name| (*name).clone())
+        };
+        let respelled: Vec<_> =
+            listing.iter().filter_map(|entry| Some((entry.name, spelled(entry.name)?))).collect();
+        if abilities.keeps_spelling {
+            for (name, new) in &respelled {
+                let (Some(from), Some(to)) = (folder.join(name), folder.join(new)) else { continue };
+                comparison.differs(folder);
+                match self.module.standby.respell(&from, &to) {
+                    Ok(()) => comparison.report.repaired_items += 1,
+                    Err(ObjectError::Gone) => {}
+                    Err(ObjectError::Refused(refusal)) => self.quarantine(&to, refusal),
+                    Err(ObjectError::Store(error)) => return Err(error),
+                }
+            }
+        }
+        let respelled: BTreeMap<Box<[u8]>, Box<[u8]>> =
+            respelled.into_iter().map(|(name, new)| (name.into(), new)).collect();
+        Ok(listing.respelled(|name| respelled.get(name).cloned()))
     }
 
     /// Compares what is known of a folder with what is held there, both sorted by name.
@@ -135,7 +183,7 @@ impl Cycle<'_, '_> {
             comparison.report.compared_items += 1;
             comparison.meter.item();
             if is_folder {
-                if held.is_some_and(|held| held.mtime_ns != object.meta.mtime_ns) {
+                if held.is_some_and(|held| !comparison.is_same_time(held, object)) {
                     times_differ.push(path.clone());
                 }
                 comparison.next.push(path);
@@ -165,7 +213,7 @@ impl Cycle<'_, '_> {
         let looks_equal = held.is_some_and(|held| comparison.looks_equal(held, known));
         if kind == ObjectKind::Folder {
             let is_equal =
-                looks_equal && self.module.standby.folder_extended(path)?.digest() == known.extended;
+                looks_equal && comparison.is_same(self.module.standby.folder_extended(path)?.digest(), known);
             return Ok(if is_equal { Verified::Equal } else { Verified::Differs });
         }
         let original = comparison.source.hash(path, kind, comparison.meter)?;
@@ -176,7 +224,7 @@ impl Cycle<'_, '_> {
             return Ok(Verified::Differs);
         }
         match comparison.standby.hash(path, kind, comparison.meter) {
-            Ok(copy) if (copy.hash, copy.extended.digest()) == (original.hash, known.extended) => {
+            Ok(copy) if copy.hash == original.hash && comparison.is_same(copy.extended.digest(), known) => {
                 Ok(Verified::Equal)
             }
             // A copy that cannot be read is none.
@@ -195,12 +243,20 @@ impl DeepComparison<'_> {
 
     /// Whether an object of the standby is what the index says, as far as can be told without reading it.
     fn looks_equal(&self, held: &ObjectMeta, known: &IndexedObject) -> bool {
-        let known = &known.meta;
         // Folders get their times once everything is in them.
-        let is_same_time = known.kind == ObjectKind::Folder || held.mtime_ns == known.mtime_ns;
+        let is_same_time = known.meta.kind == ObjectKind::Folder || self.is_same_time(held, known);
+        let known = &known.meta;
         let is_same_owner = !self.has_owners || held.owner == known.owner;
-        (held.kind, held.size, held.mode) == (known.kind, known.size, mode_of_copy(known.kind, known.mode))
-            && is_same_time
-            && is_same_owner
+        let is_same_mode = !self.abilities.modes || held.mode == mode_of_copy(known.kind, known.mode);
+        (held.kind, held.size) == (known.kind, known.size) && is_same_mode && is_same_time && is_same_owner
+    }
+
+    fn is_same_time(&self, held: &ObjectMeta, known: &IndexedObject) -> bool {
+        self.abilities.is_same_time(held.mtime_ns, known.meta.mtime_ns)
+    }
+
+    /// Whether these are the extended attributes of an object, as far as the standby can hold them.
+    fn is_same(&self, extended: Option<[u8; 32]>, known: &IndexedObject) -> bool {
+        !self.abilities.extended || extended == known.extended
     }
 }

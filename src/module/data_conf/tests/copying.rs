@@ -274,8 +274,8 @@ fn what_a_killed_cycle_left_is_swept_and_deleted() {
     let pair = Pair::new();
     pair.write("kept", "1");
     pair.cycle();
-    fs::write(pair.standby().join(".csb/tmp/left"), "half").unwrap();
-    fs::write(pair.source().join(".csb/tmp/left too"), "half").unwrap();
+    fs::write(pair.standby().join(".csb/tmp/0f8fad5b-d9cb-469f-a165-70867728950e"), "half").unwrap();
+    fs::write(pair.source().join(".csb/tmp/7c9e6679-7425-40de-944b-e07fc1f90ae7"), "half").unwrap();
     // Killed between publishing and settling, and the source's file was deleted since.
     let orphan = crate::store::content::ContentPath::from_bytes(b"orphan").unwrap();
     let kind = crate::store::content::ObjectKind::File;

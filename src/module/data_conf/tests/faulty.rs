@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::error::Result;
+use crate::store::content::abilities::Abilities;
 use crate::store::content::history::{Before, ContentHistory, KeptRevision, Revision};
 use crate::store::content::room::Room;
 use crate::store::content::{
@@ -222,6 +223,19 @@ impl ContentStore for Faulty {
     }
     fn keeps_owners(&self) -> bool {
         self.inner.keeps_owners()
+    }
+    fn foreign(&self) -> Result<Vec<ContentPath>> {
+        self.inner.foreign()
+    }
+    fn abilities(&self) -> Result<Arc<Abilities>> {
+        self.inner.abilities()
+    }
+    fn foreseen_abilities(&self) -> Arc<Abilities> {
+        self.inner.foreseen_abilities()
+    }
+    fn respell(&self, from: &ContentPath, to: &ContentPath) -> ObjectResult<()> {
+        self.faults.operate()?;
+        self.inner.respell(from, to)
     }
 
     fn room(&self) -> Option<Room> {

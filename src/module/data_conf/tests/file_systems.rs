@@ -3,9 +3,11 @@
 use super::*;
 
 pub(super) mod clones;
+mod folding;
 mod full;
 mod hostile;
 mod mapped;
 mod mounts;
+mod names;
 mod swaps;
 mod unprivileged;

@@ -413,7 +413,7 @@ fn a_cycle_that_fails_does_not_wait_for_a_big_file_to_be_read() {
 #[test]
 fn disabling_lists_and_removes_every_trace() {
     let pair = filled(2);
-    fs::write(pair.standby().join(".csb/tmp/left"), "half").unwrap();
+    fs::write(pair.standby().join(".csb/tmp/0f8fad5b-d9cb-469f-a165-70867728950e"), "half").unwrap();
     let module = pair.module();
     let would = module.observe_disable(&Look::default()).unwrap();
     assert!(pair.source().join(".csb/store.json").exists());

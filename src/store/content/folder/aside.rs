@@ -1,8 +1,8 @@
 //! What others wrote into a store where this product writes: moved out of the content's way, and kept.
 
-use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
+use super::traces::rename_new;
 use super::{ContentPath, ContentStore, FolderStore, OWN_FOLDER, ObjectResult, writing};
 
 /// The folder within [`OWN_FOLDER`] for what was set aside.
@@ -19,7 +19,7 @@ impl FolderStore {
         for number in 1..=SAME_NAMES {
             let aside = aside(path, occasion, number).ok_or(Errno::INVAL).map_err(failed)?;
             let moved = self.place_made(&aside).and_then(|(to, to_path, _)| {
-                rustix::fs::renameat_with(&*folder, name, &*to, name, RenameFlags::NOREPLACE)?;
+                rename_new(&folder, name, &to, name)?;
                 Ok(to_path)
             });
             match moved {
@@ -37,6 +37,14 @@ impl FolderStore {
         }
         Err(failed(Errno::EXIST))
     }
+}
+
+/// Whether a name is that of an occasion: a moment, and a number where there were several.
+pub(super) fn is_occasion(name: &[u8]) -> bool {
+    let Some((moment, rest)) = name.split_at_checked(18) else { return false };
+    let pattern = b"0000-00-00T000000Z";
+    let is_like = |(byte, like): (&u8, &u8)| if *like == b'0' { byte.is_ascii_digit() } else { byte == like };
+    moment.iter().zip(pattern).all(is_like) && (rest.is_empty() || rest.starts_with(b"-"))
 }
 
 /// Where an object is moved to: the first of one name, or a later one.

@@ -80,6 +80,10 @@ pub(super) fn writing(store: &FolderStore, path: &ContentPath, cause: Errno) -> 
             "It is larger than the destination's file system can hold.",
             "Put the destination on a file system without that limit.",
         ),
+        Errno::NOSYS | Errno::NOTSUP => (
+            "The destination's file system has no such objects.",
+            "Put the destination on a file system like the source's.",
+        ),
         Errno::XDEV => (
             "Another file system is mounted at its folder in the destination.",
             "Unmount it: a content store must lie on one file system.",

@@ -77,7 +77,7 @@ fn names(folder: &OwnedFd, is_root: bool, limit: usize) -> Result<Names, Errno> 
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
-        if name == b"." || name == b".." || (is_root && name == OWN_FOLDER) {
+        if name == b"." || name == b".." || (is_root && is_own_folder(folder, name)) {
             continue;
         }
         if !names.push(name) {
@@ -88,6 +88,16 @@ fn names(folder: &OwnedFd, is_root: bool, limit: usize) -> Result<Names, Errno> 
         }
     }
     Ok(names)
+}
+
+/// Whether a name at the root is that of the own folder, which some file systems find under other spellings as well.
+fn is_own_folder(root: &OwnedFd, name: &[u8]) -> bool {
+    let identity = |name: &[u8]| {
+        rustix::fs::statat(root, name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| (stat.st_dev, stat.st_ino))
+    };
+    name == OWN_FOLDER
+        || name.eq_ignore_ascii_case(OWN_FOLDER)
+            && identity(name).is_some_and(|found| identity(OWN_FOLDER) == Some(found))
 }
 
 /// What a file system says about a file, folder or link; a refusal for everything else.

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::{Advice, AtFlags, FallocateFlags, Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::fs::{Advice, AtFlags, FallocateFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use uuid::Uuid;
 
@@ -14,6 +14,7 @@ use super::{
     ObjectResult, StagedObject, attributes, freeing, handles, listing, writing,
 };
 use crate::store::content::folder::durability::{self, Sealed, Verdict};
+use crate::store::content::folder::traces::rename_new;
 
 /// The folder within [`OWN_FOLDER`] for files that are being written.
 pub(super) const STAGING_FOLDER: &[u8] = b"tmp";
@@ -64,7 +65,7 @@ impl FolderStore {
         Ok((folder, name, File::from(file)))
     }
 
-    fn staging_folder_made(&self) -> Result<Arc<OwnedFd>, Errno> {
+    pub(super) fn staging_folder_made(&self) -> Result<Arc<OwnedFd>, Errno> {
         match self.staging_folder() {
             Err(Errno::NOENT) => {
                 self.make_staging_folder()?;
@@ -253,19 +254,9 @@ impl<'a> StagedFile<'a> {
         if replace {
             return rustix::fs::renameat(&*self.folder, from, folder, name).map(|()| true);
         }
-        match rustix::fs::renameat_with(&*self.folder, from, folder, name, RenameFlags::NOREPLACE) {
+        match rename_new(&self.folder, from, folder, name) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
-            // Not every file system can refuse to replace; then the question and the rename are two steps.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Err(Errno::NOENT) => {
-                        rustix::fs::renameat(&*self.folder, from, folder, name).map(|()| true)
-                    }
-                    Ok(_) => Ok(false),
-                    Err(cause) => Err(cause),
-                }
-            }
             Err(cause) => Err(cause),
         }
     }

@@ -226,8 +226,9 @@ fn a_file_system_that_says_no_kinds_in_its_listings_is_swept_and_copied_to() {
             pair.write("folder/f", "1");
             pair.cycle();
             let staging = pair.standby().join(".csb/tmp");
-            fs::write(staging.join("left"), "half of a file").unwrap();
-            std::os::unix::fs::symlink("nowhere", staging.join("link")).unwrap();
+            fs::write(staging.join("0f8fad5b-d9cb-469f-a165-70867728950e"), "half of a file").unwrap();
+            std::os::unix::fs::symlink("nowhere", staging.join("7c9e6679-7425-40de-944b-e07fc1f90ae7"))
+                .unwrap();
             fs::create_dir(staging.join("a folder of somebody else")).unwrap();
             pair.write("folder/g", "2");
             let outcome = pair.cycle();
