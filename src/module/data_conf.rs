@@ -4,7 +4,7 @@
 //! new or changed in bounded batches and then removes what the source no longer has (`cycle`). Before anything
 //! else it makes sure that both stores are the ones it means (`establish`): a store that is not mounted looks
 //! exactly like one from which everything was deleted. Then it looks at what an earlier cycle that was interrupted may
-//! have left (`interrupted`).
+//! have left (`cycle::interrupted`).
 //!
 //! What a cycle would do is found by running it on stores that are only read (`rehearsal`): a plan and a run are the
 //! same code.
@@ -28,7 +28,6 @@ mod copier;
 mod cycle;
 mod end;
 mod establish;
-mod interrupted;
 mod lister;
 mod meter;
 mod plan;

@@ -20,6 +20,7 @@ use crate::store::content::{
 mod commit;
 mod conflict;
 mod history;
+mod interrupted;
 mod prepare;
 mod room;
 mod safety;

@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 
-use super::traces::rename_new;
+use super::handles::rename_new;
 use super::{ContentPath, ContentStore, FolderStore, OWN_FOLDER, ObjectResult, writing};
 
 /// The folder within [`OWN_FOLDER`] for what was set aside.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::ContentPath;
@@ -108,6 +108,21 @@ fn open_on_one_device(folder: &OwnedFd, name: &[u8], flags: OFlags) -> Result<Ow
     let opened = rustix::fs::openat(folder, name, flags, Mode::empty())?;
     let is_same = rustix::fs::fstat(&opened)?.st_dev == rustix::fs::fstat(folder)?.st_dev;
     if is_same { Ok(opened) } else { Err(Errno::XDEV) }
+}
+
+/// Gives something another name that nothing has.
+pub(super) fn rename_new(from: &OwnedFd, name: &[u8], to: &OwnedFd, new_name: &[u8]) -> Result<(), Errno> {
+    match rustix::fs::renameat_with(from, name, to, new_name, RenameFlags::NOREPLACE) {
+        // Not every file system can refuse to replace; then the question and the rename are two steps.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            match rustix::fs::statat(to, new_name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => rustix::fs::renameat(from, name, to, new_name),
+                Ok(_) => Err(Errno::EXIST),
+                Err(cause) => Err(cause),
+            }
+        }
+        done => done,
+    }
 }
 
 #[cfg(test)]

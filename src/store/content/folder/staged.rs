@@ -14,7 +14,7 @@ use super::{
     ObjectResult, StagedObject, attributes, freeing, handles, listing, writing,
 };
 use crate::store::content::folder::durability::{self, Sealed, Verdict};
-use crate::store::content::folder::traces::rename_new;
+use crate::store::content::folder::handles::rename_new;
 
 /// The folder within [`OWN_FOLDER`] for files that are being written.
 pub(super) const STAGING_FOLDER: &[u8] = b"tmp";

@@ -19,7 +19,6 @@ mod probe;
 mod spelling;
 
 pub(super) use probe::Known;
-pub(super) use spelling::rename_new;
 
 const MARKER: &[u8] = b"store.json";
 const MARKER_NAME: &str = ".csb/store.json";

@@ -310,7 +310,7 @@ fn an_index_on_the_same_full_disk_keeps_the_room_that_it_needs() {
             |item: &crate::report::QuarantinedItem| item.reason.contains("of which 1.3 MiB are left to");
         assert!(first.quarantined.iter().all(says), "{first:?}");
         // What a killed first copy left takes nothing of what was kept free, and goes.
-        let left = disk.join("standby/.csb/tmp/left");
+        let left = disk.join("standby/.csb/tmp").join(Uuid::new_v4().to_string());
         fs::write(&left, noise(MB / 2, 1)).unwrap();
         let second = cycle(false);
         assert!(!left.exists() && unplaced(&second).len() <= unplaced(&first).len(), "{second:?}");

@@ -5,14 +5,14 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, Mode, RenameFlags};
+use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::aside::ASIDE_FOLDER;
+use super::super::handles::rename_new;
 use super::super::{ContentPath, FolderStore, OWN_FOLDER, ObjectResult, handles, writing};
 use crate::stored::{Stored, StoredDocument};
 
@@ -109,26 +109,6 @@ impl FolderStore {
 
     fn forget_respelling(&self) -> crate::error::Result<()> {
         self.remove_own(None, NOTE, AtFlags::empty())
-    }
-}
-
-/// Gives something another name that nothing has.
-pub(in super::super) fn rename_new(
-    from: &OwnedFd,
-    name: &[u8],
-    to: &OwnedFd,
-    new_name: &[u8],
-) -> Result<(), Errno> {
-    match rustix::fs::renameat_with(from, name, to, new_name, RenameFlags::NOREPLACE) {
-        // Not every file system can refuse to replace; then the question and the rename are two steps.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            match rustix::fs::statat(to, new_name, AtFlags::SYMLINK_NOFOLLOW) {
-                Err(Errno::NOENT) => rustix::fs::renameat(from, name, to, new_name),
-                Ok(_) => Err(Errno::EXIST),
-                Err(cause) => Err(cause),
-            }
-        }
-        done => done,
     }
 }
 

@@ -3,8 +3,8 @@
 //! A name may have been begun as one kind, and as another one by the next batch that was interrupted: its row cannot
 //! tell what came of them. So the standby is asked, before anything is concluded from rows that are not settled.
 
-use super::DataConf;
-use super::batch::BATCH_ITEMS;
+use super::super::DataConf;
+use super::super::batch::BATCH_ITEMS;
 use crate::error::Result;
 use crate::module::Context;
 use crate::store::content::index::{ContentIndex, HeldObject};
@@ -13,7 +13,7 @@ use crate::store::content::{ContentStore, ObjectError, ObjectKind};
 impl DataConf {
     /// Lets the index say of every name that is not settled which kind of object of this product's has it, if any.
     /// What others may have put there is left to those who want the name.
-    pub(super) fn take_stock(&self, index: &mut ContentIndex, context: &Context) -> Result<()> {
+    pub(in super::super) fn take_stock(&self, index: &mut ContentIndex, context: &Context) -> Result<()> {
         let mut last = None;
         loop {
             let unsettled = index.unsettled(last.as_ref(), BATCH_ITEMS)?;
