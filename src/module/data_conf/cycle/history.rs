@@ -23,9 +23,16 @@ pub(super) struct Keeping {
     renamed: HashSet<[u8; 16]>,
     /// How many objects were replaced or removed.
     objects: u64,
+    /// How long the files are that this cycle keeps.
+    bytes: u64,
 }
 
 impl Keeping {
+    /// How many bytes would be free at most if nothing of this cycle were kept.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Numbers the next file that is kept.
     fn number(&mut self) -> u32 {
         let number = self.next;
@@ -333,7 +340,10 @@ impl Cycle<'_, '_> {
                 Err(ObjectError::Store(error)) => return Err(error),
                 Err(ObjectError::Gone | ObjectError::Refused(_)) => WasContent::Lost,
             },
-            Ok(meta) if meta.kind == ObjectKind::File => WasContent::Kept(self.keeping.number()),
+            Ok(meta) if meta.kind == ObjectKind::File => {
+                self.keeping.bytes = self.keeping.bytes.saturating_add(meta.size);
+                WasContent::Kept(self.keeping.number())
+            }
             // A folder is where the index knows a file.
             Ok(_) | Err(ObjectError::Refused(_)) => WasContent::Lost,
             // A row of which an interrupted batch only said that it would come.

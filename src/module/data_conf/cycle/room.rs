@@ -187,7 +187,8 @@ impl<'a> Cycle<'a, '_> {
                 self.name_without_room(&step, size);
             }
             // Those that wait again now were ready, and only their names found no room.
-            if self.outcome.moved.items_written == before && !self.make_room(0)? {
+            let is_stuck = self.waiting.steps.len() > 0 && self.outcome.moved.items_written == before;
+            if is_stuck && !self.make_room(0)? {
                 let steps =
                     std::mem::replace(&mut self.waiting.steps, Spool::new(self.module.index.folder()));
                 for step in steps.iter() {
@@ -232,7 +233,9 @@ impl<'a> Cycle<'a, '_> {
                 self.take(step.clone(), prepared)?;
                 return Ok(true);
             }
-            if self.make_room(size)? {
+            // It may take the place of its earlier version in the end.
+            let earlier = self.module.standby.taken_by(&step.path).unwrap_or_default();
+            if self.make_room(size.saturating_sub(earlier))? {
                 continue;
             }
             if has_given_up || self.replacing.is_some() {
@@ -254,13 +257,22 @@ impl<'a> Cycle<'a, '_> {
 
     /// Makes room for so many bytes at the standby, if anything can be done for it; says whether it is worth another try.
     /// Whatever else may go before copies are refused goes here.
-    fn make_room(&mut self, _bytes: u64) -> Result<bool> {
+    fn make_room(&mut self, bytes: u64) -> Result<bool> {
         if !self.batch.is_empty() {
             // What it replaces is free then, unless it is kept.
             self.commit()?;
             return Ok(true);
         }
-        Ok(self.drop_oldest()? || self.stop_keeping_for_room()?)
+        Ok(self.may_fit_without_history(bytes)? && (self.drop_oldest()? || self.stop_keeping_for_room()?))
+    }
+
+    /// Whether so many bytes may fit once nothing is kept of earlier states any more: else none of them goes for it.
+    fn may_fit_without_history(&self, bytes: u64) -> Result<bool> {
+        let Some(room) = self.module.standby.room() else { return Ok(true) };
+        let kept = self.module.standby.history().revisions()?;
+        let ended: u64 = kept.iter().map(|kept| kept.kept_bytes).sum();
+        let free = room.free_bytes.saturating_add(ended).saturating_add(self.keeping.bytes());
+        Ok(bytes.saturating_add(self.module.kept_for_index()) <= free)
     }
 
     /// Removes the earlier version of this one object, where the disk is full otherwise and the new version fits then; says

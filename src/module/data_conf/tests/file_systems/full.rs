@@ -387,6 +387,44 @@ fn what_is_given_back_to_a_full_pool_comes_back_as_far_as_it_fits() {
     });
 }
 
+#[test]
+fn earlier_states_go_for_what_fits_then_and_not_for_what_never_does() {
+    in_own_mounts(|| {
+        let pair = pair_with("size=20m");
+        for version in 1..=3 {
+            pair.write("f", noise(3 * MB, version));
+            pair.cycle();
+            pair.age();
+        }
+        let states = || pair.module().states().unwrap().unwrap().len();
+        assert_eq!(states(), 3);
+        pair.write("never", noise(30 * MB, 4));
+        for _ in 0..2 {
+            assert_foreseen(&pair, 1);
+            let outcome = pair.cycle();
+            assert_eq!(unplaced(&outcome), ["never"].into());
+            assert_eq!(outcome.warnings.len(), 1, "{:?}", outcome.warnings);
+            assert_eq!(states(), 3, "no state was dropped for it");
+        }
+        pair.write("then", noise(13 * MB, 5));
+        assert_foreseen(&pair, 1);
+        let outcome = pair.cycle();
+        assert_eq!(unplaced(&outcome), ["never"].into());
+        let is_told =
+            outcome.warnings.iter().any(|warning| warning.contains("1 earlier states were removed"));
+        assert!(is_told, "{:?}", outcome.warnings);
+        assert_eq!(states(), 3, "one more, and one less");
+        // What was replaced by this very cycle is kept as long as there is room.
+        pair.age();
+        pair.write("then", noise(16 * MB, 6));
+        assert_foreseen(&pair, 1);
+        let outcome = pair.cycle();
+        assert_eq!((unplaced(&outcome), states()), (["never"].into(), 1), "{outcome:?}");
+        fs::remove_file(pair.source().join("never")).unwrap();
+        pair.assert_settled();
+    });
+}
+
 /// More than fits on a file system of 300 MB.
 fn what_fits_arrives(pair: &Pair) -> CycleOutcome {
     let _ = fs::remove_dir(pair.standby().join("lost+found"));
