@@ -434,7 +434,9 @@ impl<'a> Cycle<'a, '_> {
         match self.of_object(gone) {
             Ok(()) => {
                 moved.items_deleted += 1;
-                self.record(ChangeKind::Deleted, Change::of(path).sized(meta.size));
+                if !self.is_renamed(path) {
+                    self.record(ChangeKind::Deleted, Change::of(path).sized(meta.size));
+                }
             }
             Err(ObjectError::Gone) => {}
             Err(ObjectError::Refused(refusal)) => {

@@ -19,7 +19,7 @@ pub(super) struct Keeping {
     is_begun: bool,
     /// The first number that no file is kept under.
     next: u32,
-    /// Files that have another name by now: digests of the earlier ones, which need not be kept.
+    /// Files that have another name by now: digests of the earlier ones.
     renamed: HashSet<[u8; 16]>,
     /// How many objects were replaced or removed.
     objects: u64,
@@ -276,7 +276,7 @@ impl Cycle<'_, '_> {
         }
         for path in paths {
             folders.extend(path.split().map(|(folder, _)| folder));
-            if self.keeping.renamed.contains(&digest(path)) {
+            if self.is_renamed(path) {
                 numbers.push(None);
                 continue;
             }
@@ -420,11 +420,13 @@ impl Cycle<'_, '_> {
         self.keep_all(&[Before { path: path.clone(), was: Some(was) }])
     }
 
-    /// A file of the standby has another name now: the earlier one need not be kept.
+    /// A file of the standby has another name now: what goes under the earlier one is neither lost nor kept.
     pub(super) fn renamed_from(&mut self, earlier: &ContentPath) {
-        if self.is_keeping() {
-            self.keeping.renamed.insert(digest(earlier));
-        }
+        self.keeping.renamed.insert(digest(earlier));
+    }
+
+    pub(super) fn is_renamed(&self, earlier: &ContentPath) -> bool {
+        self.keeping.renamed.contains(&digest(earlier))
     }
 
     /// Ends the cycle's state: the standby is in another one from now on, if anything changed.
