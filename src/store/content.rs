@@ -200,6 +200,20 @@ pub trait StagedObject: Send {
     /// to make it durable succeeded, so the object has to be written again.
     fn seal(&mut self, attributes: Attributes) -> ObjectResult<()>;
 
+    /// Whether what it changes of the earlier version can be kept by itself ([`history::ContentHistory::expect_changes`]). Known
+    /// once it is sealed.
+    fn has_parts(&self) -> bool {
+        false
+    }
+
+    /// Keeps what it changes of the earlier version under a number of the revision that was begun.
+    ///
+    /// # Errors
+    /// As for publishing.
+    fn keep_parts_as(&mut self, _number: u32) -> ObjectResult<()> {
+        Ok(())
+    }
+
     /// Gives the sealed object its name, replacing a file that has it; folders above are made where they are missing.
     /// One that was not hardened since it was sealed is made durable first, which for many objects costs far more.
     /// Without `replace` an existing object stays and the result is false. Durable after the next

@@ -211,6 +211,14 @@ impl ContentReader for SidedReader<'_> {
 }
 
 impl StagedObject for Staged<'_> {
+    fn has_parts(&self) -> bool {
+        self.0.has_parts()
+    }
+
+    fn keep_parts_as(&mut self, number: u32) -> ObjectResult<()> {
+        self.0.keep_parts_as(number).map_err(object_failed_on(self.1))
+    }
+
     fn expect(&mut self, bytes: u64) -> ObjectResult<()> {
         self.0.expect(bytes).map_err(object_failed_on(self.1))
     }

@@ -11,13 +11,13 @@ use super::tally::Few;
 use super::{Context, DataConf};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{StoreState, WantedState};
-use crate::store::content::history::{KeptRevision, Revision};
+use crate::store::content::history::{KeptParts, KeptRevision, Revision};
 use crate::store::content::index::{
     ContentIndex, EarlierContent, EarlierObject, EarlierTree, IndexedPair, TIMES_UNKNOWN,
 };
 use crate::store::content::{
-    Attributes, ContentPath, ContentStore, Extended, ObjectError, ObjectKind, ObjectResult, Ownership,
-    StagedObject,
+    Attributes, ContentPath, ContentReader, ContentStore, Extended, ObjectError, ObjectKind, ObjectResult,
+    Ownership, StagedObject,
 };
 use crate::store::wildcard;
 use crate::store::{factory, files};
@@ -250,21 +250,55 @@ impl<'a> Restoring<'a> {
     }
 
     fn copy(&mut self, object: EarlierObject) -> ObjectResult<()> {
-        let EarlierObject { path, attributes, extended, content, hash, .. } = object;
+        let EarlierObject { path, attributes, extended, content, hash, parts, .. } = object;
         let EarlierContent::In(source) = content else { return Err(ObjectError::Gone) };
-        let given = Given { attributes, is_bare: extended.is_some() };
-        let copied = self.copier.copy(&source, ObjectKind::File, Some(given), &self.meter)?;
-        if hash.is_some_and(|hash| hash != copied.seen.hash) {
+        let (staged, bytes, found) = if parts.is_empty() {
+            let given = Given { attributes, is_bare: extended.is_some() };
+            let copied = self.copier.copy(&source, ObjectKind::File, Some(given), &self.meter)?;
+            if !copied.is_whole {
+                self.done.altered.add(&path);
+            }
+            (copied.staged, copied.seen.meta.size, copied.seen.hash)
+        } else {
+            self.put_together(&source, &parts, attributes)?
+        };
+        if hash.is_some_and(|hash| hash != found) {
             self.done.differing.add(&path);
         }
-        if !copied.is_whole {
-            self.done.altered.add(&path);
-        }
-        let bytes = copied.seen.meta.size;
         self.done.files += 1;
         self.done.bytes = self.done.bytes.saturating_add(bytes);
-        self.batch.push(Waiting { path, staged: copied.staged, attributes, extended }, bytes);
+        self.batch.push(Waiting { path, staged, attributes, extended }, bytes);
         Ok(())
+    }
+
+    /// A later version, and over it the parts that were others before, one change after the other.
+    fn put_together(
+        &self,
+        source: &ContentPath,
+        parts: &[ContentPath],
+        attributes: Attributes,
+    ) -> ObjectResult<(Box<dyn StagedObject + 'a>, u64, [u8; 32])> {
+        let mut layers = vec![Layer { file: self.standby.read(source)?, parts: None }];
+        for path in parts {
+            let parts = self.standby.history().parts(path)?.ok_or(ObjectError::Gone)?;
+            layers.push(Layer { file: self.standby.read(path)?, parts: Some(parts) });
+        }
+        let size = layers.last().map_or(0, Layer::size);
+        let mut staged = self.target.stage()?;
+        let (mut hasher, mut piece, mut done) = (blake3::Hasher::new(), vec![0; PIECE], 0);
+        while done < size {
+            self.context.check()?;
+            let length = usize::try_from(size - done).unwrap_or(usize::MAX).min(PIECE);
+            let piece = piece.get_mut(..length).unwrap_or_default();
+            piece.fill(0);
+            layers.iter().try_for_each(|layer| layer.put(piece, done))?;
+            hasher.update(piece);
+            staged.write(piece)?;
+            self.meter.bytes(length as u64);
+            done += length as u64;
+        }
+        staged.seal(attributes)?;
+        Ok((staged, size, *hasher.finalize().as_bytes()))
     }
 
     fn link(&mut self, object: EarlierObject) -> ObjectResult<()> {
@@ -323,6 +357,46 @@ impl<'a> Restoring<'a> {
             }
         }
         self.target.flush()
+    }
+}
+
+/// How much of a file is put together at once.
+const PIECE: usize = 256 << 10;
+
+/// A version of a file, or the parts of it that its next version changed.
+struct Layer<'a> {
+    file: Box<dyn ContentReader + 'a>,
+    parts: Option<KeptParts>,
+}
+
+impl Layer<'_> {
+    fn size(&self) -> u64 {
+        self.parts.as_ref().map_or_else(|| self.file.meta().size, |parts| parts.size)
+    }
+
+    /// Puts what it has of a piece at this place over what is there.
+    fn put(&self, piece: &mut [u8], at: u64) -> ObjectResult<()> {
+        let whole = [(0, self.file.meta().size, 0)];
+        let places = self.parts.as_ref().map_or(&whole[..], |parts| &parts.places);
+        let end = at.saturating_add(piece.len() as u64);
+        for (start, length, from) in places {
+            let (first, last) = ((*start).max(at), start.saturating_add(*length).min(end));
+            if first >= last {
+                continue;
+            }
+            let within = |place: u64| usize::try_from(place - at).unwrap_or(usize::MAX);
+            let part = piece.get_mut(within(first)..within(last)).unwrap_or_default();
+            let mut done = 0;
+            while done < part.len() {
+                let rest = part.get_mut(done..).unwrap_or_default();
+                match self.file.read_at(rest, from + (first - start) + done as u64)? {
+                    // It became shorter: what it hashes to tells.
+                    0 => break,
+                    count => done += count,
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -70,12 +70,28 @@ pub enum WasContent {
     Unchanged,
     /// The store keeps the file under this number of the revision.
     Kept(u32),
+    /// In the version that came next, but for the parts that the store keeps under this number.
+    Parts {
+        /// The number.
+        number: u32,
+        /// The BLAKE3 of the version that came next.
+        next: Option<[u8; 32]>,
+    },
     /// Of a link: where it led.
     Target(Box<[u8]>),
     /// In the object that has this name now: it was renamed.
     At(ContentPath),
     /// Nowhere: others had changed the object at the copy, and what they made of it was set aside.
     Lost,
+}
+
+/// Parts of a file that its next version changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptParts {
+    /// The size of the earlier version, in bytes.
+    pub size: u64,
+    /// Where each part begins in that version, how long it is, and where its bytes begin in the file that is kept.
+    pub places: Vec<(u64, u64, u64)>,
 }
 
 /// Earlier states of a store's content. Blocking; methods may be called from any thread.
@@ -91,6 +107,15 @@ pub trait ContentHistory: Send + Sync {
     /// # Errors
     /// When the store does not answer.
     fn describe(&self, number: u32) -> Result<Option<Revision>>;
+
+    /// From now on what is staged over an earlier version may be asked what it changes of that.
+    fn expect_changes(&self);
+
+    /// What a file has that is kept as [`WasContent::Parts`]; none where it is no such file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn parts(&self, path: &ContentPath) -> ObjectResult<Option<KeptParts>>;
 
     /// Begins to keep what this revision, which is the copy's state now, will be remembered by; goes on where that was
     /// begun before and not ended. What was begun of another revision is removed. Returns the first number that no file is kept under.

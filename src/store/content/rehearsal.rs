@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::abilities::Abilities;
-use super::history::{Before, ContentHistory, KeptRevision, Revision};
+use super::history::{Before, ContentHistory, KeptParts, KeptRevision, Revision};
 use super::room::{Keeping, Room};
 use super::{
     Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance, Listing, Marker,
@@ -432,6 +432,12 @@ impl ContentHistory for Rehearsal {
 
     fn describe(&self, number: u32) -> Result<Option<Revision>> {
         self.inner.history().describe(number)
+    }
+
+    fn expect_changes(&self) {}
+
+    fn parts(&self, path: &ContentPath) -> ObjectResult<Option<KeptParts>> {
+        self.inner.history().parts(path)
     }
 
     fn begin(&self, revision: &Revision) -> Result<u32> {

@@ -137,8 +137,9 @@ impl<'a> Cycle<'a, '_> {
         moved: &mut Moved,
     ) -> Result<Option<(ContentPath, IndexedObject)>> {
         let loss = Self::loss(&ready);
-        let Ready { path, mut object, action, is_whole, kept, over, is_linked, renamed_from, step, .. } =
-            ready;
+        let Ready {
+            path, mut object, mut action, is_whole, kept, over, is_linked, renamed_from, step, ..
+        } = ready;
         let kind = kind_of(&action, over.as_ref(), renamed_from.as_ref());
         let (bytes, is_real) = match &action {
             Action::Publish(_, bytes) => (*bytes, true),
@@ -149,6 +150,7 @@ impl<'a> Cycle<'a, '_> {
         let free = match &action {
             _ if is_foreign => self.make_way(&path, &action),
             Action::Folder { .. } if kept.is_some() => self.take_removed(&path, ObjectKind::File, kept),
+            Action::Publish(staged, _) if staged.has_parts() => self.keep_parts(&mut action, kept),
             _ => self.keep_replaced(&path, kept),
         };
         let standby = &self.module.standby;

@@ -99,6 +99,7 @@ impl Cycle<'_, '_> {
         let Some(pair) = self.index.pair()?.filter(|_| is_wanted) else { return Ok(()) };
         let kept = self.module.standby.history().revisions()?;
         self.keeping.revision = current(&pair, &kept);
+        self.module.standby.history().expect_changes();
         // A cycle that did not end has begun already.
         if kept.first().is_some_and(|newest| newest.next.is_none()) {
             self.keep_all(&[])?;
@@ -206,7 +207,7 @@ impl Cycle<'_, '_> {
         for ready in batch.iter_mut().filter(changes) {
             folders.extend(ready.path.split().map(|(folder, _)| folder));
             let held = self.index.held(&ready.path)?;
-            let before = self.before(&ready.path, held, &ready.action)?;
+            let before = self.before(&ready.path, held, &ready.action, ready.object.hash)?;
             ready.kept = kept_number(&before);
             notes.push(before);
             if let Action::Rename(earlier) = &ready.action
@@ -317,6 +318,7 @@ impl Cycle<'_, '_> {
         path: &ContentPath,
         held: Option<HeldObject>,
         action: &Action<'_>,
+        next: Option<[u8; 32]>,
     ) -> Result<Before> {
         let Some(held) = held else { return Ok(absent(path)) };
         let is_folder = held.object.meta.kind == ObjectKind::Folder;
@@ -326,6 +328,15 @@ impl Cycle<'_, '_> {
             }
             Action::Attributes { extended: Some(_), .. } => Some(self.extended_of_file(path, &held)),
             Action::Attributes { .. } => None,
+            Action::Publish(staged, _) if staged.has_parts() && held.object.settled => {
+                let content = WasContent::Parts { number: self.keeping.number(), next };
+                let extended = self.extended_of_file(path, &held);
+                self.keeping.objects += 1;
+                return Ok(Before {
+                    path: path.clone(),
+                    was: Some(self.was(&held, content, Some(extended))),
+                });
+            }
             _ => return self.replaced(path, Some(held)),
         };
         Ok(Before { path: path.clone(), was: Some(self.was(&held, WasContent::Unchanged, extended)) })
@@ -377,6 +388,14 @@ impl Cycle<'_, '_> {
     /// Gives a file that is about to be replaced the name under which it is kept.
     pub(super) fn keep_replaced(&mut self, path: &ContentPath, number: Option<u32>) -> ObjectResult<()> {
         self.keep_one(path, number, false).map(|_| ())
+    }
+
+    /// Keeps what a new version changes of the one that it replaces.
+    pub(super) fn keep_parts(&mut self, action: &mut Action<'_>, number: Option<u32>) -> ObjectResult<()> {
+        match (action, number.filter(|_| self.is_keeping())) {
+            (Action::Publish(staged, _), Some(number)) => staged.keep_parts_as(number),
+            _ => Ok(()),
+        }
     }
 
     /// Removes a file or link from the content. What is kept of it was noted.
@@ -488,7 +507,7 @@ impl Cycle<'_, '_> {
 
 fn kept_number(before: &Before) -> Option<u32> {
     match before.was.as_ref()?.content {
-        WasContent::Kept(number) => Some(number),
+        WasContent::Kept(number) | WasContent::Parts { number, .. } => Some(number),
         _ => None,
     }
 }

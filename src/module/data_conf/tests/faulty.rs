@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 use crate::error::Result;
 use crate::store::content::abilities::Abilities;
-use crate::store::content::history::{Before, ContentHistory, KeptRevision, Revision};
+use crate::store::content::history::{Before, ContentHistory, KeptParts, KeptRevision, Revision};
 use crate::store::content::room::Room;
 use crate::store::content::{
     Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance,
@@ -123,6 +123,14 @@ impl StagedObject for FaultyStaged<'_> {
             Some(kind) if count_down(&self.1.seals) => Err(Error::new(kind, "Failed.", "Mend it.").into()),
             _ => self.inner()?.seal(attributes),
         }
+    }
+
+    fn has_parts(&self) -> bool {
+        self.0.as_ref().is_some_and(|staged| staged.has_parts())
+    }
+
+    fn keep_parts_as(&mut self, number: u32) -> ObjectResult<()> {
+        self.inner()?.keep_parts_as(number)
     }
 
     fn publish(mut self: Box<Self>, path: &ContentPath, replace: bool) -> ObjectResult<bool> {
@@ -356,6 +364,14 @@ impl ContentHistory for Faulty {
 
     fn describe(&self, number: u32) -> Result<Option<Revision>> {
         self.inner.history().describe(number)
+    }
+
+    fn expect_changes(&self) {
+        self.inner.history().expect_changes();
+    }
+
+    fn parts(&self, path: &ContentPath) -> ObjectResult<Option<KeptParts>> {
+        self.inner.history().parts(path)
     }
 
     fn begin(&self, revision: &Revision) -> Result<u32> {

@@ -144,6 +144,58 @@ fn what_is_kept_is_not_copied_and_what_was_renamed_takes_nothing() {
 }
 
 #[test]
+fn of_a_big_file_only_what_its_next_version_changed_is_kept() {
+    let pair = Pair::in_memory();
+    let size = 16 << 20;
+    let content = |seed: u8| -> Vec<u8> { (0..size).map(|at: usize| (at / 4096) as u8 ^ seed).collect() };
+    let mut versions = vec![content(1)];
+    pair.write("big", &versions[0]);
+    pair.write("other", "");
+    rustix::fs::setxattr(pair.source().join("big"), "user.tag", b"1", rustix::fs::XattrFlags::empty())
+        .unwrap();
+    pair.cycle();
+    let mut trees = vec![tree(&pair.source())];
+    let edits: [fn(&mut Vec<u8>); 5] = [
+        |bytes| bytes[5_000_000..5_000_100].fill(9),
+        |bytes| bytes.extend_from_slice(&[3; 100_000]),
+        |bytes| bytes.truncate(12 << 20),
+        |bytes| bytes[..300_000].fill(0),
+        |bytes| bytes.iter_mut().for_each(|byte| *byte = byte.wrapping_add(1)),
+    ];
+    for edit in edits {
+        pair.age();
+        let mut next = versions.last().unwrap().clone();
+        edit(&mut next);
+        pair.write("big", &next);
+        versions.push(next);
+        pair.cycle();
+        trees.push(tree(&pair.source()));
+    }
+    // Gone, and under another name: what leads back goes through both.
+    pair.age();
+    fs::rename(pair.source().join("big"), pair.source().join("renamed")).unwrap();
+    pair.cycle();
+    trees.push(tree(&pair.source()));
+    pair.age();
+    fs::remove_file(pair.source().join("renamed")).unwrap();
+    pair.cycle();
+    let states = pair.states();
+    let kept = |revision: u32| states.iter().find(|state| state.revision == revision).unwrap().kept_bytes;
+    assert!(kept(1) < 1 << 20, "{states:#?}");
+    assert!(kept(2) < 1 << 20 && kept(4) < 2 << 20, "{states:#?}");
+    assert!((4 << 20..6 << 20).contains(&kept(3)), "what was cut off is kept: {states:#?}");
+    assert!(kept(5) > 10 << 20, "everything changed: {states:#?}");
+    for (revision, then) in (1..).zip(&trees) {
+        pair.assert_restored(revision, then);
+    }
+    let (to, _) = pair.restored(1, &[]);
+    let mut value = [0; 1];
+    rustix::fs::getxattr(to.join("big"), "user.tag", &mut value[..]).unwrap();
+    assert_eq!(value, *b"1");
+    assert_eq!(fs::read_dir(pair.standby().join(".csb/tmp")).unwrap().count(), 0);
+}
+
+#[test]
 fn a_pattern_names_files_and_whole_folders() {
     let pair = Pair::new();
     for name in ["reports/2026/q1.docx", "reports/2026/q1.txt", "other/Q1.DOCX", "other/x"] {

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -16,11 +17,14 @@ use uuid::Uuid;
 
 use super::{ContentPath, FolderStore, OWN_FOLDER, ObjectError, ObjectResult, attributes, handles, writing};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::content::history::{Before, ContentHistory, KeptRevision, Revision};
+use crate::store::content::history::{Before, ContentHistory, KeptParts, KeptRevision, Revision};
 
+mod changed;
 mod log;
 mod restored;
 
+pub(super) use changed::Changed;
+use changed::Parts;
 use log::{Log, Reading};
 pub use restored::RestoredFolder;
 
@@ -44,7 +48,7 @@ struct Open {
 
 /// Earlier states of the copy in this folder.
 #[derive(Default)]
-pub(super) struct FolderHistory(Mutex<Option<Open>>);
+pub(super) struct FolderHistory(Mutex<Option<Open>>, AtomicBool);
 
 /// A revision that was ended, as the name of its folder tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +183,17 @@ impl FolderStore {
         }
     }
 
+    /// Whether what files are before they change may be asked for.
+    pub(super) fn is_keeping_history(&self) -> bool {
+        self.history.1.load(Ordering::Relaxed)
+    }
+
+    /// Keeps a file that lies in another folder of ours under a number.
+    pub(super) fn keep_beside(&self, folder: &OwnedFd, name: &[u8], number: u32) -> Result<(), Errno> {
+        let kept = number.to_string();
+        self.with_open(|open| rustix::fs::renameat(folder, name, &*open.folder, kept.as_bytes()))
+    }
+
     fn with_open<T>(&self, work: impl FnOnce(&mut Open) -> Result<T, Errno>) -> Result<T, Errno> {
         let mut open = self.history.0.lock().unwrap_or_else(PoisonError::into_inner);
         work(open.as_mut().ok_or(Errno::BADF)?)
@@ -226,6 +241,20 @@ impl ContentHistory for FolderStore {
     fn describe(&self, number: u32) -> Result<Option<Revision>> {
         let head = || self.name_of_revision(number)?.map_or(Ok(None), |name| self.head(&name));
         head().map_err(|cause| self.history_error("read", cause))
+    }
+
+    fn expect_changes(&self) {
+        self.history.1.store(true, Ordering::Relaxed);
+    }
+
+    fn parts(&self, path: &ContentPath) -> ObjectResult<Option<KeptParts>> {
+        let failed = |cause| ObjectError::Store(self.history_error("read", cause));
+        let open = || {
+            let (folder, _, name) = self.place(path)?;
+            Parts::of(&File::from(handles::open_beneath(&folder, name, handles::READING)?))
+        };
+        let parts = open().map_err(failed)?;
+        Ok(parts.map(|Parts { size, places }| KeptParts { size, places }))
     }
 
     fn begin(&self, revision: &Revision) -> Result<u32> {

@@ -9,6 +9,7 @@ use rustix::fs::{Advice, AtFlags, FallocateFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use uuid::Uuid;
 
+use super::history::Changed;
 use super::{
     Attributes, ContentPath, Extended, FolderStore, Instance, OWN_FOLDER, ObjectError, ObjectKind,
     ObjectResult, StagedObject, attributes, freeing, handles, listing, writing,
@@ -42,6 +43,10 @@ pub(super) struct StagedFile<'a> {
     begun: u64,
     sealed: Option<Sealed>,
     published: bool,
+    /// Where it differs from the earlier version, while somebody may want to know.
+    changed: Option<Changed>,
+    /// The name of the file with what was there, beside this one.
+    parts: Option<String>,
     /// How many bytes are counted as being written.
     expected: u64,
 }
@@ -114,6 +119,7 @@ impl<'a> StagedFile<'a> {
         let before = instance();
         let is_cloned = staged.file.as_ref().is_some_and(|file| begin_as_clone(file, &earlier));
         let cloned = before.filter(|_| instance() == before);
+        staged.changed = (!is_cloned && store.is_keeping_history()).then(Changed::default);
         staged.earlier = Some(if is_cloned { Earlier::Cloned(cloned) } else { Earlier::Beside(earlier) });
         Ok(staged)
     }
@@ -161,6 +167,8 @@ impl<'a> StagedFile<'a> {
             begun: 0,
             sealed,
             published: false,
+            changed: None,
+            parts: None,
             expected: 0,
         }
     }
@@ -216,6 +224,31 @@ impl<'a> StagedFile<'a> {
         let Some(file) = &self.file else { return Err(self.failed(Errno::BADF)) };
         let result = file.write_all_at(bytes, at);
         result.map_err(|cause| self.failed(Errno::from_io_error(&cause).unwrap_or(Errno::IO)))
+    }
+
+    fn note_changed(&mut self, length: u64) {
+        if let Some(changed) = &mut self.changed {
+            changed.add(self.written, length);
+        }
+    }
+
+    /// Writes what it changes of the earlier version to a file of its own, where that is worth it and can be done: else the
+    /// earlier version is kept whole.
+    fn keep_parts(&mut self) {
+        let (Some(changed), Some(Earlier::Beside(earlier))) = (self.changed.take(), &self.earlier) else {
+            return;
+        };
+        let name = Uuid::new_v4().to_string();
+        let create = || {
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(&*self.folder, name.as_bytes(), flags, Mode::from_raw_mode(0o600))
+                .map(File::from)
+        };
+        match changed.write(earlier, self.written, create) {
+            Ok(true) => self.parts = Some(name),
+            Ok(false) => {}
+            Err(_) => drop(rustix::fs::unlinkat(&*self.folder, name.as_bytes(), AtFlags::empty())),
+        }
     }
 
     fn is_cloned(&self) -> bool {
@@ -321,6 +354,7 @@ impl StagedObject for StagedFile<'_> {
     fn write(&mut self, bytes: &[u8]) -> ObjectResult<()> {
         self.take_kept().map_err(|cause| self.failed(cause))?;
         self.write_at(bytes, self.written)?;
+        self.note_changed(bytes.len() as u64);
         self.written = self.written.saturating_add(bytes.len() as u64);
         self.begin_full_window();
         Ok(())
@@ -333,6 +367,7 @@ impl StagedObject for StagedFile<'_> {
         let result =
             if self.is_cloned() { clear(file, start, count) } else { rustix::fs::ftruncate(file, end) };
         result.map_err(|cause| self.failed(cause))?;
+        self.note_changed(count);
         self.written = end;
         Ok(())
     }
@@ -373,6 +408,7 @@ impl StagedObject for StagedFile<'_> {
             // The earlier version may be longer, or end with a hole that is longer now.
             rustix::fs::ftruncate(&file, self.written).map_err(|cause| self.failed(cause))?;
         }
+        self.keep_parts();
         self.earlier = None;
         attributes::set(&file, attributes).map_err(|cause| self.failed(cause))?;
         // One that its owner may not read could not be opened to be synced later.
@@ -385,6 +421,19 @@ impl StagedObject for StagedFile<'_> {
             rustix::fs::fsync(&file).map_err(|cause| self.failed(cause))?;
             Some(Sealed::Durable)
         };
+        Ok(())
+    }
+
+    fn has_parts(&self) -> bool {
+        self.parts.is_some()
+    }
+
+    fn keep_parts_as(&mut self, number: u32) -> ObjectResult<()> {
+        let Some(parts) = &self.parts else { return Ok(()) };
+        self.store
+            .keep_beside(&self.folder, parts.as_bytes(), number)
+            .map_err(|cause| writing(self.store, &ContentPath::root(), cause))?;
+        self.parts = None;
         Ok(())
     }
 
@@ -420,6 +469,9 @@ impl Drop for StagedFile<'_> {
         if !self.published {
             // What cannot be removed now is swept by the next cycle.
             let _ = rustix::fs::unlinkat(&*self.folder, self.name.as_bytes(), AtFlags::empty());
+        }
+        if let Some(parts) = &self.parts {
+            let _ = rustix::fs::unlinkat(&*self.folder, parts.as_bytes(), AtFlags::empty());
         }
     }
 }

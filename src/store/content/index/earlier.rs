@@ -23,7 +23,8 @@ CREATE TEMP TABLE earlier (
     extended BLOB,
     source BLOB,
     target BLOB,
-    size INTEGER NOT NULL
+    size INTEGER NOT NULL,
+    parts BLOB
 ) STRICT, WITHOUT ROWID";
 
 /// What the standby holds now. A row that is not settled is of a cycle that was interrupted, whose notes are undone first.
@@ -31,7 +32,7 @@ const FILL: &str = "
 INSERT INTO earlier
 SELECT CASE WHEN folder = x'' THEN name ELSE CAST(folder || x'2f' || name AS BLOB) END AS path,
        kind, mtime_ns, mode, user, user_group, blake3, NULL,
-       CASE WHEN folder = x'' THEN name ELSE CAST(folder || x'2f' || name AS BLOB) END, NULL, size
+       CASE WHEN folder = x'' THEN name ELSE CAST(folder || x'2f' || name AS BLOB) END, NULL, size, NULL
 FROM csb_content_object WHERE pool = ?1";
 
 /// The objects of an earlier state, while it is being made.
@@ -56,6 +57,8 @@ pub struct EarlierObject {
     pub extended: Option<Extended>,
     /// Where the content is.
     pub content: EarlierContent,
+    /// What is put over it, one after the other: files with parts that later versions changed.
+    pub parts: Vec<ContentPath>,
 }
 
 /// Where the content of an object of an earlier state is.
@@ -117,6 +120,10 @@ impl EarlierTree<'_> {
                     Some(file) => self.put(&before.path, was, Some(&file)),
                     None => Ok(0),
                 },
+                WasContent::Parts { number, next } => match kept(*number)? {
+                    Some(file) => self.put_parts(&before.path, was, *next, &file),
+                    None => Ok(0),
+                },
                 WasContent::Target(_) | WasContent::Lost => self.put(&before.path, was, None),
                 WasContent::At(path) => self.renamed(&before.path, was, path),
             },
@@ -136,12 +143,13 @@ impl EarlierTree<'_> {
         };
         self.connection()
             .prepare_cached(
-                "INSERT INTO earlier VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                "INSERT INTO earlier VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, NULL)
                  ON CONFLICT (path) DO UPDATE SET kind = excluded.kind,
                      mtime_ns = CASE WHEN excluded.mtime_ns = ?12 THEN mtime_ns ELSE excluded.mtime_ns END,
                      mode = excluded.mode, user = excluded.user, user_group = excluded.user_group,
                      blake3 = excluded.blake3, extended = coalesce(excluded.extended, CASE WHEN excluded.kind = 'folder'
-                     THEN extended END), source = excluded.source, target = excluded.target, size = excluded.size",
+                     THEN extended END), source = excluded.source, target = excluded.target, size = excluded.size,
+                     parts = NULL",
             )?
             .execute(params![
                 path.as_bytes(),
@@ -156,6 +164,29 @@ impl EarlierTree<'_> {
                 target,
                 i64::try_from(was.meta.size).unwrap_or(i64::MAX),
                 TIMES_UNKNOWN,
+            ])
+    }
+
+    /// The next version was this one but for some parts. Where something else has the name, the parts make nothing of it.
+    fn put_parts(
+        &self,
+        path: &ContentPath,
+        was: &Was,
+        next: Option<[u8; 32]>,
+        file: &ContentPath,
+    ) -> rusqlite::Result<usize> {
+        self.set(path, was)?;
+        self.connection()
+            .prepare_cached(
+                "UPDATE earlier SET blake3 = ?2, size = ?3, parts = CAST(coalesce(parts || x'00', x'') || ?4 AS BLOB)
+                 WHERE path = ?1 AND kind = 'file' AND blake3 IS ?5",
+            )?
+            .execute(params![
+                path.as_bytes(),
+                was.hash,
+                i64::try_from(was.meta.size).unwrap_or(i64::MAX),
+                file.as_bytes(),
+                next
             ])
     }
 
@@ -179,19 +210,19 @@ impl EarlierTree<'_> {
 
     /// What has another name now had this one. Where that name has something else, it was never given.
     fn renamed(&self, path: &ContentPath, was: &Was, now: &ContentPath) -> rusqlite::Result<usize> {
-        let found: Option<(Option<Vec<u8>>, Option<Vec<u8>>)> = self
+        let found: Option<[Option<Vec<u8>>; 3]> = self
             .connection()
             .prepare_cached(
-                "SELECT source, extended FROM earlier WHERE path = ?1 AND kind = 'file' AND blake3 = ?2",
+                "SELECT source, extended, parts FROM earlier WHERE path = ?1 AND kind = 'file' AND blake3 = ?2",
             )?
-            .query_row(params![now.as_bytes(), was.hash], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row(params![now.as_bytes(), was.hash], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))
             .optional()?;
-        let Some((source, extended)) = found else { return Ok(0) };
+        let Some([source, extended, parts]) = found else { return Ok(0) };
         let source = source.and_then(|source| ContentPath::from_bytes(&source));
         self.put(path, was, source.as_ref())?;
         self.connection()
-            .prepare_cached("UPDATE earlier SET extended = ?2 WHERE path = ?1")?
-            .execute(params![path.as_bytes(), extended])
+            .prepare_cached("UPDATE earlier SET extended = ?2, parts = ?3 WHERE path = ?1")?
+            .execute(params![path.as_bytes(), extended, parts])
     }
 
     /// Hands on every object, folders before what is in them.
@@ -203,7 +234,7 @@ impl EarlierTree<'_> {
         let mut statement = self
             .connection()
             .prepare(
-                "SELECT path, kind, mtime_ns, mode, user, user_group, blake3, extended, source, target, size
+                "SELECT path, kind, mtime_ns, mode, user, user_group, blake3, extended, source, target, size, parts
                  FROM earlier ORDER BY path",
             )
             .map_err(failed)?;
@@ -231,6 +262,8 @@ fn object(row: &Row<'_>) -> rusqlite::Result<EarlierObject> {
     let owner = Ownership { user: row.get(4)?, group: row.get(5)? };
     let extended: Option<Vec<u8>> = row.get(7)?;
     let target: Option<Vec<u8>> = row.get(9)?;
+    let parts: Option<Vec<u8>> = row.get(11)?;
+    let parts = parts.iter().flat_map(|parts| parts.split(|byte| *byte == 0));
     let content = match (path(8)?, target) {
         (_, Some(target)) => EarlierContent::Target(target.into()),
         (Some(source), None) => EarlierContent::In(source),
@@ -244,5 +277,6 @@ fn object(row: &Row<'_>) -> rusqlite::Result<EarlierObject> {
         hash: row.get(6)?,
         extended: extended.and_then(|extended| postcard::from_bytes(&extended).ok()),
         content,
+        parts: parts.filter_map(ContentPath::from_bytes).collect(),
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::error::Result;
 use crate::store::content::abilities::Abilities;
-use crate::store::content::history::{Before, ContentHistory, KeptRevision, Revision};
+use crate::store::content::history::{Before, ContentHistory, KeptParts, KeptRevision, Revision};
 use crate::store::content::room::Room;
 use crate::store::content::{
     Attributes, ContentReader, ContentStore, ContentTrace, Extended, Instance, Listing, Marker, ObjectError,
@@ -218,6 +218,14 @@ impl ContentHistory for Folding {
     fn describe(&self, number: u32) -> Result<Option<Revision>> {
         self.inner.history().describe(number)
     }
+    fn expect_changes(&self) {
+        self.inner.history().expect_changes();
+    }
+
+    fn parts(&self, path: &ContentPath) -> ObjectResult<Option<KeptParts>> {
+        self.inner.history().parts(path)
+    }
+
     fn begin(&self, revision: &Revision) -> Result<u32> {
         self.inner.history().begin(revision)
     }

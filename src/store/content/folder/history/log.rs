@@ -38,7 +38,9 @@ impl Log {
         let mut next = 0;
         if head.is_some() {
             while let Some(before) = reading.next_frame::<Before>() {
-                if let Some(WasContent::Kept(number)) = before.was.map(|was| was.content) {
+                if let Some(WasContent::Kept(number) | WasContent::Parts { number, .. }) =
+                    before.was.map(|was| was.content)
+                {
                     next = next.max(number.saturating_add(1));
                 }
             }
