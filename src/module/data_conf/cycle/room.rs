@@ -40,6 +40,16 @@ impl Waiting {
     pub(super) fn new(module: &DataConf) -> Self {
         Waiting { steps: Spool::new(module.index.folder()), in_place: 0, unplaced: (0, 0) }
     }
+
+    /// What waits; nothing does then.
+    pub(super) fn take(&mut self, module: &DataConf) -> Spool<(ObjectStep, u64)> {
+        std::mem::replace(&mut self.steps, Spool::new(module.index.folder()))
+    }
+
+    /// Lets an object of so many bytes wait.
+    pub(super) fn put(&mut self, step: &ObjectStep, size: u64) -> Result<()> {
+        self.steps.push(&(step.clone(), size))
+    }
 }
 
 /// Whether an object failed because there is no room at this end.

@@ -83,9 +83,12 @@ impl Cycle<'_, '_> {
 
     /// Refuses to delete and to replace more than the safety shares. What was copied stays. Returns what was left for later.
     pub(super) fn check_shares(&mut self, plan: &CyclePlan) -> Result<Option<Spool<ObjectStep>>> {
-        let replacing = self.replacing.take();
+        let mut replacing = self.replacing.take();
         if self.context.accept_deletions {
             return Ok(replacing);
+        }
+        if let Some(replacing) = &mut replacing {
+            self.let_replacements_wait_for(replacing)?;
         }
         let Some(refused) = self.refused_share(plan, replacing.as_ref())? else { return Ok(replacing) };
         // What found no room and comes back later replaces nothing, either.
@@ -129,6 +132,20 @@ impl Cycle<'_, '_> {
             withheld.add(path, size)
         })?;
         Err(withheld.named_in(error, self.context, &mut self.outcome.changes)?)
+    }
+
+    /// What waits for room and replaces a content waits for the answer first, and counts.
+    fn let_replacements_wait_for(&mut self, replacing: &mut Spool<ObjectStep>) -> Result<()> {
+        for step in self.waiting.take(self.module).iter() {
+            let (step, size) = step?;
+            let replaces = step.over().is_some_and(|over| over.settled && self.day.had(&over.meta));
+            if replaces && !self.index.changes_often(&step.path, false, &self.day)? {
+                replacing.push(&step)?;
+            } else {
+                self.waiting.put(&step, size)?;
+            }
+        }
+        Ok(())
     }
 
     fn refused_share(

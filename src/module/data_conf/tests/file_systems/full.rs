@@ -498,3 +498,26 @@ fn a_quota_is_a_full_disk() {
         unmount(&disk);
     });
 }
+
+#[test]
+fn what_would_be_spoilt_counts_also_where_there_is_no_room_for_it() {
+    in_own_mounts(|| {
+        let pair = pair_with("size=12m");
+        for number in 0..30 {
+            pair.write(&format!("{number:02}"), noise(200 << 10, number));
+        }
+        pair.cycle();
+        let before = tree(&pair.standby());
+        pair.age();
+        for number in 0..30 {
+            pair.write(&format!("{number:02}"), noise(300 << 10, 100 + number));
+        }
+        pair.write("small", "new");
+        let CycleFailure { error, done } = pair.module().run_cycle(&pair.context()).unwrap_err();
+        assert_eq!((error.kind, &*error.context["replacements"]), (ErrorKind::SafetyShareExceeded, "30"));
+        assert_eq!(done.moved.items_written, 1);
+        let mut after = tree(&pair.standby());
+        after.remove(Path::new("small"));
+        assert_eq!(after, before);
+    });
+}
