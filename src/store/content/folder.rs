@@ -531,7 +531,9 @@ impl ContentStore for FolderStore {
             ObjectKind::Folder => AtFlags::REMOVEDIR,
         };
         rustix::fs::unlinkat(&*folder, name, flags).map_err(failed)?;
-        self.handles.forget();
+        if kind == ObjectKind::Folder {
+            self.handles.forget();
+        }
         self.touch(folder_path);
         Ok(())
     }

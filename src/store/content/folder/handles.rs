@@ -15,22 +15,44 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLO
 /// For what is to be read, or given attributes: opening it never blocks, not even if it has become a pipe.
 pub(super) const READING: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK);
 
-/// The root's handle, and the last folder's: objects are visited folder by folder.
+/// The root's handle, the last folder's, because objects are visited folder by folder, and that of the folder in which files are
+/// written.
 pub(super) struct FolderHandles {
     root_path: PathBuf,
     root: Mutex<Option<Arc<OwnedFd>>>,
     last: Mutex<Option<(ContentPath, Arc<OwnedFd>)>>,
+    staging: Mutex<Option<Arc<OwnedFd>>>,
 }
 
 impl FolderHandles {
     pub(super) fn new(root_path: PathBuf) -> Self {
-        FolderHandles { root_path, root: Mutex::default(), last: Mutex::default() }
+        FolderHandles { root_path, root: Mutex::default(), last: Mutex::default(), staging: Mutex::default() }
     }
 
     /// Lets go of everything, so that the next access finds what is mounted then.
     pub(super) fn close(&self) {
         self.forget();
+        self.forget_staging();
         *self.root.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The folder in which files are written, which is opened once.
+    pub(super) fn staging(
+        &self,
+        open: impl FnOnce() -> Result<Arc<OwnedFd>, Errno>,
+    ) -> Result<Arc<OwnedFd>, Errno> {
+        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = &*staging {
+            return Ok(handle.clone());
+        }
+        let handle = open()?;
+        *staging = Some(handle.clone());
+        Ok(handle)
+    }
+
+    /// Lets go of the folder in which files are written: somebody may have removed it.
+    pub(super) fn forget_staging(&self) {
+        *self.staging.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Lets go of the last folder, which may have been removed or replaced.

@@ -63,11 +63,13 @@ enum Earlier {
 impl FolderStore {
     /// A new file in the folder for files that are being written, which is made where it is missing.
     pub(super) fn create_staged(&self) -> Result<(Arc<OwnedFd>, String, File), Errno> {
-        let folder = self.staging_folder_made()?;
-        let name = Uuid::new_v4().to_string();
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&*folder, name.as_bytes(), flags, Mode::from_raw_mode(0o600))?;
-        Ok((folder, name, File::from(file)))
+        let created = self.handles.staging(|| self.staging_folder_made()).and_then(create_in);
+        if !matches!(created, Err(Errno::NOENT)) {
+            return created;
+        }
+        // Somebody has removed the folder.
+        self.handles.forget_staging();
+        self.handles.staging(|| self.staging_folder_made()).and_then(create_in)
     }
 
     pub(super) fn staging_folder_made(&self) -> Result<Arc<OwnedFd>, Errno> {
@@ -80,7 +82,7 @@ impl FolderStore {
         }
     }
 
-    /// The folder for files that are being written. Not cached with the content's folders, which come in turn.
+    /// The folder for files that are being written.
     pub(super) fn staging_folder(&self) -> Result<Arc<OwnedFd>, Errno> {
         handles::below(&*handles::below(&*self.handles.root()?, OWN_FOLDER)?, STAGING_FOLDER)
     }
@@ -295,6 +297,13 @@ impl<'a> StagedFile<'a> {
     }
 }
 
+fn create_in(folder: Arc<OwnedFd>) -> Result<(Arc<OwnedFd>, String, File), Errno> {
+    let name = Uuid::new_v4().to_string();
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&*folder, name.as_bytes(), flags, Mode::from_raw_mode(0o600))?;
+    Ok((folder, name, File::from(file)))
+}
+
 /// Makes an empty file a clone of another one, if the file system can do that.
 fn begin_as_clone(file: &File, of: &File) -> bool {
     // Whatever keeps it from cloning, copying tells whether it matters.
@@ -486,6 +495,20 @@ mod tests {
     use super::super::isolation::{in_own_mounts, mount};
     use super::*;
     use crate::store::content::{COARSEST_TICK_NS, ContentStore};
+
+    #[test]
+    fn a_file_is_staged_though_somebody_removed_the_folder_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FolderStore::new(folder.path().join("store"), Vec::new());
+        store.create().unwrap();
+        for name in [b"first", b"other"] {
+            let mut staged = Box::new(StagedFile::create(&store).unwrap());
+            staged.write(b"content").unwrap();
+            staged.seal(Attributes { mtime_ns: 1, mode: 0o600, owner: None }).unwrap();
+            assert!(staged.publish(&ContentPath::root().join(name).unwrap(), true).unwrap());
+            std::fs::remove_dir_all(folder.path().join("store/.csb")).unwrap();
+        }
+    }
 
     #[test]
     fn a_file_waits_for_the_sync_of_all_only_where_that_makes_it_durable() {
