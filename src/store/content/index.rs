@@ -33,6 +33,7 @@ mod place;
 mod rehearsal;
 mod rows;
 mod schema;
+mod spelling;
 pub use earlier::{EarlierContent, EarlierObject, EarlierTree};
 pub use groups::HeldGroups;
 pub use losses::{Day, Loss};
@@ -386,15 +387,6 @@ impl ContentIndex {
             held.iter().try_for_each(|(path, object)| rows.put(path, object))?;
             removed.iter().try_for_each(|path| rows.delete(path))
         })
-    }
-
-    /// Says that an object, and what is below it, has another name in the same folder now. Where the index knows that name
-    /// already, both are one at the standby, and nobody knows what it holds of them.
-    ///
-    /// # Errors
-    /// `Fenced`; when the index cannot be written.
-    pub fn respell(&mut self, generation: Generation, from: &ContentPath, to: &ContentPath) -> Result<()> {
-        self.write(generation, |rows| rows.respell(from, to))
     }
 
     /// Forgets the pool, but for the highest generation that has written for it.

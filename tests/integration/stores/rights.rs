@@ -63,10 +63,10 @@ fn set_mode(path: &Path, mode: u32) {
 
 /// The most that something in the deployment may have.
 fn at_most(path: &Path, is_folder: bool) -> u32 {
-    let names: Vec<_> = path.iter().map(|name| name.to_str().unwrap()).collect();
+    let names: Vec<_> = path.iter().map(|name| name.to_str().unwrap_or_default()).collect();
     match names.as_slice() {
         // Closed by the folder that it is in until it gets its name.
-        [.., ".csb", "tmp", _] => OPEN_FILE,
+        [.., ".csb", "tmp", _] if !is_folder => OPEN_FILE,
         names if names.contains(&".csb") && is_folder => 0o700,
         names if names.contains(&".csb") => 0o600,
         [_, "share"] | ["chi", "standby", "atl"] => SHARE,

@@ -1,5 +1,6 @@
 //! What the file system of a folder can hold and tell apart, found by trying it, and noted beside the marker.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -21,6 +22,9 @@ pub(super) const NOTE: &[u8] = b"abilities.json";
 
 /// A note is far smaller.
 const LONGEST_NOTE: u64 = 64 << 10;
+
+/// No file system that is met holds longer names.
+const LONGEST: u32 = 255;
 
 /// What the folders begin with in which something is tried.
 const PREFIX: &str = "probe-";
@@ -84,8 +88,12 @@ impl FolderStore {
             }
             Ok(abilities)
         };
-        let found = probe().map_err(|cause| self.own_error("find out what can be held beside", cause))?;
-        Ok(self.remember_abilities(found, true))
+        match probe() {
+            Ok(found) => Ok(self.remember_abilities(found, true)),
+            // Nothing can be tried, and nothing new be made either; what is to be deleted makes room.
+            Err(Errno::NOSPC | Errno::DQUOT) => Ok(self.foresee_abilities()),
+            Err(cause) => Err(self.own_error("find out what can be held beside", cause)),
+        }
     }
 
     /// What is known without writing: as it was noted, or what the names that are there tell.
@@ -145,7 +153,7 @@ impl FolderStore {
                 let other = other_case(&name);
                 let flags = AtFlags::SYMLINK_NOFOLLOW;
                 let is_there = rustix::fs::statat(&*root, &*other, flags).is_ok();
-                is_there && !is_listed(&root, &other).unwrap_or(true)
+                is_there && listed(&root).is_ok_and(|listed| !listed.contains(&other))
             }
             None => answers_to_other_case(&self.root),
         }
@@ -183,13 +191,8 @@ fn other_case(name: &[u8]) -> Vec<u8> {
     name.iter().map(change).collect()
 }
 
-fn is_listed(folder: &OwnedFd, name: &[u8]) -> std::result::Result<bool, Errno> {
-    for entry in Dir::read_from(folder)? {
-        if entry?.file_name().to_bytes() == name {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+fn listed(folder: &OwnedFd) -> std::result::Result<BTreeSet<Vec<u8>>, Errno> {
+    Dir::read_from(folder)?.map(|entry| Ok(entry?.file_name().to_bytes().to_vec())).collect()
 }
 
 /// A new folder in which nothing else is.
@@ -197,32 +200,59 @@ struct Probe(Arc<OwnedFd>);
 
 impl Probe {
     fn abilities(&self) -> std::result::Result<Abilities, Errno> {
-        if !self.holds(b"plain")? {
+        let longest = vec![b'a'; LONGEST as usize];
+        let all_doubtful = [b"all", DOUBTFUL, b"of them"].concat();
+        // No two of these are one anywhere.
+        let [
+            is_plain,
+            is_cased,
+            is_composed,
+            is_decomposed,
+            is_longest,
+            are_doubtful,
+            controls,
+            dot,
+            space,
+            con,
+            nul,
+            bytes,
+        ] = self.hold([
+            b"plain",
+            b"Spelled",
+            "\u{e9} composed".as_bytes(),
+            "e\u{301} decomposed".as_bytes(),
+            &longest,
+            &all_doubtful,
+            b"control\x01",
+            b"dot.",
+            b"space ",
+            b"CON",
+            b"nul.txt",
+            b"bytes\xff\xfe",
+        ])?;
+        if !is_plain {
             return Err(Errno::IO);
         }
-        let case = self.case()?;
-        let spellings = ["Plain", "\u{e9}", "e\u{301}"];
-        let mut keeps_spelling = true;
-        for spelling in spellings {
-            keeps_spelling &= self.holds(spelling.as_bytes())?;
-        }
-        let longest_name = self.longest()?;
+        let longest_name = if is_longest { LONGEST } else { self.longest()? };
         let twice = "\u{e9}".repeat(longest_name as usize);
         let length_unit = if self.holds(twice.as_bytes())? { LengthUnit::Utf16 } else { LengthUnit::Bytes };
-        let mut devices = true;
-        for name in ["CON", "nul.txt"] {
-            devices &= self.holds(name.as_bytes())?;
+        let mut forbidden = String::new();
+        for letter in DOUBTFUL.iter().filter(|_| !are_doubtful) {
+            if !self.holds(&[b'a', *letter, b'b'])? {
+                forbidden.push(char::from(*letter));
+            }
         }
+        let last = [('.', dot), (' ', space)].into_iter().filter(|(_, is_held)| !is_held);
         let (time_step_ns, earliest_ns, latest_ns) = self.times()?;
         let found = Abilities {
-            case,
+            case: self.case()?,
             normalizes: self.are_one("\u{e9}", "e\u{301}")?,
-            keeps_spelling,
-            forbidden: self.not_held(DOUBTFUL, |letter| vec![b'a', letter, b'b'])?,
-            controls: self.holds(b"a\x01b")?,
-            forbidden_last: self.not_held(b". ", |letter| vec![b'a', letter])?,
-            reserves_devices: !devices,
-            any_bytes: self.holds(b"a\xff\xfeb")?,
+            keeps_spelling: is_cased && is_composed && is_decomposed,
+            forbidden,
+            controls,
+            forbidden_last: last.map(|(letter, _)| letter).collect(),
+            reserves_devices: !(con && nul),
+            any_bytes: bytes,
             longest_name,
             length_unit,
             time_step_ns,
@@ -259,12 +289,27 @@ impl Probe {
         let _ = rustix::fs::unlinkat(&*self.0, name, AtFlags::empty());
     }
 
-    /// Whether a name can be given, and is listed as it was given.
+    /// Whether names can be given, and are listed as they were given; of no two of them anybody thinks that they are one.
+    fn hold<const COUNT: usize>(&self, names: [&[u8]; COUNT]) -> std::result::Result<[bool; COUNT], Errno> {
+        let made = names.iter().try_for_each(|name| self.make(name).map(drop));
+        let found = made.and_then(|()| listed(&self.0));
+        names.iter().for_each(|name| self.remove(name));
+        match found {
+            Ok(listed) => Ok(names.map(|name| listed.contains(name))),
+            // Hardly any room: then one after the other.
+            Err(Errno::NOSPC | Errno::DQUOT) if COUNT > 1 => {
+                let mut held = [false; COUNT];
+                for (held, name) in held.iter_mut().zip(names) {
+                    *held = self.holds(name)?;
+                }
+                Ok(held)
+            }
+            Err(cause) => Err(cause),
+        }
+    }
+
     fn holds(&self, name: &[u8]) -> std::result::Result<bool, Errno> {
-        let Some(_file) = self.make(name)? else { return Ok(false) };
-        let is_listed = is_listed(&self.0, name);
-        self.remove(name);
-        is_listed
+        self.hold([name]).map(|[is_held]| is_held)
     }
 
     /// Whether what has one name is found under the other one.
@@ -275,20 +320,9 @@ impl Probe {
         Ok(found?.is_some())
     }
 
-    fn not_held(&self, letters: &[u8], name: impl Fn(u8) -> Vec<u8>) -> std::result::Result<String, Errno> {
-        let mut found = String::new();
-        for letter in letters {
-            if !self.holds(&name(*letter))? {
-                found.push(char::from(*letter));
-            }
-        }
-        Ok(found)
-    }
-
     fn longest(&self) -> std::result::Result<u32, Errno> {
-        let (mut held, mut beyond) = (5, 256);
-        // Most hold the longest.
-        let mut next = beyond - 1;
+        let (mut held, mut beyond) = (5, LONGEST);
+        let mut next = u32::midpoint(held, beyond);
         while beyond - held > 1 {
             if self.holds(&vec![b'a'; next as usize])? {
                 held = next
@@ -345,7 +379,7 @@ impl Probe {
     fn keeps_modes(&self) -> std::result::Result<bool, Errno> {
         let file = self.make(b"mode")?.ok_or(Errno::IO)?;
         let mut keeps = true;
-        for mode in [0o640, 0o604] {
+        for mode in [0o400, 0o600] {
             let _ = answer(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)))?;
             keeps &= rustix::fs::fstat(&file)?.st_mode & 0o777 == mode;
         }
