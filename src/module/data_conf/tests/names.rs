@@ -72,7 +72,7 @@ fn everything_that_changes_is_named_once_with_what_became_of_it() {
         (Replaced, names(&["as long", "becomes a folder", "longer", "theirs"])),
         (Renamed, names(&["moved"])),
         (Attributes, names(&["mode"])),
-        (Deleted, names(&["folder", "folder/inner", "goes", "old"])),
+        (Deleted, names(&["folder", "folder/inner", "goes"])),
         (KeptAside, names(&["theirs"])),
     ];
     assert_eq!(named(&done.changes), wanted);

@@ -94,7 +94,7 @@ impl EarlierTree<'_> {
     }
 
     fn failed(&self, cause: &rusqlite::Error) -> crate::error::Error {
-        sqlite_error("make an earlier state beside", &self.index.path, cause)
+        sqlite_error("make an earlier state in", &self.index.path, cause)
     }
 
     /// Undoes one change; `kept` says where the file lies that the note names, none where it was never kept because the change
