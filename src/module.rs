@@ -102,9 +102,12 @@ pub trait Observer: Send + Sync {
     fn changed(&self, _kind: ChangeKind, _change: &Change) {}
 }
 
+/// Takes one change, by name.
+pub type TellName = dyn Fn(ChangeKind, &Change) + Send + Sync;
+
 /// Who is told by name what a look finds would be changed.
 #[derive(Clone)]
-pub struct Names(pub Arc<dyn Fn(ChangeKind, &Change) + Send + Sync>);
+pub struct Names(pub Arc<TellName>);
 
 impl std::fmt::Debug for Names {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -251,6 +251,38 @@ Describe '-WhatIf' {
         Get-TestFingerprint $folder | Should -Be $before
     }
 
+    It 'names what would change, says that nothing was done, and writes all names beside the plan where a report is named' {
+        $other = New-TestDeployment 'names' 5 5
+        $folder = Split-Path $other.DeploymentFile
+        try {
+            Connect-CsDeployment $other.DeploymentFile
+            Backup-CsPool -PoolFqdn $Atl
+            Set-Content (Join-Path $folder 'atl/share/minutes.txt') 'new'
+            $before = Get-TestFingerprint $folder
+            $text = (Invoke-TestShell "Backup-CsPool -PoolFqdn $Atl -WhatIf" $other.DeploymentFile) -join "`n"
+            $text | Should -Match 'content store .*, 1 item, '
+            $text | Should -Match '(?m)^What if:      to be copied: minutes\.txt$'
+            Get-TestFingerprint $folder | Should -Be $before
+            $file = Join-Path $TestDrive 'plan.html'
+            $plan = Backup-CsPool -PoolFqdn $Atl -WhatIf -PassThru -Report $file
+            $plan.ReportFile | Should -Be $file
+            $names = @(Get-Content (Join-Path $TestDrive 'plan.names.jsonl') | ConvertFrom-Json)
+            $names.Count | Should -Be 1
+            $names[0].item | Should -Be 'minutes.txt'
+            $names[0].kind | Should -Be 'copied'
+            $shown = $plan | Out-String
+            $shown | Should -Match 'What if: this is a plan\. Nothing was done\.'
+            $shown | Should -Match 'DataConf: 1 copied'
+            $shown | Should -Not -Match 'written'
+            $report = Backup-CsPool -PoolFqdn $Atl -PassThru
+            $module = $report.Modules | Where-Object Module -EQ 'ConfServices.DataConf'
+            $module.Changes[0].First[0].Item | Should -Be 'minutes.txt'
+            $report.NamesFile | Should -Exist
+        } finally {
+            Connect-CsDeployment $Sample.DeploymentFile
+        }
+    }
+
     It 'wins over -AsJob' {
         Backup-CsPool -PoolFqdn $Atl -AsJob -WhatIf | Should -BeNullOrEmpty
     }

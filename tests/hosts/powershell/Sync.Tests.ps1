@@ -99,7 +99,7 @@ Describe 'Invoke-CsBackupServiceSync' {
         $file | Should -Not -Exist
         $plan = (Invoke-TestShell "Invoke-CsBackupServiceSync $Chi -GiveBack -WhatIf" $Sample.DeploymentFile) -join "`n"
         $plan | Should -Match 'what the backup pool lacks is given back'
-        $plan | Should -Match "1 items, \d+ B\. To come back: minutes.txt\."
+        $plan | Should -Match "1 item, \d+ B\. To come back: minutes.txt\."
         $file | Should -Not -Exist
         $report = $Chi, $Chi | Invoke-CsBackupServiceSync -GiveBack -PassThru
         $report[0].Request.GiveBack | Should -BeTrue
@@ -150,13 +150,15 @@ Describe 'Invoke-CsBackupServiceSync' {
         }
     }
 
-    It 'names ten items that it cannot copy, counts the others, and is silent with -Force' -Skip:($IsWindows -or $PSVersionTable.PSVersion.Major -lt 6) {
+    It 'says once why items cannot be copied, names ten of them, counts the others, and is silent with -Force' -Skip:($IsWindows -or $PSVersionTable.PSVersion.Major -lt 6) {
         1..12 | ForEach-Object { $null = New-Item -ItemType SymbolicLink -Path (Join-Path $Share "outside-$_") -Target /etc/hostname }
         try {
             $report = Invoke-CsBackupServiceSync -PoolFqdn $Atl -BackupModule DataConf -PassThru -WarningVariable warnings -WarningAction SilentlyContinue
             $report.Outcome | Should -Be 'SucceededWithWarnings'
-            @($warnings | Where-Object { $_ -match 'outside-\d+: ' }).Count | Should -Be 10
-            "$($warnings[-1])" | Should -Match '2'
+            @($warnings | Where-Object { $_ -match 'outside-' }).Count | Should -Be 1
+            "$($warnings[-1])" | Should -Match '^Not copied, 12 items: '
+            [regex]::Matches("$($warnings[-1])", 'outside-\d+').Count | Should -Be 10
+            "$($warnings[-1])" | Should -Match 'and 2 more$'
             Invoke-CsBackupServiceSync -PoolFqdn $Atl -BackupModule DataConf -Force -WarningVariable silent
             $silent | Should -BeNullOrEmpty
         } finally {

@@ -28,10 +28,11 @@ function Format-CsbStep {
     $text
 }
 
-# What a module changed, or would change: a line for each kind, with the first names.
+# What a module changed, or would change: a line for each kind, with the first names. What comes back is named by its step's note already.
 function Format-CsbChange {
     param($Module, [int] $Names = 10)
     foreach ($changes in @(Get-CsbField $Module 'changes' @())) {
+        if ([string] $changes.kind -eq 'givenBack') { continue }
         $total = Get-CsbField $changes 'items' 0
         $first = @(Get-CsbField $changes 'first' @() | Select-Object -First $Names)
         $shown = foreach ($change in $first) {

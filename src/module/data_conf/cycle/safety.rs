@@ -117,7 +117,7 @@ impl Cycle<'_, '_> {
         let present = self.present(plan)?;
         let deleted = plan.deletions.iter().filter_map(|deletion| match deletion {
             Ok(deletion) => (!present.contains(&identity(&deletion.meta)))
-                .then(|| Ok((deletion.path, deletion.meta.size))),
+                .then_some(Ok((deletion.path, deletion.meta.size))),
             Err(error) => Some(Err(error)),
         });
         let replaced = replacing.iter().flat_map(Spool::iter).map(|step| {
