@@ -34,7 +34,6 @@ mod crash;
 mod faults;
 mod faulty;
 mod file_systems;
-mod foreign;
 mod groups;
 mod history;
 mod model;

@@ -4,6 +4,7 @@ use super::*;
 
 pub(super) mod clones;
 mod folding;
+mod foreign;
 mod full;
 mod hostile;
 mod mapped;
