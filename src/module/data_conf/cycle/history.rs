@@ -109,6 +109,10 @@ impl Cycle<'_, '_> {
 
     /// Notes what is about to change. A full disk drops earlier states first, the oldest before the others.
     fn keep_all(&mut self, notes: &[Before]) -> Result<()> {
+        if self.keeping.revision.is_some() {
+            // What is noted is another owner's where a newer one is at work.
+            self.index.check(self.context.generation)?;
+        }
         while let Some(revision) = self.keeping.revision {
             let history = self.module.standby.history();
             let noted = if self.keeping.is_begun { Ok(None) } else { history.begin(&revision).map(Some) };

@@ -48,7 +48,12 @@ struct Open {
 
 /// Earlier states of the copy in this folder.
 #[derive(Default)]
-pub(super) struct FolderHistory(Mutex<Option<Open>>, AtomicBool);
+pub(super) struct FolderHistory {
+    open: Mutex<Option<Open>>,
+    expects_changes: AtomicBool,
+    /// The number, the name and the folder of the revision that was looked into last: notes are undone one after the other.
+    looked_into: Mutex<Option<(u32, Box<[u8]>, Arc<OwnedFd>)>>,
+}
 
 /// A revision that was ended, as the name of its folder tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +159,18 @@ impl FolderStore {
         Ok(is_open.then(|| OPEN.into()))
     }
 
+    /// The folder of a revision, and its name.
+    fn look_into(&self, number: u32) -> Result<Option<(Box<[u8]>, Arc<OwnedFd>)>, Errno> {
+        let mut last = self.history.looked_into.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, name, folder)) = last.as_ref().filter(|(known, ..)| *known == number) {
+            return Ok(Some((name.clone(), folder.clone())));
+        }
+        let Some(name) = self.name_of_revision(number)? else { return Ok(None) };
+        let folder = handles::below(&*self.history_folder()?, &name)?;
+        *last = Some((number, name.clone(), folder.clone()));
+        Ok(Some((name, folder)))
+    }
+
     fn read_log(&self, name: &[u8]) -> Result<Reading, Errno> {
         let folder = handles::below(&*self.history_folder()?, name)?;
         Ok(Reading::of(File::from(handles::open_beneath(&folder, LOG, handles::READING)?)))
@@ -185,7 +202,7 @@ impl FolderStore {
 
     /// Whether what files are before they change may be asked for.
     pub(super) fn is_keeping_history(&self) -> bool {
-        self.history.1.load(Ordering::Relaxed)
+        self.history.expects_changes.load(Ordering::Relaxed)
     }
 
     /// Keeps a file that lies in another folder of ours under a number.
@@ -195,7 +212,7 @@ impl FolderStore {
     }
 
     fn with_open<T>(&self, work: impl FnOnce(&mut Open) -> Result<T, Errno>) -> Result<T, Errno> {
-        let mut open = self.history.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.history.open.lock().unwrap_or_else(PoisonError::into_inner);
         work(open.as_mut().ok_or(Errno::BADF)?)
     }
 
@@ -207,7 +224,7 @@ impl FolderStore {
         if dry_run {
             return Ok(count);
         }
-        *self.history.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.history.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let names = entries.ended.iter().map(|ended| ended.name().into_bytes());
         let open = entries.is_open.then(|| OPEN.to_vec());
         for name in names.chain(open) {
@@ -244,7 +261,7 @@ impl ContentHistory for FolderStore {
     }
 
     fn expect_changes(&self) {
-        self.history.1.store(true, Ordering::Relaxed);
+        self.history.expects_changes.store(true, Ordering::Relaxed);
     }
 
     fn parts(&self, path: &ContentPath) -> ObjectResult<Option<KeptParts>> {
@@ -270,14 +287,14 @@ impl ContentHistory for FolderStore {
             }
             make_folder(&history, OPEN)?;
             let folder = handles::below(&history, OPEN)?;
-            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = File::from(rustix::fs::openat(&*folder, LOG, flags, Mode::from_raw_mode(0o600))?);
             let (log, next) = Log::open(file, revision)?;
             rustix::fs::fsync(&*history)?;
             Ok((Open { folder, log }, next))
         };
         let (open, next) = begin().map_err(|cause| self.history_error("write to", cause))?;
-        *self.history.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
+        *self.history.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
         Ok(next)
     }
 
@@ -320,7 +337,7 @@ impl ContentHistory for FolderStore {
     }
 
     fn end(&self, next: &Revision) -> Result<()> {
-        let Some(open) = self.history.0.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        let Some(open) = self.history.open.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return Ok(());
         };
         let end = || {
@@ -360,9 +377,8 @@ impl ContentHistory for FolderStore {
 
     fn kept(&self, revision: u32, number: u32) -> ObjectResult<Option<ContentPath>> {
         let find = || -> Result<Option<ContentPath>, Errno> {
-            let Some(name) = self.name_of_revision(revision)? else { return Ok(None) };
+            let Some((name, folder)) = self.look_into(revision)? else { return Ok(None) };
             let kept = number.to_string();
-            let folder = handles::below(&*self.history_folder()?, &name)?;
             match rustix::fs::statat(&*folder, kept.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => return Ok(None),
                 found => found?,
@@ -377,7 +393,7 @@ impl ContentHistory for FolderStore {
         let remove = || {
             let Some(name) = self.name_of_revision(number)? else { return Ok(()) };
             if *name == *OPEN {
-                *self.history.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                *self.history.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
             }
             self.remove_folder(&name)
         };
