@@ -37,10 +37,8 @@ mod file_systems;
 mod groups;
 mod history;
 mod model;
-mod names;
 mod plan;
 mod safety;
-mod shares;
 mod sides;
 mod verify;
 

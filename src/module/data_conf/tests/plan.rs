@@ -4,10 +4,13 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
-use super::names::named;
 use super::*;
 use crate::error::Side;
 use crate::report::Moved;
+
+mod names;
+
+use names::named;
 
 /// Which of a pair's places something happens to.
 #[derive(Clone, Copy, Debug)]

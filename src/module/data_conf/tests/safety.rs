@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod shares;
+
 fn filled(count: usize) -> Pair {
     let pair = Pair::new();
     for number in 0..count {
