@@ -46,13 +46,16 @@ struct Open {
     log: Log,
 }
 
+/// The folder of a revision and its name.
+type Named = (Box<[u8]>, Arc<OwnedFd>);
+
 /// Earlier states of the copy in this folder.
 #[derive(Default)]
 pub(super) struct FolderHistory {
     open: Mutex<Option<Open>>,
     expects_changes: AtomicBool,
-    /// The number, the name and the folder of the revision that was looked into last: notes are undone one after the other.
-    looked_into: Mutex<Option<(u32, Box<[u8]>, Arc<OwnedFd>)>>,
+    /// The revision that was looked into last: notes are undone one after the other.
+    looked_into: Mutex<Option<(u32, Named)>>,
 }
 
 /// A revision that was ended, as the name of its folder tells.
@@ -160,15 +163,16 @@ impl FolderStore {
     }
 
     /// The folder of a revision, and its name.
-    fn look_into(&self, number: u32) -> Result<Option<(Box<[u8]>, Arc<OwnedFd>)>, Errno> {
+    fn look_into(&self, number: u32) -> Result<Option<Named>, Errno> {
         let mut last = self.history.looked_into.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, name, folder)) = last.as_ref().filter(|(known, ..)| *known == number) {
-            return Ok(Some((name.clone(), folder.clone())));
+        if let Some((_, named)) = last.as_ref().filter(|(known, _)| *known == number) {
+            return Ok(Some(named.clone()));
         }
         let Some(name) = self.name_of_revision(number)? else { return Ok(None) };
         let folder = handles::below(&*self.history_folder()?, &name)?;
-        *last = Some((number, name.clone(), folder.clone()));
-        Ok(Some((name, folder)))
+        let named = (name, folder);
+        *last = Some((number, named.clone()));
+        Ok(Some(named))
     }
 
     fn read_log(&self, name: &[u8]) -> Result<Reading, Errno> {
@@ -410,8 +414,11 @@ fn make_folder(above: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
     }
 }
 
+/// A name, and what is known of the file that has it.
+type Found = (Box<[u8]>, rustix::fs::Stat);
+
 /// The names in a folder of a revision, each with what is known of the file.
-fn files(folder: &OwnedFd) -> Result<Vec<(Box<[u8]>, rustix::fs::Stat)>, Errno> {
+fn files(folder: &OwnedFd) -> Result<Vec<Found>, Errno> {
     let mut found = Vec::new();
     for entry in Dir::read_from(folder)? {
         let entry = entry?;

@@ -105,9 +105,8 @@ impl Parts {
         if file.read_exact_at(&mut head, 0).is_err() || !head.starts_with(MAGIC) {
             return Ok(None);
         }
-        let number =
-            |bytes: &[u8]| bytes.iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
-        let (size, count) = (number(&head[8..16]), number(&head[16..]));
+        let (size, count) = head.get(MAGIC.len()..).unwrap_or_default().split_at(8);
+        let (size, count) = (number(size), number(count));
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         if count > MOST_PARTS {
             return Ok(None);
@@ -116,13 +115,19 @@ impl Parts {
         file.read_exact_at(&mut bytes, HEAD as u64).map_err(errno)?;
         let mut from = (HEAD + bytes.len()) as u64;
         let places = bytes.chunks_exact(PLACE).map(|place| {
-            let (at, length) = (number(&place[..8]), number(&place[8..]));
+            let (at, length) = place.split_at(8);
+            let (at, length) = (number(at), number(length));
             let part = (at, length, from);
             from = from.saturating_add(length);
             part
         });
         Ok(Some(Parts { size, places: places.collect() }))
     }
+}
+
+/// A number whose lowest byte comes first.
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 fn errno(cause: std::io::Error) -> Errno {

@@ -150,10 +150,9 @@ fn frame(bytes: &mut Vec<u8>, what: &impl Serialize) -> Result<(), Errno> {
     *bytes = postcard::to_extend(what, std::mem::take(bytes)).map_err(|_| Errno::INVAL)?;
     let (before, framed) = bytes.split_at_mut(at + HEAD);
     let length = u32::try_from(framed.len()).map_err(|_| Errno::FBIG)?;
-    if let Some(head) = before.get_mut(at..) {
-        head[..4].copy_from_slice(&length.to_le_bytes());
-        head[4..].copy_from_slice(&blake3::hash(framed).as_bytes()[..8]);
-    }
+    let checksum = blake3::hash(framed);
+    let head = length.to_le_bytes().into_iter().chain(checksum.as_bytes().iter().copied());
+    before.iter_mut().skip(at).zip(head).for_each(|(place, byte)| *place = byte);
     Ok(())
 }
 
