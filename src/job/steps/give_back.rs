@@ -86,8 +86,9 @@ impl Step for GiveBackModule {
                 Err(_) => None,
             };
             let counts = refrains.is_none();
-            // Of the partner's own stores only what they lack matters.
-            let (module, look) = (Arc::clone(module), Look { thorough: false, ..work.look() });
+            // Of the partner's own stores only what they lack matters: one that is another store than before is not followed here.
+            let look = Look { thorough: false, accept_deletions: false, ..work.look() };
+            let module = Arc::clone(module);
             let names = work.options.what_if.then(|| work.names.of_look(module.id().name(), Self::PURPOSE));
             let looking = work.threads.run(&work.job.cancel, move || {
                 // A store that is lost cannot be observed, but what would be given back can be counted.
