@@ -89,6 +89,8 @@ Restore-CsPoolBackup: Medium, CsBackup.Report
   PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
   At! DateTime
   Revision! Int32 pipeline=name 0..2147483647
+  BackupModule String pipeline=name {UserServices.PresenceFocus ConfServices.DataConf PresenceFocus DataConf}
+  Include String[]
   Path! String @1
   WaitForLease TimeSpan
   LocalStore Switch
