@@ -80,7 +80,7 @@ pub struct ChangesOfKind {
     pub kind: ChangeKind,
     /// How many there are.
     pub items: u64,
-    /// The first of them, at most [`NAMED`], in the order in which they were made.
+    /// The first of them, at most a hundred, in the order in which they were made.
     pub first: Vec<Change>,
 }
 

@@ -184,7 +184,8 @@ const COPY_ONE: Case = Case {
 /// Whether a call changes what a file holds, which names there are, or what is kept besides; none of them says whether
 /// that lasts. Before a file is read, what only memory holds of it is written, which promises nothing.
 fn changes(call: &Call) -> bool {
-    !matches!(call.name.as_str(), "open" | "openat" | "openat2" | "creat" | "sync_file_range") && !is_sync(call)
+    !matches!(call.name.as_str(), "open" | "openat" | "openat2" | "creat" | "sync_file_range")
+        && !is_sync(call)
 }
 
 /// Whether a call gives a file its name in the content, or keeps one that loses it.
