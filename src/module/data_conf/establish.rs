@@ -173,7 +173,7 @@ impl DataConf {
             }
         };
         let source_id = source_id.map_or_else(|| self.mark(StoreRole::Source, Uuid::new_v4()), Ok)?;
-        let adopted = self.adopted(since_ns, held.len() > 0, context)?;
+        let adopted = self.adopted(since_ns, held.len() > 0, context);
         index.establish(context.generation, source_id, standby_id, adopted, held.iter())?;
         if since_ns.is_some() {
             self.mark(StoreRole::Standby, standby_id)?;
@@ -182,8 +182,9 @@ impl DataConf {
     }
 
     /// What is known of a standby that is taken over: its history leads to what it holds.
-    fn adopted(&self, since_ns: Option<i64>, holds: bool, context: &Context) -> Result<Adopted> {
-        let newest = self.standby.history().revisions()?.into_iter().next();
+    fn adopted(&self, since_ns: Option<i64>, holds: bool, context: &Context) -> Adopted {
+        // One that cannot be read leads nowhere.
+        let newest = self.standby.history().revisions().unwrap_or_default().into_iter().next();
         let begun = || Revision { number: 1, since: context.clock.now(), job: None, bytes: 0 };
         let revision = match newest {
             Some(KeptRevision { next: Some(number), until: Some(since), .. }) => {
@@ -192,7 +193,7 @@ impl DataConf {
             Some(unended) => Some(unended.revision),
             None => holds.then(begun),
         };
-        Ok(Adopted { since_ns, revision })
+        Adopted { since_ns, revision }
     }
 
     fn begin_standby(&self, context: &Context, standby_id: Uuid) -> Result<Uuid> {

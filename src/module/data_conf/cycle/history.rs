@@ -97,7 +97,14 @@ impl Cycle<'_, '_> {
         let limits = &self.module.history;
         let is_wanted = limits.keep > SignedDuration::ZERO && limits.max.bytes(0) > 0;
         let Some(pair) = self.index.pair()?.filter(|_| is_wanted) else { return Ok(()) };
-        let kept = self.module.standby.history().revisions()?;
+        let kept = match self.module.standby.history().revisions() {
+            Ok(kept) => kept,
+            Err(error) => {
+                self.index.skip_revision(self.context.generation)?;
+                self.warn_of_history(&error.message);
+                return Ok(());
+            }
+        };
         self.keeping.revision = current(&pair, &kept);
         self.module.standby.history().expect_changes();
         // A cycle that did not end has begun already.
@@ -130,54 +137,57 @@ impl Cycle<'_, '_> {
     }
 
     /// What was noted becomes durable.
-    pub(super) fn sync_notes(module: &super::DataConf, is_begun: bool) -> Result<()> {
-        if is_begun { module.standby.history().sync() } else { Ok(()) }
+    fn sync_notes(&self) -> Result<()> {
+        if self.is_keeping() { self.module.standby.history().sync() } else { Ok(()) }
     }
 
     pub(super) fn is_keeping(&self) -> bool {
         self.keeping.revision.is_some() && self.keeping.is_begun
     }
 
-    /// Drops the oldest state where the disk is full; where nothing is left to drop, or something else is wrong, nothing is
-    /// kept any more and the administrator is told: the copy goes on.
+    /// Drops the oldest state where the disk is full. Where nothing is left to drop, or nothing may be written, nothing is kept
+    /// any more and the administrator is told: the copy goes on.
     fn give_up_some(&mut self, error: Error) -> Result<()> {
-        if error.kind == ErrorKind::Cancelled {
-            return Err(error);
+        match error.kind {
+            ErrorKind::DiskFull if self.drop_oldest().unwrap_or(false) => return Ok(()),
+            ErrorKind::DiskFull | ErrorKind::AccessDenied => {}
+            _ => return Err(error),
         }
-        if error.kind == ErrorKind::DiskFull && self.drop_oldest()? {
-            return Ok(());
+        // A disk on which nothing was kept has lost nothing.
+        if !self.stop_keeping(&error.message)? && error.kind != ErrorKind::DiskFull {
+            self.warn_of_history(&error.message);
         }
-        self.stop_keeping(&error.message)
+        Ok(())
     }
 
     /// Gives up even the state before this cycle; says whether anything was kept of it.
     pub(super) fn stop_keeping_for_room(&mut self) -> Result<bool> {
-        let is_keeping = self.is_keeping();
-        if is_keeping {
-            self.stop_keeping("The disk of the standby copy is full.")?;
-        }
-        Ok(is_keeping)
+        Ok(self.is_keeping() && self.stop_keeping("The disk of the standby copy is full.")?)
     }
 
-    /// Keeps nothing any more, where something is kept.
-    pub(super) fn stop_keeping(&mut self, why: &str) -> Result<()> {
+    /// Keeps nothing any more; says whether anything was kept.
+    pub(super) fn stop_keeping(&mut self, why: &str) -> Result<bool> {
         if self.keeping.revision.take().is_none() {
-            return Ok(());
+            return Ok(false);
         }
+        // What a gap separates from the state of now is of no use. What cannot be removed must not be taken for what leads
+        // there, should this cycle not end.
+        self.index.skip_revision(self.context.generation)?;
         let history = self.module.standby.history();
-        // What a gap separates from the state of now is of no use.
-        let kept = history.revisions()?;
+        let kept = history.revisions().unwrap_or_default();
         for kept in &kept {
-            history.remove_revision(kept.revision.number)?;
+            let _ = history.remove_revision(kept.revision.number);
         }
-        if kept.is_empty() {
-            return Ok(());
+        if !kept.is_empty() {
+            self.warn_of_history(why);
         }
+        Ok(!kept.is_empty())
+    }
+
+    fn warn_of_history(&mut self, why: &str) {
         self.warn(format!(
-            "The history of the content store could not be kept, and what was kept was removed: {why} States before \
-             this cycle cannot be restored."
+            "The history of the content store could not be kept: {why} States before this cycle cannot be restored."
         ));
-        Ok(())
     }
 
     fn warn(&mut self, message: String) {
@@ -266,7 +276,7 @@ impl Cycle<'_, '_> {
             }
         }
         self.keep_all(&notes)?;
-        Self::sync_notes(self.module, self.is_keeping())
+        self.sync_notes()
     }
 
     /// Notes what is about to be deleted; the numbers of the files are in the order of the paths, none where nothing is kept.
@@ -299,7 +309,7 @@ impl Cycle<'_, '_> {
         }
         self.note_folders(&folders, &mut notes)?;
         self.keep_all(&notes)?;
-        Self::sync_notes(self.module, self.is_keeping())?;
+        self.sync_notes()?;
         Ok(if self.is_keeping() { numbers } else { vec![None; numbers.len()] })
     }
 

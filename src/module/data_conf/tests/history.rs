@@ -368,6 +368,36 @@ fn a_full_disk_drops_the_history_before_it_refuses_new_copies() {
 }
 
 #[test]
+fn a_history_that_cannot_be_kept_stops_no_copy() {
+    let pair = Pair::new();
+    pair.write("f", "1");
+    pair.cycle();
+    pair.age();
+    pair.write("f", "2");
+    pair.cycle();
+    assert_eq!(pair.revisions(), [2, 1]);
+    // Somebody took its place.
+    let history = pair.standby().join(".csb/history");
+    fs::rename(&history, pair.folder.path().join("aside")).unwrap();
+    fs::write(&history, "no folder").unwrap();
+    pair.age();
+    pair.write("f", "3");
+    let outcome = pair.cycle();
+    assert!(outcome.warnings.iter().any(|warning| warning.contains("could not be kept")), "{outcome:#?}");
+    assert_eq!(fs::read(pair.standby().join("f")).unwrap(), b"3");
+    // Put back, it does not lead to the state of now, and is not taken for one that does.
+    fs::remove_file(&history).unwrap();
+    fs::rename(pair.folder.path().join("aside"), &history).unwrap();
+    assert_eq!(pair.revisions(), [4]);
+    pair.age();
+    pair.write("f", "4");
+    pair.cycle();
+    assert_eq!(pair.revisions(), [5, 4]);
+    let (to, _) = pair.restored(4, &[]);
+    assert_eq!(fs::read(to.join("f")).unwrap(), b"3");
+}
+
+#[test]
 fn disabling_removes_the_history_and_says_so() {
     let pair = Pair::new();
     pair.write("f", "1");

@@ -86,6 +86,20 @@ impl ContentIndex {
         })
     }
 
+    /// Says that nothing that was kept leads to what the standby holds from now on: its state gets another number.
+    ///
+    /// # Errors
+    /// `Fenced`; when the index cannot be written.
+    pub fn skip_revision(&mut self, generation: Generation) -> Result<()> {
+        self.write(generation, |rows| {
+            rows.transaction.execute(
+                "UPDATE csb_content_store SET revision = revision + 1 WHERE pool = ?1 AND revision > 0",
+                [rows.pool],
+            )?;
+            Ok(())
+        })
+    }
+
     /// Counts a completed cycle, and says in which state the standby is now, where that is another one.
     ///
     /// # Errors
