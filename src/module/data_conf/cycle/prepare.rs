@@ -43,6 +43,23 @@ pub(super) struct Ready<'a> {
     pub(super) renamed_from: Option<ContentPath>,
 }
 
+impl<'a> Ready<'a> {
+    fn new(path: ContentPath, object: IndexedObject, action: Action<'a>) -> Self {
+        Ready {
+            path,
+            object,
+            action,
+            groups: None,
+            is_whole: true,
+            kept: None,
+            over: None,
+            renamed_from: None,
+            step: None,
+            is_linked: false,
+        }
+    }
+}
+
 pub(super) enum Action<'a> {
     /// Publish the staged file or link; so many bytes were sent for it.
     Publish(Box<dyn StagedObject + 'a>, u64),
@@ -153,18 +170,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
         let (hash, extended) = (Some(seen.hash), seen.extended.digest());
         let object =
             IndexedObject { meta: seen.meta, hash, extended, indexed_ns: self.scan_ns, settled: true };
-        Ready {
-            path,
-            object,
-            action,
-            groups: None,
-            is_whole: true,
-            kept: None,
-            over: None,
-            renamed_from: None,
-            step: None,
-            is_linked: false,
-        }
+        Ready::new(path, object, action)
     }
 
     fn stage(
@@ -249,18 +255,7 @@ impl<'a, 'c> Preparer<'a, 'c> {
         let meta = ObjectMeta { mtime_ns: TIMES_UNKNOWN, ..meta };
         let object =
             IndexedObject { meta, hash: None, extended: digest, indexed_ns: self.scan_ns, settled: true };
-        Ok(Ready {
-            path,
-            object,
-            action,
-            groups: None,
-            is_whole: true,
-            kept: None,
-            over: None,
-            renamed_from: None,
-            step: None,
-            is_linked: false,
-        })
+        Ok(Ready::new(path, object, action))
     }
 
     fn compare(&mut self, path: ContentPath, known: &IndexedObject) -> Prepared<'a> {
