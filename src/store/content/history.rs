@@ -81,7 +81,9 @@ pub enum WasContent {
     Target(Box<[u8]>),
     /// In the object that has this name now: it was renamed.
     At(ContentPath),
-    /// Nowhere: others had changed the object at the copy, and what they made of it was set aside.
+    /// Where it was set aside: others had changed the object at the copy.
+    Aside(ContentPath),
+    /// Nowhere: others had removed it there.
     Lost,
 }
 

@@ -107,7 +107,7 @@ impl Cycle<'_, '_> {
         self.record(ChangeKind::KeptAside, if is_moved { change.kept_as(&kept) } else { change });
         self.context.observer.warning(message.clone());
         self.outcome.warnings.push(message);
-        self.note_lost(path)?;
+        self.note_aside(path, kept)?;
         Ok(())
     }
 }

@@ -443,13 +443,22 @@ impl Cycle<'_, '_> {
         Ok(false)
     }
 
-    /// What was noted as kept is not: others had changed or removed it.
-    pub(super) fn note_lost(&mut self, path: &ContentPath) -> Result<()> {
+    /// What was noted as kept is not: others had removed it.
+    fn note_lost(&mut self, path: &ContentPath) -> Result<()> {
+        self.note_instead(path, WasContent::Lost)
+    }
+
+    /// What was noted as kept is where it was set aside: others had changed it.
+    pub(super) fn note_aside(&mut self, path: &ContentPath, aside: ContentPath) -> Result<()> {
+        self.note_instead(path, WasContent::Aside(aside))
+    }
+
+    fn note_instead(&mut self, path: &ContentPath, content: WasContent) -> Result<()> {
         if !self.is_keeping() {
             return Ok(());
         }
         let Some(held) = self.index.held(path)? else { return Ok(()) };
-        let was = self.was(&held, WasContent::Lost, None);
+        let was = self.was(&held, content, None);
         self.keep_all(&[Before { path: path.clone(), was: Some(was) }])
     }
 

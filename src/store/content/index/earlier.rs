@@ -124,6 +124,7 @@ impl EarlierTree<'_> {
                     Some(file) => self.put_parts(&before.path, was, *next, &file),
                     None => Ok(0),
                 },
+                WasContent::Aside(file) => self.put(&before.path, was, Some(file)),
                 WasContent::Target(_) | WasContent::Lost => self.put(&before.path, was, None),
                 WasContent::At(path) => self.renamed(&before.path, was, path),
             },
