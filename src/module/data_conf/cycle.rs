@@ -11,7 +11,7 @@ use super::walk::{self, Difference, Finder, Lacking, Places, Respelling, quarant
 use super::{DataConf, cursor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult, Observation};
-use crate::report::{Change, ChangeKind, Changes, Moved};
+use crate::report::{Change, ChangeKind, Moved};
 use crate::store::content::index::{ContentIndex, Day, Loss};
 use crate::store::content::{
     COARSEST_TICK_NS, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, Refusal,
@@ -66,12 +66,62 @@ fn run_cycle(module: &DataConf, context: &Context) -> CycleResult {
     let scan_ns = module.scan_time(context);
     let is_first = index.is_empty()?;
 
-    let mut places = Places::new(module.standby.abilities()?);
     let foreign = module.name_foreign()?;
+    let compared = compare(module, context, index, scan_ns, is_first, adopted_ns)?;
+    let Compared { mut index, places, mut walked, plan, before, unchanged, renamed, dropped } = compared;
+    walked.quarantined.extend(foreign);
+    if let Err(emptied) = module.refuse_emptied_source(&walked, &index, context.accept_deletions) {
+        return Err(Withheld::by_plan(module, &plan, context, emptied));
+    }
+    remember_unchanged(&mut index, context, &unchanged)?;
 
+    let meter = Meter::begin(context, "Copying files", Some(plan.totals()));
+    let mut cycle = Cycle::new(module, context, index, scan_ns, &meter, places, adopted_ns)?;
+    (cycle.renamed, cycle.dropped) = (renamed.moved.items_written, dropped);
+    warnings.extend(renamed.warnings);
+    let batches = u64::from(renamed.moved.items_written > 0);
+    cycle.outcome = CycleOutcome {
+        quarantined: walked.quarantined,
+        warnings,
+        changes: renamed.changes,
+        moved: Moved { batches, ..renamed.moved },
+        ..CycleOutcome::default()
+    };
+    let done = cycle.all(&plan);
+    meter.end();
+    cycle.sum_up(done, before, is_known || !is_first, walked.listed, swept)
+}
+
+/// What comparing the stores came to.
+struct Compared {
+    index: ContentIndex,
+    places: Places,
+    walked: walk::Walked,
+    plan: CyclePlan,
+    /// What is pending.
+    before: Tally,
+    /// Listings in which nothing differs.
+    unchanged: Spool<(ContentPath, [u8; 32])>,
+    /// What was renamed on the way, because only its spelling had changed.
+    renamed: CycleOutcome,
+    /// How many earlier states were dropped for that.
+    dropped: u64,
+}
+
+/// Compares the source with what the standby is known to hold. What changed in its spelling only is renamed first: what is in a
+/// folder is compared once the folder has its name.
+fn compare(
+    module: &DataConf,
+    context: &Context,
+    mut index: ContentIndex,
+    scan_ns: i64,
+    is_first: bool,
+    adopted_ns: Option<i64>,
+) -> Result<Compared> {
+    let mut places = Places::new(module.standby.abilities()?);
     let meter = Meter::begin(context, "Comparing files", None);
-    let (mut respelled, mut dropped, mut changes) = (0, 0, Changes::default());
-    let (mut walked, Planner { plan, mut before, unchanged, .. }) = loop {
+    let (mut renamed, mut dropped) = (CycleOutcome::default(), 0);
+    loop {
         let mut planner = Planner {
             module,
             index: (!is_first).then_some(&index),
@@ -84,83 +134,18 @@ fn run_cycle(module: &DataConf, context: &Context) -> CycleResult {
         let (source, lacking) = (&module.source, Lacking::FoldersLast);
         let (known, cancel) = (Some(&index), &context.cancel);
         let walked = walk::walk(source, known, Some(&places), lacking, scan_ns, cancel, &mut planner)?;
-        let found = std::mem::take(&mut planner.respelled);
-        if found.is_empty() {
-            break (walked, planner);
+        let Planner { plan, mut before, unchanged, respelled, .. } = planner;
+        if respelled.is_empty() {
+            meter.end();
+            before.renamed(renamed.moved.items_written);
+            return Ok(Compared { index, places, walked, plan, before, unchanged, renamed, dropped });
         }
-        // What is in a folder is compared once the folder has its name.
-        drop(planner);
         let mut cycle = Cycle::new(module, context, index, scan_ns, &meter, places, adopted_ns)?;
-        cycle.outcome.changes = changes;
-        let done = cycle.respell(found);
-        let renamed = cycle.outcome;
-        changes = renamed.changes;
-        (index, places, dropped) = (cycle.index, cycle.places, dropped + cycle.dropped);
+        cycle.outcome = renamed;
+        let done = cycle.respell(respelled);
+        (index, places, renamed, dropped) =
+            (cycle.index, cycle.places, cycle.outcome, dropped + cycle.dropped);
         done?;
-        respelled += renamed.moved.items_written;
-        warnings.extend(renamed.warnings);
-    };
-    meter.end();
-    before.renamed(respelled);
-    walked.quarantined.extend(foreign);
-    if let Err(emptied) = module.refuse_emptied_source(&walked, &index, context.accept_deletions) {
-        return Err(Withheld::by_plan(module, &plan, context, emptied));
-    }
-    remember_unchanged(&mut index, context, &unchanged)?;
-
-    let meter = Meter::begin(context, "Copying files", Some(plan.totals()));
-    let mut cycle = Cycle::new(module, context, index, scan_ns, &meter, places, adopted_ns)?;
-    (cycle.renamed, cycle.dropped) = (respelled, dropped);
-    cycle.outcome = CycleOutcome {
-        quarantined: walked.quarantined,
-        warnings,
-        changes,
-        moved: Moved { items_written: respelled, batches: u64::from(respelled > 0), ..Moved::default() },
-        ..CycleOutcome::default()
-    };
-    let done = cycle.all(&plan);
-    cycle.sum_up_room();
-    let Cycle {
-        index,
-        mut outcome,
-        left,
-        is_all_counted,
-        renamed,
-        incomplete,
-        untimed,
-        keeping,
-        linked,
-        places,
-        ..
-    } = cycle;
-    meter.end();
-    // What only seemed to differ is no longer counted once it was read; until then nobody knows better.
-    let before = if is_all_counted { before.counted(&outcome.moved, &left) } else { before };
-    outcome.before = Some(before.observation(is_known || !is_first, module.batch_bytes));
-    if is_all_counted {
-        let after = left.observation(true, module.batch_bytes);
-        outcome.after = Some(Observation { cursor: index.pair()?.and_then(|pair| cursor(&pair)), ..after });
-    }
-    outcome.details.splice(..0, details(walked.listed, swept, renamed, &outcome));
-    outcome.details.extend(keeping.details());
-    if incomplete > 0 {
-        outcome.warnings.push(unkept(incomplete));
-    }
-    outcome.warnings.extend(linked.warning());
-    if !untimed.is_empty() {
-        let year = |time_ns: i64| {
-            let time = jiff::Timestamp::from_nanosecond(i128::from(time_ns)).unwrap_or_default();
-            time.strftime("%Y").to_string()
-        };
-        outcome.warnings.push(format!(
-            "Times before {} and after {} are none that copies can keep; they have the nearest that can be kept: {untimed}.",
-            year(places.abilities.earliest_ns),
-            year(places.abilities.latest_ns)
-        ));
-    }
-    match done {
-        Ok(()) => Ok(outcome),
-        Err(error) => Err(CycleFailure { error, done: Box::new(outcome) }),
     }
 }
 
@@ -277,6 +262,52 @@ impl<'a, 'm> Cycle<'a, 'm> {
             places,
             outcome: CycleOutcome::default(),
         })
+    }
+}
+
+impl Cycle<'_, '_> {
+    /// What the cycle came to, however it ended; `before` was pending, in stores that were paired before or not.
+    fn sum_up(
+        mut self,
+        done: Result<()>,
+        before: Tally,
+        is_initialized: bool,
+        listed: u64,
+        swept: u64,
+    ) -> CycleResult {
+        self.sum_up_room();
+        let Cycle { module, index, mut outcome, left, is_all_counted, renamed, incomplete, untimed, .. } =
+            self;
+        // What only seemed to differ is no longer counted once it was read; until then nobody knows better.
+        let before = if is_all_counted { before.counted(&outcome.moved, &left) } else { before };
+        outcome.before = Some(before.observation(is_initialized, module.batch_bytes));
+        if is_all_counted {
+            let after = left.observation(true, module.batch_bytes);
+            outcome.after =
+                Some(Observation { cursor: index.pair()?.and_then(|pair| cursor(&pair)), ..after });
+        }
+        outcome.details.splice(..0, details(listed, swept, renamed, &outcome));
+        outcome.details.extend(self.keeping.details());
+        if incomplete > 0 {
+            outcome.warnings.push(unkept(incomplete));
+        }
+        outcome.warnings.extend(self.linked.warning());
+        if !untimed.is_empty() {
+            let year = |time_ns: i64| {
+                let time = jiff::Timestamp::from_nanosecond(i128::from(time_ns)).unwrap_or_default();
+                time.strftime("%Y").to_string()
+            };
+            let abilities = &self.places.abilities;
+            outcome.warnings.push(format!(
+                "Times before {} and after {} are none that copies can keep; they have the nearest that can be kept: {untimed}.",
+                year(abilities.earliest_ns),
+                year(abilities.latest_ns)
+            ));
+        }
+        match done {
+            Ok(()) => Ok(outcome),
+            Err(error) => Err(CycleFailure { error, done: Box::new(outcome) }),
+        }
     }
 }
 
