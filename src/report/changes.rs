@@ -80,8 +80,18 @@ pub struct ChangesOfKind {
     pub kind: ChangeKind,
     /// How many there are.
     pub items: u64,
-    /// The first of them, at most a hundred, in the order in which they were made.
+    /// The first of them, at most a hundred, sorted by name: files are copied in any order.
     pub first: Vec<Change>,
+}
+
+impl ChangesOfKind {
+    /// Keeps a change where it is one of the first.
+    fn name(&mut self, change: Change) {
+        if self.first.len() < NAMED {
+            let at = self.first.partition_point(|known| known.item <= change.item);
+            self.first.insert(at, change);
+        }
+    }
 }
 
 /// What was changed, sorted by kind: how much, and the first of each by name.
@@ -94,9 +104,7 @@ impl Changes {
     pub fn note(&mut self, kind: ChangeKind, change: Change) {
         self.with(kind, |of_kind| {
             of_kind.items += 1;
-            if of_kind.first.len() < NAMED {
-                of_kind.first.push(change);
-            }
+            of_kind.name(change);
         });
     }
 
@@ -111,8 +119,7 @@ impl Changes {
         for ChangesOfKind { kind, items, first } in &later.0 {
             self.with(*kind, |of_kind| {
                 of_kind.items += items;
-                let room = NAMED.saturating_sub(of_kind.first.len());
-                of_kind.first.extend(first.iter().take(room).cloned());
+                first.iter().for_each(|change| of_kind.name(change.clone()));
             });
         }
     }
