@@ -210,28 +210,34 @@ impl Cycle<'_, '_> {
         if self.keeping.revision.is_none() {
             return Ok(());
         }
-        let changes = |ready: &&mut Ready<'_>| !matches!(ready.action, Action::Remember);
-        if !batch.iter_mut().any(|ready| changes(&ready)) {
+        let changes = |ready: &Ready<'_>| !matches!(ready.action, Action::Remember);
+        if !batch.iter().any(changes) {
             return Ok(());
         }
         // The numbers go on from what a cycle that did not end has kept.
         self.keep_all(&[])?;
-        let mut notes = Vec::new();
-        let mut folders = BTreeSet::new();
-        for ready in batch.iter_mut().filter(changes) {
+        let (mut notes, mut renamed, mut folders) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for ready in batch.iter_mut().filter(|ready| changes(ready)) {
             folders.extend(ready.path.split().map(|(folder, _)| folder));
             let held = self.index.held(&ready.path)?;
             let before = self.before(&ready.path, held, &ready.action, ready.object.hash)?;
             ready.kept = kept_number(&before);
             notes.push(before);
-            if let Action::Rename(earlier) = &ready.action
-                && let Some(held) = self.index.held(earlier)?
-            {
-                let was = self.was(&held, WasContent::At(ready.path.clone()), None);
-                notes.push(Before { path: earlier.clone(), was: Some(was) });
+            if let Action::Rename(earlier) = &ready.action {
+                renamed.push((earlier.clone(), ready.path.clone()));
             }
         }
         self.note_folders(&folders, &mut notes)?;
+        // Undone first, before what has the new names gives way. An earlier name that gets something else in this batch has a
+        // note of its own.
+        let changing: BTreeSet<_> =
+            batch.iter().filter(|ready| changes(ready)).map(|ready| &ready.path).collect();
+        for (earlier, path) in renamed.into_iter().filter(|(earlier, _)| !changing.contains(earlier)) {
+            if let Some(held) = self.index.held(&earlier)? {
+                let was = self.was(&held, WasContent::At(path), None);
+                notes.push(Before { path: earlier, was: Some(was) });
+            }
+        }
         self.keep_all(&notes)
     }
 

@@ -420,3 +420,25 @@ fn disabling_removes_the_history_and_says_so() {
     assert!(removed.iter().any(|trace| trace.kind == "history" && trace.name.contains("1 earlier state")));
     assert!(!pair.standby().join(".csb/history").exists());
 }
+
+#[test]
+fn a_folder_that_was_moved_and_a_file_in_it_that_was_swapped_can_be_undone() {
+    let pair = Pair::new();
+    for name in ["many/item", "many/other", "017/018/notes", "017/else"] {
+        pair.write(name, format!("content of {name}"));
+    }
+    pair.cycle();
+    pair.age();
+    let source = pair.source();
+    let first = tree(&source);
+    fs::rename(source.join("many"), source.join("017/many")).unwrap();
+    for (from, to) in
+        [("017/many/item", "swap"), ("017/018/notes", "017/many/item"), ("swap", "017/018/notes")]
+    {
+        fs::rename(source.join(from), source.join(to)).unwrap();
+    }
+    let outcome = pair.cycle();
+    pair.assert_restored(1, &first);
+    assert!(outcome.warnings.is_empty(), "{outcome:#?}");
+    pair.assert_settled();
+}
