@@ -228,6 +228,17 @@ pub struct Loss {
     pub is_store_lost: bool,
 }
 
+/// A state that was written to a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Which one.
+    pub state: StoreState,
+    /// Lines for the report: what was written, or how it compares with the copy of now.
+    pub details: Vec<String>,
+    /// What is not as it was then.
+    pub warnings: Vec<String>,
+}
+
 /// What one cycle did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CycleOutcome {
@@ -345,8 +356,7 @@ pub trait BackupModule: Send + Sync {
         Err(no_history(self.id()))
     }
 
-    /// Writes a state to a path at which nothing is, or of it what these patterns name. Lines for the report say what was
-    /// written, or how it compares with the copy of now.
+    /// Writes a state to a path at which nothing is, or of it what these patterns name.
     ///
     /// # Errors
     /// As for [`BackupModule::find_state`]; `Corrupt`, `DiskFull`, `AccessDenied`, `Fenced`; cancelled.
@@ -356,7 +366,7 @@ pub trait BackupModule: Send + Sync {
         _include: &[String],
         _to: &Path,
         _context: &Context,
-    ) -> Result<(StoreState, Vec<String>)> {
+    ) -> Result<Restored> {
         Err(no_history(self.id()))
     }
 

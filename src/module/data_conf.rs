@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use super::{
-    BackupModule, Context, CycleFailure, CycleResult, GiveBack, Look, Loss, ModuleId, Observation,
+    BackupModule, Context, CycleFailure, CycleResult, GiveBack, Look, Loss, ModuleId, Observation, Restored,
     StoreState, WantedState,
 };
 use crate::error::{Result, Side};
@@ -174,7 +174,7 @@ impl BackupModule for DataConf {
         include: &[String],
         to: &Path,
         context: &Context,
-    ) -> Result<(StoreState, Vec<String>)> {
+    ) -> Result<Restored> {
         self.giving_back().restore_to(wanted, include, to, context)
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::{
-    BackupModule, Context, CycleOutcome, CycleResult, GiveBack, Look, Loss, ModuleId, Observation,
+    BackupModule, Context, CycleOutcome, CycleResult, GiveBack, Look, Loss, ModuleId, Observation, Restored,
     StoreState, WantedState,
 };
 use crate::error::{ErrorKind, Result, Side};
@@ -152,9 +152,11 @@ impl BackupModule for PresenceFocus {
         _include: &[String],
         to: &Path,
         context: &Context,
-    ) -> Result<(StoreState, Vec<String>)> {
+    ) -> Result<Restored> {
         let state = self.pair.find_state(wanted, to)?;
-        self.pair.restore_state(state.revision, to, context.generation, &context.cancel)
+        let (state, details) =
+            self.pair.restore_state(state.revision, to, context.generation, &context.cancel)?;
+        Ok(Restored { state, details, warnings: Vec::new() })
     }
 
     fn observe_disable(&self, look: &Look) -> Result<Vec<Trace>> {

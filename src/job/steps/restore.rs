@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::job::events::EventKind;
 use crate::job::lease::LeasePlace;
 use crate::job::step::{Done, Pending, Planned, Step, Work};
-use crate::module::{BackupModule, ModuleId, WantedState};
+use crate::module::{BackupModule, ModuleId, Restored, WantedState};
 use crate::report::Outcome;
 
 /// Writes a state of one module's copy to a path.
@@ -71,11 +72,21 @@ impl Step for Restore {
                 module.restore_state(wanted, &include, &path, &context)
             };
             match work.attempts(name, attempt, |_, _| ()).await {
-                Ok((state, mut details)) => {
+                Ok(Restored { state, mut details, warnings }) => {
                     let text =
                         format!("Revision {} of {} is in {}.", state.revision, state.at, self.path.display());
                     details.insert(0, text);
-                    Done::of(Outcome::Succeeded, details)
+                    let is_as_it_was = warnings.is_empty();
+                    for message in warnings {
+                        work.tell(EventKind::Warning {
+                            module: Some(name.to_owned()),
+                            message: message.clone(),
+                        });
+                        work.warnings.push(message);
+                    }
+                    let outcome =
+                        if is_as_it_was { Outcome::Succeeded } else { Outcome::SucceededWithWarnings };
+                    Done::of(outcome, details)
                 }
                 Err(error) => work.failure(self, error),
             }

@@ -7,10 +7,10 @@ use super::copier::{Copier, Given};
 use super::cycle::{chain, current};
 use super::meter::Meter;
 use super::spool::Spool;
-use super::tally::Few;
+use super::tally::{Few, counted};
 use super::{Context, DataConf};
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::{StoreState, WantedState};
+use crate::module::{Restored, StoreState, WantedState};
 use crate::store::content::history::{KeptParts, KeptRevision, Revision};
 use crate::store::content::index::{
     ContentIndex, EarlierContent, EarlierObject, EarlierTree, IndexedPair, TIMES_UNKNOWN,
@@ -61,7 +61,7 @@ impl DataConf {
         include: &[String],
         to: &Path,
         context: &Context,
-    ) -> Result<(StoreState, Vec<String>)> {
+    ) -> Result<Restored> {
         let found = self.find_restorable(wanted, to)?;
         let Some((index, pair)) = self.existing_index()? else { return Err(nothing_kept()) };
         let Some((_, kept)) = self.kept(&pair)? else { return Err(nothing_kept()) };
@@ -69,7 +69,8 @@ impl DataConf {
         let folder = factory::restored_folder(to)?;
         let done = self.fill(folder.store(), &tree, include, context)?;
         folder.complete()?;
-        Ok((found, done.lines(include)))
+        let (details, warnings) = (vec![done.line(include)], done.warnings(include));
+        Ok(Restored { state: found, details, warnings })
     }
 
     fn fill(
@@ -164,13 +165,16 @@ struct Done {
 }
 
 impl Done {
-    fn lines(&self, include: &[String]) -> Vec<String> {
+    fn line(&self, include: &[String]) -> String {
         let of =
             if include.is_empty() { String::new() } else { format!(" that {} names", include.join(", ")) };
-        let mut lines = vec![format!(
-            "Wrote {} files, {} folders and {} links{of}, {} bytes.",
-            self.files, self.folders, self.links, self.bytes
-        )];
+        let files = counted(self.files, "file", "files");
+        let (folders, links) =
+            (counted(self.folders, "folder", "folders"), counted(self.links, "link", "links"));
+        format!("Wrote {files}, {folders} and {links}{of}, {}.", counted(self.bytes, "byte", "bytes"))
+    }
+
+    fn warnings(&self, include: &[String]) -> Vec<String> {
         let named = [
             (
                 &self.lost,
@@ -179,13 +183,15 @@ impl Done {
             (&self.differing, "Restored as others had changed them at the copy:"),
             (
                 &self.altered,
-                "Restored without all of their extended attributes, which the folder's file system cannot hold:",
+                "Restored without all of their attributes, which the account or the folder's file system cannot set:",
             ),
         ];
-        lines.extend(
-            named.iter().filter(|(few, _)| !few.is_empty()).map(|(few, what)| format!("{what} {few}.")),
-        );
-        lines
+        let named =
+            named.iter().filter(|(few, _)| !few.is_empty()).map(|(few, what)| format!("{what} {few}."));
+        let is_nothing =
+            !include.is_empty() && self.lost.is_empty() && self.files + self.folders + self.links == 0;
+        let nothing = format!("Nothing in that state has a name that {} names.", include.join(", "));
+        named.chain(is_nothing.then_some(nothing)).collect()
     }
 }
 

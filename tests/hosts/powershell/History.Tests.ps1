@@ -231,7 +231,7 @@ Describe 'Restore-CsPoolBackup' {
             $to = Join-Path $TestDrive 'found'
             $report = Restore-CsPoolBackup $Atl -At $Files[1].At -Include "*$($Deleted.Name.ToUpperInvariant())" -Path $to -PassThru
             $report.Outcome | Should -Be 'Succeeded'
-            $report | Out-String | Should -Match 'Wrote 1 files'
+            $report | Out-String | Should -Match 'Wrote 1 file,'
             Get-Content -Raw (Get-ChildItem $to -Recurse -File).FullName | Should -Be $Text
         }
 

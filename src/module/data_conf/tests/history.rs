@@ -27,9 +27,10 @@ impl Pair {
         let to = self.folder.path().join(format!("restored {revision} {number}"));
         let include: Vec<String> = include.iter().map(|pattern| (*pattern).to_owned()).collect();
         let module = self.module();
-        let (state, lines) =
+        let restored =
             module.restore_state(WantedState::Revision(revision), &include, &to, &self.context()).unwrap();
-        assert_eq!(state.revision, revision);
+        assert_eq!(restored.state.revision, revision);
+        let lines = [restored.details, restored.warnings].concat();
         assert!(!to.join(".csb").exists(), "nothing of ours is left in it");
         (to, lines)
     }
@@ -213,7 +214,8 @@ fn a_pattern_names_files_and_whole_folders() {
     assert_eq!(named(&["*.docx"]), [Path::new("other/Q1.DOCX"), Path::new("reports/2026/q1.docx")]);
     assert_eq!(named(&["reports"]).len(), 2);
     assert_eq!(named(&["reports/2026", "other/x"]).len(), 3);
-    assert!(named(&["nothing"]).is_empty());
+    let (to, lines) = pair.restored(1, &["nothing"]);
+    assert!(tree(&to).is_empty() && lines[1].starts_with("Nothing in that state"), "{lines:#?}");
 }
 
 #[test]

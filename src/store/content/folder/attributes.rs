@@ -38,11 +38,12 @@ pub(super) fn set(file: impl AsFd, attributes: Attributes) -> Result<(), Errno> 
     rustix::fs::futimens(&file, &times(attributes.mtime_ns))
 }
 
-/// The modification time alone, for `utimensat`.
+/// The modification time, for `utimensat`, and now as the time of the last access: told to leave that one alone, file systems by
+/// an older libfuse say that they did and set neither.
 pub(super) fn times(mtime_ns: i64) -> Timestamps {
     let mtime =
         Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) };
-    let last_access = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+    let last_access = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
     Timestamps { last_access, last_modification: mtime }
 }
 
