@@ -82,7 +82,7 @@ public sealed record SyncRequest : CopyRequest
 /// <summary>Takes everything of the backup service out of a pool's stores and their copies. The data stays.</summary>
 public sealed record DisableRequest : JobRequest;
 
-/// <summary>Writes an earlier state of a pool's user store to a file of its own. One of <see cref="At"/> and <see cref="Revision"/> names it.</summary>
+/// <summary>Writes an earlier state of a pool's user store to a file of its own, or of its content store to a folder. One of <see cref="At"/> and <see cref="Revision"/> names it.</summary>
 public sealed record RestoreRequest : JobRequest
 {
     /// <summary>The last state at or before this time.</summary>
@@ -90,6 +90,13 @@ public sealed record RestoreRequest : JobRequest
 
     /// <summary>The state with this number, as <see cref="BackupService.GetHistory"/> lists it.</summary>
     public int? Revision { get; init; }
+
+    /// <summary>Of which kind of data, for instance <c>ConfServices.DataConf</c>; null means the user store.</summary>
+    public string? Module { get; init; }
+
+    /// <summary>Of a content store: patterns of the names that are written, in which <c>*</c> stands for any characters and <c>?</c> for
+    /// one. Empty means all.</summary>
+    public IReadOnlyList<string> Include { get; init; } = [];
 
     /// <summary>Where it is written to: an absolute path at which nothing is.</summary>
     public required string Path { get; init; }

@@ -26,7 +26,7 @@ POOL = "atl-cs-001.litwareinc.com"
 MODULES = ["UserServices.PresenceFocus", "ConfServices.DataConf", "CentralMgmt.CMSMaster"]
 CANCELLED, FAILED, WRONG_USAGE = 4, 1, 2
 # What two runs of the same work need not have in common.
-VARYING = {"jobId", "startedAt", "finishedAt", "durationMs", "lagMs", "cursor", "processId"}
+VARYING = {"jobId", "startedAt", "finishedAt", "durationMs", "lagMs", "cursor", "processId", "namesFile"}
 SECONDS = 300
 BUILD_SECONDS = 600
 # Nothing that a busy machine would miss; a job that does not stop waits for its store for a minute.

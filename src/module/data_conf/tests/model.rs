@@ -29,6 +29,11 @@ enum Change {
         from: usize,
         to: usize,
     },
+    /// Two of them take each other's name.
+    Swap {
+        one: usize,
+        other: usize,
+    },
     Mode {
         path: usize,
         mode: u32,
@@ -96,6 +101,7 @@ fn change() -> impl Strategy<Value = Change> {
         3 => path().prop_map(|path| Change::Remove { path }),
         2 => path().prop_map(|path| Change::MakeFolder { path }),
         2 => (path(), path()).prop_map(|(from, to)| Change::Rename { from, to }),
+        2 => (path(), path()).prop_map(|(one, other)| Change::Swap { one, other }),
         1 => (path(), 0..0o100u32).prop_map(|(path, mode)| Change::Mode { path, mode: 0o700 | mode }),
         1 => (path(), 0..2_000_000_000u64).prop_map(|(path, time)| Change::Touch { path, time }),
         2 => path().prop_map(|path| Change::Retype { path }),
@@ -153,6 +159,15 @@ impl World {
                 }
             }
             Change::Rename { from, to } => self.rename(&paths[from], &paths[to]),
+            Change::Swap { one, other } => {
+                let (one, other, aside) = (&paths[one], &paths[other], Path::new("aside"));
+                let both = self.model.contains_key(one) && self.model.contains_key(other);
+                if both && !one.starts_with(other) && !other.starts_with(one) {
+                    self.rename(one, aside);
+                    self.rename(other, one);
+                    self.rename(aside, other);
+                }
+            }
             Change::Mode { path, mode } => {
                 if self.model.contains_key(&paths[path]) && !self.is_link(&paths[path]) {
                     set_mode(&source.join(&paths[path]), mode);

@@ -204,8 +204,8 @@ public sealed class BackupServiceTests : IDisposable
         Assert.Equal((_sample.Pools[0], _sample.Pools[1]), (history.PoolFqdn, history.BackupPoolFqdn));
         Assert.Equal(["UserServices.PresenceFocus", "ConfServices.DataConf"], history.Modules.Select(module => module.Module));
         var state = Assert.Single(history.Modules[0].States);
-        Assert.Empty(history.Modules[1].States);
-        Assert.NotNull(history.Modules[1].Reason);
+        var content = Assert.Single(history.Modules[1].States);
+        Assert.All(history.Modules, module => Assert.Null(module.Reason));
 
         var folder = Path.GetDirectoryName(_sample.DeploymentFile)!;
         var file = Path.Combine(folder, "earlier.sqlite");
@@ -219,6 +219,12 @@ public sealed class BackupServiceTests : IDisposable
         Assert.Equal("ReportRefused", Assert.Single((await _service.RunAsync(request)).Errors).Kind);
         var neither = await Assert.ThrowsAsync<CsBackupException>(() => _service.RunAsync(request with { Revision = null }));
         Assert.Equal("OptionConflict", neither.Kind);
+
+        var files = request with { Revision = content.Revision, Module = "ConfServices.DataConf", Path = Path.Combine(folder, "files") };
+        Assert.Equal(Outcome.Succeeded, (await _service.RunAsync(files)).Outcome);
+        Assert.NotEmpty(Directory.GetFiles(files.Path, "*", SearchOption.AllDirectories));
+        var some = files with { Include = ["nothing has this name"], Path = Path.Combine(folder, "some") };
+        Assert.Equal(Outcome.SucceededWithWarnings, (await _service.RunAsync(some)).Outcome);
     }
 
     [Fact]
