@@ -167,6 +167,12 @@ impl Work {
         }
     }
 
+    /// Tells what an administrator should know that belongs to no row, now and in the report.
+    pub(super) fn warn(&mut self, module: &str, message: String) {
+        self.tell(EventKind::Warning { module: Some(module.to_owned()), message: message.clone() });
+        self.warnings.push(message);
+    }
+
     /// Whether to go on.
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.job.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }

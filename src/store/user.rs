@@ -53,14 +53,17 @@ impl WantedState {
             WantedState::At(at) => state.at <= at,
             WantedState::Revision(revision) => state.revision == revision,
         };
-        states.into_iter().find(is_it).ok_or_else(|| {
-            let what = match self {
-                WantedState::At(at) => format!("The history does not reach back to {at}."),
-                WantedState::Revision(revision) => format!("There is no state {revision} in the history."),
-            };
-            let advice = "Get-CsPoolBackupHistory lists the states that there are.";
-            Error::new(ErrorKind::InvalidArgument, what, advice)
-        })
+        states.into_iter().find(is_it).ok_or_else(|| self.not_kept())
+    }
+
+    /// The error where there is no such state.
+    pub fn not_kept(self) -> Error {
+        let what = match self {
+            WantedState::At(at) => format!("The history does not reach back to {at}."),
+            WantedState::Revision(revision) => format!("There is no state {revision} in the history."),
+        };
+        let advice = "Get-CsPoolBackupHistory lists the states that there are.";
+        Error::new(ErrorKind::InvalidArgument, what, advice)
     }
 }
 

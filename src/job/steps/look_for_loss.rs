@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::loss::not_returned;
 use crate::error::{ErrorKind, Result};
-use crate::job::events::EventKind;
 use crate::job::step::{Done, Pending, Planned, Step, Work};
 use crate::module::{BackupModule, ModuleId};
 use crate::report::Outcome;
@@ -60,9 +59,7 @@ impl Step for LookForLoss {
         Box::pin(async move {
             let (said, is_warning) = self.look(work).await?;
             if let Some(message) = said.clone().filter(|_| is_warning) {
-                let module = Some(self.module.id().name().to_owned());
-                work.tell(EventKind::Warning { module, message: message.clone() });
-                work.warnings.push(message);
+                work.warn(self.module.id().name(), message);
             }
             let nothing_to_do = Some(said.clone().unwrap_or_else(|| "It lacks nothing.".to_owned()));
             Ok(Planned { note: said, nothing_to_do, ..Planned::default() })

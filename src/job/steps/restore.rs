@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::job::events::EventKind;
 use crate::job::lease::LeasePlace;
 use crate::job::step::{Done, Pending, Planned, Step, Work};
 use crate::module::{BackupModule, ModuleId, Restored, WantedState};
@@ -77,13 +76,7 @@ impl Step for Restore {
                         format!("Revision {} of {} is in {}.", state.revision, state.at, self.path.display());
                     details.insert(0, text);
                     let is_as_it_was = warnings.is_empty();
-                    for message in warnings {
-                        work.tell(EventKind::Warning {
-                            module: Some(name.to_owned()),
-                            message: message.clone(),
-                        });
-                        work.warnings.push(message);
-                    }
+                    warnings.into_iter().for_each(|message| work.warn(name, message));
                     let outcome =
                         if is_as_it_was { Outcome::Succeeded } else { Outcome::SucceededWithWarnings };
                     Done::of(outcome, details)

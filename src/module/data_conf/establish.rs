@@ -62,8 +62,8 @@ impl DataConf {
             Err(_) if context.accept_deletions => {
                 // The index first: a marker that it does not know would be taken for that of another store.
                 let standby_id = Uuid::new_v4();
-                let nothing = (Adopted::default(), std::iter::empty());
-                index.establish(context.generation, pair.source_id, standby_id, nothing.0, nothing.1)?;
+                let (source_id, held) = (pair.source_id, std::iter::empty());
+                index.establish(context.generation, source_id, standby_id, Adopted::default(), held)?;
                 self.begin_standby(context, standby_id)?;
                 let message =
                     "The standby copy was lost; as -AcceptDeletions asked for, all content is copied again.";

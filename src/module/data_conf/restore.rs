@@ -9,7 +9,7 @@ use super::meter::Meter;
 use super::spool::Spool;
 use super::tally::{Few, counted};
 use super::{Context, DataConf};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::module::{Restored, StoreState, WantedState};
 use crate::store::content::history::{KeptParts, KeptRevision, Revision};
 use crate::store::content::index::{
@@ -27,9 +27,13 @@ impl DataConf {
     pub(super) fn restorable(&self) -> Result<Vec<StoreState>> {
         let Some((_, pair)) = self.existing_index()? else { return Ok(Vec::new()) };
         let Some((now, kept)) = self.kept(&pair)? else { return Ok(Vec::new()) };
+        self.states_of(&now, &kept)
+    }
+
+    fn states_of(&self, now: &Revision, kept: &[KeptRevision]) -> Result<Vec<StoreState>> {
         let mut states = Vec::with_capacity(kept.len() + 1);
         if kept.first().is_none_or(|newest| newest.next.is_some()) {
-            states.push(state(&now, 0));
+            states.push(state(now, 0));
         }
         for kept in kept {
             // What lies before one that cannot be read is lost.
@@ -62,9 +66,10 @@ impl DataConf {
         to: &Path,
         context: &Context,
     ) -> Result<Restored> {
-        let found = self.find_restorable(wanted, to)?;
-        let Some((index, pair)) = self.existing_index()? else { return Err(nothing_kept()) };
-        let Some((_, kept)) = self.kept(&pair)? else { return Err(nothing_kept()) };
+        files::require_free(to)?;
+        let Some((index, pair)) = self.existing_index()? else { return Err(wanted.not_kept()) };
+        let Some((now, kept)) = self.kept(&pair)? else { return Err(wanted.not_kept()) };
+        let found = wanted.among(self.states_of(&now, &kept)?)?;
         let tree = self.undo(&index, &kept, found.revision, context)?;
         let folder = factory::restored_folder(to)?;
         let done = self.fill(folder.store(), &tree, include, context)?;
@@ -141,14 +146,6 @@ fn state(revision: &Revision, kept_bytes: u64) -> StoreState {
     }
 }
 
-fn nothing_kept() -> Error {
-    Error::new(
-        ErrorKind::InvalidArgument,
-        "No state of the content store is kept.",
-        "Back the pool up first; Get-CsPoolBackupHistory lists the states that there are.",
-    )
-}
-
 /// What a restore came to.
 #[derive(Default)]
 struct Done {
@@ -213,7 +210,7 @@ struct Restoring<'a> {
     meter: Meter<'a>,
     batch: Batch<Waiting<'a>>,
     /// Folders whose attributes are set when everything is in them.
-    folders: Spool<(ContentPath, u32, i64, u32, u32)>,
+    folders: Spool<(ContentPath, u32, i64, Ownership)>,
     done: Done,
 }
 
@@ -250,7 +247,7 @@ impl<'a> Restoring<'a> {
             self.done.altered.add(&path);
         }
         let owner = attributes.owner.unwrap_or_default();
-        self.folders.push(&(path, attributes.mode, attributes.mtime_ns, owner.user, owner.group))?;
+        self.folders.push(&(path, attributes.mode, attributes.mtime_ns, owner))?;
         self.done.folders += 1;
         Ok(())
     }
@@ -349,9 +346,8 @@ impl<'a> Restoring<'a> {
     /// Those within others first: a folder may not let its owner through.
     fn set_folders(&mut self) -> Result<()> {
         let folders: Vec<_> = self.folders.iter().collect::<Result<_>>()?;
-        for (path, mode, mtime_ns, user, group) in folders.into_iter().rev() {
+        for (path, mode, mtime_ns, owner) in folders.into_iter().rev() {
             self.context.check()?;
-            let owner = Ownership { user, group };
             let set = self.target.stat(&path).and_then(|now| {
                 let mtime_ns = if mtime_ns == TIMES_UNKNOWN { now.mtime_ns } else { mtime_ns };
                 self.target.set_attributes(&path, Attributes { mtime_ns, mode, owner: Some(owner) })

@@ -41,7 +41,7 @@ pub use pairs::{Adopted, IndexedPair};
 pub use parts::FolderParts;
 pub use place::IndexPlace;
 pub use rehearsal::IndexCopy;
-use rows::Rows;
+use rows::{Rows, kind_of};
 
 const COLUMNS: &str = "kind, size, mtime_ns, ctime_ns, inode, device, mode, user, user_group, blake3, extended, \
                        indexed_ns, settled";
@@ -486,11 +486,7 @@ fn path(row: &Row<'_>, column: usize) -> rusqlite::Result<ContentPath> {
 fn object(row: &Row<'_>) -> rusqlite::Result<IndexedObject> {
     Ok(IndexedObject {
         meta: ObjectMeta {
-            kind: match row.get_ref(0)?.as_str()? {
-                "folder" => ObjectKind::Folder,
-                "link" => ObjectKind::Link,
-                _ => ObjectKind::File,
-            },
+            kind: kind_of(row.get_ref(0)?.as_str()?),
             size: row.get::<_, i64>(1)? as u64,
             mtime_ns: row.get(2)?,
             ctime_ns: row.get(3)?,

@@ -22,18 +22,17 @@ impl Cycle<'_, '_> {
             Err(error) => return Err(error),
         };
         let held = self.index.held(path)?;
-        if held.as_ref().is_some_and(|held| !held.object.settled) && self.may_be_of_others(&found) {
-            return self.is_other_than(path, found.kind, next);
-        }
+        let is_left = held.as_ref().is_some_and(|held| !held.object.settled) && self.may_be_of_others(&found);
         // Size and time tell every change that nobody hides; a comparison of everything looks for the others, too.
-        if !self.context.verify
+        if !is_left
+            && !self.context.verify
             && held.as_ref().is_some_and(|held| self.module.standby.looks_copied(&found, &held.object))
         {
             return Ok(false);
         }
         // It may only have been touched, or an interrupted batch may have published it.
         match self.hash_at_standby(path, found.kind) {
-            Ok(hash) => Ok(next != Some(hash) && !held.is_some_and(|held| held.may_be(hash))),
+            Ok(hash) => Ok(next != Some(hash) && (is_left || !held.is_some_and(|held| held.may_be(hash)))),
             Err(ObjectError::Gone) => Ok(false),
             Err(ObjectError::Refused(_)) => Ok(true),
             Err(error) => Err(error),
@@ -43,20 +42,6 @@ impl Cycle<'_, '_> {
     /// Whether somebody may have written this while the standby was nobody's copy: it changed since its backup was disabled.
     fn may_be_of_others(&self, found: &ObjectMeta) -> bool {
         self.adopted_ns.is_some_and(|adopted_ns| found.ctime_ns >= adopted_ns)
-    }
-
-    fn is_other_than(
-        &self,
-        path: &ContentPath,
-        kind: ObjectKind,
-        next: Option<[u8; 32]>,
-    ) -> ObjectResult<bool> {
-        match self.hash_at_standby(path, kind) {
-            Ok(hash) => Ok(next != Some(hash)),
-            Err(ObjectError::Gone) => Ok(false),
-            Err(ObjectError::Refused(_)) => Ok(true),
-            Err(error) => Err(error),
-        }
     }
 
     fn hash_at_standby(&self, path: &ContentPath, kind: ObjectKind) -> ObjectResult<[u8; 32]> {
@@ -105,8 +90,7 @@ impl Cycle<'_, '_> {
         let change = Change::of(path);
         let is_moved = !self.module.rehearses;
         self.record(ChangeKind::KeptAside, if is_moved { change.kept_as(&kept) } else { change });
-        self.context.observer.warning(message.clone());
-        self.outcome.warnings.push(message);
+        self.warn(message);
         self.note_aside(path, kept)?;
         Ok(())
     }

@@ -190,7 +190,7 @@ impl Cycle<'_, '_> {
         ));
     }
 
-    fn warn(&mut self, message: String) {
+    pub(super) fn warn(&mut self, message: String) {
         self.context.observer.warning(message.clone());
         self.outcome.warnings.push(message);
     }

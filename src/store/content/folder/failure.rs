@@ -6,6 +6,11 @@ use super::FolderStore;
 use crate::error::{Error, ErrorKind};
 use crate::store::content::{ContentPath, ObjectError, Refusal};
 
+/// The number of a failure that the standard library tells; `EIO` where it has none.
+pub(super) fn errno(cause: std::io::Error) -> Errno {
+    Errno::from_io_error(&cause).unwrap_or(Errno::IO)
+}
+
 /// A failed read. Most failures concern one object: the rest of the store is still worth reading.
 pub(super) fn reading(store: &FolderStore, path: &ContentPath, cause: Errno) -> ObjectError {
     let (reason, advice) = match cause {

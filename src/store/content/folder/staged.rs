@@ -9,6 +9,7 @@ use rustix::fs::{Advice, AtFlags, FallocateFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use uuid::Uuid;
 
+use super::failure::errno;
 use super::history::Changed;
 use super::{
     Attributes, ContentPath, Extended, FolderStore, Instance, OWN_FOLDER, ObjectError, ObjectKind,
@@ -179,7 +180,7 @@ impl<'a> StagedFile<'a> {
     pub(super) fn take_all(&mut self, from: &mut File) -> Result<(), Errno> {
         let Some(file) = &mut self.file else { return Err(Errno::BADF) };
         let copied = std::io::copy(from, file);
-        copied.map(|_| ()).map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))
+        copied.map(|_| ()).map_err(errno)
     }
 
     fn failed(&self, cause: Errno) -> ObjectError {
@@ -199,9 +200,8 @@ impl<'a> StagedFile<'a> {
                 Ok(taken) => taken,
                 Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                     self.scratch.resize(length.min(1 << 20), 0);
-                    let as_errno = |cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO);
-                    let taken = earlier.read_at(&mut self.scratch, at).map_err(as_errno)?;
-                    file.write_all_at(self.scratch.get(..taken).unwrap_or_default(), at).map_err(as_errno)?;
+                    let taken = earlier.read_at(&mut self.scratch, at).map_err(errno)?;
+                    file.write_all_at(self.scratch.get(..taken).unwrap_or_default(), at).map_err(errno)?;
                     taken
                 }
                 Err(cause) => return Err(cause),
@@ -225,7 +225,7 @@ impl<'a> StagedFile<'a> {
     fn write_at(&self, bytes: &[u8], at: u64) -> ObjectResult<()> {
         let Some(file) = &self.file else { return Err(self.failed(Errno::BADF)) };
         let result = file.write_all_at(bytes, at);
-        result.map_err(|cause| self.failed(Errno::from_io_error(&cause).unwrap_or(Errno::IO)))
+        result.map_err(|cause| self.failed(errno(cause)))
     }
 
     fn note_changed(&mut self, length: u64) {

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::aside::{self, ASIDE_FOLDER};
+use super::failure::errno;
 use super::history::HISTORY_FOLDER;
 use super::staged::STAGING_FOLDER;
 use super::{ContentPath, ContentTrace, FolderStore, Marker, OWN_FOLDER, handles};
@@ -84,8 +85,7 @@ impl FolderStore {
         let (folder, temporary, mut file) = self.create_staged()?;
         let mut write = || {
             let own = handles::below(&*self.handles.root()?, OWN_FOLDER)?;
-            file.write_all(text.as_bytes())
-                .map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))?;
+            file.write_all(text.as_bytes()).map_err(errno)?;
             rustix::fs::fsync(&file)?;
             rustix::fs::renameat(&*folder, temporary.as_bytes(), &*own, name)?;
             rustix::fs::fsync(&*own)

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::rows::kind_name;
+use super::rows::{kind_name, kind_of};
 use super::{ContentIndex, TIMES_UNKNOWN};
 use crate::error::Result;
 use crate::store::content::history::{Before, Was, WasContent};
@@ -255,11 +255,6 @@ fn object(row: &Row<'_>) -> rusqlite::Result<EarlierObject> {
     let path = |column| -> rusqlite::Result<Option<ContentPath>> {
         Ok(row.get::<_, Option<Vec<u8>>>(column)?.and_then(|path| ContentPath::from_bytes(&path)))
     };
-    let kind = match row.get_ref(1)?.as_str()? {
-        "folder" => ObjectKind::Folder,
-        "link" => ObjectKind::Link,
-        _ => ObjectKind::File,
-    };
     let owner = Ownership { user: row.get(4)?, group: row.get(5)? };
     let extended: Option<Vec<u8>> = row.get(7)?;
     let target: Option<Vec<u8>> = row.get(9)?;
@@ -272,7 +267,7 @@ fn object(row: &Row<'_>) -> rusqlite::Result<EarlierObject> {
     };
     Ok(EarlierObject {
         path: path(0)?.unwrap_or_default(),
-        kind,
+        kind: kind_of(row.get_ref(1)?.as_str()?),
         attributes: Attributes { mtime_ns: row.get(2)?, mode: row.get(3)?, owner: Some(owner) },
         size: u64::try_from(row.get::<_, i64>(10)?).unwrap_or_default(),
         hash: row.get(6)?,

@@ -226,3 +226,11 @@ pub(super) fn kind_name(kind: ObjectKind) -> &'static str {
         ObjectKind::Link => "link",
     }
 }
+
+pub(super) fn kind_of(name: &str) -> ObjectKind {
+    match name {
+        "folder" => ObjectKind::Folder,
+        "link" => ObjectKind::Link,
+        _ => ObjectKind::File,
+    }
+}

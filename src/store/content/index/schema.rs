@@ -82,8 +82,8 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Adopted;
     use super::super::tests::{new_index, place};
+    use super::super::{Adopted, ContentIndex};
     use super::*;
     use crate::error::ErrorKind;
     use crate::topology::PoolFqdn;
@@ -94,15 +94,11 @@ mod tests {
         let path = folder.path().join("index.sqlite");
         let (mut index, generation) = new_index(&path);
         let pool = PoolFqdn::parse("atl.example.com").unwrap();
-        index
-            .establish(
-                generation,
-                uuid::Uuid::nil(),
-                uuid::Uuid::nil(),
-                Adopted::default(),
-                std::iter::empty(),
-            )
-            .unwrap();
+        let establish = |index: &mut ContentIndex| {
+            let (nobody, nothing) = (uuid::Uuid::nil(), std::iter::empty());
+            index.establish(generation, nobody, nobody, Adopted::default(), nothing).unwrap();
+        };
+        establish(&mut index);
         drop(index);
         let other = Connection::open(&path).unwrap();
         other.execute_batch("ALTER TABLE csb_content_object RENAME size TO length").unwrap();
@@ -112,15 +108,7 @@ mod tests {
         assert_eq!(index.pair().unwrap(), None);
         let older = crate::store::Generation(generation.0 - 1);
         assert_eq!(index.check(older).unwrap_err().kind, ErrorKind::Fenced);
-        index
-            .establish(
-                generation,
-                uuid::Uuid::nil(),
-                uuid::Uuid::nil(),
-                Adopted::default(),
-                std::iter::empty(),
-            )
-            .unwrap();
+        establish(&mut index);
         assert!(place(&path).open(&pool).unwrap().pair().unwrap().is_some(), "it is not made anew again");
     }
 

@@ -9,6 +9,8 @@ use std::os::unix::fs::FileExt;
 
 use rustix::io::Errno;
 
+use super::super::failure::errno;
+
 /// The first bytes; another form has another number.
 const MAGIC: &[u8; 8] = b"CSBCHNG1";
 
@@ -128,10 +130,6 @@ impl Parts {
 /// A number whose lowest byte comes first.
 fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
-fn errno(cause: std::io::Error) -> Errno {
-    Errno::from_io_error(&cause).unwrap_or(Errno::IO)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::super::failure::errno;
 use crate::error::Result;
 use crate::store::content::history::{Before, Revision, WasContent};
 
@@ -154,8 +155,4 @@ fn frame(bytes: &mut Vec<u8>, what: &impl Serialize) -> Result<(), Errno> {
     let head = length.to_le_bytes().into_iter().chain(checksum.as_bytes().iter().copied());
     before.iter_mut().skip(at).zip(head).for_each(|(place, byte)| *place = byte);
     Ok(())
-}
-
-fn errno(cause: std::io::Error) -> Errno {
-    Errno::from_io_error(&cause).unwrap_or(Errno::IO)
 }
