@@ -307,6 +307,16 @@ typedef int32_t csb_status;
  */
 #define CSB_STATUS_HISTORY_FULL 53
 
+/*
+ Another machine does not let this one do what it asks for, or only that machine may do it.
+ */
+#define CSB_STATUS_PEER_REFUSED 54
+
+/*
+ The backup service at another machine cannot be talked to by this version.
+ */
+#define CSB_STATUS_PEER_INCOMPATIBLE 55
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus

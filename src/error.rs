@@ -150,6 +150,10 @@ error_kinds! {
     PlaceInsideStore = 51;
     /// What a sync would replace as a whole could not be kept, so nothing was replaced.
     HistoryFull = 53;
+    /// Another machine does not let this one do what it asks for, or only that machine may do it.
+    PeerRefused = 54;
+    /// The backup service at another machine cannot be talked to by this version.
+    PeerIncompatible = 55;
 }
 
 impl fmt::Display for ErrorKind {
