@@ -20,7 +20,7 @@ pub use system::mapped::MappedFile;
 pub use system::mapped::watch_mapped_writes;
 pub use system::paths::{Mounts, PathStat, folds_case};
 pub use system::place::{Entry, EntryKind, Folder, Head};
-pub use system::process::{boot_id, host_name, process_space, process_start};
+pub use system::process::{boot_id, end_group, host_name, in_own_group, process_space, process_start};
 pub use system::ranges::{RangeLock, lock_range, range_lock_of_others, unlock_range};
 pub use system::raw::RawFile;
 pub use system::rights::{Rights, create_file, create_folder, temporary_folder, tighten};

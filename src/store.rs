@@ -14,6 +14,7 @@ pub mod factory;
 pub mod files;
 pub mod leases;
 pub mod places;
+pub mod remote;
 pub mod sample;
 pub mod sqlite;
 mod until;

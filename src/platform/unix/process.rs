@@ -1,6 +1,8 @@
 //! Which process, boot and machine this is.
 
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
 
 use once_cell::sync::OnceCell;
 
@@ -37,6 +39,20 @@ pub fn process_space() -> io::Result<&'static str> {
             Ok(format!("{} {}", boot_id()?, numbers.display()))
         })
         .map(String::as_str)
+}
+
+/// Lets a program that is to be started be in a process group of its own: what a terminal sends to ours does not reach it.
+pub fn in_own_group(command: &mut Command) {
+    command.process_group(0);
+}
+
+/// Ends a program that was started in a process group of its own, and what it started itself.
+pub fn end_group(child: &mut Child) {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        // It may have ended already.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    let _ = child.kill();
 }
 
 /// This machine's name.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Each layer and how high it lies. A layer imports from lower ones only, never from another one of its height.
-const LAYERS: [(&str, u32); 15] = [
+const LAYERS: [(&str, u32); 17] = [
     // What the operating system is asked for, and where tests make things fail.
     ("platform", 0),
     ("failpoint", 0),
@@ -19,6 +19,8 @@ const LAYERS: [(&str, u32); 15] = [
     // Plain documents: where things lie, and what was found. They read and write nothing but themselves.
     ("topology", 3),
     ("report", 3),
+    // Calls to another process, whatever they are about.
+    ("wire", 3),
     // What pools do. Pure logic.
     ("pool", 4),
     // Files that name stores, so it knows what a topology is.
@@ -27,6 +29,8 @@ const LAYERS: [(&str, u32); 15] = [
     ("store", 5),
     // Two stores and how the second is brought up to the first. Modules know no jobs.
     ("module", 6),
+    // Stores that are opened for another machine.
+    ("serve", 6),
     // One operation over modules, from its plan to its report.
     ("job", 7),
     // One deployment: its documents, its jobs, an answer to every request.

@@ -1,0 +1,153 @@
+//! The helper, `csb-serve`: opens one pool's stores for the pool's partner, who calls over standard input and output.
+//!
+//! ssh starts it by a forced command, so that the partner's key can do this and nothing else:
+//!
+//! ```text
+//! restrict,command="csb-serve --root /srv/pools/atl --pool atl.example.com --partner chi.example.com --grant read" ssh-ed25519 …
+//! ```
+//!
+//! What the partner asked ssh for is ignored. Nothing that is called names a path outside the root.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::remote::{Grant, Grants, ServedPlace};
+use crate::topology::PoolFqdn;
+use crate::wire::{self, Hello, SILENCE, Served, Service, Welcome};
+
+/// How the program is called.
+pub const USAGE: &str = "csb-serve --root FOLDER --pool FQDN --partner FQDN --grant read [--state FOLDER]";
+
+/// The helper of one place.
+#[derive(Clone, Debug)]
+pub struct Helper {
+    place: ServedPlace,
+}
+
+impl Helper {
+    /// The helper that a command line asks for.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, naming the argument.
+    pub fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self> {
+        let (mut root, mut pool, mut partner, mut state) = (None, None, None, None);
+        let mut grants = Vec::new();
+        let mut arguments = arguments.into_iter();
+        while let Some(name) = arguments.next() {
+            let value = arguments.next();
+            let text = || {
+                let value =
+                    value.as_ref().ok_or_else(|| wrong(&format!("{} has no value.", name.display())))?;
+                value.to_str().ok_or_else(|| wrong(&format!("The value of {} is not UTF-8.", name.display())))
+            };
+            match name.to_str().unwrap_or_default() {
+                "--root" => root = Some(PathBuf::from(text()?)),
+                "--state" => state = Some(PathBuf::from(text()?)),
+                "--pool" => pool = Some(PoolFqdn::parse(text()?)?),
+                "--partner" => partner = Some(PoolFqdn::parse(text()?)?),
+                "--grant" => {
+                    let named = text()?.split(',').map(str::parse).collect::<Result<Vec<Grant>>>()?;
+                    grants.extend(named);
+                }
+                _ => return Err(wrong(&format!("There is no argument {}.", name.display()))),
+            }
+        }
+        let missing = |name: &str| wrong(&format!("{name} is missing."));
+        let root = root.ok_or_else(|| missing("--root"))?;
+        let pool = pool.ok_or_else(|| missing("--pool"))?;
+        let partner = partner.ok_or_else(|| missing("--partner"))?;
+        if grants.is_empty() {
+            return Err(missing("--grant"));
+        }
+        let state = state.unwrap_or_else(state_folder).join(pool.as_str());
+        let place = ServedPlace::new(&root, pool, partner, Grants(grants), state)?;
+        Ok(Helper { place })
+    }
+}
+
+/// Where programs of this account remember things.
+fn state_folder() -> PathBuf {
+    let own = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    own.or_else(home).unwrap_or_else(std::env::temp_dir).join("csbackup")
+}
+
+fn wrong(what: &str) -> Error {
+    Error::new(ErrorKind::InvalidArgument, what, format!("Call it as {USAGE}."))
+}
+
+impl Service for Helper {
+    fn welcome(&self, hello: &Hello) -> Result<Welcome> {
+        self.place.welcome(hello)
+    }
+
+    fn serve(&self, message: u8, _request: &[u8], _call: &mut Served) -> Result<Vec<u8>> {
+        Err(Error::new(
+            ErrorKind::PeerIncompatible,
+            format!("This release does not know message {message}."),
+            "Install the same release of CsBackup on both machines.",
+        ))
+    }
+}
+
+/// What a helper does that could not be made: it greets, so that its caller learns why.
+struct Refusing(Error);
+
+impl Service for Refusing {
+    fn welcome(&self, _hello: &Hello) -> Result<Welcome> {
+        Err(self.0.clone())
+    }
+
+    fn serve(&self, _message: u8, _request: &[u8], _call: &mut Served) -> Result<Vec<u8>> {
+        Err(self.0.clone())
+    }
+}
+
+/// Runs the program to its end.
+///
+/// # Errors
+/// Why there was no session, for whoever reads standard error.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
+    let service: Arc<dyn Service> = match Helper::of(arguments) {
+        Ok(helper) => Arc::new(helper),
+        Err(error) => Arc::new(Refusing(error)),
+    };
+    // Nobody is there any more, and what hangs cannot be taken back.
+    let leave = || std::process::exit(1);
+    wire::serve(service, std::io::stdin(), std::io::stdout(), SILENCE, leave)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(line: &str) -> Result<Helper> {
+        Helper::of(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn a_command_line_that_lacks_something_is_refused_by_name() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().display();
+        let whole =
+            format!("--root {root} --pool atl.example.com --partner chi.example.com --grant read --state /s");
+        let helper = of(&whole).unwrap();
+        assert_eq!(helper.place.pool().as_str(), "atl.example.com");
+        assert!(helper.place.state().ends_with("s/atl.example.com"));
+        for (line, named) in [
+            ("", "--root"),
+            ("--root", "--root"),
+            ("--root /nowhere --pool a.b --partner c.d --grant read", "/nowhere"),
+            (&*format!("--root {root}"), "--pool"),
+            (&format!("--root {root} --pool a.b"), "--partner"),
+            (&format!("--root {root} --pool a.b --partner c.d"), "--grant"),
+            (&format!("--root {root} --pool a.b --partner c.d --grant lead"), "lead"),
+            ("--rooot x", "--rooot"),
+        ] {
+            let error = of(line).unwrap_err();
+            assert!(error.message.contains(named), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A pool's stores at another machine, or in another process of this one: where they are reached, and the helper that answers there.
+//!
+//! What is asked of a store lies beside that kind of store: its messages, the end that sends them and the one that answers.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::topology::{PoolFqdn, StoreUrl};
+use crate::wire::{Call, Hello, Route, SILENCE, Session, Traffic};
+
+mod grants;
+mod served;
+
+pub use grants::{Grant, Grants};
+pub use served::{Opened, ServedPlace};
+
+/// Where a pool's stores are opened.
+#[derive(Clone, Debug)]
+pub enum Reach {
+    /// In this process.
+    Here,
+    /// By a helper.
+    There(Arc<RemotePlace>),
+}
+
+impl Reach {
+    /// The place, where it is another one.
+    pub fn place(&self) -> Option<&Arc<RemotePlace>> {
+        match self {
+            Reach::Here => None,
+            Reach::There(place) => Some(place),
+        }
+    }
+}
+
+/// The place of a pool that a helper opens. The session with it begins with the first call, and anew after it was cut.
+pub struct RemotePlace {
+    pool: PoolFqdn,
+    route: Route,
+    root: PathBuf,
+    shown: String,
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+impl RemotePlace {
+    /// The place of a pool: the way there, the folder that its stores lie below, and what it is called for people. Nothing is started yet.
+    pub fn new(pool: PoolFqdn, route: Route, root: PathBuf, shown: String) -> Arc<Self> {
+        Arc::new(RemotePlace { pool, route, root, shown, session: Mutex::new(None) })
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &PoolFqdn {
+        &self.pool
+    }
+
+    /// The path of a store below the root, as messages name it.
+    ///
+    /// # Errors
+    /// `InvalidValue` where it lies elsewhere; `UnsupportedStore` where it is no file or folder.
+    pub fn relative(&self, url: &StoreUrl) -> Result<String> {
+        let below = url.local_path()?.strip_prefix(&self.root).ok();
+        let below = below.and_then(|below| below.to_str()).filter(|below| !below.is_empty());
+        below.map(str::to_owned).ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidValue,
+                format!("{url} does not lie below the root of {self}."),
+                "Publish a topology in which the URLs of this pool's stores are relative to its place.",
+            )
+            .at("store", url)
+            .at("place", self)
+        })
+    }
+
+    /// The session, which is begun where there is none.
+    ///
+    /// # Errors
+    /// `StoreUnavailable` where nothing can be started.
+    pub fn session(&self) -> Result<Arc<Session>> {
+        let mut held = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = held.as_ref().filter(|session| session.is_open()) {
+            return Ok(Arc::clone(session));
+        }
+        // What is left of an earlier one ends first.
+        *held = None;
+        let seconds = u16::try_from(SILENCE.as_secs()).unwrap_or(u16::MAX);
+        let hello = Hello { pool: self.pool.to_string(), silence_seconds: seconds };
+        let session = Session::open(&self.route, &self.shown, &hello)?;
+        Ok(Arc::clone(held.insert(session)))
+    }
+
+    /// What crossed the line of the session that there is.
+    pub fn traffic(&self) -> Traffic {
+        let held = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().map(|session| session.traffic()).unwrap_or_default()
+    }
+
+    /// Begins a call.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`, `PeerRefused`, `PeerIncompatible`.
+    pub fn call(&self, message: u8, request: &impl Serialize, cancel: &CancellationToken) -> Result<Call> {
+        self.session()?.call(message, request, cancel)
+    }
+
+    /// Calls, and waits for the answer.
+    ///
+    /// # Errors
+    /// As for [`RemotePlace::call`]; what the helper says; cancelled.
+    pub fn ask<T: DeserializeOwned>(
+        &self,
+        message: u8,
+        request: &impl Serialize,
+        cancel: &CancellationToken,
+    ) -> Result<T> {
+        self.call(message, request, cancel)?.answer()
+    }
+
+    /// The refusal of what only a helper with another grant, or a job at that machine, may do.
+    pub fn refuses(&self, what: &str) -> Error {
+        Error::new(
+            ErrorKind::PeerRefused,
+            format!("{what} at {self} is not allowed from here."),
+            "Run the command at that machine, which receives the data.",
+        )
+        .at("place", self)
+        .at("pool", &self.pool)
+    }
+}
+
+impl fmt::Display for RemotePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for RemotePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemotePlace({self})")
+    }
+}

@@ -1,0 +1,35 @@
+//! Calls to another process over a pair of byte streams: a pipe on this machine, or ssh to another one.
+//!
+//! One side calls ([`Session`]), the other one, the *helper*, answers ([`serve`]). What is called, and what the parts of an answer mean,
+//! is nobody's business here. `docs/design/remote.md` has the protocol: frames with a checksum, credit for every call, pings from
+//! a thread that does nothing else, and an end of the session wherever nothing is heard for [`SILENCE`].
+
+mod calls;
+mod flow;
+mod frame;
+mod greeting;
+mod link;
+mod messages;
+mod route;
+mod served;
+mod session;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use flow::WINDOW_BYTES;
+pub use frame::MOST_BYTES;
+pub use greeting::{Hello, PROTOCOL, Welcome};
+pub use messages::{decode, encode};
+pub use route::Route;
+pub use served::{Served, Service, serve};
+pub use session::{Call, Session, Traffic};
+
+/// After how long without a byte from the other side a session is over.
+pub const SILENCE: Duration = Duration::from_secs(20);
+
+/// How often a side that has nothing to say says so.
+const PING_EVERY: Duration = Duration::from_secs(5);
