@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::remote::{Grant, Grants, ServedPlace};
+use crate::store::served;
 use crate::topology::PoolFqdn;
 use crate::wire::{self, Hello, SILENCE, Served, Service, Welcome};
 
@@ -83,12 +84,8 @@ impl Service for Helper {
         self.place.welcome(hello)
     }
 
-    fn serve(&self, message: u8, _request: &[u8], _call: &mut Served) -> Result<Vec<u8>> {
-        Err(Error::new(
-            ErrorKind::PeerIncompatible,
-            format!("This release does not know message {message}."),
-            "Install the same release of CsBackup on both machines.",
-        ))
+    fn serve(&self, message: u8, request: &[u8], call: &mut Served) -> Result<Vec<u8>> {
+        served::serve(&self.place, message, request, call)
     }
 }
 

@@ -16,6 +16,7 @@ pub mod leases;
 pub mod places;
 pub mod remote;
 pub mod sample;
+pub mod served;
 pub mod sqlite;
 mod until;
 pub mod user;

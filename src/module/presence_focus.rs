@@ -182,6 +182,7 @@ mod tests {
     use crate::module::{Observer, Progress};
     use crate::store::Generation;
     use crate::store::factory;
+    use crate::store::remote::Reach;
     use crate::topology::{StoreUrl, UserStoreConfig};
 
     struct Nobody;
@@ -236,7 +237,8 @@ mod tests {
         Connection::open(&source).unwrap().execute_batch(schema).unwrap();
         let config = UserStoreConfig::new(url(&source));
         let patience = std::time::Duration::from_secs(10);
-        let pair = factory::user_stores(&config, &url(&folder.path().join("standby")), patience).unwrap();
+        let standby = url(&folder.path().join("standby"));
+        let pair = factory::user_stores(&config, &Reach::Here, (&standby, &Reach::Here), patience).unwrap();
         let module = PresenceFocus::new(pair, String::new(), String::new());
         module.run_cycle(&context()).unwrap();
         happens(folder.path());

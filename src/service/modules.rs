@@ -16,6 +16,7 @@ use crate::module::presence_focus::PresenceFocus;
 use crate::module::{BackupModule, ModuleId};
 use crate::store::factory;
 use crate::store::places::Places;
+use crate::store::remote::Reach;
 use crate::topology::{PoolFqdn, Standby, Topology};
 
 /// What a job works on.
@@ -89,7 +90,8 @@ pub(super) fn module(
         ModuleId::PresenceFocus => {
             let pair = factory::user_stores(
                 &pool.user_store,
-                &standby.user_store,
+                &Reach::Here,
+                (&standby.user_store, &Reach::Here),
                 Duration::from_millis(configuration.sync_interval_ms),
             )?;
             Arc::new(PresenceFocus::new(

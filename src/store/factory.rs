@@ -11,6 +11,7 @@ use super::documents::Documents;
 use super::documents::sqlite::SqliteDocuments;
 use super::leases::Leases;
 use super::leases::sqlite::SqliteLeases;
+use super::remote::Reach;
 use super::sqlite;
 use super::user::UserStorePair;
 use super::user::pages::PagePair;
@@ -27,18 +28,20 @@ pub fn require_safe_engines() -> Result<()> {
     sqlite::assert_safe_version()
 }
 
-/// The pair of a pool's user store and its standby copy. `patience` bounds how long a run looks for a state of a store that somebody
+/// The pair of a pool's user store and its standby copy, each where it is reached. `patience` bounds how long a run looks for a state of a store that somebody
 /// writes to all the time.
 ///
 /// # Errors
 /// `UnsupportedStore`.
 pub fn user_stores(
     config: &UserStoreConfig,
-    standby: &StoreUrl,
+    source: &Reach,
+    standby: (&StoreUrl, &Reach),
     patience: Duration,
 ) -> Result<Box<dyn UserStorePair>> {
     path_of(&config.url, Engine::Sqlite)?;
-    Ok(Box::new(PagePair::new(config, path_of(standby, Engine::Sqlite)?, patience)?))
+    path_of(standby.0, Engine::Sqlite)?;
+    Ok(Box::new(PagePair::between(config, source, standby, patience)?))
 }
 
 /// A content store in which these databases, wherever in it they are, are never opened as files.

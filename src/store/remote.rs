@@ -20,6 +20,15 @@ mod served;
 pub use grants::{Grant, Grants};
 pub use served::{Opened, ServedPlace};
 
+/// The error of a helper that is asked for what only a newer one knows.
+pub(in crate::store) fn unknown_message(message: u8) -> Error {
+    Error::new(
+        ErrorKind::PeerIncompatible,
+        format!("This release does not know message {message}."),
+        "Install the same release of CsBackup on both machines.",
+    )
+}
+
 /// Where a pool's stores are opened.
 #[derive(Clone, Debug)]
 pub enum Reach {
@@ -42,16 +51,25 @@ impl Reach {
 /// The place of a pool that a helper opens. The session with it begins with the first call, and anew after it was cut.
 pub struct RemotePlace {
     pool: PoolFqdn,
-    route: Route,
     root: PathBuf,
     shown: String,
+    connect: Box<Connect>,
     session: Mutex<Option<Arc<Session>>>,
 }
+
+/// Begins a session with these first words.
+pub type Connect = dyn Fn(&Hello) -> Result<Arc<Session>> + Send + Sync;
 
 impl RemotePlace {
     /// The place of a pool: the way there, the folder that its stores lie below, and what it is called for people. Nothing is started yet.
     pub fn new(pool: PoolFqdn, route: Route, root: PathBuf, shown: String) -> Arc<Self> {
-        Arc::new(RemotePlace { pool, route, root, shown, session: Mutex::new(None) })
+        let place = shown.clone();
+        RemotePlace::through(pool, root, shown, Box::new(move |hello| Session::open(&route, &place, hello)))
+    }
+
+    /// As [`RemotePlace::new`], with sessions that somebody else begins.
+    pub fn through(pool: PoolFqdn, root: PathBuf, shown: String, connect: Box<Connect>) -> Arc<Self> {
+        Arc::new(RemotePlace { pool, root, shown, connect, session: Mutex::new(None) })
     }
 
     /// The pool.
@@ -90,7 +108,7 @@ impl RemotePlace {
         *held = None;
         let seconds = u16::try_from(SILENCE.as_secs()).unwrap_or(u16::MAX);
         let hello = Hello { pool: self.pool.to_string(), silence_seconds: seconds };
-        let session = Session::open(&self.route, &self.shown, &hello)?;
+        let session = (self.connect)(&hello)?;
         Ok(Arc::clone(held.insert(session)))
     }
 

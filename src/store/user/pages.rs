@@ -17,6 +17,7 @@ mod local;
 mod mark;
 mod new_file;
 mod pair;
+pub(in crate::store) mod remote;
 mod snapshot;
 mod source;
 mod standby;

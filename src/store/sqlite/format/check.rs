@@ -1,12 +1,16 @@
 //! Whether a page can be what a database has in its place: its kind, the bounds of its parts, and the places of its cells.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
 use super::header::{Layout, lock_page, number};
 
 /// A page that cannot be what it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::store) struct Suspect {
     pub(in crate::store) page: u32,
-    pub(in crate::store) fault: &'static str,
+    pub(in crate::store) fault: Cow<'static, str>,
 }
 
 /// Pages of trees: inner and leaf, of indexes and of tables.

@@ -9,7 +9,7 @@ use crate::store::sqlite::format::header::Header;
 use crate::store::sqlite::format::log::LogMark;
 
 /// How a state was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Way {
     /// What was appended to the write-ahead log, without a lock.
     Log,

@@ -11,13 +11,15 @@ use super::end::{Import, Order, PageSink, Standing, UserEnd};
 use super::former;
 use super::local::LocalEnd;
 use super::new_file::NewFile;
+use super::remote::RemoteEnd;
 use crate::error::{Error, Result, Side};
 use crate::platform::{Rights, rename_to_free_name};
 use crate::report::Moved;
 use crate::store::files::{require_free, with_suffix};
+use crate::store::remote::Reach;
 use crate::store::user::{PairObservation, PairOutcome, StoreState, UserStorePair, WantedState, Work};
 use crate::store::{Generation, Trace, Until};
-use crate::topology::UserStoreConfig;
+use crate::topology::{StoreUrl, UserStoreConfig};
 
 /// How long a plan looks for a state of a source: it waits for nobody.
 const PLANS_PATIENCE: Duration = Duration::from_secs(5);
@@ -78,8 +80,28 @@ impl PagePair {
     /// # Errors
     /// `UnsupportedStore` for the URL of another engine.
     pub fn new(config: &UserStoreConfig, standby: &Path, patience: Duration) -> Result<Self> {
-        let end = |path: &Path| Arc::new(LocalEnd::new(path, config));
-        let (source, standby) = (end(config.url.local_path()?), end(standby));
+        let source = Arc::new(LocalEnd::new(config.url.local_path()?, config));
+        let standby = Arc::new(LocalEnd::new(standby, config));
+        Ok(PagePair { source, standby, exclude: config.exclude.clone(), patience })
+    }
+
+    /// As [`PagePair::new`], where each of both may be at another machine.
+    ///
+    /// # Errors
+    /// As there; `InvalidValue` where one of them does not lie below the root of its place.
+    pub fn between(
+        config: &UserStoreConfig,
+        source: &Reach,
+        standby: (&StoreUrl, &Reach),
+        patience: Duration,
+    ) -> Result<Self> {
+        let end = |url: &StoreUrl, reach: &Reach| -> Result<Arc<dyn UserEnd>> {
+            Ok(match reach {
+                Reach::Here => Arc::new(LocalEnd::new(url.local_path()?, config)),
+                Reach::There(place) => Arc::new(RemoteEnd::new(place, url, config)?),
+            })
+        };
+        let (source, standby) = (end(&config.url, source)?, end(standby.0, standby.1)?);
         Ok(PagePair { source, standby, exclude: config.exclude.clone(), patience })
     }
 

@@ -186,7 +186,7 @@ impl Snapshot<'_> {
             return Ok(hash);
         }
         self.read(page, content)?;
-        suspects.extend(faulty(content).map(|fault| Suspect { page, fault }));
+        suspects.extend(faulty(content).map(|fault| Suspect { page, fault: fault.into() }));
         Ok(self.hash(seed, page, content))
     }
 

@@ -1,0 +1,17 @@
+//! What a helper answers: each message goes to the kind of store that it is about.
+
+use super::remote::{ServedPlace, unknown_message};
+use super::user::pages;
+use crate::error::Result;
+use crate::wire::Served;
+
+/// Answers a message about one of the stores of a place.
+///
+/// # Errors
+/// What the store says; `PeerRefused`, `PeerIncompatible`.
+pub fn serve(place: &ServedPlace, message: u8, request: &[u8], call: &Served) -> Result<Vec<u8>> {
+    match message {
+        20..40 => pages::remote::served::serve(place, message, request, call),
+        _ => Err(unknown_message(message)),
+    }
+}
