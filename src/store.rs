@@ -22,6 +22,7 @@ mod until;
 pub mod user;
 pub(crate) mod wildcard;
 
+pub use remote::Reach;
 pub use until::Until;
 
 /// The right to write to a destination: a number that only grows. A store that has seen a higher one refuses.

@@ -14,6 +14,6 @@ pub use fqdn::PoolFqdn;
 pub use history::{HistoryLimits, HistorySize};
 pub(crate) use input::{Unread, absolute, read_bytes, read_text};
 pub use parse::{TopologyDocument, line_of, located, toml_error};
-pub use place::PoolPlace;
+pub use place::{PoolPlace, SshPlace};
 pub use pool::{ContentStoreConfig, Pool, Standby, Topology, UserStoreConfig};
 pub use url::{Engine, StoreUrl};

@@ -9,7 +9,7 @@ use crate::report::Changes;
 use crate::report::Moved;
 use crate::store::Trace;
 use crate::store::documents::{Document, History, Import};
-use crate::store::factory;
+use crate::store::{Reach, factory};
 use crate::topology::StoreUrl;
 
 mod compare;
@@ -25,17 +25,25 @@ const PAGE: usize = 100;
 /// How many documents one batch carries.
 const BATCH_DOCUMENTS: usize = PAGE;
 
+/// One of the two stores, and where it is.
+pub struct End {
+    /// Its URL, at the machine where it is.
+    pub url: StoreUrl,
+    /// Which machine opens it.
+    pub at: Reach,
+}
+
 /// The active master at one pool and its copy; or, at any other pool, nothing.
 pub struct CmsMaster {
     /// The master and its copy, or why there is nothing to copy.
-    stores: std::result::Result<(StoreUrl, StoreUrl), &'static str>,
+    stores: std::result::Result<(End, End), &'static str>,
     /// How many batches one cycle copies at most.
     max_batches: u64,
 }
 
 impl CmsMaster {
     /// The module of the pool that hosts the active master.
-    pub fn master(master: StoreUrl, copy: StoreUrl, max_batches: u64) -> Self {
+    pub fn master(master: End, copy: End, max_batches: u64) -> Self {
         CmsMaster { stores: Ok((master, copy)), max_batches }
     }
 
@@ -95,7 +103,7 @@ impl BackupModule for CmsMaster {
     }
 
     fn touches(&self) -> Vec<String> {
-        self.stores.iter().map(|(_, copy)| copy.to_string()).collect()
+        self.stores.iter().map(|(_, copy)| copy.url.to_string()).collect()
     }
 
     fn touches_back(&self) -> Vec<String> {
@@ -205,8 +213,8 @@ impl BackupModule for CmsMaster {
 /// Brings a copy up to its master.
 struct Importer<'c> {
     compared: &'c Comparison,
-    master: &'c StoreUrl,
-    copy: &'c StoreUrl,
+    master: &'c End,
+    copy: &'c End,
     context: &'c Context,
 }
 
@@ -221,7 +229,7 @@ impl Importer<'_> {
         if has_nothing && !self.compared.is_outdated_record {
             return Ok(());
         }
-        let copy = factory::new_management_store(self.copy).map_err(on_import)?;
+        let copy = factory::new_management_store(&self.copy.url, &self.copy.at).map_err(on_import)?;
         if has_nothing {
             // The same edit may have been made at both: what the copy recorded is then no longer what it holds.
             let noted = self.import(self.compared.held, Vec::new());
@@ -256,7 +264,7 @@ impl Importer<'_> {
             generation: self.context.generation,
             identity: self.compared.position.identity.clone(),
             reign: self.compared.position.reign.clone(),
-            master: self.master.to_string(),
+            master: self.master.url.to_string(),
             base,
             repairs: false,
             removed: Vec::new(),

@@ -181,8 +181,7 @@ mod tests {
     use crate::error::{Error, ErrorKind};
     use crate::module::{Observer, Progress};
     use crate::store::Generation;
-    use crate::store::factory;
-    use crate::store::remote::Reach;
+    use crate::store::{Reach, factory};
     use crate::topology::{StoreUrl, UserStoreConfig};
 
     struct Nobody;
@@ -238,7 +237,7 @@ mod tests {
         let config = UserStoreConfig::new(url(&source));
         let patience = std::time::Duration::from_secs(10);
         let standby = url(&folder.path().join("standby"));
-        let pair = factory::user_stores(&config, &Reach::Here, (&standby, &Reach::Here), patience).unwrap();
+        let pair = factory::user_stores((&config, &Reach::Here), (&standby, &Reach::Here), patience).unwrap();
         let module = PresenceFocus::new(pair, String::new(), String::new());
         module.run_cycle(&context()).unwrap();
         happens(folder.path());

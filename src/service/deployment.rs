@@ -1,18 +1,24 @@
 //! The documents of a deployment, from the Central Management store or from the local replica.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::admin::Roles;
+use super::text;
 use crate::bound::touching;
-use crate::config::{BackupServiceConfiguration, DeploymentConfig};
+use crate::config::{BackupServiceConfiguration, DeploymentConfig, Helper, There, Whereabouts};
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::Rights;
 use crate::pool::{PoolState, PoolStateDetails, PoolStateRecord};
 use crate::store::documents::replica::Replica;
 use crate::store::documents::{self, Document, DocumentKind, Documents, DocumentsRole, Draft, Published};
-use crate::store::factory;
 use crate::store::places::{Conflict, Places};
+use crate::store::remote::{Grant, RemotePlace};
+use crate::store::{Reach, factory};
 use crate::stored::{Stored, StoredDocument};
-use crate::topology::{PoolFqdn, StoreUrl, Topology, TopologyDocument};
+use crate::topology::{Pool, PoolFqdn, StoreUrl, Topology, TopologyDocument};
+use crate::wire::Route;
 use jiff::Timestamp;
 
 /// The name of documents of which there is one.
@@ -21,7 +27,12 @@ const GLOBAL: &str = "global";
 /// A deployment: where its documents are.
 pub(super) struct Deployment {
     pub(super) config: DeploymentConfig,
+    /// Places at other machines, each with the session to it, which is kept.
+    remote: Mutex<BTreeMap<There, Arc<RemotePlace>>>,
 }
+
+/// The folder in that of the jobs in which a helper that this machine starts remembers things.
+const HELPER_STATE: &str = "csb-serve";
 
 /// How often settings are read and changed again because somebody else published others meanwhile.
 const ATTEMPTS: usize = 20;
@@ -43,7 +54,77 @@ pub(super) enum Source {
 impl Deployment {
     pub(super) fn open(file: &Path) -> Result<Self> {
         touching(file)?;
-        Ok(Deployment { config: DeploymentConfig::read(file)? })
+        Ok(Deployment { config: DeploymentConfig::read(file)?, remote: Mutex::default() })
+    }
+
+    /// How the stores of a pool are reached from this machine.
+    ///
+    /// # Errors
+    /// `InvalidValue` where what `[reach]` says of it does not fit its place.
+    pub(super) fn reach(&self, pool: &Pool) -> Result<Reach> {
+        Ok(self.reach_at(&self.config.whereabouts(pool)?))
+    }
+
+    /// How the Central Management store is reached.
+    pub(super) fn management_reach(&self) -> Reach {
+        self.reach_at(&self.config.management_place)
+    }
+
+    fn reach_at(&self, at: &Whereabouts) -> Reach {
+        let Whereabouts::There(there) = at else { return Reach::Here };
+        let mut known = self.remote.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = known.entry(there.clone()).or_insert_with(|| self.remote_place(there));
+        Reach::There(Arc::clone(place))
+    }
+
+    /// A place at another machine, to which nothing is started yet.
+    fn remote_place(&self, there: &There) -> Arc<RemotePlace> {
+        let route = match &there.helper {
+            Helper::Ssh(place) => Route::Ssh {
+                user: place.user().map(str::to_owned),
+                host: place.host().to_owned(),
+                port: place.port(),
+            },
+            Helper::Pipe(program) => {
+                // Whoever only reads documents need not be a partner of the pool.
+                let partner = there.partner.as_ref().unwrap_or(&there.pool);
+                let state = self.config.jobs.join(HELPER_STATE);
+                let arguments = [
+                    text(program),
+                    "--root".to_owned(),
+                    text(&there.root),
+                    "--pool".to_owned(),
+                    there.pool.to_string(),
+                    "--partner".to_owned(),
+                    partner.to_string(),
+                    "--grant".to_owned(),
+                    Grant::Read.to_string(),
+                    "--state".to_owned(),
+                    text(&state),
+                ];
+                Route::Command(arguments.into())
+            }
+        };
+        RemotePlace::new(there.pool.clone(), route, there.root.clone(), there.to_string())
+    }
+
+    /// Every database that the machine has which opens the stores of this pool.
+    ///
+    /// # Errors
+    /// As for [`Deployment::reach`].
+    pub(super) fn databases_beside(&self, topology: &Topology, pool: &Pool) -> Result<Vec<StoreUrl>> {
+        let machine = |at: &Whereabouts| at.there().map(There::machine);
+        let beside = machine(&self.config.whereabouts(pool)?);
+        let mut found = Vec::new();
+        for other in &topology.pools {
+            if machine(&self.config.whereabouts(other)?) == beside {
+                found.extend(other.databases());
+            }
+        }
+        if machine(&self.config.management_place) == beside {
+            found.push(self.config.central_management_store.clone());
+        }
+        Ok(found)
     }
 
     /// The documents, from the local replica where that is asked for.
@@ -51,20 +132,64 @@ impl Deployment {
         if local_store {
             return Replica::read(&self.config.local_replica).map(Source::Replica);
         }
-        let url = &self.config.central_management_store;
-        if !factory::exists(url)? && !self.config.local_replica.exists() {
+        let (url, at) = (&self.config.central_management_store, self.management_reach());
+        if let Reach::There(_) = at {
+            return self.fetch(&at).map(Source::Replica);
+        }
+        if !factory::exists(url, &at)? && !self.config.local_replica.exists() {
             return Err(nothing_there(url));
         }
-        factory::management_store(url).map(Source::Store)
+        factory::management_store(url, &at).map(Source::Store)
+    }
+
+    /// The current documents of a store at another machine. The local replica is brought up to them.
+    fn fetch(&self, at: &Reach) -> Result<Replica> {
+        let read = || factory::management_store(&self.config.central_management_store, at)?.all_current();
+        let documents = read().map_err(|mut error| {
+            if error.retryable {
+                error.advice = format!("{} With -LocalStore the local replica is used.", error.advice);
+            }
+            error
+        })?;
+        let file = &self.config.local_replica;
+        match Replica::read(file) {
+            Ok(replica) if replica.documents == documents => Ok(replica),
+            _ => {
+                // Whose the store is there says nothing of the accounts of this machine.
+                let rights = Rights::of(file).unwrap_or(Rights::PRIVATE);
+                Replica::write(file, documents, rights, Timestamp::now())?;
+                Replica::read(file)
+            }
+        }
+    }
+
+    /// Refuses to publish at another machine than the master's.
+    fn require_master_here(&self) -> Result<()> {
+        let Whereabouts::There(there) = &self.config.management_place else { return Ok(()) };
+        let machine = there.machine();
+        Err(Error::new(
+            ErrorKind::NotMaster,
+            format!(
+                "The Central Management store is at {machine}: nothing can be published at {}.",
+                self.config.machine
+            ),
+            format!("Run the command at {machine}."),
+        )
+        .at("store", &self.config.central_management_store)
+        .at("machine", machine)
+        .at("place", there))
     }
 
     /// Validates a topology document and publishes it as a new version, with everything else that a new store needs;
     /// then refreshes the local replica. A dry run only validates.
     pub(super) fn publish(&self, file: &Path, what_if: bool, now: Timestamp) -> Result<PublishedTopology> {
+        self.require_master_here()?;
         touching(file)?;
         let document = TopologyDocument::read(file)?;
         let topology = document.topology.clone();
-        let places = Places::of(&self.config).with_topology(&topology).with_topology_file(&document.file);
+        let places = Places::of(&self.config)
+            .with_topology(&topology, &self.config)
+            .with_topology_file(&document.file);
         let located = |conflict: Box<Conflict>| match &conflict.pool {
             Some(pool) => document.at_pool(pool, conflict.error),
             None => conflict.error,
@@ -72,15 +197,16 @@ impl Deployment {
         let pools: Vec<&PoolFqdn> = topology.pools.iter().map(|pool| &pool.fqdn).collect();
         let unanswered = places.check(&pools).map_err(located)?;
         Replica::check(&self.config.local_replica)?;
-        let current = match factory::existing_management_store(&self.config.central_management_store)? {
-            Some(store) => {
-                require_master(store.as_ref())?;
-                store.current(DocumentKind::Topology, GLOBAL)?
-            }
-            None if self.config.local_replica.exists() => return Err(self.lost()),
-            None if !self.config.file.exists() => return Err(self.moved()),
-            None => None,
-        };
+        let current =
+            match factory::existing_management_store(&self.config.central_management_store, &Reach::Here)? {
+                Some(store) => {
+                    require_master(store.as_ref())?;
+                    store.current(DocumentKind::Topology, GLOBAL)?
+                }
+                None if self.config.local_replica.exists() => return Err(self.lost()),
+                None if !self.config.file.exists() => return Err(self.moved()),
+                None => None,
+            };
         places.check_documents().map_err(located)?;
         let body = changed(current.clone(), topology.clone())?;
         let unchanged = current.as_ref().is_some_and(|document| document.body == body);
@@ -122,7 +248,7 @@ impl Deployment {
     }
 
     fn write(&self, topology: &Topology, body: String, now: Timestamp) -> Result<()> {
-        let store = factory::new_management_store(&self.config.central_management_store)?;
+        let store = factory::new_management_store(&self.config.central_management_store, &Reach::Here)?;
         self.lead(store.as_ref())?;
         let mut drafts = vec![draft(DocumentKind::Topology, GLOBAL, body)];
         if store.current(DocumentKind::Configuration, GLOBAL)?.is_none() {
@@ -159,6 +285,7 @@ impl Deployment {
         what_if: bool,
         now: Timestamp,
     ) -> Result<BackupServiceConfiguration> {
+        self.require_master_here()?;
         let source = self.documents(false)?;
         Replica::check(&self.config.local_replica)?;
         if let Source::Store(store) = &source {

@@ -144,7 +144,7 @@ impl Service {
         let places = Places::of(&connected.deployment.config);
         let topology = |local| connected.deployment.documents(local)?.topology();
         match topology(local_store).or_else(|error| topology(!local_store).map_err(|_| error)) {
-            Ok(topology) => Ok(places.with_topology(&topology).protected()),
+            Ok(topology) => Ok(places.with_topology(&topology, &connected.deployment.config).protected()),
             // Then there are no stores yet.
             Err(error) if error.kind == ErrorKind::NotPublished => Ok(places.protected()),
             Err(error) => Err(error),

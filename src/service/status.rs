@@ -113,7 +113,8 @@ impl Service {
         let configuration = documents.configuration()?;
         let (pool, backup, standby) = topology.pair(&request.pool_fqdn)?;
         let pool_state = documents.pool_state(&pool.fqdn)?;
-        let leases = factory::leases(&standby.service_store, Arc::clone(&self.clock))?;
+        let at = connected.deployment.reach(backup)?;
+        let leases = factory::leases(&standby.service_store, &at, Arc::clone(&self.clock))?;
         let soon = || Until::within(PATIENCE);
         let mut wanted = module_list(&request.modules)?;
         if let Some(category) = request.category {

@@ -34,21 +34,21 @@ pub fn require_safe_engines() -> Result<()> {
 /// # Errors
 /// `UnsupportedStore`.
 pub fn user_stores(
-    config: &UserStoreConfig,
-    source: &Reach,
-    standby: (&StoreUrl, &Reach),
+    (config, at): (&UserStoreConfig, &Reach),
+    (standby, standby_at): (&StoreUrl, &Reach),
     patience: Duration,
 ) -> Result<Box<dyn UserStorePair>> {
     path_of(&config.url, Engine::Sqlite)?;
-    path_of(standby.0, Engine::Sqlite)?;
-    Ok(Box::new(PagePair::between(config, source, standby, patience)?))
+    path_of(standby, Engine::Sqlite)?;
+    Ok(Box::new(PagePair::between((config, at), (standby, standby_at), patience)?))
 }
 
 /// A content store in which these databases, wherever in it they are, are never opened as files.
 ///
 /// # Errors
 /// `UnsupportedStore`.
-pub fn content_store(url: &StoreUrl, databases: &[StoreUrl]) -> Result<Box<dyn ContentStore>> {
+pub fn content_store(url: &StoreUrl, at: &Reach, databases: &[StoreUrl]) -> Result<Box<dyn ContentStore>> {
+    here(at, url)?;
     let files = databases.iter().flat_map(StoreUrl::local_path).map(Path::to_owned).collect();
     Ok(Box::new(FolderStore::new(path_of(url, Engine::Folder)?.to_owned(), files)))
 }
@@ -65,7 +65,8 @@ pub fn restored_folder(to: &Path) -> Result<RestoredFolder> {
 ///
 /// # Errors
 /// `UnsupportedStore`.
-pub fn leases(url: &StoreUrl, clock: Arc<dyn Clock>) -> Result<Arc<dyn Leases>> {
+pub fn leases(url: &StoreUrl, at: &Reach, clock: Arc<dyn Clock>) -> Result<Arc<dyn Leases>> {
+    here(at, url)?;
     Ok(Arc::new(SqliteLeases::new(path_of(url, Engine::Sqlite)?.to_owned(), clock)))
 }
 
@@ -73,7 +74,8 @@ pub fn leases(url: &StoreUrl, clock: Arc<dyn Clock>) -> Result<Arc<dyn Leases>> 
 ///
 /// # Errors
 /// `UnsupportedStore`.
-pub fn content_index(url: &StoreUrl) -> Result<IndexPlace> {
+pub fn content_index(url: &StoreUrl, at: &Reach) -> Result<IndexPlace> {
+    here(at, url)?;
     Ok(IndexPlace::new(path_of(url, Engine::Sqlite)?.to_owned(), url.to_string()))
 }
 
@@ -81,7 +83,8 @@ pub fn content_index(url: &StoreUrl) -> Result<IndexPlace> {
 ///
 /// # Errors
 /// `StoreUnavailable`, with the advice to use the local replica; `UnsupportedStore`.
-pub fn management_store(url: &StoreUrl) -> Result<Box<dyn Documents>> {
+pub fn management_store(url: &StoreUrl, at: &Reach) -> Result<Box<dyn Documents>> {
+    here(at, url)?;
     path_of(url, Engine::Sqlite)?;
     Ok(Box::new(SqliteDocuments::open(url)?))
 }
@@ -90,7 +93,8 @@ pub fn management_store(url: &StoreUrl) -> Result<Box<dyn Documents>> {
 ///
 /// # Errors
 /// As for [`management_store`].
-pub fn existing_management_store(url: &StoreUrl) -> Result<Option<Box<dyn Documents>>> {
+pub fn existing_management_store(url: &StoreUrl, at: &Reach) -> Result<Option<Box<dyn Documents>>> {
+    here(at, url)?;
     path_of(url, Engine::Sqlite)?;
     let store = SqliteDocuments::open_existing(url)?;
     Ok(store.map(|store| Box::new(store) as Box<dyn Documents>))
@@ -100,7 +104,8 @@ pub fn existing_management_store(url: &StoreUrl) -> Result<Option<Box<dyn Docume
 ///
 /// # Errors
 /// When it cannot be opened or written; `UnsupportedStore`.
-pub fn new_management_store(url: &StoreUrl) -> Result<Box<dyn Documents>> {
+pub fn new_management_store(url: &StoreUrl, at: &Reach) -> Result<Box<dyn Documents>> {
+    here(at, url)?;
     path_of(url, Engine::Sqlite)?;
     Ok(Box::new(SqliteDocuments::create(url)?))
 }
@@ -109,10 +114,25 @@ pub fn new_management_store(url: &StoreUrl) -> Result<Box<dyn Documents>> {
 ///
 /// # Errors
 /// `UnsupportedStore`.
-pub fn exists(url: &StoreUrl) -> Result<bool> {
+pub fn exists(url: &StoreUrl, at: &Reach) -> Result<bool> {
+    here(at, url)?;
     let path = url.local_path()?;
     touching(path)?;
     Ok(path.exists())
+}
+
+/// Refuses a store at another machine.
+fn here(at: &Reach, url: &StoreUrl) -> Result<()> {
+    match at {
+        Reach::Here => Ok(()),
+        Reach::There(place) => Err(Error::new(
+            ErrorKind::UnsupportedStore,
+            format!("This version cannot open {url} at {place}."),
+            "Run the command at the machine where the store is.",
+        )
+        .at("store", url)
+        .at("place", place)),
+    }
 }
 
 /// Where a store of this engine lies.

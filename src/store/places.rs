@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::DeploymentConfig;
+use crate::config::{DeploymentConfig, There, Whereabouts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::topology::{Pool, PoolFqdn, StoreUrl, Topology};
 
@@ -33,6 +33,8 @@ struct Place {
     /// The pool whose it is; none for what belongs to the deployment.
     pool: Option<PoolFqdn>,
     path: PathBuf,
+    /// The machine that opens it, where that is another one.
+    machine: Option<String>,
 }
 
 /// Two places that cannot be what they are meant to be.
@@ -54,7 +56,15 @@ impl Place {
 
     /// Name and path, for people.
     fn described(&self) -> String {
-        format!("{} ({})", self.name(), self.path.display())
+        match &self.machine {
+            None => format!("{} ({})", self.name(), self.path.display()),
+            Some(machine) => format!("{} ({} at {machine})", self.name(), self.path.display()),
+        }
+    }
+
+    /// Whether it is one of this machine.
+    fn is_here(&self) -> bool {
+        self.machine.is_none()
     }
 
     fn is_of(&self, pools: &[&PoolFqdn]) -> bool {
@@ -63,22 +73,24 @@ impl Place {
 }
 
 impl Places {
-    /// The places of a deployment, without those that its topology names. Stores that are no files or folders of this machine
-    /// have none.
+    /// The places of a deployment, without those that its topology names. Stores that are no files or folders have none.
     pub fn of(config: &DeploymentConfig) -> Self {
         let mut places = Places::default();
         places.add(PlaceRole::DeploymentFile, None, &config.file);
         places.add(PlaceRole::LocalReplica, None, &config.local_replica);
         places.add(PlaceRole::Jobs, None, &config.jobs);
-        places.add_store(PlaceRole::ManagementStore, None, &config.central_management_store);
+        let at = config.management_place.there();
+        places.add_store(PlaceRole::ManagementStore, None, &config.central_management_store, at);
         places
     }
 
     /// The same places, and those of the pools of a topology.
     #[must_use]
-    pub fn with_topology(mut self, topology: &Topology) -> Self {
+    pub fn with_topology(mut self, topology: &Topology, config: &DeploymentConfig) -> Self {
         for pool in &topology.pools {
-            self.add_pool(pool);
+            // Whoever opens the stores of a pool that cannot be reached is told why.
+            let at = config.whereabouts(pool).unwrap_or(Whereabouts::Here);
+            self.add_pool(pool, at.there());
         }
         self
     }
@@ -91,29 +103,27 @@ impl Places {
     }
 
     fn add(&mut self, role: PlaceRole, pool: Option<&PoolFqdn>, path: &Path) {
-        self.places.push(Place { role, pool: pool.cloned(), path: path.to_owned() });
+        self.places.push(Place { role, pool: pool.cloned(), path: path.to_owned(), machine: None });
     }
 
-    fn add_store(&mut self, role: PlaceRole, pool: Option<&PoolFqdn>, url: &StoreUrl) {
+    fn add_store(&mut self, role: PlaceRole, pool: Option<&PoolFqdn>, url: &StoreUrl, at: Option<&There>) {
         if let Ok(path) = url.local_path() {
-            self.add(role, pool, path);
+            let machine = at.map(There::machine);
+            self.places.push(Place { role, pool: pool.cloned(), path: path.to_owned(), machine });
         }
     }
 
-    fn add_pool(&mut self, pool: &Pool) {
-        if pool.place.as_ref().is_some_and(|place| place.folder().is_err()) {
-            return;
-        }
+    fn add_pool(&mut self, pool: &Pool, at: Option<&There>) {
         let name = Some(&pool.fqdn);
-        self.add_store(PlaceRole::UserStore, name, &pool.user_store.url);
-        self.add_store(PlaceRole::ContentStore, name, &pool.content_store.url);
+        self.add_store(PlaceRole::UserStore, name, &pool.user_store.url, at);
+        self.add_store(PlaceRole::ContentStore, name, &pool.content_store.url, at);
         let Some(standby) = &pool.standby else { return };
-        self.add_store(PlaceRole::StandbyUserStore, name, &standby.user_store);
-        self.add_store(PlaceRole::StandbyContentStore, name, &standby.content_store);
-        self.add_store(PlaceRole::ServiceStore, name, &standby.service_store);
-        self.add_store(PlaceRole::ContentIndex, name, &standby.content_index());
+        self.add_store(PlaceRole::StandbyUserStore, name, &standby.user_store, at);
+        self.add_store(PlaceRole::StandbyContentStore, name, &standby.content_store, at);
+        self.add_store(PlaceRole::ServiceStore, name, &standby.service_store, at);
+        self.add_store(PlaceRole::ContentIndex, name, &standby.content_index(), at);
         if let Some(url) = &standby.management_store {
-            self.add_store(PlaceRole::StandbyManagementStore, name, url);
+            self.add_store(PlaceRole::StandbyManagementStore, name, url, at);
         }
     }
 
@@ -124,9 +134,10 @@ impl Places {
     /// The first conflict there is.
     pub fn check(&self, pools: &[&PoolFqdn]) -> std::result::Result<Vec<String>, Box<Conflict>> {
         let asked = |place: &Place| Asked { path: place.path.clone(), is_database: place.role.is_database() };
-        let identified = identify(&self.places.iter().map(asked).collect::<Vec<_>>());
+        let here = || self.places.iter().filter(|place| place.is_here());
+        let identified = identify(&here().map(asked).collect::<Vec<_>>());
         let (mut known, mut unanswered) = (Vec::new(), Vec::new());
-        for (place, found) in self.places.iter().zip(identified) {
+        for (place, found) in here().zip(identified) {
             match found {
                 Some(found) => known.push((place, found)),
                 None => unanswered.push(place.name()),
@@ -153,7 +164,29 @@ impl Places {
                 }
             }
         }
+        self.check_names(pools)?;
         Ok(unanswered)
+    }
+
+    /// The same for places at other machines, which nobody looks at: those of one machine are compared by their paths.
+    fn check_names(&self, pools: &[&PoolFqdn]) -> std::result::Result<(), Box<Conflict>> {
+        for (index, one) in self.places.iter().enumerate().filter(|(_, place)| !place.is_here()) {
+            let earlier = self.places.iter().take(index);
+            for other in earlier.filter(|other| other.machine == one.machine) {
+                if !one.is_of(pools) && !other.is_of(pools) || is_connected_to_copy(one, other) {
+                    continue;
+                }
+                if one.path == other.path {
+                    return Err(conflict(one, other, shared(one, other)));
+                }
+                for (inner, outer) in [(one, other), (other, one)] {
+                    if !inner.role.may_lie_in(outer.role) && inner.path.starts_with(&outer.path) {
+                        return Err(conflict(inner, outer, nested(inner, outer)));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// That a copy of the Central Management store is taken for the store itself by its very path. [`Places::check`] leaves
@@ -188,7 +221,7 @@ fn is_same(this: &Answer, other: &Answer) -> bool {
 fn is_connected_to_copy(copy: &Place, store: &Place) -> bool {
     copy.role == PlaceRole::StandbyManagementStore
         && store.role == PlaceRole::ManagementStore
-        && copy.path == store.path
+        && (&copy.machine, &copy.path) == (&store.machine, &store.path)
 }
 
 fn conflict(one: &Place, other: &Place, error: Error) -> Box<Conflict> {

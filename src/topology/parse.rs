@@ -121,6 +121,26 @@ impl Topology {
     }
 }
 
+/// What the URLs of one pool are relative to.
+struct Base<'a> {
+    folder: &'a Path,
+    /// Whether all must lie below it: at another machine nothing else can be reached.
+    holds_all: bool,
+}
+
+impl Base<'_> {
+    fn check(&self, url: &StoreUrl) -> Result<()> {
+        if !self.holds_all || url.below(self.folder).is_some() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidValue,
+            format!("{url} does not lie below the root of the pool's place, {}.", self.folder.display()),
+            "Write a path relative to the root, or name a root as place that has all stores of the pool below it.",
+        ))
+    }
+}
+
 struct DocumentReader<'a> {
     text: &'a str,
     file: &'a Path,
@@ -140,26 +160,29 @@ impl DocumentReader<'_> {
     }
 
     fn place(&self, place: &Spanned<String>) -> Result<PoolPlace> {
-        let base = self.file.parent().unwrap_or(Path::new("/"));
-        let parsed = PoolPlace::parse(place.get_ref(), base);
-        parsed
-            .and_then(|parsed| parsed.folder().map(|_| ()).map(|()| parsed))
-            .map_err(|error| self.at(place, error))
+        PoolPlace::parse(place.get_ref(), self.folder()).map_err(|error| self.at(place, error))
+    }
+
+    /// What everything is relative to that has no place.
+    fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("/"))
     }
 
     /// A URL of a database, or of a store of files, that this version can open.
-    fn url(&self, url: &Spanned<String>, base: &Path, is_database: bool) -> Result<StoreUrl> {
-        let parsed = StoreUrl::parse(url.get_ref(), base);
+    fn url(&self, url: &Spanned<String>, base: &Base<'_>, is_database: bool) -> Result<StoreUrl> {
+        let parsed = StoreUrl::parse(url.get_ref(), base.folder);
         parsed
-            .and_then(|parsed| parsed.require(is_database).map(|()| parsed))
+            .and_then(|parsed| {
+                parsed.require(is_database).and_then(|()| base.check(&parsed)).map(|()| parsed)
+            })
             .map_err(|error| self.at(url, error))
     }
 
     fn pool(&self, pool: &PoolToml) -> Result<Pool> {
         let place = pool.place.as_ref().map(|place| self.place(place)).transpose()?;
-        let base = match &place {
-            Some(place) => place.folder()?,
-            None => self.file.parent().unwrap_or(Path::new("/")),
+        let base = &Base {
+            folder: place.as_ref().map_or(self.folder(), PoolPlace::root),
+            holds_all: place.as_ref().is_some_and(|place| place.ssh().is_some()),
         };
         Ok(Pool {
             fqdn: self.fqdn(&pool.fqdn)?,
@@ -182,7 +205,7 @@ impl DocumentReader<'_> {
         })
     }
 
-    fn standby(&self, standby: &StandbyToml, base: &Path) -> Result<Standby> {
+    fn standby(&self, standby: &StandbyToml, base: &Base<'_>) -> Result<Standby> {
         let database = |url: &Spanned<String>| self.url(url, base, true);
         let user_store = database(&standby.user_store)?;
         let service_store = match &standby.service_store {

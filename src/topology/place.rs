@@ -4,19 +4,22 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use url::Url;
 
 use super::url::{absolute, secret};
 use crate::error::{Error, ErrorKind, Result};
+
+mod ssh;
+
+pub use ssh::SshPlace;
 
 /// Where a pool's stores are: a folder of this machine, or of another one that is reached through ssh.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum PoolPlace {
-    /// A folder of this machine, absolute.
+    /// A folder, absolute, of whichever machine opens the stores.
     Local(PathBuf),
     /// `ssh://user@host[:port]/root`.
-    Ssh(Url),
+    Ssh(SshPlace),
 }
 
 impl PoolPlace {
@@ -32,32 +35,25 @@ impl PoolPlace {
             return absolute(place, base).map(PoolPlace::Local);
         };
         secret::refuse(&format!("//{rest}"))?;
-        if scheme != "ssh" {
+        if scheme != SshPlace::SCHEME {
             return Err(wrong("is neither a folder nor an ssh:// URL"));
         }
-        let mut url = Url::parse(&format!("ssh://{rest}"))
-            .map_err(|cause| wrong(&format!("cannot be read: {cause}")))?;
-        let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
-        if host.is_empty() || url.path().is_empty() || url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("is no ssh://USER@HOST/ROOT"));
-        }
-        url.set_host(Some(&host)).map_err(|_| wrong("cannot be read"))?;
-        Ok(PoolPlace::Ssh(url))
+        SshPlace::parse(rest).map(PoolPlace::Ssh)
     }
 
-    /// The folder that URLs are relative to.
-    ///
-    /// # Errors
-    /// `UnsupportedStore` for another machine.
-    pub fn folder(&self) -> Result<&Path> {
+    /// The folder that URLs are relative to, at the machine where the stores are.
+    pub fn root(&self) -> &Path {
         match self {
-            PoolPlace::Local(folder) => Ok(folder),
-            PoolPlace::Ssh(_) => Err(Error::new(
-                ErrorKind::UnsupportedStore,
-                "This version cannot reach ssh: places.",
-                "Name a folder that this machine reaches as place, or leave it out.",
-            )
-            .at("place", self)),
+            PoolPlace::Local(folder) => folder,
+            PoolPlace::Ssh(place) => place.root(),
+        }
+    }
+
+    /// Another machine and its root, where that is named.
+    pub fn ssh(&self) -> Option<&SshPlace> {
+        match self {
+            PoolPlace::Local(_) => None,
+            PoolPlace::Ssh(place) => Some(place),
         }
     }
 }
@@ -74,7 +70,7 @@ impl fmt::Display for PoolPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PoolPlace::Local(folder) => folder.display().fmt(f),
-            PoolPlace::Ssh(url) => url.fmt(f),
+            PoolPlace::Ssh(place) => place.fmt(f),
         }
     }
 }
@@ -114,13 +110,24 @@ mod tests {
             ("/data", "/data"),
             ("ssh://Backup@CHI.example.com/srv/b", "ssh://Backup@chi.example.com/srv/b"),
             ("ssh://chi:2222/srv", "ssh://chi:2222/srv"),
+            ("ssh://chi:22/srv//a/./b/", "ssh://chi:22/srv/a/b"),
+            ("ssh://csb@[2001:DB8::7]/srv", "ssh://csb@[2001:db8::7]/srv"),
+            ("ssh://a.b-c_d@h_1/srv/with space/à", "ssh://a.b-c_d@h_1/srv/with space/à"),
         ] {
             let parsed = parse(place).unwrap();
             assert_eq!(parsed.to_string(), shown);
             assert_eq!(PoolPlace::try_from(shown.to_owned()).unwrap(), parsed);
-            let refused = parsed.folder().err().map(|error| error.kind);
-            assert_eq!(refused, shown.starts_with("ssh").then_some(ErrorKind::UnsupportedStore));
+            assert_eq!(parsed.ssh().is_some(), shown.starts_with("ssh"));
+            assert!(shown.ends_with(parsed.root().to_str().unwrap()));
         }
+    }
+
+    #[test]
+    fn host_user_and_port_are_what_ssh_takes_as_such() {
+        let parsed = parse("ssh://csb@[::1]:2222/srv/pools/atl").unwrap();
+        let place = parsed.ssh().unwrap();
+        assert_eq!((place.user(), place.host(), place.port()), (Some("csb"), "::1", Some(2222)));
+        assert_eq!(place.root(), Path::new("/srv/pools/atl"));
     }
 
     #[test]
@@ -132,6 +139,25 @@ mod tests {
             "http://chi/x",
             "ssh://a:pl4nted@chi/x",
             "ssh://a@chi/x?password=pl4nted",
+            "ssh://a@chi/",
+            "ssh://a@chi/..",
+            "ssh://a@/x",
+            "ssh://@chi/x",
+            "ssh://-oProxyCommand=x/x",
+            "ssh://-a@chi/x",
+            "ssh://a b@chi/x",
+            "ssh://chi;id/x",
+            "ssh://$(id)/x",
+            "ssh://chi:0/x",
+            "ssh://chi:65536/x",
+            "ssh://chi:/x",
+            "ssh://[::1/x",
+            "ssh://[::g]/x",
+            "ssh://[fe80::1%25eth0]/x",
+            "ssh://chi/a%20b",
+            "ssh://chi/a?b",
+            "ssh://chi/a#b",
+            "ssh://chi/a\nb",
         ] {
             let error = parse(place).unwrap_err();
             assert_eq!(error.kind, ErrorKind::InvalidValue, "{place}");

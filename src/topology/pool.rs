@@ -110,6 +110,22 @@ pub struct Standby {
     pub service_store: StoreUrl,
 }
 
+impl Pool {
+    /// Every database that it has.
+    pub fn databases(&self) -> Vec<StoreUrl> {
+        let mut found = vec![self.user_store.url.clone()];
+        if let Some(standby) = &self.standby {
+            found.extend([
+                standby.user_store.clone(),
+                standby.service_store.clone(),
+                standby.content_index(),
+            ]);
+            found.extend(standby.management_store.clone());
+        }
+        found
+    }
+}
+
 impl Standby {
     /// The index of the content copy, beside the backup service's database: of `atl.service.sqlite` it is
     /// `atl.service-content.sqlite`.
@@ -166,15 +182,6 @@ impl Topology {
 
     /// Every database that the topology names.
     pub fn databases(&self) -> Vec<StoreUrl> {
-        let mut found = Vec::new();
-        for pool in &self.pools {
-            found.push(pool.user_store.url.clone());
-            if let Some(standby) = &pool.standby {
-                found.extend([standby.user_store.clone(), standby.service_store.clone()]);
-                found.push(standby.content_index());
-                found.extend(standby.management_store.clone());
-            }
-        }
-        found
+        self.pools.iter().flat_map(Pool::databases).collect()
     }
 }

@@ -134,6 +134,12 @@ impl StoreUrl {
         }
     }
 
+    /// The path of a store below a folder, relative to that; none where it is no file below it.
+    pub fn below(&self, folder: &Path) -> Option<&str> {
+        let relative = self.local_path().ok()?.strip_prefix(folder).ok()?.to_str()?;
+        Some(relative).filter(|relative| !relative.is_empty())
+    }
+
     /// A file of the same engine that lies elsewhere; none for what is no file.
     pub(super) fn beside(&self, place: impl FnOnce(&Path) -> PathBuf) -> Option<Self> {
         let path = place(self.local_path().ok()?);

@@ -163,8 +163,8 @@ standby = { user_store = "sqlite:chi/standby/atl.sqlite", content_store = "file:
             (
                 "place",
                 "fqdn = \"chi.example.com\"\n",
-                "fqdn = \"chi.example.com\"\nplace = \"ssh://backup@chi/srv\"\n",
-                ErrorKind::UnsupportedStore,
+                "fqdn = \"chi.example.com\"\nplace = \"ssh://-oProxyCommand=x/srv\"\n",
+                ErrorKind::InvalidValue,
                 "12",
             ),
             ("kind", "file:chi/share", "sqlite:chi/share", ErrorKind::InvalidValue, "14"),
@@ -202,6 +202,37 @@ standby = { user_store = "sqlite:chi/standby/atl.sqlite", content_store = "file:
                 format!("sqlite:{root}/atl/standby/chi.service.sqlite")
             );
             assert_eq!(topology.pools[1].content_store.url.to_string(), "file:/srv/chi/share");
+        }
+    }
+
+    #[test]
+    fn stores_at_another_machine_lie_below_its_root() {
+        let placed = GOOD.replace(
+            "fqdn = \"chi.example.com\"\n",
+            "fqdn = \"chi.example.com\"\nplace = \"ssh://csb@chi/srv/pools/chi\"\n",
+        );
+        let topology = Topology::from_toml(&placed, Path::new("/srv/topology.toml")).unwrap();
+        let chi = &topology.pools[1];
+        assert_eq!(chi.user_store.url.to_string(), "sqlite:/srv/pools/chi/chi/users.sqlite");
+        assert_eq!(topology.pools[0].user_store.url.to_string(), "sqlite:/srv/atl/users.sqlite");
+        let again = Topology::from_toml(&topology.to_toml(), Path::new("/elsewhere/topology.toml")).unwrap();
+        assert_eq!(again, topology);
+        let inside = placed.replace("file:chi/share", "file:/srv/pools/chi/elsewhere");
+        Topology::from_toml(&inside, Path::new("/srv/topology.toml")).unwrap();
+        for (from, to, line) in [
+            ("sqlite:chi/users.sqlite", "sqlite:/srv/pools/chi-old/users.sqlite", "14"),
+            ("file:chi/share", "file:../atl/share", "15"),
+            ("file:chi/share", "file:.", "15"),
+            ("sqlite:chi/standby/atl.sqlite", "sqlite:/srv/pools/atl.sqlite", "16"),
+        ] {
+            let error =
+                Topology::from_toml(&placed.replace(from, to), Path::new("/srv/topology.toml")).unwrap_err();
+            assert_eq!(
+                (error.kind, error.context["line"].as_str()),
+                (ErrorKind::InvalidValue, line),
+                "{to}: {error}"
+            );
+            assert!(error.message.contains("/srv/pools/chi"), "{error}");
         }
     }
 

@@ -8,7 +8,7 @@ use cs_backup::clock::SystemClock;
 use cs_backup::error::ErrorKind;
 use cs_backup::job::events::EventKind;
 use cs_backup::report::{ExportState, ImportState, Outcome};
-use cs_backup::store::factory;
+use cs_backup::store::{Reach, factory};
 use serde_json::json;
 
 use super::support::*;
@@ -54,7 +54,7 @@ fn a_backup_copies_all_modules_and_a_second_one_moves_nothing() {
     assert_eq!(changes.count(), 3);
     deployment.assert_copies_equal("atl", "chi");
     let position = |path: &str| {
-        let store = factory::management_store(&database_url(&deployment.path(path))).unwrap();
+        let store = factory::management_store(&database_url(&deployment.path(path)), &Reach::Here).unwrap();
         (store.position().unwrap().identity, store.history(i64::MAX).unwrap())
     };
     assert_eq!(position("cms/cms.sqlite"), position("chi/standby/cms.sqlite"));

@@ -1,5 +1,6 @@
 //! Stores of a whole deployment: where they lie, who may read them, and who else has them open.
 
+mod machines;
 mod management;
 mod places;
 mod rights;

@@ -1,7 +1,7 @@
 //! What the master holds and its copy lacks, and whether the copy is one of that master at all.
 
-use super::Side;
 use super::split::{self, Differences};
+use super::{End, Side};
 use crate::error::{Error, Result};
 use crate::store::documents::{
     Documents, DocumentsRole, History, Position, foreign, not_master, older_master, two_masters,
@@ -29,10 +29,11 @@ pub(super) struct Comparison {
 
 impl Comparison {
     /// Looks at both; with `verify`, what was written to the copy is to be repaired instead of refused.
-    pub(super) fn of(master: &StoreUrl, copy: &StoreUrl, verify: bool) -> Result<Self> {
+    pub(super) fn of(master: &End, copy: &End, verify: bool) -> Result<Self> {
         let on_export = |error: Error| error.on(Side::Export);
         let on_import = |error: Error| error.on(Side::Import);
-        let source = factory::management_store(master).map_err(on_export)?;
+        let source = factory::management_store(&master.url, &master.at).map_err(on_export)?;
+        let master = &master.url;
         let position = source.position().map_err(on_export)?;
         let whole = source.history(i64::MAX).map_err(on_export)?;
         let mut compared = Comparison {
@@ -49,7 +50,7 @@ impl Comparison {
             compared.refused = Some(not_master(master, &compared.position).on(Side::Export));
             return Ok(compared);
         }
-        let Some(copy) = factory::existing_management_store(copy).map_err(on_import)? else {
+        let Some(copy) = factory::existing_management_store(&copy.url, &copy.at).map_err(on_import)? else {
             return Ok(compared);
         };
         let standing = copy.position().map_err(on_import)?;

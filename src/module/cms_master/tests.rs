@@ -54,13 +54,17 @@ impl Pair {
         StoreUrl::try_from(format!("sqlite:{}", self.path(name).display())).unwrap()
     }
 
+    fn end(&self, name: &str) -> End {
+        End { url: self.url(name), at: Reach::Here }
+    }
+
     fn module(&self, max_batches: u64) -> CmsMaster {
-        CmsMaster::master(self.url("master"), self.url("copy"), max_batches)
+        CmsMaster::master(self.end("master"), self.end("copy"), max_batches)
     }
 
     /// Publishes so many new versions of the settings.
     fn publish(&mut self, count: usize) {
-        let store = factory::new_management_store(&self.url("master")).unwrap();
+        let store = factory::new_management_store(&self.url("master"), &Reach::Here).unwrap();
         for _ in 0..count {
             self.published += 1;
             let draft = Draft {
@@ -84,16 +88,16 @@ impl Pair {
             replaces: None,
         };
         let at = Timestamp::from_second(1_700_000_000 + self.published).unwrap();
-        let store = factory::new_management_store(&self.url("master")).unwrap();
+        let store = factory::new_management_store(&self.url("master"), &Reach::Here).unwrap();
         store.publish((0..count).map(draft).collect(), at).unwrap();
     }
 
     fn position(&self, name: &str) -> Position {
-        factory::management_store(&self.url(name)).unwrap().position().unwrap()
+        factory::management_store(&self.url(name), &Reach::Here).unwrap().position().unwrap()
     }
 
     fn content(&self, name: &str) -> History {
-        factory::management_store(&self.url(name)).unwrap().history(i64::MAX).unwrap()
+        factory::management_store(&self.url(name), &Reach::Here).unwrap().history(i64::MAX).unwrap()
     }
 
     /// Somebody writes to a store past this product.
@@ -225,7 +229,7 @@ fn an_older_master_is_refused_after_its_copy_was_promoted() {
     let mut pair = Pair::new();
     pair.publish(1);
     pair.run().unwrap();
-    let copy = factory::management_store(&pair.url("copy")).unwrap();
+    let copy = factory::management_store(&pair.url("copy"), &Reach::Here).unwrap();
     let promoted = copy.promote(1).unwrap();
     assert_eq!(promoted.reign.epoch, 2);
     assert_ne!(promoted.reign.timeline, pair.position("master").reign.timeline);
@@ -242,12 +246,12 @@ fn the_former_master_follows_the_promoted_copy() {
     let mut pair = Pair::new();
     pair.publish(2);
     pair.run().unwrap();
-    let promoted = factory::management_store(&pair.url("copy")).unwrap().promote(1).unwrap();
-    let former = factory::management_store(&pair.url("master")).unwrap();
+    let promoted = factory::management_store(&pair.url("copy"), &Reach::Here).unwrap().promote(1).unwrap();
+    let former = factory::management_store(&pair.url("master"), &Reach::Here).unwrap();
     let demoted = former.demote(promoted.reign.clone(), pair.url("copy")).unwrap();
     assert_eq!((demoted.role, demoted.reign), (documents::DocumentsRole::Standby, promoted.reign));
     assert_eq!(pair.refusal().kind, ErrorKind::NotMaster, "it is no master to copy from any more");
-    let back = CmsMaster::master(pair.url("copy"), pair.url("master"), 500);
+    let back = CmsMaster::master(pair.end("copy"), pair.end("master"), 500);
     back.run_cycle(&context(false)).unwrap();
     assert_eq!(pair.position("master").master, Some(pair.url("copy").to_string()));
 }
@@ -259,9 +263,9 @@ fn two_copies_that_were_both_promoted_do_not_follow_each_other() {
     pair.run().unwrap();
     pair.save("copy", "third");
     for store in ["copy", "third"] {
-        factory::management_store(&pair.url(store)).unwrap().promote(1).unwrap();
+        factory::management_store(&pair.url(store), &Reach::Here).unwrap().promote(1).unwrap();
     }
-    let module = CmsMaster::master(pair.url("copy"), pair.url("third"), 500);
+    let module = CmsMaster::master(pair.end("copy"), pair.end("third"), 500);
     assert_eq!(module.run_cycle(&context(false)).unwrap_err().error.kind, ErrorKind::SplitTimeline);
 }
 
@@ -369,11 +373,11 @@ impl Pair {
                 }
             }
             Change::PromoteCopy if has_copy => {
-                let store = factory::management_store(&self.url("copy")).unwrap();
+                let store = factory::management_store(&self.url("copy"), &Reach::Here).unwrap();
                 store.promote(store.position().unwrap().reign.epoch).unwrap();
             }
             Change::Begin => {
-                let store = factory::management_store(&self.url("master")).unwrap();
+                let store = factory::management_store(&self.url("master"), &Reach::Here).unwrap();
                 store.promote(store.position().unwrap().reign.epoch).unwrap();
             }
             _ => {}

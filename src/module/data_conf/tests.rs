@@ -23,7 +23,7 @@ use crate::module::{
 use crate::store::content::ContentPath;
 use crate::store::content::folder::{FolderStore, isolation};
 use crate::store::content::index::{ContentIndex, HeldName, IndexPlace};
-use crate::store::{Generation, factory};
+use crate::store::{Generation, Reach, factory};
 use crate::topology::{HistoryLimits, PoolFqdn, StoreUrl};
 
 mod attributes;
@@ -192,7 +192,8 @@ fn take_lease(index: &Path) -> Generation {
 }
 
 fn place(index: &Path) -> IndexPlace {
-    factory::content_index(&StoreUrl::try_from(format!("sqlite:{}", index.display())).unwrap()).unwrap()
+    factory::content_index(&StoreUrl::try_from(format!("sqlite:{}", index.display())).unwrap(), &Reach::Here)
+        .unwrap()
 }
 
 fn pool() -> PoolFqdn {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use super::*;
 use crate::clock::Clock;
 use crate::report::ExportState;
-use crate::store::factory;
+use crate::store::{Reach, factory};
 use crate::topology::StoreUrl;
 
 /// Runs each of the contract's tests for one engine. The maker gives a place where there are no leases yet, and what
@@ -113,7 +113,7 @@ struct Process {
 
 impl Process {
     fn of(machine: &Arc<Machine>, url: &StoreUrl) -> Self {
-        let leases = factory::leases(url, Arc::clone(machine) as Arc<dyn Clock>).unwrap();
+        let leases = factory::leases(url, &Reach::Here, Arc::clone(machine) as Arc<dyn Clock>).unwrap();
         // Nobody knows from outside whether it is alive.
         let owner =
             Owner { machine: machine.boot.clone(), space: None, ..Owner::current("of this very machine") };

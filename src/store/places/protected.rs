@@ -31,14 +31,16 @@ impl Places {
         // What is remembered of a copy lies in a folder beside it.
         let asked =
             |place: &Place| [place.path.clone(), above(&place.path), with_suffix(&place.path, ".csb")];
-        let mut found = identities(&self.places.iter().flat_map(asked).collect::<Vec<_>>()).into_iter();
+        // What is at another machine cannot be named here.
+        let here = || self.places.iter().filter(|place| place.is_here());
+        let mut found = identities(&here().flat_map(asked).collect::<Vec<_>>()).into_iter();
         let mut protected = ProtectedFiles {
             files: Vec::new(),
             trees: Vec::new(),
             records: None,
             documents: vec![TOPOLOGY, DEPLOYMENT],
         };
-        for place in &self.places {
+        for place in here() {
             let (identity, folder) = (found.next().flatten(), found.next().flatten());
             let what = || place.role.for_people(place.pool.as_ref());
             protected

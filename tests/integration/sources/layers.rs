@@ -59,9 +59,10 @@ const OF_ENGINES: [&str; 6] = ["rusqlite", "sqlite", "folderstore", "postgres", 
 const A_PATH: &str = "Path";
 
 /// Which file names which of these all the same, and why.
-const ALL_THE_SAME: [(&str, &str, &str); 17] = [
+const ALL_THE_SAME: [(&str, &str, &str); 18] = [
     // Plain files by nature.
     ("config.rs", A_PATH, "the deployment file, the local replica and the jobs folder"),
+    ("config/reach.rs", A_PATH, "the root at another machine, and the helper that is started"),
     ("job/record.rs", A_PATH, "job records are files"),
     ("job/request.rs", A_PATH, "the file that a state is restored to"),
     ("job/steps/restore.rs", A_PATH, "the file that a state is restored to"),

@@ -90,9 +90,8 @@ impl PagePair {
     /// # Errors
     /// As there; `InvalidValue` where one of them does not lie below the root of its place.
     pub fn between(
-        config: &UserStoreConfig,
-        source: &Reach,
-        standby: (&StoreUrl, &Reach),
+        (config, at): (&UserStoreConfig, &Reach),
+        (standby, standby_at): (&StoreUrl, &Reach),
         patience: Duration,
     ) -> Result<Self> {
         let end = |url: &StoreUrl, reach: &Reach| -> Result<Arc<dyn UserEnd>> {
@@ -101,7 +100,7 @@ impl PagePair {
                 Reach::There(place) => Arc::new(RemoteEnd::new(place, url, config)?),
             })
         };
-        let (source, standby) = (end(&config.url, source)?, end(standby.0, standby.1)?);
+        let (source, standby) = (end(&config.url, at)?, end(standby, standby_at)?);
         Ok(PagePair { source, standby, exclude: config.exclude.clone(), patience })
     }
 

@@ -110,7 +110,7 @@ impl Site {
         let config = UserStoreConfig::new(self.url("atl/users.sqlite"));
         let standby = (&self.url("chi/atl.sqlite"), &Reach::Here);
         let source = Reach::There(Arc::clone(&place));
-        (PagePair::between(&config, &source, standby, Duration::from_secs(10)).unwrap(), place)
+        (PagePair::between((&config, &source), standby, Duration::from_secs(10)).unwrap(), place)
     }
 
     /// As the pool's own machine sees it.
@@ -118,7 +118,7 @@ impl Site {
         let config = UserStoreConfig::new(self.url("atl/users.sqlite"));
         let standby = Reach::There(self.reached("chi", "atl"));
         let standby = (&self.url("chi/atl.sqlite"), &standby);
-        PagePair::between(&config, &Reach::Here, standby, Duration::from_secs(10)).unwrap()
+        PagePair::between((&config, &Reach::Here), standby, Duration::from_secs(10)).unwrap()
     }
 
     fn fill(&self, rows: u32) {
@@ -296,7 +296,7 @@ fn stores_outside_the_root_are_not_opened_whoever_names_them() {
     let outside = UserStoreConfig::new(site.url("secret.sqlite"));
     let source = Reach::There(Arc::clone(&place));
     let standby = (&site.url("chi/x.sqlite"), &Reach::Here);
-    let refused = PagePair::between(&outside, &source, standby, Duration::from_secs(1));
+    let refused = PagePair::between((&outside, &source), standby, Duration::from_secs(1));
     assert_eq!(refused.err().unwrap().kind, ErrorKind::InvalidValue);
     // A caller who does not look himself.
     std::os::unix::fs::symlink(site.path("secret.sqlite"), site.path("atl/link.sqlite")).unwrap();
