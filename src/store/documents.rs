@@ -14,6 +14,7 @@ use crate::topology::StoreUrl;
 
 mod history;
 mod refusal;
+pub(super) mod remote;
 pub mod replica;
 pub(super) mod sqlite;
 
@@ -65,7 +66,7 @@ pub struct Document {
 }
 
 /// Whether a store takes publications or follows one that does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DocumentsRole {
     /// It takes publications.
     Master,

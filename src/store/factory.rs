@@ -8,8 +8,10 @@ use super::content::ContentStore;
 use super::content::folder::{FolderStore, RestoredFolder};
 use super::content::index::IndexPlace;
 use super::documents::Documents;
+use super::documents::remote::RemoteDocuments;
 use super::documents::sqlite::SqliteDocuments;
 use super::leases::Leases;
+use super::leases::remote::RemoteLeases;
 use super::leases::sqlite::SqliteLeases;
 use super::remote::Reach;
 use super::sqlite;
@@ -66,8 +68,11 @@ pub fn restored_folder(to: &Path) -> Result<RestoredFolder> {
 /// # Errors
 /// `UnsupportedStore`.
 pub fn leases(url: &StoreUrl, at: &Reach, clock: Arc<dyn Clock>) -> Result<Arc<dyn Leases>> {
-    here(at, url)?;
-    Ok(Arc::new(SqliteLeases::new(path_of(url, Engine::Sqlite)?.to_owned(), clock)))
+    let path = path_of(url, Engine::Sqlite)?;
+    Ok(match at {
+        Reach::Here => Arc::new(SqliteLeases::new(path.to_owned(), clock)),
+        Reach::There(place) => Arc::new(RemoteLeases::new(place, url)?),
+    })
 }
 
 /// The index of a content copy. Nothing is opened yet.
@@ -84,9 +89,11 @@ pub fn content_index(url: &StoreUrl, at: &Reach) -> Result<IndexPlace> {
 /// # Errors
 /// `StoreUnavailable`, with the advice to use the local replica; `UnsupportedStore`.
 pub fn management_store(url: &StoreUrl, at: &Reach) -> Result<Box<dyn Documents>> {
-    here(at, url)?;
     path_of(url, Engine::Sqlite)?;
-    Ok(Box::new(SqliteDocuments::open(url)?))
+    Ok(match at {
+        Reach::Here => Box::new(SqliteDocuments::open(url)?),
+        Reach::There(place) => Box::new(RemoteDocuments::new(place, url)?),
+    })
 }
 
 /// As [`management_store`], if there is one.

@@ -1,5 +1,7 @@
 //! What a helper answers: each message goes to the kind of store that it is about.
 
+use super::documents;
+use super::leases;
 use super::remote::{ServedPlace, unknown_message};
 use super::user::pages;
 use crate::error::Result;
@@ -11,6 +13,8 @@ use crate::wire::Served;
 /// What the store says; `PeerRefused`, `PeerIncompatible`.
 pub fn serve(place: &ServedPlace, message: u8, request: &[u8], call: &Served) -> Result<Vec<u8>> {
     match message {
+        leases::remote::LEASE => leases::remote::serve(place, request, call.cancel()),
+        60..70 => documents::remote::serve(place, message, request, call),
         20..40 => pages::remote::served::serve(place, message, request, call),
         _ => Err(unknown_message(message)),
     }

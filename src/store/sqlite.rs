@@ -8,7 +8,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::{FileId, Right, Rights, create_folder, creating_with, may, tighten, watch_databases};
+use crate::platform::{
+    FileId, RawFile, Right, Rights, create_folder, creating_with, may, read_whole, tighten, watch_databases,
+};
 use crate::store::files::with_suffix;
 
 mod database;
@@ -135,6 +137,29 @@ pub fn alone(path: &Path, open: impl FnOnce() -> rusqlite::Result<Connection>) -
 pub fn require_alone(path: &Path) -> Result<()> {
     watch_databases().map_err(|cause| Error::io("open the database", path, &cause))?;
     FileId::of(path).map_or(Ok(()), |file| database::require_alone(path, file))
+}
+
+/// Whether a database is one that this product made with this table. It is only read, and not opened with SQLite: one of somebody else's
+/// is none of ours to open, lock or change the rights of.
+///
+/// # Errors
+/// Failures of the file system.
+pub(super) fn is_own_database(path: &Path, table: &str) -> Result<bool> {
+    let wanted = format!("CREATE TABLE {table}");
+    // What a table was made with stands in the first pages, or in the log until they are written.
+    for (file, most) in [(path.to_owned(), 64 << 10), (with_suffix(path, "-wal"), 1 << 20)] {
+        let opened = match RawFile::open(&file, false) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
+            opened => opened.map_err(|cause| Error::io("open", &file, &cause))?,
+        };
+        let mut begin = vec![0; most];
+        let read = read_whole(&opened, &mut begin, 0).map_err(|cause| Error::io("read", &file, &cause))?;
+        let begin = begin.get(..read).unwrap_or_default();
+        if begin.windows(wanted.len()).any(|text| text == wanted.as_bytes()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Takes away from a database, and from what SQLite keeps beside it, what goes beyond these rights. Where it is another

@@ -4,6 +4,7 @@
 //! with the power goes the process, and a step that was noted for nothing is only done once more.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::Result;
@@ -12,7 +13,7 @@ use crate::store::Until;
 use crate::store::leases::Lease;
 
 /// The list of an earlier job that did not come to its end, as far as it is gone on with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resumed {
     /// The job.
     pub job_id: Uuid,
@@ -21,7 +22,7 @@ pub struct Resumed {
 }
 
 /// A step of a list: its place, from 1, and its id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotedStep {
     /// Its place in the list.
     pub number: u32,

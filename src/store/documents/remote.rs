@@ -1,0 +1,240 @@
+//! A Central Management store at another machine: it can be read. Who publishes does so where the store is.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::sqlite::SqliteDocuments;
+use super::{
+    Digest, Document, DocumentKind, Documents, DocumentsRole, Draft, History, Import, Position, Published,
+    Reign,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::platform::Rights;
+use crate::store::remote::{Grant, RemotePlace, ServedPlace, unknown_message};
+use crate::store::sqlite::is_own_database;
+use crate::topology::{Engine, StoreUrl};
+use crate::wire::{Call, MOST_BYTES, Served, decode, encode};
+
+/// The numbers of the messages about Central Management stores.
+pub(in crate::store) mod message {
+    pub(in crate::store) const POSITION: u8 = 60;
+    pub(in crate::store) const HISTORY: u8 = 61;
+    pub(in crate::store) const CURRENT: u8 = 62;
+    pub(in crate::store) const ALL_CURRENT: u8 = 63;
+    pub(in crate::store) const AFTER: u8 = 64;
+}
+
+/// The table by which a store is known.
+const TABLE: &str = "csb_management";
+
+/// How many versions are read at once, whatever is asked for.
+const MOST_VERSIONS: usize = 1_000;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct HistoryRequest {
+    store: String,
+    until: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CurrentRequest {
+    store: String,
+    kind: DocumentKind,
+    name: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct AfterRequest {
+    store: String,
+    revision: i64,
+    limit: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PositionAnswer {
+    identity: String,
+    role: DocumentsRole,
+    epoch: i64,
+    timeline: Option<String>,
+    master: Option<String>,
+    revision: i64,
+    recorded: Option<(i64, [u8; 32])>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct HistoryAnswer {
+    revision: i64,
+    documents: u64,
+    bytes: u64,
+    digest: [u8; 32],
+}
+
+/// The store of a pool at another machine.
+pub(in crate::store) struct RemoteDocuments {
+    place: Arc<RemotePlace>,
+    url: StoreUrl,
+    store: String,
+}
+
+impl RemoteDocuments {
+    /// The one at a URL of this place. Nothing is called yet.
+    ///
+    /// # Errors
+    /// `InvalidValue`, `UnsupportedStore`: see [`RemotePlace::relative`].
+    pub(in crate::store) fn new(place: &Arc<RemotePlace>, url: &StoreUrl) -> Result<Self> {
+        Ok(RemoteDocuments { store: place.relative(url)?, place: Arc::clone(place), url: url.clone() })
+    }
+
+    fn call(&self, message: u8, request: &impl Serialize) -> Result<Call> {
+        self.place.call(message, request, &CancellationToken::new())
+    }
+
+    fn documents(&self, message: u8, request: &impl Serialize) -> Result<Vec<Document>> {
+        let mut call = self.call(message, request)?;
+        let mut text = Vec::new();
+        while let Some(part) = call.next()? {
+            text.extend(part);
+        }
+        serde_json::from_slice(&text).map_err(|_| call.not_understood())
+    }
+
+    fn refused(&self) -> Error {
+        Error::new(
+            ErrorKind::NotMaster,
+            format!(
+                "The Central Management store is at {}: nothing can be written to it from here.",
+                self.place
+            ),
+            "Run the command at that machine.",
+        )
+        .at("store", &self.url)
+        .at("place", &self.place)
+    }
+}
+
+impl Documents for RemoteDocuments {
+    fn url(&self) -> StoreUrl {
+        self.url.clone()
+    }
+
+    /// Accounts and groups of another machine are others than those of the same number here.
+    fn rights(&self) -> Result<Rights> {
+        Ok(Rights::PRIVATE)
+    }
+
+    fn position(&self) -> Result<Position> {
+        let answer: PositionAnswer = self.call(message::POSITION, &self.store)?.answer()?;
+        Ok(Position {
+            identity: answer.identity,
+            role: answer.role,
+            reign: Reign { epoch: answer.epoch, timeline: answer.timeline },
+            master: answer.master,
+            revision: answer.revision,
+            recorded: answer.recorded.map(|(revision, digest)| (revision, Digest::from_bytes(digest))),
+        })
+    }
+
+    fn history(&self, until: i64) -> Result<History> {
+        let request = HistoryRequest { store: self.store.clone(), until };
+        let HistoryAnswer { revision, documents, bytes, digest } =
+            self.call(message::HISTORY, &request)?.answer()?;
+        Ok(History { revision, documents, bytes, digest: Digest::from_bytes(digest) })
+    }
+
+    fn current(&self, kind: DocumentKind, name: &str) -> Result<Option<Document>> {
+        let request = CurrentRequest { store: self.store.clone(), kind, name: name.to_owned() };
+        Ok(self.documents(message::CURRENT, &request)?.pop())
+    }
+
+    fn all_current(&self) -> Result<Vec<Document>> {
+        self.documents(message::ALL_CURRENT, &self.store)
+    }
+
+    fn after(&self, revision: i64, limit: usize) -> Result<Vec<Document>> {
+        let limit = u32::try_from(limit.min(MOST_VERSIONS)).unwrap_or_default();
+        self.documents(message::AFTER, &AfterRequest { store: self.store.clone(), revision, limit })
+    }
+
+    fn publish(&self, _drafts: Vec<Draft>, _now: Timestamp) -> Result<Published> {
+        Err(self.refused())
+    }
+
+    fn import(&self, _import: Import) -> Result<()> {
+        Err(self.refused())
+    }
+
+    fn promote(&self, _seen_epoch: i64) -> Result<Position> {
+        Err(self.refused())
+    }
+
+    fn demote(&self, _reign: Reign, _master: StoreUrl) -> Result<Position> {
+        Err(self.refused())
+    }
+}
+
+/// Answers a message about a Central Management store.
+///
+/// # Errors
+/// What the store says; `PeerRefused`, `PeerIncompatible`.
+pub(in crate::store) fn serve(
+    place: &ServedPlace,
+    message: u8,
+    request: &[u8],
+    call: &Served,
+) -> Result<Vec<u8>> {
+    let open = |store: &str| open(place, store);
+    let found = match message {
+        message::POSITION => {
+            let position = open(&decode::<String>(request)?)?.position()?;
+            return encode(&PositionAnswer {
+                identity: position.identity,
+                role: position.role,
+                epoch: position.reign.epoch,
+                timeline: position.reign.timeline,
+                master: position.master,
+                revision: position.revision,
+                recorded: position.recorded.map(|(revision, digest)| (revision, *digest.as_bytes())),
+            });
+        }
+        message::HISTORY => {
+            let HistoryRequest { store, until } = decode(request)?;
+            let History { revision, documents, bytes, digest } = open(&store)?.history(until)?;
+            return encode(&HistoryAnswer { revision, documents, bytes, digest: *digest.as_bytes() });
+        }
+        message::CURRENT => {
+            let CurrentRequest { store, kind, name } = decode(request)?;
+            open(&store)?.current(kind, &name)?.into_iter().collect()
+        }
+        message::ALL_CURRENT => open(&decode::<String>(request)?)?.all_current()?,
+        message::AFTER => {
+            let AfterRequest { store, revision, limit } = decode(request)?;
+            open(&store)?.after(revision, MOST_VERSIONS.min(limit as usize))?
+        }
+        _ => return Err(unknown_message(message)),
+    };
+    let text = serde_json::to_vec(&found).map_err(|cause| {
+        Error::new(ErrorKind::Panic, "A document cannot be written.", "Report this defect.").caused_by(&cause)
+    })?;
+    text.chunks(MOST_BYTES).try_for_each(|part| call.put(part))?;
+    encode(&())
+}
+
+fn open(place: &ServedPlace, store: &str) -> Result<SqliteDocuments> {
+    let opened = place.open(Engine::Sqlite, store, Grant::Read)?;
+    // Another database is not so much as opened.
+    if opened.path.exists() && !is_own_database(&opened.path, TABLE)? {
+        return Err(Error::new(
+            ErrorKind::StoreUnavailable,
+            format!("{} is no Central Management store.", opened.path.display()),
+            "Correct central_management_store in deployment.toml.",
+        )
+        .at("store", &opened.url));
+    }
+    SqliteDocuments::open(&opened.url)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+//! A Central Management store at another machine: a helper of this process.
+
+use super::*;
+use crate::store::loopback::Loopback;
+
+#[test]
+fn the_documents_of_another_machine_are_read_as_they_are_there_and_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let url = StoreUrl::parse("sqlite:cms.sqlite", &root).unwrap();
+    let line = Loopback::default();
+    let place = line.reached(&root, &root.join("state"), "atl", "chi");
+    let there = RemoteDocuments::new(&place, &url).unwrap();
+    assert_eq!(there.position().unwrap_err().kind, ErrorKind::StoreUnavailable);
+    assert!(!root.join("cms.sqlite").exists());
+    let store = SqliteDocuments::create(&url).unwrap();
+    let draft = |version: usize| Draft {
+        kind: DocumentKind::Topology,
+        name: "global".to_owned(),
+        // More than a frame carries, and not to be compressed to less.
+        body: format!("{{\"v\":{version},\"x\":\"{}\"}}", "ä".repeat(300_000)),
+        replaces: None,
+    };
+    for version in 0..3 {
+        store.publish(vec![draft(version)], Timestamp::now()).unwrap();
+    }
+    assert_eq!(there.position().unwrap(), store.position().unwrap());
+    assert_eq!(there.history(i64::MAX).unwrap(), store.history(i64::MAX).unwrap());
+    assert_eq!(there.history(1).unwrap(), store.history(1).unwrap());
+    assert_eq!(there.after(1, 1).unwrap(), store.after(1, 1).unwrap());
+    assert_eq!(there.after(0, usize::MAX).unwrap().len(), 3);
+    assert_eq!(there.all_current().unwrap(), store.all_current().unwrap());
+    let newest = there.current(DocumentKind::Topology, "global").unwrap();
+    assert_eq!(newest, store.current(DocumentKind::Topology, "global").unwrap());
+    assert!(there.current(DocumentKind::Roles, "none").unwrap().is_none());
+    assert_eq!(there.publish(vec![draft(9)], Timestamp::now()).unwrap_err().kind, ErrorKind::NotMaster);
+    let users = root.join("users.sqlite");
+    rusqlite::Connection::open(&users).unwrap().execute_batch("CREATE TABLE users (name)").unwrap();
+    let wrong =
+        RemoteDocuments::new(&place, &StoreUrl::parse("sqlite:users.sqlite", &root).unwrap()).unwrap();
+    assert_eq!(wrong.all_current().unwrap_err().kind, ErrorKind::StoreUnavailable);
+}
