@@ -20,6 +20,7 @@ pub mod remote;
 pub mod sample;
 pub mod served;
 pub mod sqlite;
+pub(crate) mod threads;
 mod until;
 pub mod user;
 pub(crate) mod wildcard;

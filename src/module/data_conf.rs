@@ -22,20 +22,18 @@ use crate::store::content::{ContentStore, Marker, Presence, StoreRole};
 use crate::store::{Generation, Trace};
 use crate::topology::{HistoryLimits, PoolFqdn};
 
+mod ahead;
 mod batch;
 mod carry_back;
 mod copier;
 mod cycle;
 mod end;
 mod establish;
-mod lister;
 mod meter;
 mod plan;
 mod rehearsal;
 mod restore;
-mod spool;
 mod tally;
-mod threads;
 mod walk;
 
 use end::End;
@@ -133,6 +131,7 @@ impl BackupModule for DataConf {
 
     fn check(&self, look: &Look) -> Result<()> {
         let session = self.copying();
+        session.source.begin(None, &look.cancel)?;
         session.check_stores(look).map_err(session.standby.side.failed())
     }
 

@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use abilities::Abilities;
+use groups::{Groups, Hashed};
+use hints::{FoundFolder, KnownListings, Want};
 
 use crate::error::Result;
 use crate::stored::{StoredDocument, words};
@@ -20,13 +22,16 @@ use crate::topology::PoolFqdn;
 pub mod abilities;
 pub mod folder;
 pub mod groups;
+pub mod hints;
 pub mod history;
 pub mod index;
+pub(crate) mod lister;
 mod listing;
 mod object;
 mod path;
 pub mod rehearsal;
 pub mod room;
+pub(crate) mod spool;
 
 pub use listing::{ListedObject, Listing, Names};
 pub use object::{
@@ -103,6 +108,12 @@ pub struct Version {
 /// The coarsest clock of a file system that is met in practice (FAT; SMB shares may show it).
 pub const COARSEST_TICK_NS: i64 = 2_000_000_000;
 
+/// Takes a piece of a file and its place.
+pub type TakesGroup<'a> = &'a (dyn Fn(&[u8], u64) -> ObjectResult<()> + Sync);
+
+/// Is told how many bytes were passed over, and may end that.
+pub type TakesCount<'a> = &'a (dyn Fn(u64) -> Result<()> + Sync);
+
 /// An open file of a store.
 pub trait ContentReader: Send + Sync {
     /// What the store said when the file was opened.
@@ -141,11 +152,37 @@ pub trait ContentReader: Send + Sync {
     /// As for reading.
     fn extended(&self) -> ObjectResult<Extended>;
 
+    /// Reads every group of a big file, and hands over what is in those that are others than these, with its place in the
+    /// file; in any order, and on several threads. `passed` is told of the bytes of each group. Returns what the groups hash
+    /// to, and how many bytes they have.
+    ///
+    /// # Errors
+    /// As for reading; what taking a group fails with.
+    fn changed_groups(&self, held: &Groups, take: TakesGroup<'_>, passed: TakesCount<'_>) -> ObjectResult<(Groups, u64)> {
+        groups::read_groups(self, &|number, content, value| {
+            passed(content.len() as u64)?;
+            let is_held = held.get(number) == Some(value);
+            if is_held { Ok(()) } else { take(content, number.saturating_mul(groups::GROUP_BYTES)) }
+        })
+    }
+
     /// Whether the file is still the version that was opened.
     ///
     /// # Errors
     /// When the store does not answer.
     fn is_unchanged(&self) -> ObjectResult<bool>;
+}
+
+/// One version of a file that was read from its beginning to its end where it lies.
+pub struct HashedFile {
+    /// What the store says of it.
+    pub meta: ObjectMeta,
+    /// What its content hashes to.
+    pub hashed: Hashed,
+    /// Its extended attributes.
+    pub extended: Extended,
+    /// How many names it has.
+    pub names: u64,
 }
 
 /// A file that is being written where nobody sees it. Dropped without being published it leaves nothing.
@@ -232,6 +269,51 @@ pub trait ContentStore: Send + Sync {
     /// The same store, with handles of its own. Every operation takes one: what it identified at its beginning is then
     /// what it works on to its end, whatever is mounted or asked for meanwhile.
     fn reopen(&self) -> Box<dyn ContentStore>;
+
+    /// Whether every question is one to another machine. Who has many then says so beforehand.
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
+
+    /// Begins an operation: waiting for another machine ends once this is cancelled, and a walk is going to know these
+    /// listings, as far as they do not change until then.
+    ///
+    /// # Errors
+    /// When the listings cannot be read.
+    fn begin(&self, _known: Option<&dyn KnownListings>, _cancel: &CancellationToken) -> Result<()> {
+        Ok(())
+    }
+
+    /// Walks all folders where they lie, and hands over each that is not known to list what it lists now, after the one
+    /// that it is in. False, and nothing is handed over, from stores that are better asked for one folder after the other.
+    ///
+    /// # Errors
+    /// When the store does not answer; what taking a folder fails with. A folder that cannot be listed is found with that.
+    fn walk(
+        &self,
+        _known: Option<&dyn KnownListings>,
+        _cancel: &CancellationToken,
+        _take: &mut dyn FnMut(FoundFolder) -> Result<()>,
+    ) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Says what is going to be asked for next, in about this order.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    fn expect(&self, _wanted: Vec<Want>) -> Result<()> {
+        Ok(())
+    }
+
+    /// What a file's content hashes to, found where the file lies; if it was expected to be held with this content, only where
+    /// it has it. None where the file is better read.
+    ///
+    /// # Errors
+    /// As for reading it.
+    fn hashed(&self, _path: &ContentPath, _held: Option<&[u8; 32]>) -> ObjectResult<Option<HashedFile>> {
+        Ok(None)
+    }
 
     /// Opens the store and says what is there.
     ///

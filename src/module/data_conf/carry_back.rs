@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::DataConf;
+use super::ahead::expecting;
 use super::batch::{BATCH_ITEMS, Batch};
 use super::copier::{Copier, Given};
 use super::cycle::{has_no_room, no_room};
 use super::establish::{missing_source, refuse_foreign};
 use super::meter::Meter;
-use super::spool::Spool;
 use super::tally::{Few, counted, record};
 use super::walk::{self, Difference, Finder, Lacking, Walked, quarantined};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult};
 use crate::report::{Change, ChangeKind, Moved};
 use crate::store::content::abilities::Abilities;
+use crate::store::content::hints::{Want, What};
 use crate::store::content::index::{ContentIndex, IndexedObject, IndexedPair, TIMES_UNKNOWN};
+use crate::store::content::spool::Spool;
 use crate::store::content::{
     Attributes, ContentPath, ContentStore, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
     Presence, Refusal, StagedObject, StoreRole,
@@ -173,7 +175,12 @@ struct ReadyToReturn<'a> {
 
 impl<'a> Restore<'a> {
     fn all(&mut self, lost: &Spool<(ContentPath, IndexedObject)>) -> Result<()> {
-        for lost in lost.iter() {
+        // Nothing of it is read where only a look is taken.
+        let what = if self.module.rehearses { What::Head } else { What::Content };
+        let want = move |(path, _): &(ContentPath, IndexedObject)| {
+            Some(Want { path: path.clone(), what, held: None })
+        };
+        for lost in expecting(&self.module.standby, lost.iter(), want) {
             let (path, known) = lost?;
             self.context.check()?;
             match self.prepare(&path, &known) {

@@ -3,11 +3,11 @@
 use super::meter::Meter;
 use crate::error::ErrorKind;
 use crate::module::Context;
-use crate::store::content::groups::{GROUPED_BYTES, Groups, groups_of};
+use crate::store::content::groups::{GROUPED_BYTES, Groups, Hashed, groups_of};
 use crate::store::content::index::HeldGroups;
 use crate::store::content::{
-    Attributes, ContentPath, ContentStore, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
-    Refusal, StagedObject,
+    Attributes, ContentPath, ContentStore, Extended, HashedFile, ObjectError, ObjectKind, ObjectMeta,
+    ObjectResult, Refusal, StagedObject,
 };
 
 mod pass;
@@ -135,6 +135,11 @@ impl<'s, 'c> Copier<'s, 'c> {
         given: Option<Given>,
         meter: &Meter<'_>,
     ) -> ObjectResult<Changed<'s>> {
+        if let Some(held) = held
+            && let Some(seen) = self.hashed(path, Some(&held.hash), meter)?
+        {
+            return Ok(Changed::No(seen));
+        }
         let mut written_again = 0;
         loop {
             let (TargetFile { mut staged, sent }, seen) =
@@ -168,6 +173,9 @@ impl<'s, 'c> Copier<'s, 'c> {
         if kind == ObjectKind::Link {
             return self.read_link(path).map(|(_, seen)| seen);
         }
+        if let Some(seen) = self.hashed(path, None, meter)? {
+            return Ok(seen);
+        }
         let (from, buffer) = (self.from, &mut self.buffer);
         unchanged(meter, || {
             let mut pass = Pass::begin(from, path, self.context, meter)?;
@@ -175,6 +183,20 @@ impl<'s, 'c> Copier<'s, 'c> {
             pass.end((), hashed)
         })
         .map(|((), seen)| seen)
+    }
+
+    /// One version of a file that was read where it lies, if it has the content that is held.
+    fn hashed(
+        &self,
+        path: &ContentPath,
+        held: Option<&[u8; 32]>,
+        meter: &Meter<'_>,
+    ) -> ObjectResult<Option<ReadVersion>> {
+        let found = self.from.hashed(path, held)?;
+        Ok(found.map(|HashedFile { meta, hashed: Hashed { digest, groups }, extended, names }| {
+            meter.bytes(meta.size);
+            ReadVersion { meta, hash: digest, groups, extended, names }
+        }))
     }
 
     /// Reads one version of a file and writes it to where it can be sealed.

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use super::ahead::expecting;
 use super::batch::{BATCH_ITEMS, Batch};
 use super::meter::Meter;
 use super::plan::{CyclePlan, Deletion, ObjectStep};
-use super::spool::Spool;
 use super::tally::{Few, Linked, Tally, counted, record};
 use super::walk::{self, Difference, Finder, Lacking, Places, Respelling, quarantined};
 use super::{DataConf, cursor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult, Observation};
 use crate::report::{Change, ChangeKind, Moved};
+use crate::store::content::hints::Want;
 use crate::store::content::index::{ContentIndex, Day, Loss};
+use crate::store::content::spool::Spool;
 use crate::store::content::{
     COARSEST_TICK_NS, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, Refusal,
 };
@@ -50,6 +52,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
 
 fn run_cycle(module: &DataConf, context: &Context) -> CycleResult {
     let mut index = module.index.open(&module.pool)?;
+    module.source.begin(Some(&index), &context.cancel)?;
     let paired = index.pair()?.map(|pair| pair.standby_id);
     let mut warnings = match module.establish_when_full(&mut index, context) {
         Err(lost) if paired.is_some() && lost.side == Some(module.source.side) => {
@@ -359,7 +362,8 @@ impl<'a> Cycle<'a, '_> {
     fn copy(&mut self, steps: &Spool<ObjectStep>, threads: usize) -> Result<()> {
         let (module, context, scan_ns, meter) = (self.module, self.context, self.scan_ns, self.meter);
         let threads = threads.min(usize::try_from(steps.len()).unwrap_or(threads));
-        prepare::prepare_all(module, context, scan_ns, meter, steps.iter(), threads, |step, prepared| {
+        let steps = expecting(&module.source, steps.iter(), |step| Some(step.want(module.rehearses)));
+        prepare::prepare_all(module, context, scan_ns, meter, steps, threads, |step, prepared| {
             self.context.check()?;
             self.take(step, prepared)
         })
@@ -507,6 +511,14 @@ struct Planner<'a> {
 impl Finder for Planner<'_> {
     fn listed(&mut self, count: u64) {
         self.meter.items(count);
+    }
+
+    fn differences(&mut self, found: &[(ContentPath, Difference)]) -> Result<()> {
+        let source = &self.module.source;
+        let (true, Some(index)) = (source.is_elsewhere(), self.index) else { return Ok(()) };
+        let names =
+            found.iter().flat_map(|(path, difference)| commit::earlier_names(index, path, difference));
+        source.expect(names.map(|(path, _)| Want::head(path)).collect())
     }
 
     fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()> {

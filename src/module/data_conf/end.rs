@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Result, Side};
+use crate::error::{Error, Result, Side};
 use crate::store::content::abilities::Abilities;
+use crate::store::content::groups::Groups;
+use crate::store::content::hints::{FoundFolder, KnownListings, Want};
 use crate::store::content::history::ContentHistory;
 use crate::store::content::index::IndexedObject;
 use crate::store::content::room::Room;
 use crate::store::content::{
-    Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance, Listing, Marker,
-    ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, StagedObject, Version,
+    Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, HashedFile, Instance,
+    Listing, Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, StagedObject, TakesCount, TakesGroup, Version,
 };
 
 /// A store that is read or written on one side.
@@ -76,6 +78,41 @@ impl ContentStore for End {
         Box::new(self.reopened(self.side))
     }
 
+    fn is_elsewhere(&self) -> bool {
+        self.store.is_elsewhere()
+    }
+
+    fn walk(
+        &self,
+        known: Option<&dyn KnownListings>,
+        cancel: &CancellationToken,
+        take: &mut dyn FnMut(FoundFolder) -> Result<()>,
+    ) -> Result<bool> {
+        // What taking a folder fails with has another side.
+        let mut refused = None;
+        let walked = self.store.walk(known, cancel, &mut |found| {
+            let found = match found {
+                FoundFolder::Listed { folder, listing, is_as_walked } => {
+                    let listing = listing.map_err(object_failed_on(self.side));
+                    FoundFolder::Listed { folder, listing, is_as_walked }
+                }
+                same @ FoundFolder::Same { .. } => same,
+            };
+            take(found).map_err(|error| {
+                refused = Some(error);
+                Error::cancelled()
+            })
+        });
+        match refused {
+            Some(error) => Err(error),
+            None => walked.map_err(self.side.failed()),
+        }
+    }
+
+    fn hashed(&self, path: &ContentPath, held: Option<&[u8; 32]>) -> ObjectResult<Option<HashedFile>> {
+        self.store.hashed(path, held).map_err(object_failed_on(self.side))
+    }
+
     fn now_ns(&self) -> Option<i64> {
         self.store.now_ns()
     }
@@ -106,6 +143,8 @@ impl ContentStore for End {
     }
 
     of_store! {
+        begin(known: Option<&dyn KnownListings>, cancel: &CancellationToken) -> ();
+        expect(wanted: Vec<Want>) -> ();
         identify() -> Presence;
         check_writable() -> ();
         create() -> ();
@@ -203,6 +242,10 @@ impl ContentReader for SidedReader<'_> {
 
     fn extended(&self) -> ObjectResult<Extended> {
         self.0.extended().map_err(object_failed_on(self.1))
+    }
+
+    fn changed_groups(&self, held: &Groups, take: TakesGroup<'_>, passed: TakesCount<'_>) -> ObjectResult<(Groups, u64)> {
+        self.0.changed_groups(held, take, passed).map_err(object_failed_on(self.1))
     }
 
     fn is_unchanged(&self) -> ObjectResult<bool> {

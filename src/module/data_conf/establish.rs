@@ -4,12 +4,12 @@ use uuid::Uuid;
 
 use super::DataConf;
 use super::end::End;
-use super::spool::Spool;
 use super::walk::Walked;
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, Look};
 use crate::store::content::history::{KeptRevision, Revision};
 use crate::store::content::index::{Adopted, ContentIndex, IndexedPair};
+use crate::store::content::spool::Spool;
 use crate::store::content::{
     ContentPath, ContentStore, Marker, ObjectError, ObjectKind, ObjectMeta, Presence, StoreRole,
 };

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::spool::Spool;
 use super::walk::Difference;
 use crate::error::Result;
+use crate::store::content::hints::{Want, What};
 use crate::store::content::index::IndexedObject;
+use crate::store::content::spool::Spool;
 use crate::store::content::{ContentPath, ObjectKind, ObjectMeta};
 
 /// What to do with one object of the source.
@@ -37,6 +38,26 @@ pub(super) struct ObjectStep {
 }
 
 impl ObjectStep {
+    /// What is asked of the source before the object is copied; whoever only rehearses reads nothing that is new.
+    pub(super) fn want(&self, rehearses: bool) -> Want {
+        let content = if rehearses { What::Head } else { What::Content };
+        let compared = if rehearses { What::Hash } else { What::Content };
+        let (what, held) = match &self.work {
+            ObjectWork::Folder(_) | ObjectWork::FolderForFile | ObjectWork::Link => (What::Head, None),
+            ObjectWork::Copy => (content, None),
+            ObjectWork::Rename(earlier) => (compared, earlier.1.hash),
+            // What the standby holds has to be read first.
+            ObjectWork::Compare(known) if !known.settled => (What::Hash, None),
+            ObjectWork::Compare(known) => (compared, known.hash),
+        };
+        Want { path: self.path.clone(), what, held }
+    }
+
+    /// No more than what is known of the object without reading it.
+    pub(super) fn head(&self) -> Option<Want> {
+        Some(Want::head(self.path.clone()))
+    }
+
     /// Whether the object, which looks like this now, is pending, or was only to be compared because it is young.
     pub(super) fn is_real(&self, now: &ObjectMeta) -> bool {
         match &self.work {

@@ -6,7 +6,6 @@ use super::batch::Batch;
 use super::copier::{Copier, Given};
 use super::cycle::{chain, current};
 use super::meter::Meter;
-use super::spool::Spool;
 use super::tally::{Few, counted};
 use super::{Context, DataConf};
 use crate::error::Result;
@@ -15,6 +14,7 @@ use crate::store::content::history::{KeptParts, KeptRevision, Revision};
 use crate::store::content::index::{
     ContentIndex, EarlierContent, EarlierObject, EarlierTree, IndexedPair, TIMES_UNKNOWN,
 };
+use crate::store::content::spool::Spool;
 use crate::store::content::{
     Attributes, ContentPath, ContentReader, ContentStore, Extended, ObjectError, ObjectKind, ObjectResult,
     Ownership, StagedObject,

@@ -5,15 +5,16 @@ use tokio_util::sync::CancellationToken;
 use std::collections::BTreeSet;
 
 use super::end::End;
-use super::lister::{self, Visitor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::QuarantinedItem;
 use crate::store::content::index::{ContentIndex, FolderParts, HeldName, IndexedObject};
+use crate::store::content::lister::{self, Visitor};
 use crate::store::content::{
     COARSEST_TICK_NS, ContentPath, ContentStore, ListedObject, Listing, ObjectError, ObjectKind, ObjectMeta,
-    Refusal,
+    ObjectResult, Refusal,
 };
 
+mod elsewhere;
 mod places;
 
 use places::Spelled;
@@ -24,9 +25,6 @@ const THREADS: usize = 4;
 
 /// How many differences a thread collects before it hands them over.
 const HANDED_OVER_AT_ONCE: usize = 256;
-
-/// How many bytes of a listing are digested at once.
-const DIGESTED_AT_ONCE: usize = 16 << 10;
 
 /// A time this far ahead of the clock is no time of writing: somebody set it, or the clock was set back. Clocks of two
 /// machines differ by less.
@@ -88,6 +86,11 @@ pub(super) trait Finder {
     /// So many objects have been listed so far.
     fn listed(&mut self, _count: u64) {}
 
+    /// All of this is going to be said at once.
+    fn differences(&mut self, _found: &[(ContentPath, Difference)]) -> Result<()> {
+        Ok(())
+    }
+
     /// Something differs. Folders come before what is in them.
     fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()>;
 
@@ -113,13 +116,12 @@ pub(super) fn walk(
     finder: &mut impl Finder,
 ) -> Result<Walked> {
     let tick_ns = source.tick_ns();
-    let mut visitors = Vec::new();
-    for _ in 0..THREADS {
+    let visitor = || {
         let index = index.map(ContentIndex::reader).transpose()?;
-        visitors.push(Walk { source, index, places, lacking, tick_ns, now_ns, cancel });
-    }
+        Ok::<_, Error>(Walk { source, index, places, lacking, tick_ns, now_ns, cancel })
+    };
     let mut walked = Walked::default();
-    lister::visit_all(visitors, cancel, &mut |found| {
+    let mut take = |found| {
         match found {
             Finding::Listed { count, has_files } => {
                 walked.listed += count;
@@ -127,6 +129,7 @@ pub(super) fn walk(
                 finder.listed(walked.listed);
             }
             Finding::Differences(differences) => {
+                finder.differences(&differences)?;
                 for (path, difference) in differences {
                     finder.difference(path, difference)?;
                 }
@@ -136,7 +139,13 @@ pub(super) fn walk(
             Finding::Refused(item) => walked.quarantined.push(item),
         }
         Ok(())
-    })?;
+    };
+    if source.is_elsewhere() {
+        elsewhere::walk(visitor()?, &mut take)?;
+    } else {
+        let visitors = std::iter::repeat_with(visitor).take(THREADS).collect::<Result<Vec<_>>>()?;
+        lister::visit_all(visitors, cancel, &mut take)?;
+    }
     // Folders are listed in any order.
     walked.quarantined.sort_unstable_by(|a, b| a.item.cmp(&b.item));
     Ok(walked)
@@ -169,7 +178,19 @@ impl Visitor<Finding> for Walk<'_> {
         folder: &ContentPath,
         found: &mut dyn FnMut(Finding) -> Result<()>,
     ) -> Result<Vec<ContentPath>> {
-        let mut listing = match self.source.list(folder, self.cancel) {
+        self.look_into(folder, self.source.list(folder, self.cancel), found)
+    }
+}
+
+impl Walk<'_> {
+    /// Says how a folder differs, and returns the folders to visit next.
+    fn look_into(
+        &mut self,
+        folder: &ContentPath,
+        listing: ObjectResult<Listing>,
+        found: &mut dyn FnMut(Finding) -> Result<()>,
+    ) -> Result<Vec<ContentPath>> {
+        let mut listing = match listing {
             Ok(listing) => listing,
             Err(ObjectError::Store(error)) => return Err(error),
             Err(failure) if folder.is_root() => return Err(unreadable_root(self.source, failure)),
@@ -187,7 +208,7 @@ impl Visitor<Finding> for Walk<'_> {
             |entry: &ListedObject<'_>| entry.object.is_ok_and(|meta| meta.kind == ObjectKind::Folder);
         let has_files = listing.iter().any(|entry| entry.object.is_ok() && !is_folder(&entry));
         found(Finding::Listed { count: listing.count() as u64, has_files })?;
-        let digest = digest(&listing);
+        let digest = listing.digest();
         let named = |hidden: &BTreeSet<Box<[u8]>>| {
             let folders = listing.iter().filter(is_folder).filter(|entry| !hidden.contains(entry.name));
             folders.filter_map(|entry| folder.join(entry.name)).collect()
@@ -224,34 +245,6 @@ impl Visitor<Finding> for Walk<'_> {
         }
         Ok(next)
     }
-}
-
-/// What tells a listing from every other one; none if something in it is refused, which has to be said each time.
-fn digest(listing: &Listing) -> Option<[u8; 32]> {
-    let mut hasher = blake3::Hasher::new();
-    let mut bytes = Vec::with_capacity(DIGESTED_AT_ONCE + 512);
-    for entry in listing.iter() {
-        let meta = entry.object.ok()?;
-        bytes.extend_from_slice(&(entry.name.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(entry.name);
-        let ObjectMeta { kind, size, mtime_ns, ctime_ns, inode, device, mode, owner } = *meta;
-        bytes.push(kind as u8);
-        for number in [size, inode, device] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        for number in [mtime_ns, ctime_ns] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        for number in [mode, owner.user, owner.group] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        if bytes.len() >= DIGESTED_AT_ONCE {
-            hasher.update(&bytes);
-            bytes.clear();
-        }
-    }
-    hasher.update(&bytes);
-    Some(*hasher.finalize().as_bytes())
 }
 
 /// The comparison of one folder.
@@ -474,7 +467,7 @@ mod tests {
         let mut names = Names::default();
         assert!(objects.iter().all(|(name, _)| names.push(name)));
         let mut next = objects.iter().map(|(_, object)| object.clone());
-        digest(&Listing::look_at(names, |_| Ok::<_, ()>(next.next())).unwrap())
+        Listing::look_at(names, |_| Ok::<_, ()>(next.next())).unwrap().digest()
     }
 
     const OWNER: Ownership = Ownership { user: 1, group: 2 };

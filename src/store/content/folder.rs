@@ -50,6 +50,7 @@ use freeing::Freeing;
 use handles::FolderHandles;
 use history::FolderHistory;
 pub use history::RestoredFolder;
+pub(super) use link::refusal_of as refusal_of_link;
 use protected::ProtectedDatabases;
 use room::Reserve;
 

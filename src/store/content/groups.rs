@@ -3,9 +3,14 @@
 //! BLAKE3 is a tree: the values of its nodes over groups of equal length merge to the digest of the whole content. So
 //! groups cannot be taken for those of another content than that of which the digest is known.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use blake3::Hasher;
 pub use blake3::hazmat::ChainingValue;
 use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+
+use super::{ContentReader, ObjectResult};
+use crate::store::threads::join;
 
 /// The length of a group; the last of a file may be shorter. A power of two, as the tree wants it.
 pub const GROUP_BYTES: u64 = 1 << 20;
@@ -89,6 +94,69 @@ fn begin_group(number: u64) -> Hasher {
     let mut hasher = Hasher::new();
     hasher.set_input_offset(number.saturating_mul(GROUP_BYTES));
     hasher
+}
+
+/// How many groups are read and hashed at a time, where there are as many processors.
+const MOST_THREADS: usize = 4;
+
+/// How much is read at once: what was read is still in the processor's cache when it is hashed.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Reads and hashes every group of a file, in any order and several at a time, and hands each over with its number. Returns
+/// what they hash to, and how many bytes they have.
+///
+/// # Errors
+/// As for reading; what taking a group fails with.
+pub fn read_groups<R: ContentReader + ?Sized>(
+    reader: &R,
+    take: &(dyn Fn(u64, &[u8], &ChainingValue) -> ObjectResult<()> + Sync),
+) -> ObjectResult<(Groups, u64)> {
+    let groups = reader.meta().size.div_ceil(GROUP_BYTES);
+    let (next, count) = (AtomicU64::new(0), AtomicU64::new(0));
+    let take_next = |buffer: &mut [u8]| {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= groups {
+            return Ok(None);
+        }
+        let content = read_group(reader, number, buffer)?;
+        if content.is_empty() {
+            return Ok(None);
+        }
+        count.fetch_add(content.len() as u64, Ordering::Relaxed);
+        let value = hash_group(number, content);
+        take(number, content, &value)?;
+        Ok(Some((number, value)))
+    };
+    let work = || {
+        let mut buffer = vec![0; GROUP_BYTES as usize];
+        let taken: ObjectResult<Vec<_>> = std::iter::from_fn(|| take_next(&mut buffer).transpose()).collect();
+        if taken.is_err() {
+            // The others need not go on.
+            next.store(groups, Ordering::Relaxed);
+        }
+        taken
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(MOST_THREADS));
+    let mut taken: Vec<(u64, ChainingValue)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let taken: ObjectResult<Vec<_>> = workers.into_iter().map(join).collect();
+        taken.map(|taken| taken.concat())
+    })?;
+    taken.sort_unstable();
+    Ok((taken.into_iter().map(|(_, value)| value).collect(), count.into_inner()))
+}
+
+/// A group, or what is left of it.
+fn read_group<'b, R: ContentReader + ?Sized>(reader: &R, number: u64, buffer: &'b mut [u8]) -> ObjectResult<&'b [u8]> {
+    let mut length = 0;
+    for piece in buffer.chunks_mut(PIECE_BYTES) {
+        let read = reader.read_at(piece, number.saturating_mul(GROUP_BYTES).saturating_add(length as u64))?;
+        length += read;
+        if read < piece.len() {
+            break;
+        }
+    }
+    Ok(buffer.get(..length).unwrap_or_default())
 }
 
 /// Hashes a content from its beginning to its end, in groups where it is big.

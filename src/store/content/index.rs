@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 mod earlier;
 mod groups;
+mod listings;
 mod losses;
 mod pairs;
 mod parts;
@@ -146,34 +147,6 @@ impl ContentIndex {
             )
             .map(|bytes| u64::try_from(bytes).unwrap_or_default())
             .map_err(self.failed("read"))
-    }
-
-    /// The digest of the listing of a folder of which the standby is known to hold everything; none where it is not.
-    ///
-    /// # Errors
-    /// When the index cannot be read.
-    pub fn listing(&self, folder: &ContentPath) -> Result<Option<[u8; 32]>> {
-        let read = || {
-            self.connection
-                .prepare_cached("SELECT listing FROM csb_content_folder WHERE pool = ?1 AND folder = ?2")?
-                .query_row(params![self.pool.as_str(), folder.as_bytes()], |row| row.get(0))
-                .optional()
-        };
-        read().map_err(self.failed("read"))
-    }
-
-    /// Remembers listings in which nothing differed from the rows as they are.
-    ///
-    /// # Errors
-    /// `Fenced`; when the index cannot be written.
-    pub fn remember_listings(
-        &mut self,
-        generation: Generation,
-        listings: &[(ContentPath, [u8; 32])],
-    ) -> Result<()> {
-        self.write_for_now(generation, |rows| {
-            listings.iter().try_for_each(|(folder, listing)| rows.remember_listing(folder, *listing))
-        })
     }
 
     /// Whether the standby holds anything.

@@ -2,6 +2,9 @@
 
 use super::{ObjectMeta, Refusal};
 
+/// How many bytes of a listing are digested at once.
+const DIGESTED_AT_ONCE: usize = 16 << 10;
+
 /// Where a name lies within the names of its folder, and how long it is.
 type NameSpan = (u32, u16);
 
@@ -66,6 +69,21 @@ impl Listing {
         Ok(Listing { names: bytes, objects })
     }
 
+    /// Adds an object behind the others; false where its name does not follow theirs, or does not fit.
+    #[must_use]
+    pub(super) fn push(&mut self, name: &[u8], object: Result<ObjectMeta, Refusal>) -> bool {
+        let last = self.objects.last().map(|(place, _)| name_at(&self.names, *place));
+        let (Ok(start), Ok(length)) = (u32::try_from(self.names.len()), u16::try_from(name.len())) else {
+            return false;
+        };
+        if last.is_some_and(|last| last >= name) {
+            return false;
+        }
+        self.names.extend_from_slice(name);
+        self.objects.push(((start, length), object));
+        true
+    }
+
     /// Refuses objects by their name.
     pub fn refuse(&mut self, is_refused: impl Fn(&[u8]) -> bool, refusal: &Refusal) {
         for (place, object) in &mut self.objects {
@@ -99,6 +117,34 @@ impl Listing {
         }
         objects.sort_by(|(one, _), (other, _)| name_at(&names, *one).cmp(name_at(&names, *other)));
         Listing { names, objects }
+    }
+
+    /// What tells a listing from every other one; none if something in it is refused, which has to be said each time.
+    pub fn digest(&self) -> Option<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new();
+        let mut bytes = Vec::with_capacity(DIGESTED_AT_ONCE + 512);
+        for entry in self.iter() {
+            let meta = entry.object.ok()?;
+            bytes.extend_from_slice(&(entry.name.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(entry.name);
+            let ObjectMeta { kind, size, mtime_ns, ctime_ns, inode, device, mode, owner } = *meta;
+            bytes.push(kind as u8);
+            for number in [size, inode, device] {
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+            for number in [mtime_ns, ctime_ns] {
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+            for number in [mode, owner.user, owner.group] {
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+            if bytes.len() >= DIGESTED_AT_ONCE {
+                hasher.update(&bytes);
+                bytes.clear();
+            }
+        }
+        hasher.update(&bytes);
+        Some(*hasher.finalize().as_bytes())
     }
 
     /// How many objects there are.

@@ -7,7 +7,17 @@ use serde::{Deserialize, Serialize};
 /// The path of an object, relative to the root of its store: names separated by `/`, any other bytes but NUL. The
 /// empty path is the root. No name is empty, `.` or `..`, so a path cannot lead out of its store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Box<[u8]>")]
 pub struct ContentPath(Box<[u8]>);
+
+/// Whoever sends a path may be anybody.
+impl TryFrom<Box<[u8]>> for ContentPath {
+    type Error = &'static str;
+
+    fn try_from(bytes: Box<[u8]>) -> Result<Self, Self::Error> {
+        if is_path(&bytes) { Ok(ContentPath(bytes)) } else { Err("a path has names that are not allowed") }
+    }
+}
 
 impl ContentPath {
     /// The root of every store.
@@ -17,8 +27,7 @@ impl ContentPath {
 
     /// The path with these bytes; none if one of its names is not allowed.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let valid = bytes.is_empty() || bytes.split(|byte| *byte == b'/').all(is_name);
-        valid.then(|| ContentPath(bytes.into()))
+        is_path(bytes).then(|| ContentPath(bytes.into()))
     }
 
     /// The object of this name in this folder; none if the name is not allowed.
@@ -56,6 +65,10 @@ impl ContentPath {
     }
 }
 
+fn is_path(bytes: &[u8]) -> bool {
+    bytes.is_empty() || bytes.split(|byte| *byte == b'/').all(is_name)
+}
+
 fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && name != b"." && name != b".." && !name.contains(&0) && !name.contains(&b'/')
 }
@@ -89,6 +102,8 @@ mod tests {
     fn no_path_leads_out_of_its_store() {
         for bytes in [&b"/etc"[..], b"a//b", b"a/", b"..", b"a/../b", b"./a", b"a\0b"] {
             assert_eq!(ContentPath::from_bytes(bytes), None, "{bytes:?}");
+            let sent = postcard::to_stdvec(bytes).unwrap();
+            assert!(postcard::from_bytes::<ContentPath>(&sent).is_err(), "{bytes:?}");
         }
         assert_eq!(ContentPath::root().join(b"a/b"), None);
         assert_eq!(ContentPath::root().join(b".."), None);

@@ -12,11 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::abilities::Abilities;
+use super::hints::{FoundFolder, KnownListings, Want};
 use super::history::{Before, ContentHistory, KeptParts, KeptRevision, Revision};
 use super::room::{Keeping, Room};
 use super::{
-    Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, Instance, Listing, Marker,
-    ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Presence, Refusal, StagedObject, Version,
+    Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, HashedFile, Instance,
+    Listing, Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Presence, Refusal,
+    StagedObject, Version,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -183,6 +185,31 @@ impl ContentStore for Rehearsal {
 
     fn reopen(&self) -> Box<dyn ContentStore> {
         Box::new(Rehearsal::new(self.inner.reopen()))
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.inner.is_elsewhere()
+    }
+
+    fn begin(&self, known: Option<&dyn KnownListings>, cancel: &CancellationToken) -> Result<()> {
+        self.inner.begin(known, cancel)
+    }
+
+    fn walk(
+        &self,
+        known: Option<&dyn KnownListings>,
+        cancel: &CancellationToken,
+        take: &mut dyn FnMut(FoundFolder) -> Result<()>,
+    ) -> Result<bool> {
+        self.inner.walk(known, cancel, take)
+    }
+
+    fn expect(&self, wanted: Vec<Want>) -> Result<()> {
+        self.inner.expect(wanted)
+    }
+
+    fn hashed(&self, path: &ContentPath, held: Option<&[u8; 32]>) -> ObjectResult<Option<HashedFile>> {
+        if self.is_gone(path) { Err(ObjectError::Gone) } else { self.inner.hashed(path, held) }
     }
 
     fn identify(&self) -> Result<Presence> {

@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::super::DataConf;
 use super::super::cycle::{exceeds, identity};
-use super::super::spool::Spool;
 use super::super::walk::{self, Difference, Finder, Lacking};
 use super::{check_stores, is_there_otherwise};
 use crate::error::Result;
 use crate::module::{Look, Loss};
 use crate::store::content::abilities::Abilities;
+use crate::store::content::spool::Spool;
 use crate::store::content::{ContentPath, ContentStore, ObjectKind};
 
 /// How many names are told.

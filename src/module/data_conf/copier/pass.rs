@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use super::super::meter::Meter;
-use super::super::threads::join;
 use super::{READ_AGAIN, ReadVersion, changing};
 use crate::error::Error;
 use crate::module::Context;
 use crate::store::content::groups::{GroupHasher, Hashed};
 use crate::store::content::{ContentPath, ContentReader, ContentStore, ObjectResult, StagedObject};
+use crate::store::threads::join;
 
 /// How many pieces of a large file may be read ahead of their being written, or hashed.
 const READ_AHEAD: usize = 4;

@@ -6,16 +6,17 @@ use std::sync::atomic::Ordering;
 use super::super::DataConf;
 use super::super::batch::BATCH_ITEMS;
 use super::super::copier::Copier;
-use super::super::threads::join;
 use super::super::walk::Difference;
 use super::{Action, Cycle, Ready, has_no_room};
 use crate::error::Result;
 use crate::report::{Change, ChangeKind, Moved};
 use crate::store::content::groups::Groups;
+use crate::store::content::hints::Want;
 use crate::store::content::index::{ContentIndex, HeldGroups, IndexedObject, TIMES_UNKNOWN};
 use crate::store::content::{
     Attributes, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Version,
 };
+use crate::store::threads::join;
 
 impl DataConf {
     /// The name under which the standby holds a new file of the source, as far as can be told without reading it: of
@@ -27,22 +28,29 @@ impl DataConf {
         found: &Difference,
     ) -> Option<(ContentPath, IndexedObject)> {
         let Difference::Write { meta, .. } = found else { return None };
-        if meta.kind != ObjectKind::File {
-            return None;
-        }
-        // An index that cannot be read any more stops the cycle elsewhere.
-        let candidates = index.files_of_inode(meta).ok()?;
-        candidates.into_iter().find(|(earlier, known)| {
-            let looks_same = (known.meta.size, known.meta.mtime_ns) == (meta.size, meta.mtime_ns);
+        earlier_names(index, path, found).into_iter().find(|(earlier, _)| {
             // A second name of the same file is a file of its own.
-            let is_still_there = || {
-                self.source
-                    .stat(earlier)
-                    .is_ok_and(|now| (now.inode, now.device) == (meta.inode, meta.device))
-            };
-            earlier != path && looks_same && !is_still_there()
+            !self.source.stat(earlier).is_ok_and(|now| (now.inode, now.device) == (meta.inode, meta.device))
         })
     }
+}
+
+/// The names under which the standby holds what may be a new file of the source.
+pub(super) fn earlier_names(
+    index: &ContentIndex,
+    path: &ContentPath,
+    found: &Difference,
+) -> Vec<(ContentPath, IndexedObject)> {
+    let Difference::Write { meta, .. } = found else { return Vec::new() };
+    if meta.kind != ObjectKind::File {
+        return Vec::new();
+    }
+    // An index that cannot be read any more stops the cycle elsewhere.
+    let mut names = index.files_of_inode(meta).unwrap_or_default();
+    names.retain(|(earlier, known)| {
+        earlier != path && (known.meta.size, known.meta.mtime_ns) == (meta.size, meta.mtime_ns)
+    });
+    names
 }
 
 impl<'a> Cycle<'a, '_> {
@@ -245,6 +253,8 @@ impl<'a> Cycle<'a, '_> {
             let Some((folder, _)) = folders.last() else { return Ok(()) };
             last = Some(folder.clone());
             self.context.check()?;
+            let looked_at = folders.iter().filter(|(_, known)| known.settled);
+            self.module.source.expect(looked_at.map(|(folder, _)| Want::head(folder.clone())).collect())?;
             let mut held = Vec::with_capacity(folders.len());
             for (folder, mut known) in folders.into_iter().filter(|(_, known)| known.settled) {
                 let set = self.set_times_of(&folder, &mut known);

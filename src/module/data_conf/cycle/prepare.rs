@@ -8,7 +8,6 @@ use super::super::DataConf;
 use super::super::copier::{Changed, Copied, Copier, HeldContent, ReadVersion};
 use super::super::meter::Meter;
 use super::super::plan::{ObjectStep, ObjectWork};
-use super::super::threads::join_all;
 use super::super::walk::is_young;
 use crate::error::Result;
 use crate::module::Context;
@@ -18,6 +17,7 @@ use crate::store::content::{
     Attributes, ContentPath, ContentStore, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
     StagedObject, mode_of_copy,
 };
+use crate::store::threads::join_all;
 
 /// How many prepared objects may wait to be taken. They hold no memory to speak of, but space at the standby.
 const PREPARED_AHEAD: usize = 64;

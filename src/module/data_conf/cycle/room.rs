@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 
 use super::super::DataConf;
+use super::super::ahead::expecting;
 use super::super::end::End;
 use super::super::plan::{CyclePlan, ObjectStep, ObjectWork};
-use super::super::spool::Spool;
 use super::prepare::Preparer;
 use super::{Cycle, Ready};
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +17,7 @@ use crate::module::Context;
 use crate::report::html::format;
 use crate::store::content::index::ContentIndex;
 use crate::store::content::room::Room;
+use crate::store::content::spool::Spool;
 use crate::store::content::{ContentStore, ObjectError, ObjectKind, ObjectResult, Refusal};
 
 /// Objects up to these sizes are tried before larger ones.
@@ -144,7 +145,7 @@ impl<'a> Cycle<'a, '_> {
         }
         let [smallest, ..] = SIZES;
         let mut small = Spool::new(self.module.index.folder());
-        for step in plan.files.iter() {
+        for step in expecting(&self.module.source, plan.files.iter(), ObjectStep::head) {
             let step = step?;
             self.context.check()?;
             let size = self.module.source.stat(&step.path).map_or(0, |meta| meta.size);

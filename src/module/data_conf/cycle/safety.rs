@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::super::spool::Spool;
+use super::super::ahead::expecting;
 use super::prepare::{Action, Ready};
 use super::{
     Change, ChangeKind, ContentPath, ContentStore, Cycle, CyclePlan, DataConf, Difference, Error, ErrorKind,
@@ -12,6 +12,7 @@ use super::{
 use crate::module::{Context, CycleFailure, CycleOutcome};
 use crate::report::Changes;
 use crate::store::content::index::{ContentIndex, Loss};
+use crate::store::content::spool::Spool;
 
 /// At most this share of what the standby holds is deleted, in percent …
 const SHARE_PERCENT: u64 = 25;
@@ -94,7 +95,8 @@ impl Cycle<'_, '_> {
         // What found no room and comes back later replaces nothing, either.
         self.replacing = Some(Spool::new(self.module.index.folder()));
         self.left.deletions(plan.deletions.len());
-        for step in plan.after_deletions.iter().chain(replacing.iter().flat_map(Spool::iter)) {
+        let left = plan.after_deletions.iter().chain(replacing.iter().flat_map(Spool::iter));
+        for step in expecting(&self.module.source, left, ObjectStep::head) {
             if let Ok(meta) = self.module.source.stat(&step?.path) {
                 self.left.object(&meta);
             }
@@ -211,7 +213,8 @@ impl Cycle<'_, '_> {
     /// name now.
     fn present(&self, plan: &CyclePlan) -> Result<HashSet<u64>> {
         let mut present = HashSet::new();
-        for step in plan.folders.iter().chain(plan.files.iter()).chain(plan.after_deletions.iter()) {
+        let all = plan.folders.iter().chain(plan.files.iter()).chain(plan.after_deletions.iter());
+        for step in expecting(&self.module.source, all, ObjectStep::head) {
             self.context.check()?;
             if let Ok(meta) = self.module.source.stat(&step?.path) {
                 present.insert(identity(&meta));

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use super::super::copier::Copier;
 use super::super::meter::Meter;
 use super::super::plan::ObjectStep;
-use super::super::spool::Spool;
 use super::Cycle;
 use crate::error::Result;
 use crate::report::Verification;
 use crate::store::content::abilities::Abilities;
+use crate::store::content::hints::{Want, What};
 use crate::store::content::index::{FolderParts, HeldName, IndexedObject};
+use crate::store::content::spool::Spool;
 use crate::store::content::{
     ContentPath, ContentStore, ListedObject, Listing, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
     Refusal, mode_of_copy,
@@ -93,6 +94,11 @@ impl Cycle<'_, '_> {
         let mut held = listing.iter().peekable();
         let mut parts = FolderParts::of(folder.clone());
         while let Some(known) = parts.next(&self.index)? {
+            let is_read = |object: &IndexedObject| object.settled && object.meta.kind != ObjectKind::Folder;
+            let wanted = known.iter().filter(|(_, object)| is_read(object)).filter_map(|(name, _)| {
+                Some(Want { path: folder.join(name)?, what: What::Hash, held: None })
+            });
+            self.module.source.expect(wanted.collect())?;
             self.verify_names(folder, &known, &mut held, comparison, &mut steps)?;
         }
         held.for_each(|entry| self.superfluous(folder, entry.name, comparison));

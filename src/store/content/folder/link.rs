@@ -13,7 +13,12 @@ pub(super) fn target(
     name: &[u8],
 ) -> Result<Result<Box<[u8]>, Refusal>, Errno> {
     let target = rustix::fs::readlinkat(folder, name, Vec::new())?.into_bytes();
-    Ok(if stays_inside(folder_path, &target) { Ok(target.into()) } else { Err(refusal()) })
+    Ok(refusal_of(folder_path, &target).map_or_else(|| Ok(target.into()), Err))
+}
+
+/// The refusal of a link that leads out of its store.
+pub(in crate::store::content) fn refusal_of(folder: &ContentPath, target: &[u8]) -> Option<Refusal> {
+    (!stays_inside(folder, target)).then(refusal)
 }
 
 /// Whether a link leads to something within the store, whatever the names that it goes through are: names above its

@@ -15,7 +15,7 @@ use crate::platform::read_at;
 const IN_MEMORY: usize = 4 << 20;
 
 /// A list that is written once and then read from its beginning, any number of times.
-pub(super) struct Spool<T> {
+pub(crate) struct Spool<T> {
     /// Where the file lies, if there is one.
     folder: PathBuf,
     file: Option<File>,
@@ -29,7 +29,7 @@ pub(super) struct Spool<T> {
 
 impl<T: Serialize + DeserializeOwned> Spool<T> {
     /// An empty list, which may grow into this folder.
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         Spool {
             folder: folder.to_owned(),
             file: None,
@@ -40,11 +40,11 @@ impl<T: Serialize + DeserializeOwned> Spool<T> {
         }
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.count
     }
 
-    pub(super) fn push(&mut self, item: &T) -> Result<()> {
+    pub(crate) fn push(&mut self, item: &T) -> Result<()> {
         let at = self.end.len();
         self.end.extend_from_slice(&[0; 4]);
         self.end =
@@ -71,7 +71,7 @@ impl<T: Serialize + DeserializeOwned> Spool<T> {
     }
 
     /// All items, in the order in which they were added.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Result<T>> + Send + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Result<T>> + Send + '_ {
         let file = self.file.as_ref().map(|file| FileFromStart { file, position: 0 }.take(self.written));
         let (from_file, from_memory): (Box<dyn Read + Send>, _) = match file {
             Some(file) => (Box::new(BufReader::with_capacity(64 << 10, file)), self.end.as_slice()),

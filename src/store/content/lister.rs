@@ -5,15 +5,15 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::threads::join_all;
 use crate::error::{Error, Result};
 use crate::store::content::ContentPath;
+use crate::store::threads::join_all;
 
 /// How much of what was found may wait to be taken.
 const FOUND_AHEAD: usize = 8;
 
 /// What a thread does with folders.
-pub(super) trait Visitor<F>: Send {
+pub(crate) trait Visitor<F>: Send {
     /// Hands over what it finds in a folder, and returns the folders to visit next.
     fn visit(
         &mut self,
@@ -24,7 +24,7 @@ pub(super) trait Visitor<F>: Send {
 
 /// Visits the root, and then every folder that a visit names, each visitor on a thread of its own. What was found in a folder is taken before what is found
 /// in those that it named; that of different branches in any order.
-pub(super) fn visit_all<F: Send>(
+pub(crate) fn visit_all<F: Send>(
     visitors: Vec<impl Visitor<F>>,
     cancel: &CancellationToken,
     take: &mut dyn FnMut(F) -> Result<()>,
