@@ -20,16 +20,20 @@ use crate::store::leases::Owner;
 
 mod admin;
 mod capabilities;
+mod connection;
 mod deployment;
 mod jobs;
 mod modules;
+mod registration;
 mod reports;
 mod requests;
 mod sample;
 mod status;
 
 pub use capabilities::{Capabilities, DocumentVersions, Scheme};
+pub use connection::{Line, PoolConnection};
 use deployment::Deployment;
+pub use registration::{PlaceRegistration, RegistrationStep};
 pub use reports::{ReportFormat, ReportRequest};
 pub use requests::{JobDocument, JobEvents, PoolDocument, Request};
 pub use sample::SampleRequest;

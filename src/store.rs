@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind};
 pub use crate::report::Trace;
 use crate::topology::PoolFqdn;
 
+pub mod access;
 pub mod content;
 pub mod documents;
 pub mod factory;

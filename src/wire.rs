@@ -8,6 +8,7 @@ mod calls;
 mod flow;
 mod frame;
 mod greeting;
+mod host_key;
 mod link;
 mod messages;
 mod route;

@@ -79,6 +79,27 @@ pub enum Request {
     },
     /// The state of a pool's modules.
     GetBackupServiceStatus(StatusRequest),
+    /// Whether this machine reaches what jobs need of a pool's stores.
+    TestPoolConnection {
+        /// The pool.
+        pool_fqdn: PoolFqdn,
+        /// Whether the topology comes from the local replica.
+        #[serde(default)]
+        local_store: bool,
+    },
+    /// What is pasted at a pool's machine, so that its partner's machine may reach the stores there.
+    RegisterPoolPlace {
+        /// The pool whose stores are reached.
+        pool_fqdn: PoolFqdn,
+        /// What the partner may do.
+        grants: Vec<String>,
+        /// The partner's public key.
+        #[serde(default)]
+        public_key: Option<String>,
+        /// Whether the topology comes from the local replica.
+        #[serde(default)]
+        local_store: bool,
+    },
     /// The settings of the backup service.
     GetBackupServiceConfiguration {
         /// Whether they come from the local replica.
@@ -254,6 +275,12 @@ impl Service {
                 document(&self.history(&pool_fqdn, local_store)?)
             }
             Request::GetBackupServiceStatus(request) => document(&self.status(&request)?),
+            Request::TestPoolConnection { pool_fqdn, local_store } => {
+                document(&self.test_connection(&pool_fqdn, local_store)?)
+            }
+            Request::RegisterPoolPlace { pool_fqdn, grants, public_key, local_store } => {
+                document(&self.register_place(&pool_fqdn, &grants, public_key.as_deref(), local_store)?)
+            }
             Request::GetBackupServiceConfiguration { local_store } => {
                 document(&self.connected()?.deployment.documents(local_store)?.configuration()?)
             }

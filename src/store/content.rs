@@ -158,7 +158,12 @@ pub trait ContentReader: Send + Sync {
     ///
     /// # Errors
     /// As for reading; what taking a group fails with.
-    fn changed_groups(&self, held: &Groups, take: TakesGroup<'_>, passed: TakesCount<'_>) -> ObjectResult<(Groups, u64)> {
+    fn changed_groups(
+        &self,
+        held: &Groups,
+        take: TakesGroup<'_>,
+        passed: TakesCount<'_>,
+    ) -> ObjectResult<(Groups, u64)> {
         groups::read_groups(self, &|number, content, value| {
             passed(content.len() as u64)?;
             let is_held = held.get(number) == Some(value);

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::{self, AccessCheck, StoreRole};
 use super::content::ContentStore;
 use super::content::folder::{FolderStore, RestoredFolder};
 use super::content::index::IndexPlace;
@@ -115,6 +116,16 @@ pub fn new_management_store(url: &StoreUrl, at: &Reach) -> Result<Box<dyn Docume
     here(at, url)?;
     path_of(url, Engine::Sqlite)?;
     Ok(Box::new(SqliteDocuments::create(url)?))
+}
+
+/// What this account may do with a store of this machine.
+///
+/// # Errors
+/// `UnsupportedStore`.
+pub fn access(role: StoreRole, url: &StoreUrl) -> Result<Vec<AccessCheck>> {
+    let path = path_of(url, role.engine())?;
+    touching(path)?;
+    Ok(access::look(role, path))
 }
 
 /// Whether anything lies where a store should be.

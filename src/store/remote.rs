@@ -14,9 +14,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::topology::{PoolFqdn, StoreUrl};
 use crate::wire::{Call, Hello, Route, SILENCE, Session, Traffic};
 
+mod about;
 mod grants;
 mod served;
 
+pub use about::About;
 pub use grants::{Grant, Grants};
 pub use served::{Opened, ServedPlace};
 
@@ -53,6 +55,7 @@ pub struct RemotePlace {
     pool: PoolFqdn,
     root: PathBuf,
     shown: String,
+    route: Option<Route>,
     connect: Box<Connect>,
     session: Mutex<Option<Arc<Session>>>,
 }
@@ -63,13 +66,19 @@ pub type Connect = dyn Fn(&Hello) -> Result<Arc<Session>> + Send + Sync;
 impl RemotePlace {
     /// The place of a pool: the way there, the folder that its stores lie below, and what it is called for people. Nothing is started yet.
     pub fn new(pool: PoolFqdn, route: Route, root: PathBuf, shown: String) -> Arc<Self> {
-        let place = shown.clone();
-        RemotePlace::through(pool, root, shown, Box::new(move |hello| Session::open(&route, &place, hello)))
+        let (place, way) = (shown.clone(), route.clone());
+        let connect = Box::new(move |hello: &Hello| Session::open(&way, &place, hello));
+        Arc::new(RemotePlace { pool, root, shown, route: Some(route), connect, session: Mutex::new(None) })
     }
 
     /// As [`RemotePlace::new`], with sessions that somebody else begins.
     pub fn through(pool: PoolFqdn, root: PathBuf, shown: String, connect: Box<Connect>) -> Arc<Self> {
-        Arc::new(RemotePlace { pool, root, shown, connect, session: Mutex::new(None) })
+        Arc::new(RemotePlace { pool, root, shown, route: None, connect, session: Mutex::new(None) })
+    }
+
+    /// The way there; none where sessions are begun by somebody else.
+    pub fn route(&self) -> Option<&Route> {
+        self.route.as_ref()
     }
 
     /// The pool.

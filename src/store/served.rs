@@ -13,6 +13,7 @@ use crate::wire::Served;
 /// What the store says; `PeerRefused`, `PeerIncompatible`.
 pub fn serve(place: &ServedPlace, message: u8, request: &[u8], call: &Served) -> Result<Vec<u8>> {
     match message {
+        8..10 => place.serve_about(message, request, call),
         leases::remote::LEASE => leases::remote::serve(place, request, call.cancel()),
         60..70 => documents::remote::serve(place, message, request, call),
         20..40 => pages::remote::served::serve(place, message, request, call),

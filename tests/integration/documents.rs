@@ -9,7 +9,10 @@ use cs_backup::job::events::EventKind;
 use cs_backup::job::request::{Category, JobRequest};
 use cs_backup::pool::PoolState;
 use cs_backup::report::{ExportState, ImportState, Outcome, Report};
-use cs_backup::service::{Capabilities, JobDocument, JobEvents, OpenConfig, PoolDocument, Request, Status};
+use cs_backup::service::{
+    Capabilities, JobDocument, JobEvents, OpenConfig, PlaceRegistration, PoolConnection, PoolDocument,
+    Request, Status,
+};
 use cs_backup::topology::Topology;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -91,6 +94,8 @@ fn every_example_is_read_and_written_as_it_stands() {
     check("capabilities", false, round_trip::<Capabilities>);
     check("topology", false, round_trip::<Topology>);
     check("pool", false, round_trip::<PoolDocument>);
+    check("connection", false, round_trip::<PoolConnection>);
+    check("registration", false, round_trip::<PlaceRegistration>);
     check("status", false, round_trip::<Status>);
     check("configuration", false, round_trip::<BackupServiceConfiguration>);
     check("job", false, round_trip::<JobDocument>);
@@ -346,6 +351,9 @@ fn every_key_of_real_documents_is_described() {
 
     let (id, folder) = (ended.report.job_id, deployment.path("another sample"));
     let topology = deployment.path("topology.toml");
+    let text = std::fs::read_to_string(&topology).unwrap();
+    let atlanta = format!("fqdn = \"{ATL}\"");
+    std::fs::write(&topology, text.replacen(&atlanta, &format!("place = \".\"\n{atlanta}"), 1)).unwrap();
     let arguments = [
         ("getCapabilities", json!({})),
         ("createSampleDeployment", json!({ "folder": folder, "users": 1, "contactsPerUser": 1, "files": 1 })),
@@ -356,6 +364,8 @@ fn every_key_of_real_documents_is_described() {
         ("getPoolBackupRelationship", json!({ "poolFqdn": ATL })),
         ("getPoolBackupHistory", json!({ "poolFqdn": ATL })),
         ("getBackupServiceStatus", json!({ "poolFqdn": ATL })),
+        ("testPoolConnection", json!({ "poolFqdn": ATL })),
+        ("registerPoolPlace", json!({ "poolFqdn": ATL, "grants": ["read"] })),
         ("getBackupServiceConfiguration", json!({})),
         ("setBackupServiceConfiguration", json!({ "settings": { "maxConcurrentCalls": 3 } })),
         ("resetBackupServiceConfiguration", json!({})),

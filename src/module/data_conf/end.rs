@@ -13,7 +13,8 @@ use crate::store::content::index::IndexedObject;
 use crate::store::content::room::Room;
 use crate::store::content::{
     Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, HashedFile, Instance,
-    Listing, Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, StagedObject, TakesCount, TakesGroup, Version,
+    Listing, Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, StagedObject, TakesCount,
+    TakesGroup, Version,
 };
 
 /// A store that is read or written on one side.
@@ -244,7 +245,12 @@ impl ContentReader for SidedReader<'_> {
         self.0.extended().map_err(object_failed_on(self.1))
     }
 
-    fn changed_groups(&self, held: &Groups, take: TakesGroup<'_>, passed: TakesCount<'_>) -> ObjectResult<(Groups, u64)> {
+    fn changed_groups(
+        &self,
+        held: &Groups,
+        take: TakesGroup<'_>,
+        passed: TakesCount<'_>,
+    ) -> ObjectResult<(Groups, u64)> {
         self.0.changed_groups(held, take, passed).map_err(object_failed_on(self.1))
     }
 

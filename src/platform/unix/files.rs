@@ -195,6 +195,10 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 /// What one may want to do with a file or folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
+    /// Read a file.
+    Read,
+    /// See what is in a folder, and reach it.
+    List,
     /// Read and write a file.
     Change,
     /// Make, rename and remove what is in a folder.
@@ -207,6 +211,8 @@ pub enum Right {
 /// Why not.
 pub fn may(path: &Path, right: Right) -> io::Result<()> {
     let asked = match right {
+        Right::Read => Access::READ_OK,
+        Right::List => Access::READ_OK | Access::EXEC_OK,
         Right::Change => Access::READ_OK | Access::WRITE_OK,
         Right::ChangeEntries => Access::WRITE_OK | Access::EXEC_OK,
     };

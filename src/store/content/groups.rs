@@ -147,7 +147,11 @@ pub fn read_groups<R: ContentReader + ?Sized>(
 }
 
 /// A group, or what is left of it.
-fn read_group<'b, R: ContentReader + ?Sized>(reader: &R, number: u64, buffer: &'b mut [u8]) -> ObjectResult<&'b [u8]> {
+fn read_group<'b, R: ContentReader + ?Sized>(
+    reader: &R,
+    number: u64,
+    buffer: &'b mut [u8],
+) -> ObjectResult<&'b [u8]> {
     let mut length = 0;
     for piece in buffer.chunks_mut(PIECE_BYTES) {
         let read = reader.read_at(piece, number.saturating_mul(GROUP_BYTES).saturating_add(length as u64))?;

@@ -105,3 +105,133 @@ fn nothing_is_published_at_a_machine_that_is_not_the_masters() {
     let pools = ask(&service, json!({ "request": "getPools", "localStore": true })).unwrap();
     assert_eq!(pools["pools"].as_array().unwrap().len(), 2);
 }
+
+/// The sample, whose stores are all reached through a helper that this machine starts.
+fn through_a_helper() -> Deployment {
+    let deployment = Deployment::new();
+    let (file, root) = (deployment.deployment_file(), deployment.root());
+    let text = std::fs::read_to_string(deployment.path("topology.toml")).unwrap();
+    let placed = |text: String, pool: &str| {
+        text.replace(
+            &format!("fqdn = \"{pool}\""),
+            &format!("place = \"{}\"\nfqdn = \"{pool}\"", root.display()),
+        )
+    };
+    std::fs::write(deployment.path("placed.toml"), placed(placed(text, ATL), CHI)).unwrap();
+    deployment.ask(json!({ "request": "publishTopology", "file": deployment.path("placed.toml") })).unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let helper = env!("CARGO_BIN_EXE_csb-serve");
+    std::fs::write(
+        &file,
+        format!("{text}\n[reach]\n\"{ATL}\" = \"pipe:{helper}\"\n\"{CHI}\" = \"pipe:{helper}\"\n"),
+    )
+    .unwrap();
+    deployment
+}
+
+#[test]
+fn a_test_of_the_connection_shows_who_answers_and_what_its_account_may_not_do() {
+    let deployment = through_a_helper();
+    let service = deployment.another();
+    let test = |service: &cs_backup::service::Service, pool: &str| {
+        ask(service, json!({ "request": "testPoolConnection", "poolFqdn": pool, "localStore": true }))
+            .unwrap()
+    };
+    let seen = test(&service, ATL);
+    assert_eq!(seen["succeeded"], json!(true), "{seen:#}");
+    let line = &seen["line"];
+    assert_eq!(
+        (&line["servedPoolFqdn"], &line["partnerFqdn"], &line["grants"]),
+        (&json!(ATL), &json!(CHI), &json!(["read"]))
+    );
+    assert_eq!(line["version"], json!(env!("CARGO_PKG_VERSION")));
+    assert!(
+        line["bytesPerSecond"].as_f64().unwrap() > 1e6 && line["roundTripMs"].as_f64().unwrap() < 1e3,
+        "{line}"
+    );
+    assert!(line["clockAheadMs"].as_i64().unwrap().abs() < 1_000, "{line}");
+    assert!(seen["place"].as_str().unwrap().starts_with("pipe:/"), "{seen}");
+    let stores: Vec<&str> =
+        seen["checks"].as_array().unwrap().iter().map(|check| check["store"].as_str().unwrap()).collect();
+    for store in ["userStore", "contentStore", "userCopy", "contentCopy", "serviceStore"] {
+        assert!(stores.contains(&store), "{store} is not looked at: {stores:?}");
+    }
+    // What is missing is named with what to do, through the helper as without it.
+    std::fs::remove_file(deployment.path("atl/users.sqlite")).unwrap();
+    for service in [service, Deployment::another(&deployment)] {
+        let seen = test(&service, ATL);
+        assert_eq!(seen["succeeded"], json!(false));
+        let failed: Vec<&Value> =
+            seen["checks"].as_array().unwrap().iter().filter(|check| check["isOk"] == json!(false)).collect();
+        assert_eq!(failed.len(), 1, "{failed:?}");
+        assert_eq!(failed[0]["store"], json!("userStore"));
+        assert!(
+            failed[0]["why"].as_str().unwrap().contains("users.sqlite") && failed[0]["advice"].is_string()
+        );
+    }
+}
+
+#[test]
+fn what_does_not_answer_as_a_helper_is_an_error_that_says_what_to_do() {
+    let deployment = through_a_helper();
+    let file = deployment.deployment_file();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let script = deployment.path("noisy");
+    std::fs::write(&script, "#!/bin/sh\necho Welcome to atl-1\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for (program, kind, named) in [
+        ("/nowhere/csb-serve", ErrorKind::StoreUnavailable, "/nowhere/csb-serve"),
+        ("/bin/false", ErrorKind::StoreUnavailable, "pipe:/bin/false"),
+        (script.to_str().unwrap(), ErrorKind::PeerIncompatible, "Welcome to atl-1"),
+    ] {
+        std::fs::write(&file, text.replace(env!("CARGO_BIN_EXE_csb-serve"), program)).unwrap();
+        let error = ask(&deployment.another(), json!({ "request": "testPoolConnection", "poolFqdn": ATL }))
+            .unwrap_err();
+        assert_eq!(error.kind, kind, "{program}: {error:#?}");
+        assert!(error.message.contains(named) && !error.advice.is_empty(), "{program}: {error:#?}");
+        assert!(error.context["place"].contains(program), "{error:#?}");
+    }
+}
+
+#[test]
+fn a_registration_prints_one_line_for_one_pool_one_partner_and_its_grants() {
+    let deployment = with_chicago_elsewhere();
+    let register = |pool: &str, grants: &[&str], key: Option<&str>| {
+        deployment.ask(
+            json!({ "request": "registerPoolPlace", "poolFqdn": pool, "grants": grants, "publicKey": key }),
+        )
+    };
+    assert_eq!(register(ATL, &["read"], None).unwrap_err().kind, ErrorKind::InvalidValue, "it has no place");
+    let error = register(CHI, &["read"], None).unwrap_err();
+    assert_eq!((error.kind, error.context["machine"].as_str()), (ErrorKind::PeerRefused, "chi-1.invalid"));
+    let file = deployment.deployment_file();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}\n[reach]\n\"{CHI}\" = \"local\"\n")).unwrap();
+    let service = deployment.another();
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJx csb@atl-1";
+    let request = |grants: Value, key: Value| {
+        ask(
+            &service,
+            json!({ "request": "registerPoolPlace", "poolFqdn": CHI, "grants": grants, "publicKey": key }),
+        )
+    };
+    let told = request(json!(["read"]), json!(key)).unwrap();
+    let line = told["authorizedKeysLine"].as_str().unwrap();
+    let root = deployment.root();
+    assert!(line.starts_with("restrict,command=\"/") && line.ends_with(key), "{line}");
+    assert!(
+        line.contains(&format!(" --root {} --pool {CHI} --partner {ATL} --grant read\" ", root.display())),
+        "{line}"
+    );
+    assert_eq!(told["account"], json!("csb"));
+    let steps = told["steps"].as_array().unwrap();
+    assert!(steps.iter().any(|step| step["atPoolFqdn"] == json!(ATL)) && steps.len() >= 4, "{told:#}");
+    assert!(told["checks"].as_array().unwrap().iter().all(|check| check["isOk"] == json!(true)), "{told:#}");
+    let without = request(json!(["read"]), Value::Null).unwrap();
+    assert!(without["authorizedKeysLine"].as_str().unwrap().contains("KEY-OF-THE-PARTNER"));
+    for (grants, key) in
+        [(json!(["write"]), json!(key)), (json!([]), json!(key)), (json!(["read"]), json!("x"))]
+    {
+        assert_eq!(request(grants, key).unwrap_err().kind, ErrorKind::InvalidArgument);
+    }
+}

@@ -11,9 +11,8 @@ impl Pass<'_, '_> {
     /// Reads every group, and patches those that are others than the target has taken over.
     pub(super) fn patch(&mut self, target: &mut TargetFile<'_>, held: &Groups) -> ObjectResult<Hashed> {
         let (context, meter, target) = (self.context, self.meter, Mutex::new(target));
-        let patch = |content: &[u8], at| {
-            target.lock().unwrap_or_else(PoisonError::into_inner).patch(content, at)
-        };
+        let patch =
+            |content: &[u8], at| target.lock().unwrap_or_else(PoisonError::into_inner).patch(content, at);
         let passed = |count| {
             meter.bytes(count);
             context.check()
