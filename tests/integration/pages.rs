@@ -95,7 +95,7 @@ pub fn pair_in(folder: &Path, configure: impl FnOnce(&mut UserStoreConfig)) -> P
     let url = StoreUrl::try_from(format!("sqlite:{}", folder.join("atl/users.sqlite").display())).unwrap();
     let mut config = UserStoreConfig::new(url);
     configure(&mut config);
-    PagePair::new(&config, &folder.join("chi/atl.sqlite"), Duration::from_secs(5)).unwrap()
+    crate::support::page_pair(&config, &folder.join("chi/atl.sqlite"), Duration::from_secs(5))
 }
 
 /// Ends a writer, also where the test fails before it would.

@@ -16,7 +16,11 @@ use cs_backup::error::{Error, Result};
 use cs_backup::job::events::{Event, EventKind};
 use cs_backup::report::{ModuleReport, Outcome, Report, StepReport};
 use cs_backup::service::{OpenConfig, Request, Service};
-use cs_backup::topology::StoreUrl;
+use cs_backup::store::Reach;
+use cs_backup::store::remote::RemotePlace;
+use cs_backup::store::user::pages::PagePair;
+use cs_backup::topology::{PoolFqdn, StoreUrl, UserStoreConfig};
+use cs_backup::wire::Route;
 use jiff::Timestamp;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -241,6 +245,42 @@ impl Deployment {
 fn open(file: &Path, clock: Arc<dyn Clock>, runtime: &tokio::runtime::Runtime) -> Service {
     let config = serde_json::from_value(json!({ "deploymentFile": file })).unwrap();
     Service::open(&config, clock, runtime.handle().clone()).unwrap()
+}
+
+/// Where tests of user stores find the source: a variable of this name says `pipe` where a helper is to read it.
+const OVER: &str = "CSBACKUP_TEST_OVER";
+
+/// A user store and its copy. With `CSBACKUP_TEST_OVER=pipe` the store is read by the real helper, in a process of its own.
+pub fn page_pair(config: &UserStoreConfig, standby: &Path, patience: Duration) -> PagePair {
+    if std::env::var_os(OVER).is_none_or(|over| over != "pipe") {
+        return PagePair::new(config, standby, patience).unwrap();
+    }
+    let source = PathBuf::from(config.url.to_string().split_once(':').unwrap().1);
+    let at = Reach::There(helper(source.parent().unwrap()));
+    PagePair::between((config, &at), (&database_url(standby), &Reach::Here), patience).unwrap()
+}
+
+/// The real helper, at a folder of this machine, which remembers things beside it.
+pub fn helper(root: &Path) -> Arc<RemotePlace> {
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let root = root.canonicalize().unwrap();
+    let state = root.with_extension("state");
+    let arguments = [
+        env!("CARGO_BIN_EXE_csb-serve"),
+        "--root",
+        &text(&root),
+        "--pool",
+        "atl.example.com",
+        "--partner",
+        "chi.example.com",
+        "--grant",
+        "read",
+        "--state",
+        &text(&state),
+    ];
+    let route = Route::Command(arguments.map(str::to_owned).into());
+    let pool = PoolFqdn::parse("atl.example.com").unwrap();
+    RemotePlace::new(pool, route, root, "pipe:csb-serve".to_owned())
 }
 
 /// The URL of a database file.

@@ -50,7 +50,7 @@ impl Pair {
         server.execute_batch(schema).unwrap();
         let mut config = UserStoreConfig::new(database_url(&source));
         configure(&mut config);
-        let pair = PagePair::new(&config, &folder.path().join("standby.sqlite"), PATIENCE).unwrap();
+        let pair = crate::support::page_pair(&config, &folder.path().join("standby.sqlite"), PATIENCE);
         Pair { folder, server, pair }
     }
 
@@ -85,7 +85,7 @@ impl Pair {
     /// The same pair, which looks for a state of the source for so long.
     pub fn with_patience(&self, patience: Duration) -> PagePair {
         let config = UserStoreConfig::new(database_url(&self.source()));
-        PagePair::new(&config, &self.standby(), patience).unwrap()
+        crate::support::page_pair(&config, &self.standby(), patience)
     }
 
     /// What lies beside the standby.

@@ -146,7 +146,7 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 pub fn pair(source: &Path, place: &Path) -> PagePair {
     let config = UserStoreConfig::new(database_url(source));
-    PagePair::new(&config, &copy_in(place), Duration::from_secs(5)).unwrap()
+    crate::support::page_pair(&config, &copy_in(place), Duration::from_secs(5))
 }
 
 pub fn run(pair: &PagePair, generation: i64, now: Timestamp) -> cs_backup::error::Result<PairOutcome> {

@@ -47,7 +47,7 @@ fn live(choices: Choices) {
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let (source, standby) = (folder.path().join("users.sqlite"), folder.path().join("standby.sqlite"));
     let mut server = Server::start(&source, choices);
-    let pair = PagePair::new(&UserStoreConfig::new(database_url(&source)), &standby, PATIENCE).unwrap();
+    let pair = crate::support::page_pair(&UserStoreConfig::new(database_url(&source)), &standby, PATIENCE);
     for cycle in 0..CYCLES {
         server.write();
         let verify = cycle + 1 == CYCLES && server.choices.one_in(3);

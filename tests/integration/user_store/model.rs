@@ -81,7 +81,7 @@ impl<const WAL: bool, const WAITS: bool> World<WAL, WAITS> {
         server.execute_batch(SCHEMA).unwrap();
         let mut config = UserStoreConfig::new(database_url(&source));
         config.server_waits = WAITS;
-        let pair = PagePair::new(&config, &folder.path().join("standby.sqlite"), super::PATIENCE).unwrap();
+        let pair = crate::support::page_pair(&config, &folder.path().join("standby.sqlite"), super::PATIENCE);
         let copy = Copy::at(&folder.path().join("standby.sqlite"));
         World {
             folder,

@@ -3,7 +3,6 @@
 use crate::support::database_url;
 use cs_backup::error::ErrorKind;
 use cs_backup::store::user::UserStorePair;
-use cs_backup::store::user::pages::PagePair;
 use cs_backup::topology::UserStoreConfig;
 use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
@@ -82,7 +81,7 @@ fn a_standby_whose_folder_is_missing_is_made_with_it_and_one_in_a_file_is_an_err
     let pair = Pair::new(USERS);
     let cancel = CancellationToken::new();
     let config = || UserStoreConfig::new(database_url(&pair.source()));
-    let at = |place: &str| PagePair::new(&config(), &pair.folder.path().join(place), PATIENCE).unwrap();
+    let at = |place: &str| crate::support::page_pair(&config(), &pair.folder.path().join(place), PATIENCE);
     at("new/folder/standby.sqlite").synchronize(&work(&cancel, 1)).unwrap();
     assert_eq!(dump(&pair.folder.path().join("new/folder/standby.sqlite")), dump(&pair.source()));
     std::fs::write(pair.folder.path().join("file"), "").unwrap();

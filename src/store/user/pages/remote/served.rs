@@ -192,6 +192,14 @@ impl Drop for Ends<'_> {
 
 fn send(place: &ServedPlace, request: SendRequest, call: &Served) -> Result<Vec<u8>> {
     let local = end(place, &request.store)?;
+    // Handing on mends what a kill left, which is nobody's business at anything but a copy of ours.
+    let standing = local.standing()?;
+    if let Some(foreign) = standing.refused {
+        return Err(foreign);
+    }
+    if standing.revision.is_none() {
+        return Err(no_copy(local.path()));
+    }
     let generation = Generation(request.generation);
     let sent = relayed(&scratch(place.state()), call, |relay| {
         local.send(request.revision, generation, relay as &dyn PageSink, call.cancel())
@@ -204,4 +212,13 @@ fn send(place: &ServedPlace, request: SendRequest, call: &Served) -> Result<Vec<
         versions: sent.versions,
         findings: sent.findings.into_iter().take(MOST_SUSPECTS).collect(),
     })
+}
+
+fn no_copy(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::StoreUnavailable,
+        format!("There is no copy at {}.", path.display()),
+        "Run a sync at that machine first: it makes one.",
+    )
+    .at("path", path.display())
 }

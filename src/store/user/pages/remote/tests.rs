@@ -227,6 +227,24 @@ fn a_pool_reads_its_copy_at_its_backup_pool_and_writes_nothing_there() {
 }
 
 #[test]
+fn what_is_no_copy_is_not_handed_on_and_nothing_is_left_beside_it() {
+    let site = Site::new();
+    site.fill(10);
+    let place = site.reached("atl", "chi");
+    for path in ["users.sqlite", "none.sqlite"] {
+        let store = super::StoreName { path: path.to_owned(), server_waits: false, max_lock_ms: 1 };
+        let request = super::SendRequest { store, revision: None, generation: 7 };
+        let mut call = place.call(super::message::SEND, &request, &CancellationToken::new()).unwrap();
+        let error = call.answer::<super::SendAnswer>().unwrap_err();
+        let kinds = [ErrorKind::ForeignContent, ErrorKind::StoreUnavailable];
+        assert!(kinds.contains(&error.kind), "{path}: {error:?}");
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(site.path("atl")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["users.sqlite"]);
+}
+
+#[test]
 fn stores_outside_the_root_are_not_opened_whoever_names_them() {
     let site = Site::new();
     let place = site.reached("atl", "chi");
