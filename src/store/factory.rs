@@ -81,8 +81,11 @@ pub fn leases(url: &StoreUrl, at: &Reach, clock: Arc<dyn Clock>) -> Result<Arc<d
 /// # Errors
 /// `UnsupportedStore`.
 pub fn content_index(url: &StoreUrl, at: &Reach) -> Result<IndexPlace> {
-    here(at, url)?;
-    Ok(IndexPlace::new(path_of(url, Engine::Sqlite)?.to_owned(), url.to_string()))
+    let path = path_of(url, Engine::Sqlite)?;
+    Ok(match at {
+        Reach::Here => IndexPlace::new(path.to_owned(), url.to_string()),
+        Reach::There(place) => IndexPlace::there(place, place.relative(url)?, url.to_string()),
+    })
 }
 
 /// A Central Management store that must exist.

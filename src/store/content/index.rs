@@ -25,6 +25,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use serde::{Deserialize, Serialize};
 
 mod earlier;
+pub(in crate::store) mod fetched;
 mod groups;
 mod listings;
 mod losses;

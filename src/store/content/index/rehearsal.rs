@@ -50,18 +50,19 @@ impl IndexPlace {
             .map_err(|cause| Error::io("make a temporary folder in", beside, &cause))?;
         let place = IndexPlace::new(folder.path().join("index.sqlite"), self.url());
         if self.exists()? {
-            self.copy_pages(&place.path, cancel)?;
+            self.copy_pages(&place.path()?, cancel)?;
         }
         Ok(IndexCopy { place, _folder: folder })
     }
 
     fn copy_pages(&self, to: &Path, cancel: &CancellationToken) -> Result<()> {
-        let failed = |cause| sqlite_error("copy", &self.path, &cause);
-        let from = open(&self.path, Access::Read)?;
-        patient(&from, &self.path)?;
+        let path = self.path()?;
+        let failed = |cause| sqlite_error("copy", &path, &cause);
+        let from = open(&path, Access::Read)?;
+        patient(&from, &path)?;
         let snapshot = from.unchecked_transaction().map_err(failed)?;
         // The transaction begins with the first read; and what is no index is an error of this one, not of the copy.
-        schema::SCHEMA.is_current(&snapshot, &self.path)?;
+        schema::SCHEMA.is_current(&snapshot, &path)?;
         let mut to = open(to, Access::Create(Rights::PRIVATE))?;
         let backup = Backup::new(&snapshot, &mut to).map_err(failed)?;
         loop {
