@@ -344,7 +344,11 @@ pub struct Call {
 impl Call {
     fn tell(&self, kind: Kind, content: &[u8]) -> Result<()> {
         self.inner.link.send(kind, self.id, content).map_err(|cause| {
-            // Whoever reads may know why.
+            // Whoever reads knows why, or will in a moment: what cannot be written to may still be read from.
+            let began = Instant::now();
+            while self.inner.link.calls.over().is_none() && began.elapsed() < LEAVING * 5 {
+                std::thread::sleep(Duration::from_millis(2));
+            }
             let over = self.inner.link.calls.over();
             over.unwrap_or_else(|| cut(&self.inner.place, "The connection was cut.").caused_by(&cause))
         })
