@@ -33,7 +33,7 @@ mod status;
 pub use capabilities::{Capabilities, DocumentVersions, Scheme};
 pub use connection::{Line, PoolConnection};
 use deployment::Deployment;
-pub use registration::{PlaceRegistration, RegistrationStep};
+pub use registration::{Instruction, PlaceRegistration};
 pub use reports::{ReportFormat, ReportRequest};
 pub use requests::{JobDocument, JobEvents, PoolDocument, Request};
 pub use sample::SampleRequest;

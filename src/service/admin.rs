@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::stored::StoredDocument;
 
 /// Grows whenever the standard roles change: an older build leaves those of a newer one alone.
-const EDITION: u64 = 1;
+const EDITION: u64 = 2;
 
 /// The roles of a deployment. A document of a former build is their list alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub(super) struct Role {
 }
 
 /// What everybody may run who may look at the deployment.
-const READING: [&str; 9] = [
+const READING: [&str; 10] = [
     "Get-CsAdminRole",
     "Get-CsBackupJob",
     "Get-CsBackupServiceConfiguration",
@@ -67,14 +67,16 @@ const READING: [&str; 9] = [
     "Get-CsPoolBackupHistory",
     "Get-CsPoolBackupRelationship",
     "Get-CsTopology",
+    "Test-CsPoolConnection",
     "Wait-CsBackupJob",
 ];
 /// What only those may run who may change it.
-const WRITING: [&str; 8] = [
+const WRITING: [&str; 9] = [
     "Backup-CsPool",
     "Disable-CsPoolBackup",
     "Invoke-CsBackupServiceSync",
     "Publish-CsTopology",
+    "Register-CsPoolPlace",
     "Remove-CsBackupServiceConfiguration",
     "Restore-CsPoolBackup",
     "Set-CsBackupServiceConfiguration",

@@ -10,7 +10,7 @@ use crate::platform::account_name;
 use crate::store::access::AccessCheck;
 use crate::store::factory;
 use crate::store::remote::Grant;
-use crate::topology::{Pool, PoolFqdn, PoolPlace};
+use crate::topology::{Pool, PoolFqdn, PoolPlace, StoreUrl};
 
 /// The account that is named where the place names none.
 const ACCOUNT: &str = "csb";
@@ -36,7 +36,7 @@ pub struct PlaceRegistration {
     /// The line for that account's `authorized_keys`.
     pub authorized_keys_line: String,
     /// What to do, in this order.
-    pub steps: Vec<RegistrationStep>,
+    pub instructions: Vec<Instruction>,
     /// The account that this was asked with, whose rights are shown.
     pub checked_account: String,
     /// What that account may do with the stores.
@@ -46,7 +46,7 @@ pub struct PlaceRegistration {
 /// Lines to paste at one machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct RegistrationStep {
+pub struct Instruction {
     /// At which pool's machine.
     pub at_pool_fqdn: PoolFqdn,
     /// What they do.
@@ -72,15 +72,18 @@ impl Service {
         if let Whereabouts::There(there) = deployment.config.whereabouts(pool)? {
             return Err(elsewhere(pool, &there));
         }
-        let place = pool.place.as_ref().ok_or_else(|| no_place(pool))?;
+        let stores = stores(deployment, &topology, pool)?;
         let mut checks = Vec::new();
-        for (role, url) in stores(deployment, &topology, pool)? {
-            checks.extend(factory::access(role, &url)?);
+        for (role, url) in &stores {
+            checks.extend(factory::access(*role, url)?);
         }
+        let urls: Vec<StoreUrl> = stores.into_iter().map(|(_, url)| url).collect();
+        let place = pool.place.clone().or_else(|| PoolPlace::around(&urls)).ok_or_else(|| no_place(pool))?;
+        let machine = &deployment.config.machine;
         let account = place.ssh().and_then(|place| place.user()).unwrap_or(ACCOUNT).to_owned();
-        let line = authorized_keys_line(place, pool, partner, &grants, key.as_deref().unwrap_or(NO_KEY))?;
+        let line = authorized_keys_line(&place, pool, partner, &grants, key.as_deref().unwrap_or(NO_KEY))?;
         Ok(PlaceRegistration {
-            steps: steps(pool, partner, place, &account, &line, key.is_some()),
+            instructions: instructions(pool, partner, &place, machine, &account, &line, key.is_some()),
             pool_fqdn: pool.fqdn.clone(),
             partner_fqdn: partner.fqdn.clone(),
             place: place.to_string(),
@@ -174,15 +177,16 @@ fn helper() -> String {
     found.filter(|file| file.starts_with('/') && file.chars().all(plain)).unwrap_or_else(|| HELPER.to_owned())
 }
 
-fn steps(
+fn instructions(
     pool: &Pool,
     partner: &Pool,
     place: &PoolPlace,
+    machine: &str,
     account: &str,
     line: &str,
     has_key: bool,
-) -> Vec<RegistrationStep> {
-    let step = |at: &Pool, purpose: String, lines: Vec<String>| RegistrationStep {
+) -> Vec<Instruction> {
+    let step = |at: &Pool, purpose: String, lines: Vec<String>| Instruction {
         at_pool_fqdn: at.fqdn.clone(),
         purpose,
         lines,
@@ -223,28 +227,34 @@ fn steps(
         "Show the host key, to be compared at the other machine.".to_owned(),
         vec!["ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub".to_owned()],
     ));
-    if let Some(ssh) = place.ssh() {
-        let port = ssh.port().map(|port| format!("-p {port} ")).unwrap_or_default();
+    if place.ssh().is_none() {
         steps.push(step(
-            partner,
-            "Take the host key over once it was compared, and look whether everything is there.".to_owned(),
+            pool,
+            "Give the pool this place in the topology document, under the name by which the partner's machine reaches this one, and publish it with Publish-CsTopology. Its stores are written relative to the place.".to_owned(),
             vec![
-                format!(
-                    "ssh-keyscan -t ed25519 {port}{} | tee -a ~/.ssh/known_hosts | ssh-keygen -lf -",
-                    ssh.host()
-                ),
-                format!("pwsh -Command 'Test-CsPoolConnection -PoolFqdn {}'", pool.fqdn),
+                format!("place = \"ssh://{account}@{machine}{place}\""),
+                format!("computers = [\"{machine}\"]"),
             ],
         ));
     }
+    let host = place.ssh().map_or(machine, |ssh| ssh.host());
+    let port = place.ssh().and_then(|ssh| ssh.port()).map(|port| format!("-p {port} ")).unwrap_or_default();
+    steps.push(step(
+        partner,
+        "Take the host key over once it was compared, and look whether everything is there.".to_owned(),
+        vec![
+            format!("ssh-keyscan -t ed25519 {port}{host} | tee -a ~/.ssh/known_hosts | ssh-keygen -lf -"),
+            format!("pwsh -Command 'Test-CsPoolConnection -PoolFqdn {}'", pool.fqdn),
+        ],
+    ));
     steps
 }
 
 fn no_place(pool: &Pool) -> Error {
     Error::new(
         ErrorKind::InvalidValue,
-        format!("{} has no place in the topology.", pool.fqdn),
-        "Give the pool place = \"ssh://csb@HOST/ROOT\", with all its stores below that root, and publish the topology.",
+        format!("{} has no place in the topology, and no folder but / holds all its stores.", pool.fqdn),
+        "Move them below one folder. Give the pool place = \"ssh://csb@HOST/ROOT\", with all its stores below that root, and publish the topology.",
     )
     .at("pool", &pool.fqdn)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::url::{absolute, secret};
+use super::url::{StoreUrl, absolute, secret};
 use crate::error::{Error, ErrorKind, Result};
 
 mod ssh;
@@ -39,6 +39,21 @@ impl PoolPlace {
             return Err(wrong("is neither a folder nor an ssh:// URL"));
         }
         SshPlace::parse(rest).map(PoolPlace::Ssh)
+    }
+
+    /// The folder that holds all of these stores, as a place for a pool that has none; none where that would be everything, or one is
+    /// no file or folder.
+    pub fn around(stores: &[StoreUrl]) -> Option<Self> {
+        let mut folders = stores.iter().map(|store| store.local_path().ok().and_then(Path::parent));
+        let mut folder = folders.next()??.to_owned();
+        for other in folders {
+            let other = other?;
+            while !other.starts_with(&folder) {
+                folder.pop();
+            }
+        }
+        folder.parent()?;
+        Some(PoolPlace::Local(folder))
     }
 
     /// The folder that URLs are relative to, at the machine where the stores are.
@@ -119,6 +134,24 @@ mod tests {
             assert_eq!(PoolPlace::try_from(shown.to_owned()).unwrap(), parsed);
             assert_eq!(parsed.ssh().is_some(), shown.starts_with("ssh"));
             assert!(shown.ends_with(parsed.root().to_str().unwrap()));
+        }
+    }
+
+    #[test]
+    fn the_folder_around_stores_is_the_deepest_that_holds_them_all() {
+        let around = |urls: &[&str]| {
+            let urls: Vec<StoreUrl> =
+                urls.iter().map(|url| StoreUrl::try_from((*url).to_owned()).unwrap()).collect();
+            PoolPlace::around(&urls).map(|place| place.to_string())
+        };
+        assert_eq!(
+            around(&["sqlite:/srv/a/u", "file:/srv/a/share", "sqlite:/srv/a/standby/b"]).unwrap(),
+            "/srv/a"
+        );
+        assert_eq!(around(&["sqlite:/srv/a/u", "file:/srv/ab/share"]).unwrap(), "/srv");
+        assert_eq!(around(&["sqlite:/srv/a/u"]).unwrap(), "/srv/a");
+        for none in [&["sqlite:/srv/u", "file:/data"][..], &["s3://bucket/x"], &["sqlite:/u"], &[]] {
+            assert_eq!(around(none), None, "{none:?}");
         }
     }
 

@@ -351,9 +351,6 @@ fn every_key_of_real_documents_is_described() {
 
     let (id, folder) = (ended.report.job_id, deployment.path("another sample"));
     let topology = deployment.path("topology.toml");
-    let text = std::fs::read_to_string(&topology).unwrap();
-    let atlanta = format!("fqdn = \"{ATL}\"");
-    std::fs::write(&topology, text.replacen(&atlanta, &format!("place = \".\"\n{atlanta}"), 1)).unwrap();
     let arguments = [
         ("getCapabilities", json!({})),
         ("createSampleDeployment", json!({ "folder": folder, "users": 1, "contactsPerUser": 1, "files": 1 })),

@@ -201,7 +201,10 @@ fn a_registration_prints_one_line_for_one_pool_one_partner_and_its_grants() {
             json!({ "request": "registerPoolPlace", "poolFqdn": pool, "grants": grants, "publicKey": key }),
         )
     };
-    assert_eq!(register(ATL, &["read"], None).unwrap_err().kind, ErrorKind::InvalidValue, "it has no place");
+    // Without a place it is told which one it could have.
+    let placeless = register(ATL, &["read"], None).unwrap();
+    assert_eq!(placeless["place"], json!(deployment.root()));
+    assert!(placeless["instructions"].to_string().contains("place = "), "{placeless:#}");
     let error = register(CHI, &["read"], None).unwrap_err();
     assert_eq!((error.kind, error.context["machine"].as_str()), (ErrorKind::PeerRefused, "chi-1.invalid"));
     let file = deployment.deployment_file();
@@ -224,7 +227,7 @@ fn a_registration_prints_one_line_for_one_pool_one_partner_and_its_grants() {
         "{line}"
     );
     assert_eq!(told["account"], json!("csb"));
-    let steps = told["steps"].as_array().unwrap();
+    let steps = told["instructions"].as_array().unwrap();
     assert!(steps.iter().any(|step| step["atPoolFqdn"] == json!(ATL)) && steps.len() >= 4, "{told:#}");
     assert!(told["checks"].as_array().unwrap().iter().all(|check| check["isOk"] == json!(true)), "{told:#}");
     let without = request(json!(["read"]), Value::Null).unwrap();
