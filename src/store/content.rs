@@ -30,6 +30,7 @@ mod listing;
 mod object;
 mod path;
 pub mod rehearsal;
+pub mod remote;
 pub mod room;
 pub(crate) mod spool;
 
@@ -164,7 +165,7 @@ pub trait ContentReader: Send + Sync {
         take: TakesGroup<'_>,
         passed: TakesCount<'_>,
     ) -> ObjectResult<(Groups, u64)> {
-        groups::read_groups(self, &|number, content, value| {
+        groups::read_groups(self, false, &|number, content, value| {
             passed(content.len() as u64)?;
             let is_held = held.get(number) == Some(value);
             if is_held { Ok(()) } else { take(content, number.saturating_mul(groups::GROUP_BYTES)) }
@@ -211,6 +212,15 @@ pub trait StagedObject: Send {
     /// # Errors
     /// As for writing.
     fn keep(&mut self, bytes: &[u8]) -> ObjectResult<bool>;
+
+    /// Appends so many bytes as the version that is being replaced has them in the same place, without reading them: what
+    /// they are is known. False, and nothing is appended, where that is not this instance.
+    ///
+    /// # Errors
+    /// As for writing.
+    fn keep_known(&mut self, _instance: &Instance, _count: u64) -> ObjectResult<bool> {
+        Ok(false)
+    }
 
     /// Appends so many zeros, without holding them where the store can do that.
     ///
@@ -332,6 +342,14 @@ pub trait ContentStore: Send + Sync {
     /// # Errors
     /// What writing would fail with.
     fn check_writable(&self) -> Result<()>;
+
+    /// Whether this account may give the store an identity, as far as that can be told without writing.
+    ///
+    /// # Errors
+    /// What marking it would fail with.
+    fn check_markable(&self) -> Result<()> {
+        self.check_writable()
+    }
 
     /// Whether names may change in the folder that an object is in, or the nearest one above it that is there, as far as
     /// that can be told without writing.

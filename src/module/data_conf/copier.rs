@@ -221,6 +221,9 @@ impl<'s, 'c> Copier<'s, 'c> {
                     Some(held) if target.staged.take_over(&held.instance, size) => {
                         pass.patch(&mut target, &held.groups)
                     }
+                    Some(held) if from.is_elsewhere() && target.staged.keep_known(&held.instance, 0)? => {
+                        pass.rebuild(&mut target, held)
+                    }
                     _ if is_big => pass.read_ahead_of(&mut target),
                     _ => pass.read_all(buffer, |piece| target.take(piece)),
                 }

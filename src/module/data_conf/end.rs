@@ -148,6 +148,7 @@ impl ContentStore for End {
         expect(wanted: Vec<Want>) -> ();
         identify() -> Presence;
         check_writable() -> ();
+        check_markable() -> ();
         create() -> ();
         mark(marker: &Marker) -> ();
         unmark(dry_run: bool) -> Vec<ContentTrace>;
@@ -278,6 +279,10 @@ impl StagedObject for Staged<'_> {
 
     fn keep(&mut self, bytes: &[u8]) -> ObjectResult<bool> {
         self.0.keep(bytes).map_err(object_failed_on(self.1))
+    }
+
+    fn keep_known(&mut self, instance: &Instance, count: u64) -> ObjectResult<bool> {
+        self.0.keep_known(instance, count).map_err(object_failed_on(self.1))
     }
 
     fn skip(&mut self, count: u64) -> ObjectResult<()> {

@@ -20,9 +20,10 @@ use crate::error::{Error, ErrorKind};
 use crate::module::{
     BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, Look, Observer, Progress,
 };
-use crate::store::content::ContentPath;
 use crate::store::content::folder::{FolderStore, isolation};
 use crate::store::content::index::{ContentIndex, HeldName, IndexPlace};
+use crate::store::content::remote::joined::{Joined, joined};
+use crate::store::content::{ContentPath, ContentStore};
 use crate::store::{Generation, Reach, factory};
 use crate::topology::{HistoryLimits, PoolFqdn, StoreUrl};
 
@@ -38,6 +39,7 @@ mod groups;
 mod history;
 mod model;
 mod plan;
+mod remote;
 mod safety;
 mod sides;
 mod verify;
@@ -49,6 +51,8 @@ struct Pair {
     batch_bytes: u64,
     history: HistoryLimits,
     database_files: Vec<PathBuf>,
+    /// Where the source is reached, if that is another machine.
+    afar: Option<Joined>,
 }
 
 impl Pair {
@@ -69,8 +73,16 @@ impl Pair {
             batch_bytes: 100 << 20,
             history: HistoryLimits::default(),
             database_files: Vec::new(),
+            afar: None,
         };
         pair.take_lease();
+        pair
+    }
+
+    /// With its source at another machine.
+    fn afar() -> Self {
+        let mut pair = Pair::in_memory();
+        pair.afar = Some(joined(pair.folder.path(), pool()));
         pair
     }
 
@@ -92,10 +104,14 @@ impl Pair {
     }
 
     fn module(&self) -> DataConf {
-        let (source, standby) = (self.source_store(), self.standby_store());
+        let standby = self.standby_store();
+        let source: Box<dyn ContentStore> = match &self.afar {
+            None => Box::new(self.source_store()),
+            Some(afar) => Box::new(afar.store("source", &self.all_database_files())),
+        };
         DataConf::new(
             pool(),
-            Box::new(source),
+            source,
             Box::new(standby),
             place(&self.index_file()),
             self.batch_bytes,

@@ -4,12 +4,14 @@
 //! groups cannot be taken for those of another content than that of which the digest is known.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use blake3::Hasher;
 pub use blake3::hazmat::ChainingValue;
 use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 
-use super::{ContentReader, ObjectResult};
+use super::{ContentReader, ObjectError, ObjectResult};
+use crate::error::{Error, ErrorKind};
 use crate::store::threads::join;
 
 /// The length of a group; the last of a file may be shorter. A power of two, as the tree wants it.
@@ -102,17 +104,47 @@ const MOST_THREADS: usize = 4;
 /// How much is read at once: what was read is still in the processor's cache when it is hashed.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Reads and hashes every group of a file, in any order and several at a time, and hands each over with its number. Returns
-/// what they hash to, and how many bytes they have.
+/// Lets threads go on one after the other, in the order of numbers.
+#[derive(Default)]
+struct Turn {
+    next: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Turn {
+    /// Waits for the turn of a number, does something, and gives the turn to the next one; to nobody once something failed.
+    fn take<T>(&self, number: u64, work: impl FnOnce() -> ObjectResult<T>) -> ObjectResult<T> {
+        let locked = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |next: &mut u64| *next < number;
+        let mut next = self.changed.wait_while(locked, waiting).unwrap_or_else(PoisonError::into_inner);
+        if *next > number {
+            return Err(Error::cancelled().into());
+        }
+        let done = work();
+        *next = if done.is_ok() { number + 1 } else { u64::MAX };
+        self.changed.notify_all();
+        done
+    }
+
+    /// Lets nobody wait any more.
+    fn end(&self) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = u64::MAX;
+        self.changed.notify_all();
+    }
+}
+
+/// Reads and hashes every group of a file, several at a time, and hands each over with its number, in any order or in theirs.
+/// Returns what they hash to, and how many bytes they have.
 ///
 /// # Errors
 /// As for reading; what taking a group fails with.
 pub fn read_groups<R: ContentReader + ?Sized>(
     reader: &R,
+    is_in_order: bool,
     take: &(dyn Fn(u64, &[u8], &ChainingValue) -> ObjectResult<()> + Sync),
 ) -> ObjectResult<(Groups, u64)> {
     let groups = reader.meta().size.div_ceil(GROUP_BYTES);
-    let (next, count) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (next, count, turn) = (AtomicU64::new(0), AtomicU64::new(0), Turn::default());
     let take_next = |buffer: &mut [u8]| {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= groups {
@@ -124,7 +156,11 @@ pub fn read_groups<R: ContentReader + ?Sized>(
         }
         count.fetch_add(content.len() as u64, Ordering::Relaxed);
         let value = hash_group(number, content);
-        take(number, content, &value)?;
+        if is_in_order {
+            turn.take(number, || take(number, content, &value))?;
+        } else {
+            take(number, content, &value)?;
+        }
         Ok(Some((number, value)))
     };
     let work = || {
@@ -133,14 +169,23 @@ pub fn read_groups<R: ContentReader + ?Sized>(
         if taken.is_err() {
             // The others need not go on.
             next.store(groups, Ordering::Relaxed);
+            turn.end();
         }
         taken
     };
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(MOST_THREADS));
     let mut taken: Vec<(u64, ChainingValue)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let taken: ObjectResult<Vec<_>> = workers.into_iter().map(join).collect();
-        taken.map(|taken| taken.concat())
+        let taken: Vec<ObjectResult<Vec<_>>> = workers.into_iter().map(join).collect();
+        // What failed first, not what ended because of that.
+        let (failed, taken): (Vec<_>, Vec<_>) = taken.into_iter().partition(Result::is_err);
+        let is_first = |failure: &ObjectError| !matches!(failure, ObjectError::Store(error) if error.kind == ErrorKind::Cancelled);
+        let mut failures: Vec<_> = failed.into_iter().filter_map(Result::err).collect();
+        failures.sort_by_key(|failure| !is_first(failure));
+        match failures.into_iter().next() {
+            Some(failure) => Err(failure),
+            None => Ok(taken.into_iter().flatten().flatten().collect()),
+        }
     })?;
     taken.sort_unstable();
     Ok((taken.into_iter().map(|(_, value)| value).collect(), count.into_inner()))

@@ -235,7 +235,11 @@ impl ContentStore for Rehearsal {
     }
 
     fn mark(&self, _: &Marker) -> Result<()> {
-        self.write()
+        self.inner.check_markable()
+    }
+
+    fn check_markable(&self) -> Result<()> {
+        self.inner.check_markable()
     }
 
     fn unmark(&self, _: bool) -> Result<Vec<ContentTrace>> {
@@ -562,6 +566,11 @@ impl StagedObject for Rehearsed<'_> {
             self.write(bytes)?;
         }
         Ok(is_same)
+    }
+
+    fn keep_known(&mut self, _: &Instance, count: u64) -> ObjectResult<bool> {
+        self.position = self.position.saturating_add(count);
+        Ok(self.earlier.is_some())
     }
 
     fn skip(&mut self, count: u64) -> ObjectResult<()> {

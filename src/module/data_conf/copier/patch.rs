@@ -3,9 +3,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::pass::{BLOCK_BYTES, Pass, TargetFile};
+use super::changing;
+use super::pass::{BLOCK_BYTES, Pass, Piece, TargetFile};
 use crate::store::content::ObjectResult;
 use crate::store::content::groups::{GroupHasher, Groups, Hashed};
+use crate::store::content::index::HeldGroups;
 
 impl Pass<'_, '_> {
     /// Reads every group, and patches those that are others than the target has taken over.
@@ -24,7 +26,35 @@ impl Pass<'_, '_> {
     }
 }
 
+impl Pass<'_, '_> {
+    /// Appends the groups that are others than the destination holds, as another machine sends them, in their order; and
+    /// between them what it holds.
+    pub(super) fn rebuild(&mut self, target: &mut TargetFile<'_>, held: &HeldGroups) -> ObjectResult<Hashed> {
+        let (context, meter, place) = (self.context, self.meter, Mutex::new((target, 0)));
+        let locked = || place.lock().unwrap_or_else(PoisonError::into_inner);
+        let append = |content: &[u8], at: u64| {
+            let (target, end) = &mut *locked();
+            target.keep_known(held, at.saturating_sub(*end))?;
+            *end = at.saturating_add(content.len() as u64);
+            content.chunks(BLOCK_BYTES).try_for_each(|block| target.take(Piece::Bytes(block)))
+        };
+        let passed = |count| {
+            meter.bytes(count);
+            context.check()
+        };
+        let (groups, count) = self.reader.changed_groups(&held.groups, &append, &passed)?;
+        let (target, end) = &mut *locked();
+        target.keep_known(held, count.saturating_sub(*end))?;
+        self.count = count;
+        Ok(groups.hashed().unwrap_or_else(|| GroupHasher::new(0).finish()))
+    }
+}
+
 impl TargetFile<'_> {
+    fn keep_known(&mut self, held: &HeldGroups, count: u64) -> ObjectResult<()> {
+        if self.staged.keep_known(&held.instance, count)? { Ok(()) } else { Err(changing()) }
+    }
+
     /// Patches what is other than what was taken over.
     fn patch(&mut self, content: &[u8], at: u64) -> ObjectResult<()> {
         for (block, at) in content.chunks(BLOCK_BYTES).zip((at..).step_by(BLOCK_BYTES)) {

@@ -184,11 +184,32 @@ impl<'a, 'c> Preparer<'a, 'c> {
         }
         let may_foresee = self.module.rehearses && !self.may_be_of_others(&path, over)?;
         let foreseen = if may_foresee { self.copier.foresee(&path, kind)? } else { None };
-        let copied = match foreseen {
-            Some(foreseen) => foreseen,
-            None => self.copier.copy(&path, kind, None, self.meter)?,
+        let held = if foreseen.is_none() { self.held_elsewhere(&path, over)? } else { None };
+        let copied = match (foreseen, held) {
+            (Some(foreseen), _) => foreseen,
+            (None, Some(held)) => match self.copier.copy_changed(&path, &held, self.meter)? {
+                Changed::Yes(copied) => copied,
+                // It became what it was; the next cycle sees that.
+                Changed::No(_) => return Err(ObjectError::Gone),
+            },
+            (None, None) => self.copier.copy(&path, kind, None, self.meter)?,
         };
         Ok(self.staged(path, copied))
+    }
+
+    /// What the standby holds of a big file that has another size now, where each byte of it would have to come from another
+    /// machine.
+    fn held_elsewhere(
+        &mut self,
+        path: &ContentPath,
+        over: Option<&IndexedObject>,
+    ) -> ObjectResult<Option<HeldContent>> {
+        let Some((over, hash)) = over.and_then(|over| Some((over, over.hash?))) else { return Ok(None) };
+        if !self.module.source.is_elsewhere() || over.meta.kind != ObjectKind::File {
+            return Ok(None);
+        }
+        let groups = self.held_groups(path, over.meta.size, hash)?;
+        Ok(groups.map(|groups| HeldContent { hash, groups: Some(groups) }))
     }
 
     /// Whether the standby has something under this name of which only its content tells whether this product put it there.

@@ -61,6 +61,10 @@ enum Earlier {
     Cloned(Option<Instance>),
 }
 
+fn instance_of(file: &File) -> Option<Instance> {
+    rustix::fs::fstat(file).ok().map(|stat| listing::meta(&stat, ObjectKind::File).instance())
+}
+
 impl FolderStore {
     /// A new file in the folder for files that are being written, which is made where it is missing.
     pub(super) fn create_staged(&self) -> Result<(Arc<OwnedFd>, String, File), Errno> {
@@ -117,8 +121,7 @@ impl<'a> StagedFile<'a> {
     /// A new version of what is in an open file.
     pub(super) fn over(store: &'a FolderStore, earlier: File) -> ObjectResult<Self> {
         let mut staged = StagedFile::create(store)?;
-        let instance =
-            || rustix::fs::fstat(&earlier).ok().map(|stat| listing::meta(&stat, ObjectKind::File).instance());
+        let instance = || instance_of(&earlier);
         let before = instance();
         let is_cloned = staged.file.as_ref().is_some_and(|file| begin_as_clone(file, &earlier));
         let cloned = before.filter(|_| instance() == before);
@@ -226,6 +229,21 @@ impl<'a> StagedFile<'a> {
         let Some(file) = &self.file else { return Err(self.failed(Errno::BADF)) };
         let result = file.write_all_at(bytes, at);
         result.map_err(|cause| self.failed(errno(cause)))
+    }
+
+    /// Appends what the earlier version has in the same place.
+    fn keep_next(&mut self, count: u64) -> ObjectResult<bool> {
+        self.written = self.written.saturating_add(count);
+        if self.is_cloned() {
+            self.begin_full_window();
+            return Ok(true);
+        }
+        self.kept = self.kept.saturating_add(count);
+        if self.kept >= WINDOW {
+            // While the next pieces are read.
+            self.take_kept().map_err(|cause| self.failed(cause))?;
+        }
+        Ok(true)
     }
 
     fn note_changed(&mut self, length: u64) {
@@ -347,17 +365,16 @@ impl StagedObject for StagedFile<'_> {
         if !has(held, bytes, self.written, &mut self.scratch) {
             return Ok(false);
         }
-        self.written = self.written.saturating_add(bytes.len() as u64);
-        if self.is_cloned() {
-            self.begin_full_window();
-            return Ok(true);
-        }
-        self.kept = self.kept.saturating_add(bytes.len() as u64);
-        if self.kept >= WINDOW {
-            // While the next pieces are read.
-            self.take_kept().map_err(|cause| self.failed(cause))?;
-        }
-        Ok(true)
+        self.keep_next(bytes.len() as u64)
+    }
+
+    fn keep_known(&mut self, instance: &Instance, count: u64) -> ObjectResult<bool> {
+        let is_this = match &self.earlier {
+            Some(Earlier::Beside(earlier)) => instance_of(earlier).as_ref() == Some(instance),
+            Some(Earlier::Cloned(cloned)) => cloned.as_ref() == Some(instance),
+            None => false,
+        };
+        if is_this { self.keep_next(count) } else { Ok(false) }
     }
 
     fn write(&mut self, bytes: &[u8]) -> ObjectResult<()> {
