@@ -26,10 +26,12 @@
         'Invoke-CsBackupServiceSync'
         'New-CsSampleDeployment'
         'Publish-CsTopology'
+        'Register-CsPoolPlace'
         'Remove-CsBackupServiceConfiguration'
         'Restore-CsPoolBackup'
         'Set-CsBackupServiceConfiguration'
         'Stop-CsBackupJob'
+        'Test-CsPoolConnection'
         'Wait-CsBackupJob'
     )
     CmdletsToExport = @()

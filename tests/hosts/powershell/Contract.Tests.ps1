@@ -81,6 +81,11 @@ New-CsSampleDeployment: Medium, CsBackup.SampleDeployment
 Publish-CsTopology: Medium, CsBackup.PublishedTopology
   FileName! String @0 pipeline=value,name aliases=TopologyFile,FullName
   PassThru Switch
+Register-CsPoolPlace: -, CsBackup.PlaceRegistration
+  PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
+  Grant! String[] {Read}
+  PublicKey String
+  LocalStore Switch
 Remove-CsBackupServiceConfiguration: Medium, CsBackup.BackupServiceConfiguration
   Identity! String @0 pipeline=name {Global}
   Force Switch
@@ -113,6 +118,9 @@ Set-CsBackupServiceConfiguration: Medium, CsBackup.BackupServiceConfiguration
 Stop-CsBackupJob: Medium, CsBackup.Job
   JobId! String @0 pipeline=value,name
   PassThru Switch
+Test-CsPoolConnection: -, CsBackup.PoolConnection
+  PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
+  LocalStore Switch
 Wait-CsBackupJob: -, CsBackup.Job
   JobId! String @0 pipeline=value,name
   Timeout TimeSpan

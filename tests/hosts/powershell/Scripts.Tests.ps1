@@ -81,6 +81,8 @@ Describe 'What travels to another session' {
         @{ Name = 'a pool'; Type = 'CsBackup.Pool'; Make = { Get-CsPool $Atl } }
         @{ Name = 'a state'; Type = 'CsBackup.PoolBackupState'; Make = { @(Get-CsPoolBackupHistory $Atl)[0] } }
         @{ Name = 'the relationship'; Type = 'CsBackup.Relationship'; Make = { Get-CsPoolBackupRelationship $Atl } }
+        @{ Name = 'a connection'; Type = 'CsBackup.PoolConnection'; Make = { Test-CsPoolConnection $Atl } }
+        @{ Name = 'a registration'; Type = 'CsBackup.PlaceRegistration'; Make = { Register-CsPoolPlace $Atl -Grant Read } }
         @{ Name = 'the topology'; Type = 'CsBackup.Topology'; Make = { Get-CsTopology } }
         @{ Name = 'a role'; Type = 'CsBackup.AdminRole'; Make = { Get-CsAdminRole CsAdministrator } }
         @{ Name = 'a job'; Type = 'CsBackup.Job'; Make = { @(Get-CsBackupJob)[0] } }
@@ -124,6 +126,8 @@ Describe 'An object as text' {
         @{ Name = 'the topology'; Make = { Get-CsTopology } }
         @{ Name = 'a topology''s pools'; Make = { (Get-CsTopology).Pools } }
         @{ Name = 'the status'; Make = { Get-CsBackupServiceStatus $Atl } }
+        @{ Name = 'a connection'; Make = { Test-CsPoolConnection $Atl } }
+        @{ Name = 'a registration'; Make = { Register-CsPoolPlace $Atl -Grant Read } }
     ) {
         $objects = & $Make
         $copies = [System.Management.Automation.PSSerializer]::Deserialize([System.Management.Automation.PSSerializer]::Serialize($objects, 5))

@@ -35,7 +35,8 @@ function Format-CsbCompletion {
 function Register-CsbCompleter {
     $pools = { Format-CsbCompletion $args[2] @(Get-CsbPoolName) }
     $commands = 'Backup-CsPool', 'Invoke-CsBackupServiceSync', 'Get-CsPoolBackupRelationship', 'Get-CsBackupServiceStatus',
-        'Get-CsBackupJob', 'Disable-CsPoolBackup', 'Get-CsPoolBackupHistory', 'Restore-CsPoolBackup'
+        'Get-CsBackupJob', 'Disable-CsPoolBackup', 'Get-CsPoolBackupHistory', 'Restore-CsPoolBackup',
+        'Test-CsPoolConnection', 'Register-CsPoolPlace'
     Register-ArgumentCompleter -CommandName $commands -ParameterName PoolFqdn -ScriptBlock $pools
     Register-ArgumentCompleter -CommandName Get-CsPool -ParameterName Identity -ScriptBlock $pools
     Register-ArgumentCompleter -CommandName Get-CsPool -ParameterName Site -ScriptBlock {

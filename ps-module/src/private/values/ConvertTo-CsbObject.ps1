@@ -63,11 +63,14 @@ $script:NestedTypes = @{
     BackupPoolStateDetails = 'CsBackup.PoolStateDetails'
     Before        = 'CsBackup.ModuleState'
     Changes       = 'CsBackup.ReportChanges'
+    Checks        = 'CsBackup.AccessCheck'
     ContentStore  = 'CsBackup.Store'
     Direction     = 'CsBackup.Direction'
     Errors        = 'CsBackup.Failure'
     First         = 'CsBackup.Change'
     Host          = 'CsBackup.JobHost'
+    Instructions  = 'CsBackup.Instruction'
+    Line          = 'CsBackup.Line'
     Modules       = 'CsBackup.ReportModule'
     Moved         = 'CsBackup.Moved'
     Plan          = 'CsBackup.Plan'
@@ -85,16 +88,23 @@ $script:NestedTypes = @{
 
 # JSON objects have no order; people read the name first.
 $script:LeadingProperties = @{
+    'CsBackup.AccessCheck'       = 'Store', 'Right', 'IsOk', 'Path', 'Why', 'Advice'
     'CsBackup.AdminRole'         = 'Identity', 'IsStandardRole', 'Cmdlets'
     'CsBackup.BackupServiceConfiguration' = 'Identity', 'SyncInterval', 'MaxConcurrentCalls', 'MaxBatchesPerUserStoreSync',
         'MaxBatchesPerCmsSync', 'MaxDataConfPackageSizeKB', 'AuthorizedLocalAccounts', 'AuthorizedUniversalGroups'
     'CsBackup.Change'            = 'Item', 'Bytes', 'From', 'KeptAs'
     'CsBackup.Failure'           = 'Kind', 'Message', 'Advice'
+    'CsBackup.Instruction'       = 'AtPoolFqdn', 'Purpose', 'Lines'
     'CsBackup.Job'               = 'JobId', 'Command', 'PoolFqdn', 'State', 'Reason', 'StartedAt', 'FinishedAt', 'Duration', 'Machine', 'ProcessId'
+    'CsBackup.Line'              = 'HostKeys', 'Version', 'System', 'ServedPoolFqdn', 'PartnerFqdn', 'Grants', 'Root', 'Connecting', 'RoundTrip',
+        'BytesPerSecond', 'ClockAhead'
     'CsBackup.ModuleStatus'      = 'Identity', 'ExportStatus', 'ImportStatus', 'Lag', 'PendingItems', 'PendingBytes', 'LastSuccess',
         'ObservedAt', 'Reason'
+    'CsBackup.PlaceRegistration' = 'PoolFqdn', 'PartnerFqdn', 'Place', 'Account', 'Grants', 'AuthorizedKeysLine', 'Instructions', 'CheckedAccount',
+        'Checks'
     'CsBackup.Pool'              = 'Identity', 'Fqdn', 'Site', 'Services', 'Computers', 'BackupPoolFqdn', 'State', 'StateDetails'
     'CsBackup.PoolBackupState'   = 'PoolFqdn', 'BackupPoolFqdn', 'BackupModule', 'Revision', 'At', 'JobId', 'Bytes', 'KeptBytes', 'Reason'
+    'CsBackup.PoolConnection'    = 'PoolFqdn', 'BackupPoolFqdn', 'Place', 'Succeeded', 'Account', 'Checks', 'Line', 'Warnings'
     'CsBackup.PoolStateDetails'  = 'Epoch', 'Since', 'JobId'
     'CsBackup.PublishedTopology' = 'Version', 'Unchanged', 'Pools', 'Warnings'
     'CsBackup.QuarantinedItem'   = 'Item', 'Reason', 'Advice'

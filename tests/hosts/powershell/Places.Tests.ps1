@@ -1,0 +1,87 @@
+BeforeAll {
+    . $PSScriptRoot/Shared.ps1
+    $script:Sample = New-TestDeployment
+    Connect-CsDeployment $Sample.DeploymentFile
+}
+
+AfterAll {
+    Remove-TestDeployment
+}
+
+Describe 'Test-CsPoolConnection' {
+    It 'shows the rights on every store of a pool of this machine, and no line' {
+        $seen = Test-CsPoolConnection -PoolFqdn $Atl
+        $seen.PoolFqdn | Should -Be $Atl
+        $seen.BackupPoolFqdn | Should -Be $Chi
+        $seen.Succeeded | Should -BeTrue
+        $seen.Place | Should -BeNullOrEmpty
+        $seen.Line | Should -BeNullOrEmpty
+        foreach ($store in 'userStore', 'contentStore', 'managementStore', 'userCopy', 'contentCopy', 'serviceStore') {
+            $seen.Checks.Store | Should -Contain $store
+        }
+        $shown = $seen | Out-String -Width 100
+        $shown | Should -Match '(?m)^  userStore +read +yes'
+        @($Atl, $Chi | Test-CsPoolConnection -LocalStore).PoolFqdn | Should -Be $Atl, $Chi
+    }
+
+    It 'says what is missing and what to do' {
+        $users = Join-Path $Deployments 'sample/chi/users.sqlite'
+        Rename-Item -LiteralPath $users "$users.away"
+        try {
+            $seen = Test-CsPoolConnection $Chi
+            $seen.Succeeded | Should -BeFalse
+            $failed = @($seen.Checks | Where-Object { -not $_.IsOk })
+            $failed.Store | Should -Be 'userStore'
+            $failed.Why | Should -Match 'users\.sqlite'
+            $failed.Advice | Should -Not -BeNullOrEmpty
+            $seen | Out-String -Width 100 | Should -Match '(?m)^  userStore +read +NO'
+        } finally {
+            Rename-Item -LiteralPath "$users.away" $users
+        }
+    }
+
+    It 'is an error of its own where nothing answers, and goes on with the next pool' {
+        $elsewhere = New-TestDeployment 'elsewhere'
+        $topology = (Get-Content $elsewhere.TopologyFile -Raw) -replace "fqdn = `"$Chi`"", "place = `".`"`nfqdn = `"$Chi`""
+        Set-Content $elsewhere.TopologyFile $topology
+        Add-Content $elsewhere.DeploymentFile "`n[reach]`n`"$Chi`" = `"pipe:/nowhere/csb-serve`""
+        Connect-CsDeployment $elsewhere.DeploymentFile
+        try {
+            Publish-CsTopology $elsewhere.TopologyFile -Confirm:$false
+            $seen = @($Chi, $Atl | Test-CsPoolConnection -ErrorVariable failed -ErrorAction SilentlyContinue)
+            $seen.PoolFqdn | Should -Be $Atl
+            $failed[0].FullyQualifiedErrorId | Should -Be 'StoreUnavailable,Test-CsPoolConnection'
+            $failed[0].Exception.Data['place'] | Should -Be 'pipe:/nowhere/csb-serve'
+            Invoke-CsBackupServiceSync $Atl -ErrorAction SilentlyContinue -ErrorVariable refusals
+            $refusals.FullyQualifiedErrorId | Should -Contain 'PeerRefused,Invoke-CsBackupServiceSync'
+        } finally {
+            Connect-CsDeployment $Sample.DeploymentFile
+        }
+    }
+}
+
+Describe 'Register-CsPoolPlace' {
+    It 'prints lines that may be pasted, with the key in one of them' {
+        $key = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJx csb@chi-1'
+        $told = Register-CsPoolPlace $Atl -Grant Read -PublicKey $key
+        $told.PartnerFqdn | Should -Be $Chi
+        $told.Grants | Should -Be 'read'
+        $told.AuthorizedKeysLine | Should -Match "^restrict,command=`"/[^`"]*csb-serve --root [^ ]+ --pool $Atl --partner $Chi --grant read`" ssh-ed25519 "
+        $shown = @(($told | Out-String -Width 4096) -split '\r?\n')
+        $shown | Should -Contain "echo '$($told.AuthorizedKeysLine)' | sudo tee -a ~csb/.ssh/authorized_keys"
+        @($told.Instructions.AtPoolFqdn | Select-Object -Unique | Sort-Object) | Should -Be $Atl, $Chi
+        $told.Checks.Count | Should -BeGreaterThan 3
+    }
+
+    It 'says where a key is missing, and refuses what is none' {
+        (Register-CsPoolPlace $Atl -Grant Read).AuthorizedKeysLine | Should -Match 'KEY-OF-THE-PARTNER$'
+        (Register-CsPoolPlace $Atl -Grant Read -PublicKey 'no key' 2>&1).FullyQualifiedErrorId | Should -Be 'InvalidArgument,Register-CsPoolPlace'
+        { Register-CsPoolPlace $Atl -Grant Write } | Should -Throw -ErrorId 'ParameterArgumentValidationError,Register-CsPoolPlace'
+    }
+
+    It 'completes pools and grants' {
+        (TabExpansion2 'Register-CsPoolPlace -PoolFqdn at').CompletionMatches.CompletionText | Should -Be $Atl
+        (TabExpansion2 'Register-CsPoolPlace -Grant ').CompletionMatches.CompletionText | Should -Be 'Read'
+        (TabExpansion2 'Test-CsPoolConnection ch').CompletionMatches.CompletionText | Should -Be $Chi
+    }
+}
