@@ -63,6 +63,28 @@ public sealed class BackupService : IDisposable
         Request(new { request = "getPoolBackupHistory", poolFqdn, localStore }).Deserialize<History>(Documents.Json)
         ?? throw new JsonException("The history is null.");
 
+    /// <summary>Whether this machine reaches what jobs need of a pool's stores, and what is missing. Nothing is written.</summary>
+    /// <param name="poolFqdn">The pool.</param>
+    /// <param name="localStore">Whether the topology comes from the local replica.</param>
+    /// <exception cref="CsBackupException"><c>UnknownPool</c>; <c>StoreUnavailable</c>, <c>PeerRefused</c> and <c>PeerIncompatible</c> of
+    /// another machine.</exception>
+    public PoolConnection TestConnection(string poolFqdn, bool localStore = false) =>
+        Request(new { request = "testPoolConnection", poolFqdn, localStore }).Deserialize<PoolConnection>(Documents.Json)
+        ?? throw new JsonException("The connection is null.");
+
+    /// <summary>What an administrator pastes so that the machine of a pool's partner may reach the pool's stores. Nothing is written.</summary>
+    /// <param name="poolFqdn">The pool whose stores are reached.</param>
+    /// <param name="grants">What the partner may do: <c>read</c>.</param>
+    /// <param name="publicKey">The partner's public key, one line; null for lines in which it is to be filled in.</param>
+    /// <param name="localStore">Whether the topology comes from the local replica.</param>
+    /// <exception cref="CsBackupException"><c>UnknownPool</c>, <c>NotPaired</c>, <c>InvalidArgument</c>; <c>PeerRefused</c> at another
+    /// machine.</exception>
+    public PlaceRegistration RegisterPlace(
+        string poolFqdn, IReadOnlyList<string> grants, string? publicKey = null, bool localStore = false) =>
+        Request(new { request = "registerPoolPlace", poolFqdn, grants, publicKey, localStore })
+            .Deserialize<PlaceRegistration>(Documents.Json)
+        ?? throw new JsonException("The registration is null.");
+
     /// <summary>Throws where the library would not write a report to this file; writes nothing.</summary>
     /// <param name="file">A file that does not exist yet, or an ordinary one that is none of the deployment's.</param>
     /// <exception cref="CsBackupException"><c>ReportRefused</c>, and what keeps the file from being written.</exception>

@@ -197,6 +197,21 @@ public sealed class BackupServiceTests : IDisposable
     }
 
     [Fact]
+    public void A_connection_is_tested_and_a_place_registered()
+    {
+        var seen = _service.TestConnection(_sample.Pools[0]);
+        Assert.Equal((_sample.Pools[0], true, null), (seen.PoolFqdn, seen.Succeeded, seen.Line));
+        Assert.Contains(seen.Checks, check => check is { Store: "userStore", Right: "read", IsOk: true });
+
+        const string Key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJx csb@chi-1";
+        var told = _service.RegisterPlace(_sample.Pools[0], ["read"], Key);
+        Assert.EndsWith($" --partner {_sample.Pools[1]} --grant read\" {Key}", told.AuthorizedKeysLine, StringComparison.Ordinal);
+        Assert.Contains(told.Instructions, instruction => instruction.AtPoolFqdn == _sample.Pools[1]);
+        var refused = Assert.Throws<CsBackupException>(() => _service.RegisterPlace(_sample.Pools[0], ["write"]));
+        Assert.Equal("InvalidArgument", refused.Error.Kind);
+    }
+
+    [Fact]
     public async Task An_earlier_state_is_listed_and_written_to_a_file()
     {
         await _service.RunAsync(Backup);

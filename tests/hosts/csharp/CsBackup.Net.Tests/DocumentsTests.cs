@@ -36,7 +36,9 @@ public sealed class DocumentsTests
     [InlineData("disableJob", typeof(JobRequest))]
     [InlineData("restoreJob", typeof(JobRequest))]
     [InlineData("error", typeof(ErrorDocument))]
-    public void Requests_and_errors_keep_every_field(string name, Type type)
+    [InlineData("connection", typeof(PoolConnection))]
+    [InlineData("registration", typeof(PlaceRegistration))]
+    public void Requests_replies_and_errors_keep_every_field(string name, Type type)
     {
         var document = Example(name);
         var read = document.Deserialize(type, Documents.Json);
