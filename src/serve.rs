@@ -14,58 +14,49 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::remote::{Grant, Grants, ServedPlace};
-use crate::store::served;
+use crate::store::served::ServedStores;
 use crate::topology::PoolFqdn;
 use crate::wire::{self, Hello, SILENCE, Served, Service, Welcome};
 
 /// How the program is called.
 pub const USAGE: &str = "csb-serve --root FOLDER --pool FQDN --partner FQDN --grant read [--state FOLDER]";
 
-/// The helper of one place.
-#[derive(Clone, Debug)]
-pub struct Helper {
-    place: ServedPlace,
-}
-
-impl Helper {
-    /// The helper that a command line asks for.
-    ///
-    /// # Errors
-    /// `InvalidArgument`, naming the argument.
-    pub fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self> {
-        let (mut root, mut pool, mut partner, mut state) = (None, None, None, None);
-        let mut grants = Vec::new();
-        let mut arguments = arguments.into_iter();
-        while let Some(name) = arguments.next() {
-            let value = arguments.next();
-            let text = || {
-                let value =
-                    value.as_ref().ok_or_else(|| wrong(&format!("{} has no value.", name.display())))?;
-                value.to_str().ok_or_else(|| wrong(&format!("The value of {} is not UTF-8.", name.display())))
-            };
-            match name.to_str().unwrap_or_default() {
-                "--root" => root = Some(PathBuf::from(text()?)),
-                "--state" => state = Some(PathBuf::from(text()?)),
-                "--pool" => pool = Some(PoolFqdn::parse(text()?)?),
-                "--partner" => partner = Some(PoolFqdn::parse(text()?)?),
-                "--grant" => {
-                    let named = text()?.split(',').map(str::parse).collect::<Result<Vec<Grant>>>()?;
-                    grants.extend(named);
-                }
-                _ => return Err(wrong(&format!("There is no argument {}.", name.display()))),
+/// The stores that a command line names.
+///
+/// # Errors
+/// `InvalidArgument`, naming the argument.
+fn stores(arguments: impl IntoIterator<Item = OsString>) -> Result<ServedStores> {
+    let (mut root, mut pool, mut partner, mut state) = (None, None, None, None);
+    let mut grants = Vec::new();
+    let mut arguments = arguments.into_iter();
+    while let Some(name) = arguments.next() {
+        let value = arguments.next();
+        let text = || {
+            let value = value.as_ref().ok_or_else(|| wrong(&format!("{} has no value.", name.display())))?;
+            value.to_str().ok_or_else(|| wrong(&format!("The value of {} is not UTF-8.", name.display())))
+        };
+        match name.to_str().unwrap_or_default() {
+            "--root" => root = Some(PathBuf::from(text()?)),
+            "--state" => state = Some(PathBuf::from(text()?)),
+            "--pool" => pool = Some(PoolFqdn::parse(text()?)?),
+            "--partner" => partner = Some(PoolFqdn::parse(text()?)?),
+            "--grant" => {
+                let named = text()?.split(',').map(str::parse).collect::<Result<Vec<Grant>>>()?;
+                grants.extend(named);
             }
+            _ => return Err(wrong(&format!("There is no argument {}.", name.display()))),
         }
-        let missing = |name: &str| wrong(&format!("{name} is missing."));
-        let root = root.ok_or_else(|| missing("--root"))?;
-        let pool = pool.ok_or_else(|| missing("--pool"))?;
-        let partner = partner.ok_or_else(|| missing("--partner"))?;
-        if grants.is_empty() {
-            return Err(missing("--grant"));
-        }
-        let state = state.unwrap_or_else(state_folder).join(pool.as_str());
-        let place = ServedPlace::new(&root, pool, partner, Grants(grants), state)?;
-        Ok(Helper { place })
     }
+    let missing = |name: &str| wrong(&format!("{name} is missing."));
+    let root = root.ok_or_else(|| missing("--root"))?;
+    let pool = pool.ok_or_else(|| missing("--pool"))?;
+    let partner = partner.ok_or_else(|| missing("--partner"))?;
+    if grants.is_empty() {
+        return Err(missing("--grant"));
+    }
+    let state = state.unwrap_or_else(state_folder).join(pool.as_str());
+    let place = ServedPlace::new(&root, pool, partner, Grants(grants), state)?;
+    Ok(ServedStores::new(place))
 }
 
 /// Where programs of this account remember things.
@@ -77,16 +68,6 @@ fn state_folder() -> PathBuf {
 
 fn wrong(what: &str) -> Error {
     Error::new(ErrorKind::InvalidArgument, what, format!("Call it as {USAGE}."))
-}
-
-impl Service for Helper {
-    fn welcome(&self, hello: &Hello) -> Result<Welcome> {
-        self.place.welcome(hello)
-    }
-
-    fn serve(&self, message: u8, request: &[u8], call: &mut Served) -> Result<Vec<u8>> {
-        served::serve(&self.place, message, request, call)
-    }
 }
 
 /// What a helper does that could not be made: it greets, so that its caller learns why.
@@ -107,8 +88,8 @@ impl Service for Refusing {
 /// # Errors
 /// Why there was no session, for whoever reads standard error.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
-    let service: Arc<dyn Service> = match Helper::of(arguments) {
-        Ok(helper) => Arc::new(helper),
+    let service: Arc<dyn Service> = match stores(arguments) {
+        Ok(stores) => Arc::new(stores),
         Err(error) => Arc::new(Refusing(error)),
     };
     // Nobody is there any more, and what hangs cannot be taken back.
@@ -120,8 +101,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn of(line: &str) -> Result<Helper> {
-        Helper::of(line.split_whitespace().map(OsString::from))
+    fn of(line: &str) -> Result<ServedStores> {
+        stores(line.split_whitespace().map(OsString::from))
     }
 
     #[test]
@@ -131,8 +112,8 @@ mod tests {
         let whole =
             format!("--root {root} --pool atl.example.com --partner chi.example.com --grant read --state /s");
         let helper = of(&whole).unwrap();
-        assert_eq!(helper.place.pool().as_str(), "atl.example.com");
-        assert!(helper.place.state().ends_with("s/atl.example.com"));
+        assert_eq!(helper.place().pool().as_str(), "atl.example.com");
+        assert!(helper.place().state().ends_with("s/atl.example.com"));
         for (line, named) in [
             ("", "--root"),
             ("--root", "--root"),
@@ -143,7 +124,7 @@ mod tests {
             (&format!("--root {root} --pool a.b --partner c.d --grant lead"), "lead"),
             ("--rooot x", "--rooot"),
         ] {
-            let error = of(line).unwrap_err();
+            let error = of(line).err().unwrap();
             assert!(error.message.contains(named), "{line}: {error}");
         }
     }

@@ -8,6 +8,7 @@ use super::access::{self, AccessCheck, StoreRole};
 use super::content::ContentStore;
 use super::content::folder::{FolderStore, RestoredFolder};
 use super::content::index::IndexPlace;
+use super::content::remote::RemoteContent;
 use super::documents::Documents;
 use super::documents::remote::RemoteDocuments;
 use super::documents::sqlite::SqliteDocuments;
@@ -51,9 +52,18 @@ pub fn user_stores(
 /// # Errors
 /// `UnsupportedStore`.
 pub fn content_store(url: &StoreUrl, at: &Reach, databases: &[StoreUrl]) -> Result<Box<dyn ContentStore>> {
-    here(at, url)?;
-    let files = databases.iter().flat_map(StoreUrl::local_path).map(Path::to_owned).collect();
-    Ok(Box::new(FolderStore::new(path_of(url, Engine::Folder)?.to_owned(), files)))
+    let path = path_of(url, Engine::Folder)?;
+    Ok(match at {
+        Reach::Here => {
+            let files = databases.iter().flat_map(StoreUrl::local_path).map(Path::to_owned).collect();
+            Box::new(FolderStore::new(path.to_owned(), files))
+        }
+        Reach::There(place) => {
+            // What does not lie below the root is out of reach there.
+            let files = databases.iter().flat_map(|url| place.relative(url)).collect();
+            Box::new(RemoteContent::new(Arc::clone(place), place.relative(url)?, files))
+        }
+    })
 }
 
 /// A new folder at a path where nothing is, which has its name once it is complete.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::remote::{Grant, Grants, RemotePlace, ServedPlace};
-use super::served;
+use super::served::ServedStores;
 use crate::error::Result;
 use crate::topology::PoolFqdn;
 use crate::wire::{Hello, SILENCE, Served, Service, Session, Welcome, serve};
@@ -46,7 +46,7 @@ impl Loopback {
         let connect = move |hello: &Hello| {
             let grants = Grants(vec![Grant::Read]);
             let place = ServedPlace::new(&served_root, pool.clone(), partner.clone(), grants, state.clone())?;
-            let helper = Helper { place, calls: Arc::clone(&calls) };
+            let helper = Helper { stores: ServedStores::new(place), calls: Arc::clone(&calls) };
             let [(ours, line), (end, theirs)] = [(); 2].map(|()| UnixStream::pair().unwrap());
             let cut = *cut.lock().unwrap();
             let (up, down) = (line.try_clone().unwrap(), end.try_clone().unwrap());
@@ -62,18 +62,18 @@ impl Loopback {
 }
 
 struct Helper {
-    place: ServedPlace,
+    stores: ServedStores,
     calls: Arc<AtomicU64>,
 }
 
 impl Service for Helper {
     fn welcome(&self, hello: &Hello) -> Result<Welcome> {
-        self.place.welcome(hello)
+        self.stores.welcome(hello)
     }
 
     fn serve(&self, message: u8, request: &[u8], call: &mut Served) -> Result<Vec<u8>> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        served::serve(&self.place, message, request, call)
+        self.stores.serve(message, request, call)
     }
 }
 

@@ -1,24 +1,49 @@
 //! What a helper answers: each message goes to the kind of store that it is about.
 
 use super::content::index;
+use super::content::remote::serve::ServedContent;
 use super::documents;
 use super::leases;
 use super::remote::{ServedPlace, unknown_message};
 use super::user::pages;
 use crate::error::Result;
-use crate::wire::Served;
+use crate::wire::{Hello, Served, Service, Welcome};
 
-/// Answers a message about one of the stores of a place.
-///
-/// # Errors
-/// What the store says; `PeerRefused`, `PeerIncompatible`.
-pub fn serve(place: &ServedPlace, message: u8, request: &[u8], call: &Served) -> Result<Vec<u8>> {
-    match message {
-        8..10 => place.serve_about(message, request, call),
-        index::fetched::INDEX => index::fetched::serve(place, request, call),
-        leases::remote::LEASE => leases::remote::serve(place, request, call.cancel()),
-        60..70 => documents::remote::serve(place, message, request, call),
-        20..40 => pages::remote::served::serve(place, message, request, call),
-        _ => Err(unknown_message(message)),
+/// The stores of one place, for one session.
+pub struct ServedStores {
+    place: ServedPlace,
+    content: ServedContent,
+}
+
+impl ServedStores {
+    /// The stores of this place. Nothing is opened yet.
+    pub fn new(place: ServedPlace) -> Self {
+        ServedStores { content: ServedContent::new(place.clone(), Vec::new()), place }
+    }
+
+    /// Where they are, and who may call.
+    pub fn place(&self) -> &ServedPlace {
+        &self.place
+    }
+}
+
+impl Service for ServedStores {
+    fn welcome(&self, hello: &Hello) -> Result<Welcome> {
+        self.place.welcome(hello)
+    }
+
+    fn serve(&self, message: u8, request: &[u8], call: &mut Served) -> Result<Vec<u8>> {
+        let place = &self.place;
+        match message {
+            8..10 => place.serve_about(message, request, call),
+            index::fetched::INDEX => index::fetched::serve(place, request, call),
+            leases::remote::LEASE => leases::remote::serve(place, request, call.cancel()),
+            20..40 => pages::remote::served::serve(place, message, request, call),
+            60..70 => documents::remote::serve(place, message, request, call),
+            _ => {
+                let answer = self.content.serve(message, request, call);
+                answer.unwrap_or_else(|| Err(unknown_message(message)))
+            }
+        }
     }
 }
