@@ -115,8 +115,11 @@ pub fn management_store(url: &StoreUrl, at: &Reach) -> Result<Box<dyn Documents>
 /// # Errors
 /// As for [`management_store`].
 pub fn existing_management_store(url: &StoreUrl, at: &Reach) -> Result<Option<Box<dyn Documents>>> {
-    here(at, url)?;
     path_of(url, Engine::Sqlite)?;
+    if let Reach::There(place) = at {
+        let store = RemoteDocuments::new(place, url)?;
+        return Ok(if store.exists()? { Some(Box::new(store)) } else { None });
+    }
     let store = SqliteDocuments::open_existing(url)?;
     Ok(store.map(|store| Box::new(store) as Box<dyn Documents>))
 }

@@ -25,6 +25,7 @@ pub(in crate::store) mod message {
     pub(in crate::store) const CURRENT: u8 = 62;
     pub(in crate::store) const ALL_CURRENT: u8 = 63;
     pub(in crate::store) const AFTER: u8 = 64;
+    pub(in crate::store) const EXISTS: u8 = 65;
 }
 
 /// The table by which a store is known.
@@ -86,6 +87,14 @@ impl RemoteDocuments {
     /// `InvalidValue`, `UnsupportedStore`: see [`RemotePlace::relative`].
     pub(in crate::store) fn new(place: &Arc<RemotePlace>, url: &StoreUrl) -> Result<Self> {
         Ok(RemoteDocuments { store: place.relative(url)?, place: Arc::clone(place), url: url.clone() })
+    }
+
+    /// Whether anything lies there.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`, `PeerRefused`, `PeerIncompatible`.
+    pub(in crate::store) fn exists(&self) -> Result<bool> {
+        self.call(message::EXISTS, &self.store)?.answer()
     }
 
     fn call(&self, message: u8, request: &impl Serialize) -> Result<Call> {
@@ -209,6 +218,15 @@ pub(in crate::store) fn serve(
             open(&store)?.current(kind, &name)?.into_iter().collect()
         }
         message::ALL_CURRENT => open(&decode::<String>(request)?)?.all_current()?,
+        message::EXISTS => {
+            let found = match place.open(Engine::Sqlite, &decode::<String>(request)?, Grant::Read) {
+                Ok(opened) => opened.path.exists(),
+                // Its folder is made with it.
+                Err(error) if error.kind == ErrorKind::StoreUnavailable => false,
+                Err(error) => return Err(error),
+            };
+            return encode(&found);
+        }
         message::AFTER => {
             let AfterRequest { store, revision, limit } = decode(request)?;
             open(&store)?.after(revision, MOST_VERSIONS.min(limit as usize))?
