@@ -1,5 +1,7 @@
 //! Pools of which each machine opens only its own.
 
+mod pair;
+
 use cs_backup::error::{Error, ErrorKind};
 use cs_backup::report::Outcome;
 use serde_json::{Value, json};
