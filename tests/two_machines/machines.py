@@ -1,5 +1,6 @@
 """Two machines of one: each has a folder and a deployment of its own, and reaches the other one by a private sshd."""
 
+import json
 import os
 import shutil
 import socket
@@ -61,6 +62,10 @@ class Site:
                 if time.monotonic() > deadline or self._sshd.poll() is not None:
                     raise RuntimeError((self.folder / "ssh" / "log").read_text()) from None
                 time.sleep(0.02)
+
+    def process_id(self):
+        """That of sshd."""
+        return self._sshd.pid
 
     def __exit__(self, *_):
         self._sshd.terminate()
@@ -180,3 +185,63 @@ standby = {{ user_store = "sqlite:standby/users.sqlite", content_store = "file:s
 
         os.environ["CSBACKUP_SSH"] = str(self.ssh(machine))
         return BackupService(self.folder / f"{machine}.toml", library)
+
+
+class Machine:
+    """The service of one machine in a process of its own, which may be killed. Use `with`, so that it ends."""
+
+    def __init__(self, site, name, library=None, reach=None):
+        environment = {**os.environ, "CSBACKUP_SSH": str(site.ssh(name))}
+        deployment = site.folder / f"{name}.toml"
+        if reach:
+            text = deployment.read_text().split("\n[reach]")[0]
+            lines = [f'"{pool}" = "{way}"' for pool, way in reach.items()]
+            deployment = site.folder / f"{name}-reach.toml"
+            deployment.write_text("\n".join([text, "[reach]", *lines, ""]))
+        command = [sys.executable, __file__, str(deployment), str(library or "")]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    def begin(self, what, **fields):
+        """Asks, and waits for nothing."""
+        print(json.dumps({"what": what, **fields}), file=self.process.stdin, flush=True)
+
+    def answer(self):
+        """The answer to what was asked; none from a process that was killed."""
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else None
+
+    def ask(self, what, **fields):
+        """Asks, and waits for the answer."""
+        self.begin(what, **fields)
+        return self.answer()
+
+
+def _serve(deployment, library):
+    """Answers until there are no more lines: a sync by its report and how long it took, anything else is a request."""
+    from cs_backup import BackupService, CsBackupError
+
+    with BackupService(deployment, library or None) as service:
+        for line in sys.stdin:
+            document = json.loads(line)
+            what = document.pop("what")
+            began = time.perf_counter()
+            try:
+                reply = service.sync(**document) if what == "sync" else service.request(what, **document)
+            except CsBackupError as error:
+                reply = {"error": error.document}
+            print(json.dumps({**reply, "seconds": time.perf_counter() - began}), flush=True)
+
+
+if __name__ == "__main__":
+    _serve(*sys.argv[1:3])
