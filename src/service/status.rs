@@ -167,7 +167,14 @@ impl Service {
         modules::require_places(&connected.deployment, &topology, &pool.fqdn)?;
         let of_module = |id: ModuleId| {
             let module = modules::module(&connected.deployment, &topology, &configuration, &pool.fqdn, id)?;
-            let states = module.states()?;
+            let states = match module.states() {
+                // What is read at another machine alone takes nothing from what is read here.
+                Err(refused) if refused.kind == ErrorKind::PeerRefused => {
+                    let reason = Some(format!("{} {}", refused.whole(), refused.advice));
+                    return Ok(ModuleHistory { module: id, states: Vec::new(), reason });
+                }
+                states => states?,
+            };
             let reason = states.is_none().then(|| format!("No history of the {} is kept.", id.store_name()));
             Ok(ModuleHistory { module: id, states: states.unwrap_or_default(), reason })
         };
