@@ -162,11 +162,13 @@ pub fn live(pair: &Pair) {
     assert_eq!(here["activeMachineFqdn"], json!("chi-1"));
     let kept = states(&pair.chicago, ATL);
     assert!(kept.iter().all(|(_, revisions)| revisions.len() >= 2), "{kept:?}");
-    assert_eq!(states(&pair.atlanta, ATL), kept);
+    let seen = states(&pair.atlanta, ATL);
+    assert_eq!(seen[0], kept[0], "of the user store");
+    assert_eq!(seen[1], (DATA_CONF.to_owned(), Vec::new()), "of the content store they are read where it is");
 
-    // A state is restored at either machine.
-    for (service, name) in [(&pair.chicago, "here"), (&pair.atlanta, "there")] {
-        for (module, revisions) in &kept {
+    // A state is restored at either machine, files where their copy is.
+    for (service, name, kept) in [(&pair.chicago, "here", &kept[..]), (&pair.atlanta, "there", &kept[..1])] {
+        for (module, revisions) in kept {
             let path = pair.path(&format!("restored-{name}-{module}"));
             let options = json!({ "revision": revisions.last(), "module": module, "path": path });
             let restored = run(service, "restore", ATL, options);
@@ -174,6 +176,10 @@ pub fn live(pair: &Pair) {
             assert!(path.exists());
         }
     }
+    let path = pair.path("refused");
+    let options = json!({ "revision": kept[1].1.last(), "module": DATA_CONF, "path": path });
+    let refused = run(&pair.atlanta, "restore", ATL, options).expect(Outcome::Failed);
+    assert_eq!(refused.error().kind, ErrorKind::PeerRefused, "{:#?}", refused.report);
 
     // Atlanta loses its stores and takes them back out of Chicago's copies, by a sync of Chicago that it runs itself.
     std::fs::remove_file(pair.path("atl/users.sqlite")).unwrap();
