@@ -216,6 +216,8 @@ setup_tests() {
     packages+=(libasan8 libubsan1 libtsan2)
     # Standbys on file systems that clone files.
     packages+=(xfsprogs btrfs-progs)
+    # Two machines on this one.
+    packages+=(openssh-server)
     # A Node that was not installed as Debian's own packages brings its npm along.
     has npm || packages+=(nodejs npm)
     setup_build "${packages[@]}"

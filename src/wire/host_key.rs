@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use super::Route;
+use super::route::ssh_program;
 
 /// The port that ssh means where none is named.
 const SSH_PORT: &str = "22";
@@ -15,7 +16,7 @@ impl Route {
         let mut asked = vec!["-G".to_owned()];
         asked.extend(port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
         asked.extend(["--".to_owned(), host.clone()]);
-        let configuration = output("ssh", &asked);
+        let configuration = output(&ssh_program(), &asked);
         let setting = |name: &str| {
             let line =
                 configuration.lines().find_map(|line| line.split_once(' ').filter(|(key, _)| *key == name));

@@ -25,6 +25,11 @@ const OPTIONS: [&str; 8] = [
     "ConnectTimeout=15",
 ];
 
+/// What is started as ssh.
+pub(super) fn ssh_program() -> String {
+    std::env::var(SSH_VARIABLE).unwrap_or_else(|_| "ssh".to_owned())
+}
+
 /// The way to a helper.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Route {
@@ -47,8 +52,7 @@ impl Route {
         match self {
             Route::Command(arguments) => arguments.clone(),
             Route::Ssh { user, host, port } => {
-                let program = std::env::var(SSH_VARIABLE).unwrap_or_else(|_| "ssh".to_owned());
-                let mut arguments = vec![program, "-T".to_owned()];
+                let mut arguments = vec![ssh_program(), "-T".to_owned()];
                 arguments.extend(OPTIONS.into_iter().flat_map(|option| ["-o".to_owned(), option.to_owned()]));
                 arguments.extend(port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
                 arguments.extend(user.iter().flat_map(|user| ["-l".to_owned(), user.clone()]));

@@ -1,6 +1,7 @@
 //! Pools of which each machine opens only its own.
 
 mod pair;
+mod ssh;
 
 use cs_backup::error::{Error, ErrorKind};
 use cs_backup::report::Outcome;
