@@ -60,6 +60,7 @@ pub(super) fn run(module: &DataConf, context: &Context) -> CycleResult {
     drop(index);
     let mut index = module.index.open(&module.pool)?;
     index.check(context.generation)?;
+    module.standby.begin(None, &context.cancel)?;
     let is_marked = check_stores(module, &pair)?;
     module.source.sweep()?;
     module.take_stock(&mut index, context)?;

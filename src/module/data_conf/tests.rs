@@ -22,7 +22,7 @@ use crate::module::{
 };
 use crate::store::content::folder::{FolderStore, isolation};
 use crate::store::content::index::{ContentIndex, HeldName, IndexPlace};
-use crate::store::content::remote::joined::{Joined, joined};
+use crate::store::content::remote::tests::joined::{Joined, joined};
 use crate::store::content::{ContentPath, ContentStore};
 use crate::store::{Generation, Reach, factory};
 use crate::topology::{HistoryLimits, PoolFqdn, StoreUrl};
@@ -104,15 +104,26 @@ impl Pair {
     }
 
     fn module(&self) -> DataConf {
-        let standby = self.standby_store();
-        let source: Box<dyn ContentStore> = match &self.afar {
+        self.between(self.source_end(), Box::new(self.standby_store()))
+    }
+
+    /// The module of a job at the source's machine.
+    fn module_at_home(&self) -> DataConf {
+        self.between(Box::new(self.source_store()), Box::new(self.standby_store()))
+    }
+
+    fn source_end(&self) -> Box<dyn ContentStore> {
+        match &self.afar {
             None => Box::new(self.source_store()),
             Some(afar) => Box::new(afar.store("source", &self.all_database_files())),
-        };
+        }
+    }
+
+    fn between(&self, source: Box<dyn ContentStore>, standby: Box<dyn ContentStore>) -> DataConf {
         DataConf::new(
             pool(),
             source,
-            Box::new(standby),
+            standby,
             place(&self.index_file()),
             self.batch_bytes,
             self.history.clone(),

@@ -104,6 +104,9 @@ const MOST_THREADS: usize = 4;
 /// How much is read at once: what was read is still in the processor's cache when it is hashed.
 const PIECE_BYTES: usize = 256 << 10;
 
+/// Takes a group by its number, with what it hashes to.
+pub type TakesNumbered<'a> = &'a (dyn Fn(u64, &[u8], &ChainingValue) -> ObjectResult<()> + Sync);
+
 /// Lets threads go on one after the other, in the order of numbers.
 #[derive(Default)]
 struct Turn {
@@ -141,7 +144,7 @@ impl Turn {
 pub fn read_groups<R: ContentReader + ?Sized>(
     reader: &R,
     is_in_order: bool,
-    take: &(dyn Fn(u64, &[u8], &ChainingValue) -> ObjectResult<()> + Sync),
+    take: TakesNumbered<'_>,
 ) -> ObjectResult<(Groups, u64)> {
     let groups = reader.meta().size.div_ceil(GROUP_BYTES);
     let (next, count, turn) = (AtomicU64::new(0), AtomicU64::new(0), Turn::default());

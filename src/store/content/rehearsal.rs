@@ -14,13 +14,16 @@ use tokio_util::sync::CancellationToken;
 use super::abilities::Abilities;
 use super::hints::{FoundFolder, KnownListings, Want};
 use super::history::{Before, ContentHistory, KeptParts, KeptRevision, Revision};
-use super::room::{Keeping, Room};
+use super::room::Room;
 use super::{
-    Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, HashedFile, Instance,
-    Listing, Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Presence, Refusal,
-    StagedObject, Version,
+    Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, HashedFile, Listing,
+    Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Presence, Refusal, StagedObject,
+    Version,
 };
 use crate::error::{Error, ErrorKind, Result};
+
+mod staged;
+use staged::Rehearsed;
 
 /// What would be kept, and what would be dropped to make room.
 #[derive(Default)]
@@ -522,92 +525,5 @@ impl ContentHistory for Rehearsal {
         history.dropped.insert(number);
         self.taken.fetch_sub(freed, Ordering::Relaxed);
         Ok(())
-    }
-}
-
-/// A file that nobody writes.
-struct Rehearsed<'a> {
-    store: &'a Rehearsal,
-    /// The version that would be replaced.
-    earlier: Option<Box<dyn ContentReader + 'a>>,
-    position: u64,
-    scratch: Vec<u8>,
-    /// How many bytes were counted as taken.
-    taken: i64,
-}
-
-impl Drop for Rehearsed<'_> {
-    /// What is not published goes.
-    fn drop(&mut self) {
-        self.store.taken.fetch_sub(self.taken, Ordering::Relaxed);
-    }
-}
-
-impl StagedObject for Rehearsed<'_> {
-    fn expect(&mut self, bytes: u64) -> ObjectResult<()> {
-        let may_share = self.store.room().is_none_or(|room| room.keeping != Keeping::Apart);
-        if self.earlier.is_none() || !may_share {
-            self.taken += self.store.take(bytes)?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> ObjectResult<()> {
-        self.position = self.position.saturating_add(bytes.len() as u64);
-        Ok(())
-    }
-
-    fn keep(&mut self, bytes: &[u8]) -> ObjectResult<bool> {
-        let Some(earlier) = &self.earlier else { return Ok(false) };
-        self.scratch.resize(bytes.len(), 0);
-        let is_same = matches!(earlier.read_at(&mut self.scratch, self.position), Ok(count) if count == bytes.len())
-            && self.scratch == bytes;
-        if is_same {
-            self.write(bytes)?;
-        }
-        Ok(is_same)
-    }
-
-    fn keep_known(&mut self, _: &Instance, count: u64) -> ObjectResult<bool> {
-        self.position = self.position.saturating_add(count);
-        Ok(self.earlier.is_some())
-    }
-
-    fn skip(&mut self, count: u64) -> ObjectResult<()> {
-        self.position = self.position.saturating_add(count);
-        Ok(())
-    }
-
-    fn take_over(&mut self, _: &Instance, _: u64) -> bool {
-        false
-    }
-
-    fn patch(&mut self, _: &[u8], _: u64) -> ObjectResult<bool> {
-        Ok(true)
-    }
-
-    fn set_extended(&mut self, _: &Extended) -> ObjectResult<bool> {
-        Ok(true)
-    }
-
-    fn seal(&mut self, _: Attributes) -> ObjectResult<()> {
-        Ok(())
-    }
-
-    fn publish(mut self: Box<Self>, path: &ContentPath, replace: bool) -> ObjectResult<bool> {
-        match self.store.holder(path)? {
-            None => {
-                self.store.check_place(path)?;
-                self.store.make_above(path)?;
-            }
-            Some(ObjectKind::Folder) => return Err(in_the_way()),
-            Some(ObjectKind::File | ObjectKind::Link) if replace => {
-                self.store.check_place(path)?;
-                self.store.free(path);
-            }
-            Some(ObjectKind::File | ObjectKind::Link) => return Ok(false),
-        }
-        self.taken = 0;
-        Ok(true)
     }
 }

@@ -23,13 +23,13 @@ use crate::wire::{Call, Session};
 
 mod expected;
 mod history;
-#[cfg(test)]
-pub(crate) mod joined;
 mod listing;
 mod messages;
 mod reader;
 pub mod serve;
 mod stream;
+#[cfg(test)]
+pub(crate) mod tests;
 mod walk;
 
 use expected::{Batch, Entry};

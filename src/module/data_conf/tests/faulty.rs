@@ -421,7 +421,7 @@ impl ContentHistory for Faulty {
 /// The module between two stores that fail like this.
 pub(super) fn module(pair: &Pair, source: Faults, standby: Faults) -> (DataConf, Arc<Faults>) {
     let standby = Arc::new(standby);
-    let source = Faulty { inner: Box::new(pair.source_store()), faults: Arc::new(source) };
+    let source = Faulty { inner: pair.source_end(), faults: Arc::new(source) };
     let faulty = Faulty { inner: Box::new(pair.standby_store()), faults: standby.clone() };
     let module = DataConf::new(
         pool(),

@@ -74,6 +74,10 @@ enum Change {
     Killed {
         lives: u32,
     },
+    /// A cycle whose line to a source at another machine is cut after so many bytes.
+    Cut {
+        bytes: u64,
+    },
     /// The service database is lost.
     LostIndex,
     /// The source's marker is lost, and comes back.
@@ -112,6 +116,7 @@ fn change() -> impl Strategy<Value = Change> {
         3 => Just(Change::Cycle),
         1 => (0..6u64).prop_map(|after| Change::Cancelled { after }),
         2 => (0..40u32).prop_map(|lives| Change::Killed { lives }),
+        2 => (0..6000u64).prop_map(|bytes| Change::Cut { bytes }),
         1 => Just(Change::LostIndex),
         1 => Just(Change::LostMarker),
     ]
@@ -137,6 +142,27 @@ struct World {
 }
 
 impl World {
+    fn of(pair: Pair) -> Self {
+        World {
+            pair,
+            model: Model::new(),
+            by_others: BTreeMap::new(),
+            written_by_others: 0,
+            is_index_lost: false,
+            states: BTreeMap::new(),
+        }
+    }
+
+    fn go_through(mut self, changes: Vec<Change>) {
+        for change in changes {
+            self.apply(change);
+        }
+        self.settle();
+        for (revision, then) in &self.states {
+            self.pair.assert_restored(*revision, then);
+        }
+    }
+
     /// Does what a program could do; what a file system would refuse is left out.
     fn apply(&mut self, change: Change) {
         let paths = paths();
@@ -177,7 +203,7 @@ impl World {
                 self.settle();
                 let (before, attributes) = (self.model.clone(), self.attributes(&source));
                 self.remove(&paths[path]);
-                self.pair.module().carry_back(&self.pair.context()).unwrap();
+                self.pair.module_at_home().carry_back(&self.pair.context()).unwrap();
                 self.model = before;
                 assert_eq!(self.attributes(&source), attributes);
                 assert!(self.cycle().moved.is_nothing());
@@ -229,6 +255,15 @@ impl World {
                 let (module, _) = faulty::module(&self.pair, Faults::default(), dying);
                 let _ = module.run_cycle(&Context { accept_deletions: true, ..self.pair.context() });
             }
+            Change::Cut { bytes } => {
+                let Some(afar) = &self.pair.afar else { return };
+                afar.line.left.store(bytes, std::sync::atomic::Ordering::SeqCst);
+                let context = Context { accept_deletions: true, ..self.pair.context() };
+                if let Err(failure) = self.pair.module().run_cycle(&context) {
+                    assert_eq!(failure.error.kind, ErrorKind::StoreUnavailable, "{failure:?}");
+                }
+                afar.line.left.store(u64::MAX, std::sync::atomic::Ordering::SeqCst);
+            }
             Change::LostIndex => {
                 self.pair.lose_index();
                 // An empty copy is like one that was never there.
@@ -243,7 +278,7 @@ impl World {
                 self.settle();
                 fs::remove_file(source.join(".csb/store.json")).unwrap();
                 self.assert_unrecognised_source_is_refused();
-                self.pair.module().carry_back(&self.pair.context()).unwrap();
+                self.pair.module_at_home().carry_back(&self.pair.context()).unwrap();
                 assert!(self.cycle().moved.is_nothing());
             }
             Change::Cycle => self.settle(),
@@ -379,20 +414,13 @@ proptest! {
     fn a_quiet_cycle_makes_both_equal_and_a_further_one_moves_nothing(
         changes in prop::collection::vec(change(), 1..40)
     ) {
-        let mut world = World {
-            pair: Pair::new(),
-            model: Model::new(),
-            by_others: BTreeMap::new(),
-            written_by_others: 0,
-            is_index_lost: false,
-            states: BTreeMap::new(),
-        };
-        for change in changes {
-            world.apply(change);
-        }
-        world.settle();
-        for (revision, then) in &world.states {
-            world.pair.assert_restored(*revision, then);
-        }
+        World::of(Pair::new()).go_through(changes);
+    }
+
+    #[test]
+    fn a_source_at_another_machine_is_copied_as_one_that_is_here(
+        changes in prop::collection::vec(change(), 1..40)
+    ) {
+        World::of(Pair::afar()).go_through(changes);
     }
 }

@@ -211,6 +211,37 @@ fn what_is_not_read_is_refused_with_where_to_run_it() {
 }
 
 #[test]
+fn what_a_source_has_lost_comes_back_from_a_copy_at_another_machine() {
+    let pair = Pair::in_memory();
+    for number in 0..600 {
+        pair.write(&format!("{}/{number}", number % 7), noise(number * 10, number as u64));
+    }
+    pair.write("large", noise(5 << 20, 7));
+    symlink("large", pair.source().join("link")).unwrap();
+    fs::create_dir_all(pair.source().join("hollow/inner")).unwrap();
+    pair.cycle();
+    let before = tree(&pair.source());
+    for lost in ["0", "1", "2", "3", "hollow"] {
+        fs::remove_dir_all(pair.source().join(lost)).unwrap();
+    }
+    fs::remove_file(pair.source().join("large")).unwrap();
+    fs::remove_file(pair.source().join("link")).unwrap();
+    let afar = joined(pair.folder.path(), pool());
+    let standby = || Box::new(afar.store("standby", &pair.all_database_files()));
+    let module = pair.between(Box::new(pair.source_store()), standby());
+    let foreseen = module.observe_carry_back(&Look::default()).unwrap();
+    assert!(foreseen.refused.is_none(), "{foreseen:?}");
+    let read = afar.place.traffic().received;
+    assert!(read < 100_000, "nothing is read for a look: {read}");
+    afar.line.calls();
+    let outcome = module.carry_back(&pair.context()).unwrap();
+    let calls = afar.line.calls();
+    assert_eq!((outcome.moved.items_written, outcome.quarantined.len()), (foreseen.items, 0));
+    assert!(calls.len() <= 12, "{calls:?}");
+    assert_eq!(tree(&pair.source()), before);
+}
+
+#[test]
 fn what_was_expected_is_answered_without_another_call_and_once_only() {
     let pair = Pair::afar();
     for number in 0..20 {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::RemoteContent;
-use super::serve::ServedContent;
+use super::super::RemoteContent;
+use super::super::serve::ServedContent;
 use crate::error::Result;
 use crate::store::remote::{Grant, Grants, RemotePlace, ServedPlace, unknown_message};
 use crate::topology::PoolFqdn;
@@ -28,8 +28,11 @@ pub(crate) struct Line {
     /// How many bytes may still come from the helper.
     pub(crate) left: AtomicU64,
     /// What happens when the helper serves a message.
-    pub(crate) serving: Mutex<Option<Box<dyn Fn(u8) + Send>>>,
+    pub(crate) serving: Mutex<Option<Happens>>,
 }
+
+/// Is told the message that is served.
+pub(crate) type Happens = Box<dyn Fn(u8) + Send>;
 
 impl Line {
     /// The messages since this was asked last.
