@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Stands between ssh and sshd as a ProxyCommand, and makes a line of what is a loopback: delay, rate, cuts and freezes.
 
-    relay.py HOST PORT [--delay-ms N] [--kbit N] [--cut-after BYTES] [--control FILE]
+    relay.py HOST PORT [--delay-ms N] [--kbit N] [--cut-after BYTES] [--control FILE] [--count FILE]
 
 The delay is that of one direction; the rate is that of each. `--cut-after` ends the connection once so many bytes came from the
-server. While the control file says `freeze` nothing is passed on and nothing is closed; `cut` ends the connection.
+server. While the control file says `freeze` nothing is passed on and nothing is closed; `cut` ends the connection. How many bytes
+were passed on, in both directions, is appended to the file of `--count` as it grows.
 """
 
 import argparse
@@ -27,6 +28,7 @@ class Line:
         self.rate = options.kbit * 125 if options.kbit else None
         self.left = options.cut_after
         self.control = options.control
+        self.count = options.count.open("ab", buffering=0) if options.count else None
 
     def state(self):
         """What the control file says."""
@@ -63,6 +65,8 @@ def carry(line, read, write, close, is_down):
                 write(piece)
             except OSError:
                 return
+            if line.count:
+                line.count.write(f"{len(piece)}\n".encode())
             if is_down and line.left == 0:
                 os._exit(1)
 
@@ -91,8 +95,9 @@ def main():
     arguments.add_argument("--kbit", type=float, default=0)
     arguments.add_argument("--cut-after", type=int)
     arguments.add_argument("--control", type=Path)
-    line = Line(arguments.parse_args())
+    arguments.add_argument("--count", type=Path)
     options = arguments.parse_args()
+    line = Line(options)
     server = socket.create_connection((options.host, options.port))
     server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
