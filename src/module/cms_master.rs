@@ -131,7 +131,11 @@ impl BackupModule for CmsMaster {
             Some(_) => (0, 0),
             None => self.share(&compared, base)?,
         };
-        let oldest = compared.master.after(base.revision, 1).map_err(|error| error.on(Side::Export))?;
+        // The master may be at another machine: it is not asked for what there is none of.
+        let oldest = match missing {
+            0 => Vec::new(),
+            _ => compared.master.after(base.revision, 1).map_err(|error| error.on(Side::Export))?,
+        };
         Ok(Observation {
             initialized: compared.initialized,
             changes: Changes::default(),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::error::{ErrorKind, Result, Side};
 use crate::report::Changes;
-use crate::store::user::{PairOutcome, UserStorePair, Work};
+use crate::store::user::{PairObservation, PairOutcome, UserStorePair, Work};
 use crate::store::{Generation, Trace};
 
 /// The user store of one pool and its copy.
@@ -51,8 +51,27 @@ impl PresenceFocus {
             warnings: outcome.warnings,
             details: outcome.details,
             verification: outcome.verification,
+            after: outcome.after.map(|seen| observation(seen, 0)),
             ..CycleOutcome::default()
         })
+    }
+}
+
+fn observation(seen: PairObservation, pending_bytes: u64) -> Observation {
+    Observation {
+        initialized: seen.initialized,
+        not_applicable: None,
+        pending_items: seen.pending,
+        pending_bytes,
+        fits_one_batch: seen.pending <= BATCH_PAGES,
+        oldest_pending: seen.oldest,
+        cursor: seen.revision.map(|revision| format!("revision {revision}")),
+        to_compare: seen.to_compare,
+        is_estimate: seen.is_estimate,
+        moves: None,
+        changes: Changes::default(),
+        refused: seen.refused,
+        no_room: None,
     }
 }
 
@@ -97,21 +116,7 @@ impl BackupModule for PresenceFocus {
                 }
             }
         }
-        Ok(Observation {
-            initialized: seen.initialized,
-            not_applicable: None,
-            pending_items: seen.pending,
-            pending_bytes: bytes,
-            fits_one_batch: seen.pending <= BATCH_PAGES,
-            oldest_pending: seen.oldest,
-            cursor: seen.revision.map(|revision| format!("revision {revision}")),
-            to_compare: seen.to_compare,
-            is_estimate: seen.is_estimate,
-            moves: None,
-            changes: Changes::default(),
-            refused: seen.refused,
-            no_room: None,
-        })
+        Ok(observation(seen, bytes))
     }
 
     fn run_cycle(&self, context: &Context) -> CycleResult {

@@ -99,6 +99,8 @@ pub struct PairOutcome {
     pub details: Vec<String>,
     /// What a comparison of all pages found; none where there was none.
     pub verification: Option<Verification>,
+    /// How both compare then, where that is known without looking once more: the active copy had not changed.
+    pub after: Option<PairObservation>,
 }
 
 /// What a run needs from whoever asked for it.

@@ -91,7 +91,10 @@ impl Comparison {
     /// Whether what the copy holds is what the master held once.
     fn compare_content(&mut self, copy: &dyn Documents, standing: &Position, verify: bool) -> Result<()> {
         let on_export = |error: Error| error.on(Side::Export);
-        let common = self.master.history(self.held.revision).map_err(on_export)?;
+        let common = match self.held.revision == self.whole.revision {
+            true => self.whole,
+            false => self.master.history(self.held.revision).map_err(on_export)?,
+        };
         if common.digest == self.held.digest {
             if verify {
                 self.repair = Some(Differences { compared: common.documents, ..Differences::default() });

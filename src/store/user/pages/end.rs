@@ -82,6 +82,17 @@ pub(super) struct Seen {
     pub(super) rights: Rights,
 }
 
+/// What a closer look at a source tells.
+#[derive(Clone, Debug)]
+pub(super) struct Survey {
+    /// Whether it is as it was when it was read last.
+    pub(super) is_unchanged: bool,
+    /// How many pages were written since; none where the log does not tell, or nothing is known of it.
+    pub(super) pending: Option<u32>,
+    /// Why it cannot be copied: it is no database, or may not be read.
+    pub(super) refused: Option<Error>,
+}
+
 /// Where a copy stands, as far as that can be told without a lock and without reading it.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
@@ -189,17 +200,11 @@ pub(super) trait UserEnd: Send + Sync {
     /// `StoreUnavailable` where there is none; failures of the file system.
     fn look(&self, known: Option<&Mark>) -> Result<Seen>;
 
-    /// How many pages were written since; none where the log does not tell.
+    /// Looks at it from outside, and at as much of it as tells whether it can be copied, and how much was written.
     ///
     /// # Errors
-    /// Failures of the file system.
-    fn pending(&self, known: &Mark) -> Result<Option<u32>>;
-
-    /// Looks whether it can be a database.
-    ///
-    /// # Errors
-    /// `Corrupt`, `AccessDenied`, `StoreOpenInProcess`.
-    fn require_database(&self) -> Result<()>;
+    /// As for [`UserEnd::look`].
+    fn survey(&self, known: Option<&Mark>) -> Result<Survey>;
 
     /// Reads a state that it had, and hands on the pages that differ from the base.
     ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::end::{
-    Base, Exported, Import, Order, PageSink, Published, Replacement, Seen, Sent, Standing, UserEnd,
+    Base, Exported, Import, Order, PageSink, Published, Replacement, Seen, Sent, Standing, Survey, UserEnd,
 };
 use super::former;
 use super::mark::Mark;
@@ -43,12 +43,14 @@ impl UserEnd for LocalEnd {
         self.source.look(known)
     }
 
-    fn pending(&self, known: &Mark) -> Result<Option<u32>> {
-        self.source.pending(known)
-    }
-
-    fn require_database(&self) -> Result<()> {
-        self.source.require_database()
+    fn survey(&self, known: Option<&Mark>) -> Result<Survey> {
+        let is_unchanged = self.source.look(known)?.is_unchanged;
+        let refused = self.source.require_database().err();
+        let pending = match known.filter(|_| !is_unchanged) {
+            Some(known) => self.source.pending(known)?,
+            None => None,
+        };
+        Ok(Survey { is_unchanged, pending, refused })
     }
 
     fn export(&self, base: &Base, to: &dyn PageSink, until: &Until) -> Result<Exported> {

@@ -118,6 +118,10 @@ impl PagePair {
 
     /// What could be given back, and where the copy stands; none where the source is not lost, or there is no copy.
     fn lost_with(&self) -> Result<Option<(Moved, Standing)>> {
+        // One that is there is not lost, whatever is known of it; only then the copy has to be asked.
+        if self.source.is_lost(None).is_ok_and(|is_lost| !is_lost) {
+            return Ok(None);
+        }
         let Some(size) = self.standby.size().map_err(Side::Export.failed())? else { return Ok(None) };
         let standing = self.standby.standing().map_err(Side::Export.failed())?;
         Ok(self.source.is_lost(standing.mark.as_ref())?.then_some((size, standing)))
@@ -126,7 +130,10 @@ impl PagePair {
     fn run(&self, mut import: Box<dyn Import>, work: &Work<'_>, patience: Duration) -> Result<PairOutcome> {
         let seen = self.source.look(import.known())?;
         if seen.is_unchanged {
-            return import.confirm(&seen).map(|()| PairOutcome::default());
+            import.confirm(&seen)?;
+            let revision = self.standby.standing().map_err(Side::Import.failed())?.revision;
+            let after = PairObservation { initialized: true, revision, ..PairObservation::default() };
+            return Ok(PairOutcome { after: Some(after), ..PairOutcome::default() });
         }
         let base = import.open(&seen)?;
         let until = Until::cancelled_by(work.cancel, patience);
@@ -138,19 +145,17 @@ impl PagePair {
 impl UserStorePair for PagePair {
     fn observe(&self, _cancel: &CancellationToken) -> Result<PairObservation> {
         let standing = self.standby.standing().map_err(Side::Import.failed())?;
-        let seen = self.source.look(standing.mark.as_ref())?;
+        let seen = self.source.survey(standing.mark.as_ref())?;
         let refused = standing.refused.map(|refused| refused.on(Side::Import));
-        let mut observation = PairObservation {
-            refused: refused.or_else(|| self.source.require_database().err()),
-            ..PairObservation::default()
-        };
+        let mut observation =
+            PairObservation { refused: refused.or(seen.refused), ..PairObservation::default() };
         observation.initialized = standing.revision.is_some();
         observation.revision = standing.revision;
-        let Some(mark) = standing.mark else {
+        if standing.mark.is_none() {
             observation.pending = 1;
             observation.is_estimate = true;
             return Ok(observation);
-        };
+        }
         if standing.is_touched {
             let why = "The copy was changed by somebody else, or a sync was interrupted.";
             observation.to_compare = Some(why.to_owned());
@@ -158,9 +163,8 @@ impl UserStorePair for PagePair {
         if seen.is_unchanged {
             return Ok(observation);
         }
-        let pending = self.source.pending(&mark)?;
-        observation.pending = pending.map_or(1, u64::from);
-        observation.is_estimate = pending.is_none();
+        observation.pending = seen.pending.map_or(1, u64::from);
+        observation.is_estimate = seen.pending.is_none();
         observation.oldest = standing.confirmed.filter(|_| observation.pending > 0);
         Ok(observation)
     }

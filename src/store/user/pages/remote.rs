@@ -28,15 +28,14 @@ pub(super) use caller::RemoteEnd;
 /// The numbers of the messages about user stores.
 pub(in crate::store) mod message {
     pub(in crate::store) const LOOK: u8 = 20;
-    pub(in crate::store) const PENDING: u8 = 21;
-    pub(in crate::store) const REQUIRE: u8 = 22;
-    pub(in crate::store) const EXPORT: u8 = 23;
-    pub(in crate::store) const IS_LOST: u8 = 24;
-    pub(in crate::store) const STANDING: u8 = 25;
-    pub(in crate::store) const SIZE: u8 = 26;
-    pub(in crate::store) const STATES: u8 = 27;
-    pub(in crate::store) const SEND: u8 = 28;
-    pub(in crate::store) const FORMER: u8 = 29;
+    pub(in crate::store) const SURVEY: u8 = 21;
+    pub(in crate::store) const EXPORT: u8 = 22;
+    pub(in crate::store) const IS_LOST: u8 = 23;
+    pub(in crate::store) const STANDING: u8 = 24;
+    pub(in crate::store) const SIZE: u8 = 25;
+    pub(in crate::store) const STATES: u8 = 26;
+    pub(in crate::store) const SEND: u8 = 27;
+    pub(in crate::store) const FORMER: u8 = 28;
 }
 
 /// Which store is meant, and what the topology says of reading it.
@@ -92,6 +91,20 @@ struct ExportAnswer {
     root: [u8; 32],
 }
 
+/// What a closer look told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SurveyAnswer {
+    is_unchanged: bool,
+    pending: Option<u32>,
+    /// An error document.
+    refused: Option<String>,
+}
+
+/// A refusal that is told as a part of an answer.
+fn refusal(error: Option<&Error>) -> Option<String> {
+    error.and_then(|error| serde_json::to_string(error).ok())
+}
+
 /// Where a copy stands.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct StandingAnswer {
@@ -101,12 +114,6 @@ struct StandingAnswer {
     is_touched: bool,
     /// An error document.
     refused: Option<String>,
-}
-
-impl StandingAnswer {
-    fn refusal(error: Option<&Error>) -> Option<String> {
-        error.and_then(|error| serde_json::to_string(error).ok())
-    }
 }
 
 /// A state of a copy that is to be handed on.

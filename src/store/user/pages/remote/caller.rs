@@ -9,13 +9,14 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::super::end::{
-    Base, Exported, Import, Order, PageSink, Published, Replacement, Seen, Sent, Standing, UserEnd,
+    Base, Exported, Import, Order, PageSink, Published, Replacement, Seen, Sent, Standing, Survey, UserEnd,
 };
 use super::super::hashes::Seed;
 use super::super::mark::Mark;
 use super::parts::{HASHES_AT_ONCE, Part, hash_bytes, root_of};
 use super::{
-    ExportAnswer, ExportRequest, Known, SendAnswer, SendRequest, StandingAnswer, StoreName, message,
+    ExportAnswer, ExportRequest, Known, SendAnswer, SendRequest, StandingAnswer, StoreName, SurveyAnswer,
+    message,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::Rights;
@@ -56,6 +57,12 @@ impl RemoteEnd {
 
     fn known(&self, mark: Option<&Mark>) -> Known {
         Known { store: self.store.clone(), mark: mark.cloned() }
+    }
+
+    /// A refusal that was told as a part of an answer.
+    fn refusal(&self, document: Option<String>) -> Option<Error> {
+        let error = serde_json::from_str::<Error>(&document?).ok()?;
+        Some(error.at("place", &self.place))
     }
 
     /// One attempt; the inner result is none where the list that was built is not the one that the helper has.
@@ -183,12 +190,10 @@ impl UserEnd for RemoteEnd {
         Ok(Seen { is_unchanged, rights: Rights::PRIVATE })
     }
 
-    fn pending(&self, known: &Mark) -> Result<Option<u32>> {
-        self.ask(message::PENDING, &self.known(Some(known)))
-    }
-
-    fn require_database(&self) -> Result<()> {
-        self.ask(message::REQUIRE, &self.store)
+    fn survey(&self, known: Option<&Mark>) -> Result<Survey> {
+        let SurveyAnswer { is_unchanged, pending, refused } =
+            self.ask(message::SURVEY, &self.known(known))?;
+        Ok(Survey { is_unchanged, pending, refused: self.refusal(refused) })
     }
 
     fn export(&self, base: &Base, to: &dyn PageSink, until: &Until) -> Result<Exported> {
@@ -217,14 +222,13 @@ impl UserEnd for RemoteEnd {
 
     fn standing(&self) -> Result<Standing> {
         let standing: StandingAnswer = self.ask(message::STANDING, &self.store)?;
-        let refused = standing.refused.and_then(|document| serde_json::from_str::<Error>(&document).ok());
         Ok(Standing {
             mark: standing.mark,
             revision: standing.revision,
             confirmed: standing.confirmed,
             is_touched: standing.is_touched,
             rights: None,
-            refused: refused.map(|error| error.at("place", &self.place)),
+            refused: self.refusal(standing.refused),
         })
     }
 

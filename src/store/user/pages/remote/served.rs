@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::end::{Base, PageSink, UserEnd};
+use super::super::end::{Base, PageSink, Survey, UserEnd};
 use super::super::local::LocalEnd;
 use super::lists::List;
 use super::parts::{Part, hashes_of, root_of};
 use super::relay::Relay;
 use super::{
-    ExportAnswer, ExportRequest, Known, SendAnswer, SendRequest, StandingAnswer, StoreName, message,
+    ExportAnswer, ExportRequest, Known, SendAnswer, SendRequest, StandingAnswer, StoreName, SurveyAnswer,
+    message, refusal,
 };
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::store::remote::{Grant, ServedPlace, unknown_message};
@@ -41,12 +42,11 @@ pub(in crate::store) fn serve(
             let Known { store, mark } = known()?;
             encode(&end(place, &store)?.look(mark.as_ref())?.is_unchanged)
         }
-        message::PENDING => {
+        message::SURVEY => {
             let Known { store, mark } = known()?;
-            let pending = mark.map(|mark| end(place, &store)?.pending(&mark)).transpose()?;
-            encode(&pending.flatten())
+            let Survey { is_unchanged, pending, refused } = end(place, &store)?.survey(mark.as_ref())?;
+            encode(&SurveyAnswer { is_unchanged, pending, refused: refusal(refused.as_ref()) })
         }
-        message::REQUIRE => encode(&end(place, &store()?)?.require_database()?),
         message::IS_LOST => {
             let Known { store, mark } = known()?;
             encode(&end(place, &store)?.is_lost(mark.as_ref())?)
@@ -55,7 +55,7 @@ pub(in crate::store) fn serve(
         message::STANDING => {
             let standing = end(place, &store()?)?.standing()?;
             encode(&StandingAnswer {
-                refused: StandingAnswer::refusal(standing.refused.as_ref()),
+                refused: refusal(standing.refused.as_ref()),
                 mark: standing.mark,
                 revision: standing.revision,
                 confirmed: standing.confirmed,
