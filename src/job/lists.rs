@@ -26,6 +26,8 @@ pub struct Targets {
     pub partner_lease: LeasePlace,
     /// The backup pool.
     pub partner: PoolFqdn,
+    /// Through what the pool's stores are reached, where another machine opens them: all that the job reads but not writes.
+    pub place: Option<String>,
     /// What the pool is doing.
     pub pool_state: PoolState,
     /// What the partner is doing.

@@ -103,6 +103,7 @@ impl Run {
             errors: Vec::new(),
             retries: 0,
             held: None,
+            place: None,
         };
         let (list, plan, steps) = (Vec::new(), Plan::default(), Vec::new());
         Run { operation, partner: None, list, plan, steps, running: None, began, work }
@@ -111,6 +112,7 @@ impl Run {
     fn knows(&mut self, targets: &Targets) {
         let list = List::of(&self.operation, targets);
         self.partner = Some(targets.partner.clone());
+        self.work.place.clone_from(&targets.place);
         self.plan = Plan { steps: list.steps.iter().map(|step| unplanned(step.as_ref())).collect() };
         self.steps = list.steps.iter().map(|step| not_run(step.as_ref())).collect();
         self.list = list.steps;

@@ -13,7 +13,7 @@ use super::progress::{Activity, StepObserver};
 use super::request::Options;
 use super::row::Row;
 use super::threads::StoreWork;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Side};
 use crate::module::{BackupModule, Context, Look, ModuleId};
 use crate::report::{Outcome, PlannedStep, StepReport, Trace};
 use crate::store::Generation;
@@ -150,6 +150,8 @@ pub(super) struct Work {
     pub(super) names: Arc<NameList>,
     /// The lease of the steps that run.
     pub(super) held: Option<HeldLease>,
+    /// Through what is read what another machine opens.
+    pub(super) place: Option<String>,
 }
 
 impl Work {
@@ -183,10 +185,19 @@ impl Work {
         self.rows.get(index).map_or(Outcome::Skipped, Row::outcome)
     }
 
+    /// The same error, saying of which module and pool it is, and at which place it was, where another machine was read from.
+    pub(super) fn of_module(&self, module: &str, error: Error) -> Error {
+        let error = error.at("module", module).at("pool", &self.job.pool);
+        match (&self.place, error.side) {
+            (Some(place), Some(Side::Export)) => error.at("place", place),
+            _ => error,
+        }
+    }
+
     /// Takes up a failure of a step, in its row where it has one.
     pub(super) fn failed(&mut self, step: &dyn Step, error: Error) {
         let error = match step.module() {
-            Some(module) => error.at("module", module.name()).at("pool", &self.job.pool),
+            Some(module) => self.of_module(module.name(), error),
             None => error,
         };
         match step.row().and_then(|row| self.rows.get_mut(row)) {

@@ -56,6 +56,7 @@ pub(super) fn targets(
         lease: lease(&pool.fqdn, backup, standby)?,
         partner_lease: lease(&backup.fqdn, pool, partner_standby)?,
         partner: backup.fqdn.clone(),
+        place: deployment.config.whereabouts(pool)?.there().map(There::to_string),
         pool_state: documents.pool_state(&pool.fqdn)?.state,
         partner_state: documents.pool_state(&backup.fqdn)?.state,
     })

@@ -3,13 +3,14 @@
 //! What is asked of a store lies beside that kind of store: its messages, the end that sends them and the one that answers.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use crate::bound::touching;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topology::{PoolFqdn, StoreUrl};
 use crate::wire::{Call, Hello, Route, SILENCE, Session, Traffic};
@@ -132,6 +133,8 @@ impl RemotePlace {
     /// # Errors
     /// `StoreUnavailable`, `PeerRefused`, `PeerIncompatible`.
     pub fn call(&self, message: u8, request: &impl Serialize, cancel: &CancellationToken) -> Result<Call> {
+        // Whoever waits for an answer with a limit is told that it was this place that gave none.
+        touching(Path::new(&self.shown))?;
         self.session()?.call(message, request, cancel)
     }
 

@@ -98,13 +98,14 @@ impl Work {
         if let Some(seen) = &done.before {
             self.saw(index, seen);
         }
+        let error = error.map(|error| self.of_module(name, error));
         let Some(row) = self.rows.get_mut(index) else { return Vec::new() };
         row.spent += spent;
         row.errors.clear();
         row.cycle_done(&done);
         match error {
             None => row.left = done.after,
-            Some(error) => row.failed(error.at("module", name).at("pool", &self.job.pool)),
+            Some(error) => row.failed(error),
         }
         done.details
     }

@@ -222,3 +222,39 @@ fn what_only_the_other_machine_may_do_is_refused_with_its_name() {
     let pair = Pair::through_a_pipe();
     refuse(&pair);
 }
+
+#[test]
+fn a_failure_at_the_other_machine_says_on_which_side_and_at_which_place_it_was() {
+    let pair = Pair::through_a_pipe();
+    sync(&pair.chicago, ATL, json!({})).expect(Outcome::Succeeded);
+    std::fs::write(pair.path("atl/users.sqlite"), vec![b'x'; 8192]).unwrap();
+    std::fs::rename(pair.path("atl/share"), pair.path("atl/away")).unwrap();
+    std::fs::rename(pair.path("atl/cms.sqlite"), pair.path("atl/cms.away")).unwrap();
+    let failed = sync(&pair.chicago, ATL, json!({ "localStore": true })).expect(Outcome::Failed);
+    for module in &failed.report.modules {
+        let error = module.errors.first().unwrap_or_else(|| panic!("{module:#?}"));
+        assert_eq!(error.side, Some(cs_backup::error::Side::Export), "{}: {error:#?}", module.module);
+        let place = error.context.get("place");
+        assert!(place.is_some_and(|place| place.starts_with("pipe:/")), "{}: {error:#?}", module.module);
+    }
+    assert_eq!(failed.report.modules.len(), 3);
+}
+
+#[test]
+fn a_helper_that_says_nothing_is_not_waited_for_long() {
+    let pair = Pair::through_a_pipe();
+    sync(&pair.chicago, ATL, json!({})).expect(Outcome::Succeeded);
+    let silent = pair.path("silent");
+    std::fs::write(&silent, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    std::fs::set_permissions(&silent, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let file = pair.path("machine-chi/deployment.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace(env!("CARGO_BIN_EXE_csb-serve"), silent.to_str().unwrap())).unwrap();
+    let service = std::sync::Arc::new(pair.sample.another_on(&file));
+    let began = std::time::Instant::now();
+    let request = json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL, "localStore": true });
+    let error = service.answer(serde_json::from_value(request).unwrap()).unwrap_err();
+    assert!(began.elapsed() < std::time::Duration::from_secs(12), "{:?}", began.elapsed());
+    assert_eq!(error.kind, ErrorKind::StoreUnavailable, "{error:#?}");
+    assert!(error.message.contains("silent"), "{error:#?}");
+}
