@@ -1,3 +1,10 @@
+BeforeDiscovery {
+    # The helper is built beside the library.
+    $builds = @($env:CSBACKUP_LIBRARY | Where-Object { $_ } | ForEach-Object { Split-Path $_ }) + @('release', 'debug' | ForEach-Object { Join-Path $PSScriptRoot "../../../target/$_" })
+    $script:Helper = @($builds | ForEach-Object { Join-Path $_ 'csb-serve' } | Where-Object { Test-Path $_ })[0]
+    $script:Helpers = @(@{ Helper = [string] $script:Helper })
+}
+
 BeforeAll {
     . $PSScriptRoot/Shared.ps1
     $script:Sample = New-TestDeployment
@@ -37,6 +44,31 @@ Describe 'Test-CsPoolConnection' {
             $seen | Out-String -Width 100 | Should -Match '(?m)^  userStore +read +NO'
         } finally {
             Rename-Item -LiteralPath "$users.away" $users
+        }
+    }
+
+    It 'goes through the helper where the deployment says so, and a job reads through it' -Skip:(-not $Helper) -ForEach $Helpers {
+        $helped = New-TestDeployment 'helped'
+        $folder = Split-Path $helped.TopologyFile
+        $topology = (Get-Content $helped.TopologyFile -Raw) -replace "fqdn = `"$Atl`"", "place = `"$folder`"`nfqdn = `"$Atl`""
+        Set-Content $helped.TopologyFile $topology
+        Connect-CsDeployment $helped.DeploymentFile
+        Publish-CsTopology $helped.TopologyFile -Confirm:$false
+        $program = (Resolve-Path $Helper).Path
+        Add-Content $helped.DeploymentFile "`n[reach]`n`"$Atl`" = `"pipe:$program`""
+        Connect-CsDeployment $helped.DeploymentFile
+        try {
+            $seen = Test-CsPoolConnection $Atl
+            $seen.Succeeded | Should -BeTrue
+            $seen.Place | Should -Be "pipe:$program"
+            $seen.Line.ServedPoolFqdn, $seen.Line.PartnerFqdn | Should -Be $Atl, $Chi
+            $seen.Line.Grants | Should -Be 'read'
+            $seen.Line.RoundTrip | Should -BeOfType timespan
+            $seen | Out-String -Width 100 | Should -Match '(?m)^  Grants +read'
+            (Invoke-CsBackupServiceSync $Atl -PassThru).Outcome | Should -Be 'Succeeded'
+            (Get-CsBackupServiceStatus $Atl).OverallExportStatus | Should -Be 'SteadyState'
+        } finally {
+            Connect-CsDeployment $Sample.DeploymentFile
         }
     }
 
