@@ -6,6 +6,10 @@ use uuid::Uuid;
 use super::folder::FolderStore;
 use super::*;
 
+mod tests {
+    pub(super) mod afar;
+}
+
 /// Runs each of the contract's tests for one kind of store. The maker gives a store that does not exist yet, and what
 /// keeps it alive.
 macro_rules! contract {
@@ -22,34 +26,44 @@ macro_rules! contract {
     };
 }
 
-contract!(
-    folder,
-    super::folder_store(),
-    [
-        an_absent_store_is_missing_until_it_is_created,
-        changes_that_lie_a_tick_apart_have_other_times,
-        a_marker_survives_and_is_removed,
-        what_was_published_is_listed_and_read,
-        nothing_is_seen_before_it_is_published,
-        publishing_replaces_unless_told_not_to,
-        listings_are_sorted_by_bytes,
-        folders_are_made_with_those_above_and_removed_when_empty,
-        what_is_missing_is_gone,
-        a_file_and_a_folder_do_not_replace_each_other,
-        attributes_are_kept_and_changed,
-        a_cancelled_listing_stops,
-        staged_objects_are_swept,
-        what_was_hardened_is_published_and_what_was_not_is_as_well,
-        links_within_the_store_are_kept_and_others_refused,
-        links_and_files_replace_each_other,
-        extended_attributes_are_kept,
-        holes_are_kept,
-        a_renamed_file_needs_no_copy,
-        names_that_share_a_file_do_not_share_attributes,
-        what_a_new_version_keeps_need_not_be_sent,
-        what_is_set_aside_is_no_content_and_stays,
-    ]
-);
+/// Runs the same tests for each kind of store.
+macro_rules! contracts {
+    ($($implementation:ident: $make:expr;)*) => {
+        $(contract!(
+            $implementation,
+            $make,
+            [
+                an_absent_store_is_missing_until_it_is_created,
+                changes_that_lie_a_tick_apart_have_other_times,
+                a_marker_survives_and_is_removed,
+                what_was_published_is_listed_and_read,
+                nothing_is_seen_before_it_is_published,
+                publishing_replaces_unless_told_not_to,
+                listings_are_sorted_by_bytes,
+                folders_are_made_with_those_above_and_removed_when_empty,
+                what_is_missing_is_gone,
+                a_file_and_a_folder_do_not_replace_each_other,
+                attributes_are_kept_and_changed,
+                a_cancelled_listing_stops,
+                staged_objects_are_swept,
+                what_was_hardened_is_published_and_what_was_not_is_as_well,
+                links_within_the_store_are_kept_and_others_refused,
+                links_and_files_replace_each_other,
+                extended_attributes_are_kept,
+                holes_are_kept,
+                a_renamed_file_needs_no_copy,
+                names_that_share_a_file_do_not_share_attributes,
+                what_a_new_version_keeps_need_not_be_sent,
+                what_is_set_aside_is_no_content_and_stays,
+            ]
+        );)*
+    };
+}
+
+contracts! {
+    folder: super::folder_store();
+    afar: super::tests::afar::afar();
+}
 
 fn folder_store() -> (tempfile::TempDir, FolderStore) {
     let folder = tempfile::tempdir().unwrap();

@@ -33,7 +33,7 @@ pub(crate) mod tests;
 mod walk;
 
 use expected::{Batch, Entry};
-use messages::{About, Found, Mark, Open, Root, Stands, WalkEnd, message};
+use messages::{About, Found, MOST_PATH_BYTES, MOST_WANTED, Mark, Open, Root, Stands, WalkEnd, message};
 use stream::{ItemReader, Tag, not_understood};
 
 /// So many batches of what was expected are kept: one that is asked for, one that comes, and one of which the last are still asked for.
@@ -201,7 +201,15 @@ impl ContentStore for RemoteContent {
         walk::walk(&self.reached()?, begun, known, cancel, take).map(|()| true)
     }
 
-    fn expect(&self, wanted: Vec<Want>) -> Result<()> {
+    fn expect(&self, mut wanted: Vec<Want>) -> Result<()> {
+        // What is left out is asked for by itself.
+        let mut bytes = 0;
+        let fits = wanted.iter().take(MOST_WANTED).take_while(|want| {
+            bytes += want.path.as_bytes().len();
+            bytes <= MOST_PATH_BYTES
+        });
+        let fitting = fits.count();
+        wanted.truncate(fitting);
         if wanted.is_empty() {
             return Ok(());
         }

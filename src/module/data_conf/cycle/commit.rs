@@ -253,8 +253,12 @@ impl<'a> Cycle<'a, '_> {
             let Some((folder, _)) = folders.last() else { return Ok(()) };
             last = Some(folder.clone());
             self.context.check()?;
-            let looked_at = folders.iter().filter(|(_, known)| known.settled);
-            self.module.source.expect(looked_at.map(|(folder, _)| Want::head(folder.clone())).collect())?;
+            if self.module.source.is_elsewhere() {
+                let looked_at = folders.iter().filter(|(_, known)| known.settled);
+                self.module
+                    .source
+                    .expect(looked_at.map(|(folder, _)| Want::head(folder.clone())).collect())?;
+            }
             let mut held = Vec::with_capacity(folders.len());
             for (folder, mut known) in folders.into_iter().filter(|(_, known)| known.settled) {
                 let set = self.set_times_of(&folder, &mut known);

@@ -94,15 +94,25 @@ impl Cycle<'_, '_> {
         let mut held = listing.iter().peekable();
         let mut parts = FolderParts::of(folder.clone());
         while let Some(known) = parts.next(&self.index)? {
-            let is_read = |object: &IndexedObject| object.settled && object.meta.kind != ObjectKind::Folder;
-            let wanted = known.iter().filter(|(_, object)| is_read(object)).filter_map(|(name, _)| {
-                Some(Want { path: folder.join(name)?, what: What::Hash, held: None })
-            });
-            self.module.source.expect(wanted.collect())?;
+            self.expect_hashes(folder, &known)?;
             self.verify_names(folder, &known, &mut held, comparison, &mut steps)?;
         }
         held.for_each(|entry| self.superfluous(folder, entry.name, comparison));
         Ok(steps)
+    }
+
+    /// Says which files and links of a folder are going to be read, to a source that is at another machine.
+    fn expect_hashes(&self, folder: &ContentPath, known: &[HeldName]) -> Result<()> {
+        let source = &self.module.source;
+        if !source.is_elsewhere() {
+            return Ok(());
+        }
+        let is_read = |object: &IndexedObject| object.settled && object.meta.kind != ObjectKind::Folder;
+        let wanted = known
+            .iter()
+            .filter(|(_, object)| is_read(object))
+            .filter_map(|(name, _)| Some(Want { path: folder.join(name)?, what: What::Hash, held: None }));
+        source.expect(wanted.collect())
     }
 
     /// Where the standby takes several spellings for one name: what it lists, as the index knows it. What somebody has

@@ -48,7 +48,7 @@ impl<'a> RemoteReader<'a> {
         let head = head.clone();
         let is_here = matches!(head.inside, Inside::Content);
         let content = if is_here { Content::Here(entry, 0) } else { Content::There };
-        Ok(RemoteReader { store, path, head, content, is_unchanged: Mutex::new(is_here.then_some(true)) })
+        Ok(RemoteReader { store, path, head, content, is_unchanged: Mutex::new(None) })
     }
 
     fn ended(&self, is_unchanged: bool) {
@@ -249,6 +249,12 @@ impl ContentReader for RemoteReader<'_> {
     }
 
     fn is_unchanged(&self) -> ObjectResult<bool> {
+        // What was read to its end was this version until the helper had read it.
+        if let Content::Here(entry, at) = &self.content
+            && *at >= entry.bytes().len()
+        {
+            return Ok(true);
+        }
         if let Some(known) = *self.is_unchanged.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(known);
         }
