@@ -204,8 +204,8 @@ needs_only() {
 has_name() { readelf -d "$shipped" | grep -q '(SONAME).*\[libcs_backup\.so\]'; }
 stays_loaded() { readelf -d "$shipped" | grep -q 'FLAGS_1.*NODELETE'; }
 
-# 8.1 MiB when the budget was last raised: a dependency that costs more than it is worth shows here.
-BUDGET_MIB=9
+# 9.6 MiB when the budget was last raised: a dependency that costs more than it is worth shows here.
+BUDGET_MIB=11
 in_budget() {
     local size
     size=$(stat -c %s "$shipped")
