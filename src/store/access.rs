@@ -105,6 +105,9 @@ pub fn look(store: StoreRole, path: &Path) -> Vec<AccessCheck> {
             let marker = path.join(MARKER);
             if !is_missing(&marker) {
                 found.push(check(&marker, "read", Right::Read));
+            } else if store == StoreRole::ContentStore && !is_missing(path) {
+                // The first job marks it.
+                found.push(check(path, "write", Right::ChangeEntries));
             }
         }
         StoreRole::ManagementStore => {
@@ -161,6 +164,9 @@ mod tests {
         let users = look(StoreRole::UserStore, &at("users"));
         assert_eq!((users.len(), failures(&users)), (2, Vec::new()));
         assert_eq!(failures(&look(StoreRole::ContentStore, &at("share"))), []);
+        std::fs::create_dir(at("new share")).unwrap();
+        let unmarked = look(StoreRole::ContentStore, &at("new share"));
+        assert_eq!(unmarked.iter().map(|check| check.right.as_str()).collect::<Vec<_>>(), ["list", "write"]);
         assert_eq!(failures(&look(StoreRole::ServiceStore, &at("leases"))), []);
         for role in [StoreRole::UserCopy, StoreRole::ContentCopy, StoreRole::ServiceStore] {
             let copy = look(role, &at("none/none"));
