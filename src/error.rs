@@ -242,6 +242,15 @@ impl Error {
         self
     }
 
+    /// The same error, saying that it was at a place of another machine: a path alone would be looked for at this one.
+    #[must_use]
+    pub fn at_place(mut self, place: &str) -> Self {
+        if !self.message.contains(place) {
+            self.message = format!("At {place}: {}", self.message);
+        }
+        self.at("place", place)
+    }
+
     /// The same error, saying which half of copying failed. Whoever is nearest to the failure knows best.
     #[must_use]
     pub fn on(mut self, side: Side) -> Self {
@@ -348,6 +357,14 @@ mod tests {
         let error = Error::io("open", std::path::Path::new("/x"), &denied);
         assert_eq!(error.whole(), "Cannot open /x: Permission denied (os error 13).");
         assert_eq!(Error::new(ErrorKind::Conflict, "No.", "Wait.").whole(), "No.");
+    }
+
+    #[test]
+    fn a_place_of_another_machine_is_named_once() {
+        let error = Error::new(ErrorKind::Io, "Cannot open /x.", "").at_place("ssh://atl-1/srv");
+        assert_eq!(error.message, "At ssh://atl-1/srv: Cannot open /x.");
+        assert_eq!(error.clone().at_place("ssh://atl-1/srv"), error);
+        assert_eq!(error.context["place"], "ssh://atl-1/srv");
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl Work {
     pub(super) fn of_module(&self, module: &str, error: Error) -> Error {
         let error = error.at("module", module).at("pool", &self.job.pool);
         match (&self.place, error.side) {
-            (Some(place), Some(Side::Export)) => error.at("place", place),
+            (Some(place), Some(Side::Export)) => error.at_place(place),
             _ => error,
         }
     }
