@@ -435,6 +435,25 @@ fn the_table_of_errors_has_every_kind() {
 }
 
 #[test]
+fn the_page_about_two_machines_has_every_message() {
+    let page = page("design/remote.md");
+    let (_, table) = page.split_once("## Messages").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" |")?.0.parse().ok());
+    let described: BTreeSet<u8> = rows.collect();
+    let mut known = BTreeSet::new();
+    for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store")) {
+        let text = std::fs::read_to_string(path).unwrap();
+        let constants = text.lines().filter_map(|line| line.split_once("const ")?.1.split_once(": u8 = "));
+        known.extend(constants.filter_map(|(_, number)| number.strip_suffix(';')?.parse::<u8>().ok()));
+    }
+    // Smaller numbers say what the parts of a message are.
+    known.retain(|number| *number >= 8);
+    assert!(known.len() > 20, "{known:?}");
+    assert_eq!(described, known);
+}
+
+#[test]
 fn every_test_that_the_page_about_traps_names_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = String::new();

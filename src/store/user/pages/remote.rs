@@ -16,6 +16,8 @@ use crate::store::user::StoreState;
 use crate::topology::UserStoreConfig;
 
 mod caller;
+#[cfg(test)]
+mod golden;
 mod lists;
 mod parts;
 mod relay;
