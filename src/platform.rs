@@ -3,6 +3,7 @@
 //! Each system has a module of its own that provides everything listed here. What is asked may be answered with "not
 //! known": the callers say what they then do. Failures are those of [`std::io`]; whoever calls knows what they mean.
 
+pub(crate) mod failpoint;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]

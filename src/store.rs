@@ -14,8 +14,6 @@ pub mod documents;
 pub mod factory;
 pub mod files;
 pub mod leases;
-#[cfg(test)]
-pub(crate) mod loopback;
 pub mod places;
 pub mod remote;
 pub mod sample;

@@ -123,7 +123,7 @@ pub unsafe extern "C" fn csb_service_open(
     let out = unsafe { Out::clear(out_service, std::ptr::null_mut()) };
     let body = || {
         #[cfg(feature = "failpoints")]
-        crate::failpoint::set_up();
+        crate::platform::failpoint::set_up();
         let out = out.required("out_service")?;
         // SAFETY: strings are NULL or NUL-terminated by the rules of the header.
         let config: OpenConfig = unsafe { string::read("config_json", config_json) }?;
@@ -174,7 +174,7 @@ pub unsafe extern "C" fn csb_service_request(
     let out = unsafe { Out::clear(out_reply, std::ptr::null_mut()) };
     let body = || {
         let out = out.required("out_reply")?;
-        crate::failpoint::fail_point!("ffi.request");
+        crate::platform::failpoint::fail_point!("ffi.request");
         let opened = opened(service)?;
         // SAFETY: strings are NULL or NUL-terminated by the rules of the header.
         let request: Request = unsafe { string::read("request_json", request_json) }?;

@@ -136,7 +136,7 @@ impl Run {
 
     /// Looks at everything that the run would look at.
     async fn plan_all(&mut self) -> Going {
-        crate::failpoint::fail_point!("job.execute");
+        crate::platform::failpoint::fail_point!("job.execute");
         for index in 0..self.list.len() {
             let Some(step) = self.list.get(index).cloned() else { break };
             let refused = match self.plan_step(index, step.as_ref()).await {
@@ -170,7 +170,7 @@ impl Run {
     }
 
     async fn run_all(&mut self, leases: &LeaseKeeper) -> Going {
-        crate::failpoint::fail_point!("job.execute");
+        crate::platform::failpoint::fail_point!("job.execute");
         let mut from = 0;
         while let Some(first) = self.list.get(from) {
             let same = |step: &&Arc<dyn Step>| step.lease() == first.lease();
@@ -263,7 +263,7 @@ impl Run {
         }
         self.step_started(index, step);
         let done = step.run(&mut self.work).await;
-        crate::failpoint::fail_point!("job.step.note");
+        crate::platform::failpoint::fail_point!("job.step.note");
         let outcome = done.outcome;
         if let (Some(found), Some(told)) = (done.found, self.plan.steps.get_mut(index)) {
             (told.items, told.bytes) = (Some(found.0), (found.1 > 0).then_some(found.1));

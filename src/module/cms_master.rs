@@ -161,7 +161,7 @@ impl BackupModule for CmsMaster {
     }
 
     fn run_cycle(&self, context: &Context) -> CycleResult {
-        crate::failpoint::fail_point!("module.cms_master");
+        crate::platform::failpoint::fail_point!("module.cms_master");
         let Ok((master, copy)) = &self.stores else { return Ok(CycleOutcome::default()) };
         context.check()?;
         let compared = Comparison::of(master, copy, context.verify)?;

@@ -136,7 +136,7 @@ impl BackupModule for DataConf {
     }
 
     fn run_cycle(&self, context: &Context) -> CycleResult {
-        crate::failpoint::fail_point!("module.data_conf");
+        crate::platform::failpoint::fail_point!("module.data_conf");
         let session = self.copying();
         cycle::run(&session, context).map_err(|failure| session.located(failure))
     }

@@ -120,7 +120,7 @@ impl BackupModule for PresenceFocus {
     }
 
     fn run_cycle(&self, context: &Context) -> CycleResult {
-        crate::failpoint::fail_point!("module.presence_focus");
+        crate::platform::failpoint::fail_point!("module.presence_focus");
         Ok(self.with_work(context, |pair, work| pair.synchronize(work)).map_err(Side::Import.failed())?)
     }
 

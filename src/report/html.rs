@@ -46,7 +46,7 @@ struct StepView<'a> {
 
 /// Writes a report as one self-contained HTML page.
 pub fn render(report: &Report) -> Result<String> {
-    crate::failpoint::fail_point!("report.render");
+    crate::platform::failpoint::fail_point!("report.render");
     let page = Page {
         report,
         headline: view::headline(report),

@@ -256,7 +256,7 @@ impl Service {
     /// # Errors
     /// `NotConnected` where it needs a deployment; what the request itself reports.
     pub fn request(&self, request: Request) -> Result<Value> {
-        crate::failpoint::fail_point!("service.request");
+        crate::platform::failpoint::fail_point!("service.request");
         match request {
             Request::GetCapabilities {} => document(&Capabilities::current()),
             Request::CreateSampleDeployment(request) => document(&self.create_sample(&request)?),

@@ -16,10 +16,14 @@ use crate::topology::{PoolFqdn, StoreUrl};
 use crate::wire::{Call, Hello, Route, SILENCE, Session, Traffic};
 
 mod about;
+mod arguments;
 mod grants;
 mod served;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use about::About;
+pub(in crate::store) use arguments::place_of;
 pub use grants::{Grant, Grants};
 pub use served::{Opened, ServedPlace};
 

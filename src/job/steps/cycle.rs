@@ -26,7 +26,7 @@ impl Work {
         let names = self.options.what_if.then(|| self.names.of_look(row.name(), row.purpose()));
         let (module, look) = (Arc::clone(&row.module), Look { names, ..self.look() });
         let looking = self.threads.run(&self.job.cancel, move || {
-            crate::failpoint::fail_point!("job.look");
+            crate::platform::failpoint::fail_point!("job.look");
             module.observe(&look)
         });
         let seen: Observation = looking.await?;
@@ -124,7 +124,7 @@ impl Work {
                     Ok(left)
                 }
                 None => {
-                    crate::failpoint::fail_point!("job.look_again");
+                    crate::platform::failpoint::fail_point!("job.look_again");
                     self.observe(index).await
                 }
             };

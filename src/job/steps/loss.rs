@@ -13,7 +13,7 @@ impl Work {
         let (module, look) = (Arc::clone(module), self.look());
         self.threads
             .run(&self.job.cancel, move || {
-                crate::failpoint::fail_point!("job.look");
+                crate::platform::failpoint::fail_point!("job.look");
                 module.loss(&look)
             })
             .await

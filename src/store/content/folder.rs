@@ -401,7 +401,7 @@ impl ContentStore for FolderStore {
     }
 
     fn stage(&self) -> ObjectResult<Box<dyn StagedObject + '_>> {
-        crate::failpoint::fail_point!("store.content.stage");
+        crate::platform::failpoint::fail_point!("store.content.stage");
         Ok(Box::new(staged::StagedFile::create(self)?))
     }
 

@@ -72,7 +72,7 @@ impl SqliteDocuments {
     }
 
     fn checked(url: &StoreUrl, path: &Path, connection: Result<Database>) -> Result<Self> {
-        crate::failpoint::fail_point!("store.management.open");
+        crate::platform::failpoint::fail_point!("store.management.open");
         tighten_database(path, MOST);
         let store = connection.and_then(|connection| {
             connection

@@ -142,7 +142,7 @@ impl Leases for SqliteLeases {
             connection.pragma_update(None, "synchronous", level).map_err(failure(doing, &self.path))
         };
         self.made(until, |connection| {
-            crate::failpoint::fail_point!("store.leases.acquire");
+            crate::platform::failpoint::fail_point!("store.leases.acquire");
             synchronous(connection, "FULL")?;
             let acquired = self.write(connection, doing, |transaction| {
                 lease::acquire(transaction, claim, self.clock.as_ref())

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Each layer and how high it lies. A layer imports from lower ones only, never from another one of its height.
-const LAYERS: [(&str, u32); 17] = [
+const LAYERS: [(&str, u32); 15] = [
     // What the operating system is asked for, and where tests make things fail.
     ("platform", 0),
-    ("failpoint", 0),
     // What everybody may say: what time it is, and that something failed.
     ("clock", 1),
     ("error", 1),
@@ -29,8 +28,6 @@ const LAYERS: [(&str, u32); 17] = [
     ("store", 5),
     // Two stores and how the second is brought up to the first. Modules know no jobs.
     ("module", 6),
-    // Stores that are opened for another machine.
-    ("serve", 6),
     // One operation over modules, from its plan to its report.
     ("job", 7),
     // One deployment: its documents, its jobs, an answer to every request.

@@ -116,7 +116,7 @@ pub(in crate::store) fn serve(place: &ServedPlace, request: &[u8], call: &Served
 mod tests {
     use super::*;
     use crate::store::Generation;
-    use crate::store::loopback::{Loopback, fqdn};
+    use crate::store::remote::tests::loopback::{Loopback, fqdn};
 
     #[test]
     fn an_index_is_fetched_whole_and_what_is_written_to_it_stays_here() {

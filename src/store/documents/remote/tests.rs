@@ -1,7 +1,7 @@
 //! A Central Management store at another machine: a helper of this process.
 
 use super::*;
-use crate::store::loopback::Loopback;
+use crate::store::remote::tests::loopback::Loopback;
 
 #[test]
 fn the_documents_of_another_machine_are_read_as_they_are_there_and_not_written() {

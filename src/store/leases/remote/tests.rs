@@ -7,7 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::*;
-use crate::store::loopback::{Loopback, fqdn};
+use crate::store::remote::tests::loopback::{Loopback, fqdn};
 
 struct Site {
     folder: tempfile::TempDir,

@@ -170,7 +170,7 @@ impl UserStorePair for PagePair {
     }
 
     fn synchronize(&self, work: &Work<'_>) -> Result<PairOutcome> {
-        crate::failpoint::fail_point!("store.user.synchronize");
+        crate::platform::failpoint::fail_point!("store.user.synchronize");
         self.run(self.standby.import(self.order(work))?, work, self.patience)
     }
 

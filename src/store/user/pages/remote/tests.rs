@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::PagePair;
 use crate::error::{ErrorKind, Result};
 use crate::store::Generation;
-use crate::store::loopback::Loopback;
+use crate::store::remote::tests::loopback::Loopback;
 use crate::store::remote::{Reach, RemotePlace};
 use crate::store::user::{PairOutcome, UserStorePair, WantedState, Work};
 use crate::topology::{StoreUrl, UserStoreConfig};

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::remote::{Grant, Grants, RemotePlace, ServedPlace};
-use super::served::ServedStores;
 use crate::error::Result;
+use crate::store::remote::{Grant, Grants, RemotePlace, ServedPlace};
+use crate::store::served::ServedStores;
 use crate::topology::PoolFqdn;
 use crate::wire::{Hello, SILENCE, Served, Service, Session, Welcome, serve};
 

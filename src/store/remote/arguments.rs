@@ -1,31 +1,27 @@
-//! The helper, `csb-serve`: opens one pool's stores for the pool's partner, who calls over standard input and output.
-//!
-//! ssh starts it by a forced command, so that the partner's key can do this and nothing else:
+//! The command line of `csb-serve`, which ssh starts by a forced command:
 //!
 //! ```text
 //! restrict,command="csb-serve --root /srv/pools/atl --pool atl.example.com --partner chi.example.com --grant read" ssh-ed25519 …
 //! ```
 //!
-//! What the partner asked ssh for is ignored. Nothing that is called names a path outside the root.
+//! What the partner asked ssh for is ignored.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
 
+use super::grants::{Grant, Grants};
+use super::served::ServedPlace;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::remote::{Grant, Grants, ServedPlace};
-use crate::store::served::ServedStores;
 use crate::topology::PoolFqdn;
-use crate::wire::{self, Hello, SILENCE, Served, Service, Welcome};
 
 /// How the program is called.
 pub const USAGE: &str = "csb-serve --root FOLDER --pool FQDN --partner FQDN --grant read [--state FOLDER]";
 
-/// The stores that a command line names.
+/// The place that a command line names.
 ///
 /// # Errors
 /// `InvalidArgument`, naming the argument.
-fn stores(arguments: impl IntoIterator<Item = OsString>) -> Result<ServedStores> {
+pub(in crate::store) fn place_of(arguments: impl IntoIterator<Item = OsString>) -> Result<ServedPlace> {
     let (mut root, mut pool, mut partner, mut state) = (None, None, None, None);
     let mut grants = Vec::new();
     let mut arguments = arguments.into_iter();
@@ -55,8 +51,7 @@ fn stores(arguments: impl IntoIterator<Item = OsString>) -> Result<ServedStores>
         return Err(missing("--grant"));
     }
     let state = state.unwrap_or_else(state_folder).join(pool.as_str());
-    let place = ServedPlace::new(&root, pool, partner, Grants(grants), state)?;
-    Ok(ServedStores::new(place))
+    ServedPlace::new(&root, pool, partner, Grants(grants), state)
 }
 
 /// Where programs of this account remember things.
@@ -70,39 +65,12 @@ fn wrong(what: &str) -> Error {
     Error::new(ErrorKind::InvalidArgument, what, format!("Call it as {USAGE}."))
 }
 
-/// What a helper does that could not be made: it greets, so that its caller learns why.
-struct Refusing(Error);
-
-impl Service for Refusing {
-    fn welcome(&self, _hello: &Hello) -> Result<Welcome> {
-        Err(self.0.clone())
-    }
-
-    fn serve(&self, _message: u8, _request: &[u8], _call: &mut Served) -> Result<Vec<u8>> {
-        Err(self.0.clone())
-    }
-}
-
-/// Runs the program to its end.
-///
-/// # Errors
-/// Why there was no session, for whoever reads standard error.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
-    let service: Arc<dyn Service> = match stores(arguments) {
-        Ok(stores) => Arc::new(stores),
-        Err(error) => Arc::new(Refusing(error)),
-    };
-    // Nobody is there any more, and what hangs cannot be taken back.
-    let leave = || std::process::exit(1);
-    wire::serve(service, std::io::stdin(), std::io::stdout(), SILENCE, leave)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(line: &str) -> Result<ServedStores> {
-        stores(line.split_whitespace().map(OsString::from))
+    fn of(line: &str) -> Result<ServedPlace> {
+        place_of(line.split_whitespace().map(OsString::from))
     }
 
     #[test]
@@ -111,9 +79,9 @@ mod tests {
         let root = root.path().display();
         let whole =
             format!("--root {root} --pool atl.example.com --partner chi.example.com --grant read --state /s");
-        let helper = of(&whole).unwrap();
-        assert_eq!(helper.place().pool().as_str(), "atl.example.com");
-        assert!(helper.place().state().ends_with("s/atl.example.com"));
+        let place = of(&whole).unwrap();
+        assert_eq!(place.pool().as_str(), "atl.example.com");
+        assert!(place.state().ends_with("s/atl.example.com"));
         for (line, named) in [
             ("", "--root"),
             ("--root", "--root"),
@@ -124,7 +92,7 @@ mod tests {
             (&format!("--root {root} --pool a.b --partner c.d --grant lead"), "lead"),
             ("--rooot x", "--rooot"),
         ] {
-            let error = of(line).err().unwrap();
+            let error = of(line).unwrap_err();
             assert!(error.message.contains(named), "{line}: {error}");
         }
     }

@@ -1,0 +1,3 @@
+//! What tests of stores at another machine need.
+
+pub(crate) mod loopback;
