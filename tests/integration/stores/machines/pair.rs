@@ -258,3 +258,31 @@ fn a_helper_that_says_nothing_is_not_waited_for_long() {
     assert_eq!(error.kind, ErrorKind::StoreUnavailable, "{error:#?}");
     assert!(error.message.contains("silent"), "{error:#?}");
 }
+
+#[test]
+fn an_administrators_third_machine_looks_at_both_and_runs_nothing() {
+    let pair = Pair::through_a_pipe();
+    sync(&pair.chicago, ATL, json!({})).expect(Outcome::Succeeded);
+    let text = std::fs::read_to_string(pair.path("machine-chi/deployment.toml")).unwrap();
+    let helper = env!("CARGO_BIN_EXE_csb-serve");
+    let text = text.replace("\"chi-1\"", "\"admin\"") + &format!("\"{CHI}\" = \"pipe:{helper}\"\n");
+    let folder = pair.path("machine-admin");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("deployment.toml"), text).unwrap();
+    let admin = pair.sample.another_on(&folder.join("deployment.toml"));
+    let (seen, there) = (status(&admin, ATL), status(&pair.chicago, ATL));
+    for name in ["overallExportStatus", "overallImportStatus", "activeMachineFqdn"] {
+        assert_eq!(seen[name], there[name], "{name}: {seen:#} {there:#}");
+    }
+    assert_eq!(states(&admin, ATL)[0], states(&pair.chicago, ATL)[0]);
+    for pool in [ATL, CHI] {
+        let seen = ask(&admin, json!({ "request": "testPoolConnection", "poolFqdn": pool })).unwrap();
+        assert_eq!(seen["succeeded"], json!(true), "{seen:#}");
+    }
+    let error = run(&admin, "sync", ATL, json!({})).expect(Outcome::Failed).error().clone();
+    assert_eq!(
+        (error.kind, error.context["machine"].as_str()),
+        (ErrorKind::PeerRefused, "chi-1"),
+        "{error:#?}"
+    );
+}
