@@ -118,6 +118,9 @@ impl RemotePlace {
         if let Some(session) = held.as_ref().filter(|session| session.is_open()) {
             return Ok(Arc::clone(session));
         }
+        if let Some(given_up) = held.as_ref().and_then(|session| session.given_up()) {
+            return Err(given_up);
+        }
         // What is left of an earlier one ends first.
         *held = None;
         let seconds = u16::try_from(SILENCE.as_secs()).unwrap_or(u16::MAX);

@@ -23,6 +23,10 @@ use crate::platform::end_group;
 /// How long a program that was started may take to end once it hears nothing more.
 const LEAVING: Duration = Duration::from_millis(100);
 
+/// Who has waited for so long for a session that did not come, or that ended in silence, does not wait once more at once.
+const LONG: Duration = Duration::from_secs(5);
+const FORGIVEN_AFTER: Duration = Duration::from_secs(2);
+
 /// How much of what a program writes for people is kept: its end.
 const MOST_TOLD_BYTES: usize = 4 << 10;
 
@@ -49,6 +53,9 @@ struct Inner {
     told: Arc<Mutex<Vec<u8>>>,
     own: Greeting,
     welcome: OnceLock<(Welcome, String)>,
+    began: Instant,
+    /// When it ended after a long wait.
+    given_up: OnceLock<Instant>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -100,6 +107,8 @@ impl Session {
             told: Arc::default(),
             own: Greeting::own(),
             welcome: OnceLock::new(),
+            began: Instant::now(),
+            given_up: OnceLock::new(),
         });
         let session = Arc::new(Session { inner: Arc::clone(&inner) });
         let failed = |cause| Error::io("start a thread for", std::path::Path::new(place), &cause);
@@ -110,6 +119,7 @@ impl Session {
         let silent = Arc::downgrade(&inner);
         let on_silence = move || {
             if let Some(inner) = silent.upgrade() {
+                inner.given_up.get_or_init(Instant::now);
                 let seconds = silence.as_secs_f32();
                 inner.over(cut(&inner.place, &format!("Nothing was heard for {seconds} seconds.")));
                 inner.end_program(Duration::ZERO);
@@ -153,6 +163,12 @@ impl Session {
     /// Whether calls may still be made.
     pub fn is_open(&self) -> bool {
         self.inner.link.calls.over().is_none()
+    }
+
+    /// Why it ended, where that was waited for a short while ago: another session would hardly come sooner, and whoever asks has more questions.
+    pub fn given_up(&self) -> Option<Error> {
+        let given_up = self.inner.given_up.get()?;
+        if given_up.elapsed() < FORGIVEN_AFTER { self.inner.link.calls.over() } else { None }
     }
 
     /// How many calls have not ended.
@@ -216,6 +232,9 @@ impl Inner {
             Ok(()) => self.why("The connection ended.", None),
             Err(error) => error,
         };
+        if self.welcome.get().is_none() && self.began.elapsed() >= LONG {
+            self.given_up.get_or_init(Instant::now);
+        }
         self.over(ended);
         self.end_program(LEAVING);
     }

@@ -161,6 +161,7 @@ fn a_line_on_which_nothing_is_heard_ends_either_side() {
     let error = call(&session, ECHO, 1).answer::<u32>().unwrap_err();
     assert_eq!(error.kind, ErrorKind::StoreUnavailable);
     assert!(error.message.contains("Nothing was heard"), "{error}");
+    assert_eq!(session.given_up().unwrap().kind, ErrorKind::StoreUnavailable);
     let (_ours, theirs) = UnixStream::pair().unwrap();
     let (sender, is_over) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
