@@ -33,7 +33,7 @@ pub(crate) mod tests;
 mod walk;
 
 use expected::{Batch, Entry};
-use messages::{About, Found, MOST_PATH_BYTES, MOST_WANTED, Mark, Open, Root, Stands, WalkEnd, message};
+use messages::{About, Found, MOST_PATH_BYTES, MOST_WANTED, Mark, Open, Root, Stands, message};
 use stream::{ItemReader, Tag, not_understood};
 
 /// So many batches of what was expected are kept: one that is asked for, one that comes, and one of which the last are still asked for.
@@ -66,8 +66,10 @@ struct Reached {
 struct Opened {
     at: Reached,
     about: Arc<About>,
-    /// A walk that goes on already, and what it compares with.
-    walk: Option<(Root, ItemReader<Call>)>,
+    /// The call that keeps it open.
+    items: Option<ItemReader<Call>>,
+    /// What a walk compares with that goes on already.
+    walk: Option<Root>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,33 +96,19 @@ impl RemoteContent {
 
     /// Opens the store anew.
     fn open(&self) -> Result<(Reached, Arc<About>)> {
-        self.close();
+        lock(&self.expected).clear();
+        // The helper closes what it had opened.
+        *lock(&self.opened) = None;
         let at = Reached { session: self.place.session()?, number: fastrand::u64(..) };
         let (store, databases, known) =
             (self.store.clone(), self.databases.clone(), lock(&self.known).take());
         let request = Open { store, number: at.number, databases, known };
         let mut items = ItemReader::new(at.session.call(message::OPEN, &request, &self.cancel())?);
         let about: Arc<About> = Arc::new(items.expect(Tag::About)?.value()?);
-        let walk = match known.filter(|_| matches!(about.stands, Stands::Marked(_))) {
-            Some(known) => Some((known, items)),
-            None => {
-                let _: WalkEnd = items.into_parts().answer()?;
-                None
-            }
-        };
-        *lock(&self.opened) = Some(Opened { at: at.clone(), about: Arc::clone(&about), walk });
+        let walk = known.filter(|_| matches!(about.stands, Stands::Marked(_)));
+        let (items, about_it) = (Some(items), Arc::clone(&about));
+        *lock(&self.opened) = Some(Opened { at: at.clone(), about: about_it, items, walk });
         Ok((at, about))
-    }
-
-    /// Lets the helper close what it holds open; nothing is waited for.
-    fn close(&self) {
-        lock(&self.expected).clear();
-        if let Some(Opened { at, .. }) = lock(&self.opened).take()
-            && at.session.is_open()
-        {
-            // Where the session is over the helper has closed everything.
-            let _ = at.session.call(message::CLOSE, &at.number, &CancellationToken::new());
-        }
     }
 
     /// What is open, or is opened now.
@@ -163,12 +151,6 @@ impl RemoteContent {
     }
 }
 
-impl Drop for RemoteContent {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
 impl ContentStore for RemoteContent {
     fn url(&self) -> String {
         format!("{}/{}", self.place.to_string().trim_end_matches('/'), self.store)
@@ -197,8 +179,14 @@ impl ContentStore for RemoteContent {
         take: &mut dyn FnMut(FoundFolder) -> Result<()>,
     ) -> Result<bool> {
         *lock(&self.cancel) = cancel.clone();
-        let begun = lock(&self.opened).as_mut().and_then(|opened| opened.walk.take());
-        walk::walk(&self.reached()?, begun, known, cancel, take).map(|()| true)
+        let at = self.reached()?;
+        let begun = lock(&self.opened).as_mut().map(|opened| (opened.walk.take(), opened.items.take()));
+        let (root, mut items) = begun.unwrap_or_default();
+        let walked = walk::walk(&at, root.zip(items.as_mut()), known, cancel, take);
+        if let Some(opened) = lock(&self.opened).as_mut() {
+            opened.items = items;
+        }
+        walked.map(|()| true)
     }
 
     fn expect(&self, mut wanted: Vec<Want>) -> Result<()> {

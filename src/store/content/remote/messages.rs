@@ -7,11 +7,11 @@ use crate::store::content::{ContentPath, Extended, ObjectError, ObjectMeta, Refu
 
 /// The numbers of messages.
 pub(crate) mod message {
-    /// Opens a store under a number, says what is there, and walks it if that was asked for: [`super::Open`], then an
-    /// item [`super::About`] and those of a walk; the answer is [`super::WalkEnd`].
+    /// Opens a store under a number, says what is there, and walks it if that was asked for: [`super::Open`]; an item
+    /// [`super::About`], then those of a walk. It stays open until the call is given up.
     pub(crate) const OPEN: u8 = 40;
-    /// Walks a store: [`super::Walk`]. Where listings are known, folders, if not all are as known; else all listings. The answer is
-    /// [`super::WalkEnd`].
+    /// Walks a store: [`super::Walk`]. Where listings are known, folders, if not all are as known; else all listings; an item
+    /// [`super::WalkEnd`] behind them.
     pub(crate) const WALK: u8 = 41;
     /// Lists folders: the store's number, then paths; listings in their order.
     pub(crate) const LISTINGS: u8 = 42;
@@ -27,8 +27,6 @@ pub(crate) mod message {
     pub(crate) const MARK: u8 = 46;
     /// Lists what unmarking would remove: the store's number; pairs of kind and name.
     pub(crate) const TRACES: u8 = 47;
-    /// Closes a store: its number.
-    pub(crate) const CLOSE: u8 = 48;
 }
 
 /// Files up to this size come with what is known of them.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use super::messages::{About, Mark, Open, Patch, Read, Stands, Walk, WalkEnd, message};
+use super::messages::{About, Mark, Open, Patch, Read, Stands, Walk, message};
 use super::stream::{ItemWriter, Tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::content::abilities::Abilities;
@@ -54,13 +54,6 @@ impl ServedContent {
             message::PATCH => decode(request)
                 .and_then(|Patch { number, path }| encode(&file::patch(&*self.store(number)?, &path, call)?)),
             message::MARK => decode(request).and_then(|mark| encode(&self.mark(&mark)?)),
-            message::CLOSE => decode(request).and_then(|number: u64| {
-                self.open
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .retain(|(known, _)| *known != number);
-                encode(&())
-            }),
             message::TRACES => self.numbered(request).and_then(|store| {
                 let traces = store.unmark(true)?;
                 let traces: Vec<_> = traces.into_iter().map(|trace| (trace.kind, trace.name)).collect();
@@ -87,7 +80,8 @@ impl ServedContent {
         })
     }
 
-    fn open(&self, open: Open, call: &Served) -> Result<WalkEnd> {
+    /// Keeps it open until its caller gives the call up, or has gone.
+    fn open(&self, open: Open, call: &Served) -> Result<()> {
         let Open { store, number, databases, known } = open;
         let path = self.place.open(Engine::Folder, &store, Grant::Read)?.path;
         // One that is not there, or elsewhere, cannot be opened as a file, either.
@@ -107,10 +101,14 @@ impl ServedContent {
         let mut writer = ItemWriter::new(|part: &[u8]| call.put(part));
         writer.value(Tag::About, &about)?;
         writer.flush()?;
-        match known.filter(|_| is_marked) {
-            Some(known) => walk::walk(&store, Some(known), call),
-            None => Ok(WalkEnd::default()),
-        }
+        let said = known.filter(|_| is_marked).map_or(Ok(()), |known| walk::walk(&store, Some(known), call));
+        let kept = said.and_then(|()| {
+            while call.next_part()?.is_some() {}
+            Ok(())
+        });
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|(_, other)| !Arc::ptr_eq(other, &store));
+        kept
     }
 
     fn mark(&self, mark: &Mark) -> Result<()> {

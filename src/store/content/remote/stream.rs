@@ -36,10 +36,12 @@ pub(super) enum Tag {
     Hole = 9,
     /// The number of a group, and how many bytes of it follow.
     Group = 10,
+    /// How a walk ended: [`super::messages::WalkEnd`].
+    WalkEnd = 11,
 }
 
 impl Tag {
-    const ALL: [Tag; 10] = [
+    const ALL: [Tag; 11] = [
         Tag::About,
         Tag::Folder,
         Tag::Path,
@@ -50,6 +52,7 @@ impl Tag {
         Tag::Bytes,
         Tag::Hole,
         Tag::Group,
+        Tag::WalkEnd,
     ];
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::messages::{Mark, Open, Patch, Read, Walk, WalkEnd, Wanted, WantedWhat, message};
+use super::messages::{Mark, Open, Patch, Read, Walk, Wanted, WantedWhat, message};
 use super::stream::{ItemWriter, Tag};
 use super::*;
 use crate::error::ErrorKind;
@@ -64,6 +64,13 @@ fn raw(session: &Session, message: u8, request: &impl Serialize, parts: &[Vec<u8
     Ok(found)
 }
 
+/// Opens a store; it is open as long as the call is not dropped.
+fn opened(session: &Session, store: &str) -> Result<(Call, Vec<u8>)> {
+    let mut call = session.call(message::OPEN, &open(store), &CancellationToken::new())?;
+    let said = call.next()?.expect("it says what is there");
+    Ok((call, said))
+}
+
 fn items(write: impl FnOnce(&mut ItemWriter<&mut dyn FnMut(&[u8]) -> Result<()>>)) -> Vec<Vec<u8>> {
     let mut parts = Vec::new();
     let mut put = |part: &[u8]| {
@@ -86,13 +93,13 @@ fn no_caller_leads_out_of_the_root() {
     let session = joined.place.session().unwrap();
     let absolute = folder.path().join("root-old/source");
     for store in ["..", "../root-old/source", "source/../../secret", "/etc", absolute.to_str().unwrap(), ""] {
-        let error = raw(&session, message::OPEN, &open(store), &[]).unwrap_err();
+        let error = opened(&session, store).err().unwrap();
         assert!(
             [ErrorKind::PeerRefused, ErrorKind::StoreUnavailable].contains(&error.kind),
             "{store}: {error:?}"
         );
     }
-    raw(&session, message::OPEN, &open("source"), &[]).unwrap();
+    let _open = opened(&session, "source").unwrap();
     for wrong in [&b"../../secret"[..], b"/etc/passwd", b"a/../../../secret", b"a//b", b".", b"a\0b"] {
         let parts = items(|writer| writer.value(Tag::Path, &Unchecked(wrong)).unwrap());
         let wanted = (Unchecked(wrong), WantedWhat::Content, None::<[u8; 32]>);
@@ -119,7 +126,7 @@ fn no_caller_leads_out_of_the_root() {
 fn what_a_caller_makes_up_is_refused_and_changes_nothing() {
     let (folder, joined) = place();
     let session = || joined.place.session().unwrap();
-    raw(&session(), message::OPEN, &open("source"), &[]).unwrap();
+    let open = opened(&session(), "source").unwrap();
     for message in message::WALK..=message::TRACES {
         let error = raw(&session(), message, &(8_u64, 0_u8), &[]).unwrap_err();
         assert!(
@@ -147,11 +154,12 @@ fn what_a_caller_makes_up_is_refused_and_changes_nothing() {
             bytes
         };
         let (request, parts) = (bytes(40), [bytes(300), bytes(300)]);
-        let message = random.u8(message::OPEN..=message::CLOSE);
+        let message = random.u8(message::OPEN..=message::TRACES + 1);
         // Not as bytes with their length, but as they are.
         let request: BTreeMap<u8, u8> = request.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
         let _ = raw(&session(), message, &request, &parts);
     }
+    drop(open);
     for role in [StoreRole::Standby, StoreRole::FormerStandby] {
         assert_eq!(marked(&session(), role, pool()).unwrap_err().kind, ErrorKind::PeerRefused);
     }
@@ -165,7 +173,7 @@ fn what_a_caller_makes_up_is_refused_and_changes_nothing() {
 }
 
 fn marked(session: &Session, role: StoreRole, pool: PoolFqdn) -> Result<Vec<Vec<u8>>> {
-    raw(session, message::OPEN, &open("source"), &[])?;
+    let _open = opened(session, "source")?;
     let marker = Marker { store_id: Uuid::new_v4(), pool, role, left_ns: None };
     let marker = serde_json::to_string(&marker).unwrap();
     raw(session, message::MARK, &Mark { number: 7, marker }, &[])
@@ -209,7 +217,6 @@ impl Service for Liar {
         }
         whole.chunks(MOST_BYTES).try_for_each(|part| call.put(part))?;
         match message {
-            message::OPEN | message::WALK => encode(&WalkEnd::default()),
             message::READ | message::PATCH => encode(&true),
             _ => encode(&()),
         }
@@ -222,7 +229,8 @@ fn whatever_a_helper_says_is_an_error_or_an_answer() {
     let session = joined.place.session().unwrap();
     let mut said = BTreeMap::new();
     let mut say = |message: u8, found: Result<Vec<Vec<u8>>>| drop(said.insert(message, found.unwrap()));
-    say(message::OPEN, raw(&session, message::OPEN, &open("source"), &[]));
+    let (_open, opening) = opened(&session, "source").unwrap();
+    say(message::OPEN, Ok(vec![opening]));
     say(message::WALK, raw(&session, message::WALK, &Walk { number: 7, known: None }, &[]));
     let folders = items(|writer| writer.value(Tag::Path, &path("a")).unwrap());
     say(message::LISTINGS, raw(&session, message::LISTINGS, &7_u64, &folders));

@@ -42,7 +42,7 @@ impl Differing {
 /// Hands over what is not as it is known. The walk may have been begun when the store was opened.
 pub(super) fn walk(
     at: &Reached,
-    begun: Option<(Root, ItemReader<Call>)>,
+    begun: Option<(Root, &mut ItemReader<Call>)>,
     known: Option<&dyn KnownListings>,
     cancel: &CancellationToken,
     take: &mut dyn FnMut(FoundFolder) -> Result<()>,
@@ -51,20 +51,19 @@ pub(super) fn walk(
     let now = known.map(|known| root(known, key)).transpose()?.filter(|root| root.folders > 0);
     // What was known when it was begun may be known no longer.
     let begun = begun.filter(|(root, _)| Some(*root) == now).map(|(_, items)| items);
-    let mut items = match begun {
-        Some(items) => items,
-        None => ItemReader::new(at.session.call(
-            message::WALK,
-            &Walk { number: at.number, known: now },
-            cancel,
-        )?),
+    let asked = match begun {
+        Some(_) => None,
+        None => Some(at.session.call(message::WALK, &Walk { number: at.number, known: now }, cancel)?),
     };
+    let mut own = asked.map(ItemReader::new);
+    let items = begun.or(own.as_mut()).ok_or_else(not_understood)?;
     let mut differing = Differing::default();
-    while let Some(item) = items.next()? {
+    let end = loop {
+        let item = items.next()?.ok_or_else(not_understood)?;
         match (item.tag, known.filter(|_| now.is_some())) {
             (Tag::Path, None) => {
                 let folder: ContentPath = item.value()?;
-                let listing = listing::read(&mut items)?;
+                let listing = listing::read(items)?;
                 take(FoundFolder::Listed { folder, listing, is_as_walked: true })?;
             }
             (Tag::Folder, Some(known)) => {
@@ -79,10 +78,14 @@ pub(super) fn walk(
                     look_at(at, std::mem::take(&mut differing), cancel, take)?;
                 }
             }
+            (Tag::WalkEnd, _) => break item.value()?,
             _ => return Err(not_understood()),
         }
+    };
+    if let Some(asked) = own {
+        let () = asked.into_parts().answer()?;
     }
-    let WalkEnd { is_same, count, has_files } = items.into_parts().answer()?;
+    let WalkEnd { is_same, count, has_files } = end;
     if is_same {
         take(FoundFolder::Same { count, has_files })?;
     }

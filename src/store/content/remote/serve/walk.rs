@@ -57,7 +57,7 @@ impl Visitor<Visited> for Lister<'_> {
 }
 
 /// Walks all folders, each after the one that it is in, and says what they list; where that is known, which differ.
-pub(super) fn walk(store: &FolderStore, known: Option<Root>, call: &Served) -> Result<WalkEnd> {
+pub(super) fn walk(store: &FolderStore, known: Option<Root>, call: &Served) -> Result<()> {
     let cancel = call.cancel();
     let keeps_listings = known.is_none();
     let listers = std::iter::repeat_with(|| Lister { store, cancel, keeps_listings }).take(THREADS).collect();
@@ -84,8 +84,8 @@ pub(super) fn walk(store: &FolderStore, known: Option<Root>, call: &Served) -> R
     if !end.is_same {
         walked.iter().try_for_each(|folder| writer.value(Tag::Folder, &folder?))?;
     }
-    writer.flush()?;
-    Ok(end)
+    writer.value(Tag::WalkEnd, &end)?;
+    writer.flush()
 }
 
 /// Lists the folders that are asked for.
