@@ -109,6 +109,14 @@ pub struct Version {
 /// The coarsest clock of a file system that is met in practice (FAT; SMB shares may show it).
 pub const COARSEST_TICK_NS: i64 = 2_000_000_000;
 
+/// What is held of a big file.
+pub struct Held<'a> {
+    /// What its groups hash to.
+    pub groups: &'a Groups,
+    /// The file that has them, where it helps to read it.
+    pub earlier: Option<&'a dyn ContentReader>,
+}
+
 /// Takes a piece of a file and its place.
 pub type TakesGroup<'a> = &'a (dyn Fn(&[u8], u64) -> ObjectResult<()> + Sync);
 
@@ -153,21 +161,21 @@ pub trait ContentReader: Send + Sync {
     /// As for reading.
     fn extended(&self) -> ObjectResult<Extended>;
 
-    /// Reads every group of a big file, and hands over what is in those that are others than these, with its place in the
-    /// file; in any order, and on several threads. `passed` is told of the bytes of each group. Returns what the groups hash
-    /// to, and how many bytes they have.
+    /// Reads every group of a big file, and hands over what is in those that are others than what is held, with its place in
+    /// the file; in any order, and on several threads. `passed` is told of the bytes of each group. Returns what the groups
+    /// hash to, and how many bytes they have.
     ///
     /// # Errors
     /// As for reading; what taking a group fails with.
     fn changed_groups(
         &self,
-        held: &Groups,
+        held: &Held<'_>,
         take: TakesGroup<'_>,
         passed: TakesCount<'_>,
     ) -> ObjectResult<(Groups, u64)> {
         groups::read_groups(self, false, &|number, content, value| {
             passed(content.len() as u64)?;
-            let is_held = held.get(number) == Some(value);
+            let is_held = held.groups.get(number) == Some(value);
             if is_held { Ok(()) } else { take(content, number.saturating_mul(groups::GROUP_BYTES)) }
         })
     }

@@ -6,8 +6,8 @@ use crate::module::Context;
 use crate::store::content::groups::{GROUPED_BYTES, Groups, Hashed, groups_of};
 use crate::store::content::index::HeldGroups;
 use crate::store::content::{
-    Attributes, ContentPath, ContentStore, Extended, HashedFile, ObjectError, ObjectKind, ObjectMeta,
-    ObjectResult, Refusal, StagedObject,
+    Attributes, ContentPath, ContentReader, ContentStore, Extended, HashedFile, Held, ObjectError,
+    ObjectKind, ObjectMeta, ObjectResult, Refusal, StagedObject,
 };
 
 mod pass;
@@ -219,10 +219,12 @@ impl<'s, 'c> Copier<'s, 'c> {
             let hashed = pass.counted(|pass| {
                 match held.filter(|_| pass.reader.is_solid() && groups_of(size).is_some()) {
                     Some(held) if target.staged.take_over(&held.instance, size) => {
-                        pass.patch(&mut target, &held.groups)
+                        let earlier = earlier_of(from, to, path, held);
+                        pass.patch(&mut target, &known(held, earlier.as_deref()))
                     }
                     Some(held) if from.is_elsewhere() && target.staged.keep_known(&held.instance, 0)? => {
-                        pass.rebuild(&mut target, held)
+                        let earlier = earlier_of(from, to, path, held);
+                        pass.rebuild(&mut target, &known(held, earlier.as_deref()), &held.instance)
                     }
                     _ if is_big => pass.read_ahead_of(&mut target),
                     _ => pass.read_all(buffer, |piece| target.take(piece)),
@@ -259,6 +261,21 @@ impl<'s, 'c> Copier<'s, 'c> {
         }
         Err(changing())
     }
+}
+
+fn known<'h>(held: &'h HeldGroups, earlier: Option<&'h dyn ContentReader>) -> Held<'h> {
+    Held { groups: &held.groups, earlier }
+}
+
+/// The file that has the groups, for a source at another machine: of it less may have to be sent.
+fn earlier_of<'s>(
+    from: &dyn ContentStore,
+    to: &'s dyn ContentStore,
+    path: &ContentPath,
+    held: &HeldGroups,
+) -> Option<Box<dyn ContentReader + 's>> {
+    let earlier = if from.is_elsewhere() { to.read(path).ok() } else { None };
+    earlier.filter(|earlier| earlier.meta().instance() == held.instance)
 }
 
 fn attributes_of(given: Option<Given>, seen: &ReadVersion) -> Attributes {

@@ -12,7 +12,7 @@ use crate::store::content::history::ContentHistory;
 use crate::store::content::index::IndexedObject;
 use crate::store::content::room::Room;
 use crate::store::content::{
-    Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, HashedFile, Instance,
+    Attributes, ContentPath, ContentReader, ContentStore, ContentTrace, Extended, HashedFile, Held, Instance,
     Listing, Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, StagedObject, TakesCount,
     TakesGroup, Version,
 };
@@ -248,7 +248,7 @@ impl ContentReader for SidedReader<'_> {
 
     fn changed_groups(
         &self,
-        held: &Groups,
+        held: &Held<'_>,
         take: TakesGroup<'_>,
         passed: TakesCount<'_>,
     ) -> ObjectResult<(Groups, u64)> {

@@ -33,7 +33,7 @@ pub(crate) mod tests;
 mod walk;
 
 use expected::{Batch, Entry};
-use messages::{About, Found, MOST_PATH_BYTES, MOST_WANTED, Mark, Open, Root, Stands, message};
+use messages::{About, Found, Key, MOST_PATH_BYTES, MOST_WANTED, Mark, Open, Root, Stands, message};
 use stream::{ItemReader, Tag, not_understood};
 
 /// So many batches of what was expected are kept: one that is asked for, one that comes, and one of which the last are still asked for.
@@ -167,7 +167,7 @@ impl ContentStore for RemoteContent {
 
     fn begin(&self, known: Option<&dyn KnownListings>, cancel: &CancellationToken) -> Result<()> {
         *lock(&self.cancel) = cancel.clone();
-        let root = known.map(|known| walk::root(known, walk::key())).transpose()?;
+        let root = known.map(|known| walk::root(known, Key::new())).transpose()?;
         *lock(&self.known) = root.filter(|root| root.folders > 0);
         Ok(())
     }

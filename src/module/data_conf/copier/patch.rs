@@ -5,13 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use super::changing;
 use super::pass::{BLOCK_BYTES, Pass, Piece, TargetFile};
-use crate::store::content::ObjectResult;
-use crate::store::content::groups::{GroupHasher, Groups, Hashed};
-use crate::store::content::index::HeldGroups;
+use crate::store::content::groups::{GroupHasher, Hashed};
+use crate::store::content::{Held, Instance, ObjectResult};
 
 impl Pass<'_, '_> {
     /// Reads every group, and patches those that are others than the target has taken over.
-    pub(super) fn patch(&mut self, target: &mut TargetFile<'_>, held: &Groups) -> ObjectResult<Hashed> {
+    pub(super) fn patch(&mut self, target: &mut TargetFile<'_>, held: &Held<'_>) -> ObjectResult<Hashed> {
         let (context, meter, target) = (self.context, self.meter, Mutex::new(target));
         let patch =
             |content: &[u8], at| target.lock().unwrap_or_else(PoisonError::into_inner).patch(content, at);
@@ -29,12 +28,17 @@ impl Pass<'_, '_> {
 impl Pass<'_, '_> {
     /// Appends the groups that are others than the destination holds, as another machine sends them, in their order; and
     /// between them what it holds.
-    pub(super) fn rebuild(&mut self, target: &mut TargetFile<'_>, held: &HeldGroups) -> ObjectResult<Hashed> {
+    pub(super) fn rebuild(
+        &mut self,
+        target: &mut TargetFile<'_>,
+        held: &Held<'_>,
+        instance: &Instance,
+    ) -> ObjectResult<Hashed> {
         let (context, meter, place) = (self.context, self.meter, Mutex::new((target, 0)));
         let locked = || place.lock().unwrap_or_else(PoisonError::into_inner);
         let append = |content: &[u8], at: u64| {
             let (target, end) = &mut *locked();
-            target.keep_known(held, at.saturating_sub(*end))?;
+            target.keep_known(instance, at.saturating_sub(*end))?;
             *end = at.saturating_add(content.len() as u64);
             content.chunks(BLOCK_BYTES).try_for_each(|block| target.take(Piece::Bytes(block)))
         };
@@ -42,17 +46,17 @@ impl Pass<'_, '_> {
             meter.bytes(count);
             context.check()
         };
-        let (groups, count) = self.reader.changed_groups(&held.groups, &append, &passed)?;
+        let (groups, count) = self.reader.changed_groups(held, &append, &passed)?;
         let (target, end) = &mut *locked();
-        target.keep_known(held, count.saturating_sub(*end))?;
+        target.keep_known(instance, count.saturating_sub(*end))?;
         self.count = count;
         Ok(groups.hashed().unwrap_or_else(|| GroupHasher::new(0).finish()))
     }
 }
 
 impl TargetFile<'_> {
-    fn keep_known(&mut self, held: &HeldGroups, count: u64) -> ObjectResult<()> {
-        if self.staged.keep_known(&held.instance, count)? { Ok(()) } else { Err(changing()) }
+    fn keep_known(&mut self, instance: &Instance, count: u64) -> ObjectResult<()> {
+        if self.staged.keep_known(instance, count)? { Ok(()) } else { Err(changing()) }
     }
 
     /// Patches what is other than what was taken over.

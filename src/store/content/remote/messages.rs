@@ -20,8 +20,9 @@ pub(crate) mod message {
     /// Reads a file: [`super::Read`]; an item [`super::Found`], then bytes and holes. The answer says whether it is still the
     /// version that was opened.
     pub(crate) const READ: u8 = 44;
-    /// Reads what is new in a big file: [`super::Patch`], then the digests of groups; an item [`super::Found`], then groups. The
-    /// answer says whether it is still the version that was opened.
+    /// Reads what is new in a big file: [`super::Patch`], then the digests of groups; an item [`super::Found`], then each
+    /// [`super::NewGroup`]. Asked for [`super::WantedBlocks`] then, it sends these. The answer says whether it is still the
+    /// version that was opened.
     pub(crate) const PATCH: u8 = 45;
     /// Marks a source that has no marker: [`super::Mark`].
     pub(crate) const MARK: u8 = 46;
@@ -41,26 +42,53 @@ pub(super) const MOST_WANTED: usize = 4096;
 /// How many bytes of paths one call may have.
 pub(super) const MOST_PATH_BYTES: usize = 2 << 20;
 
+/// What nobody foresees: digests under it are those of the same only, though they are short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Key([u8; 16]);
+
+impl Key {
+    pub(super) fn new() -> Self {
+        Key(uuid::Uuid::new_v4().into_bytes())
+    }
+
+    fn hasher(self) -> blake3::Hasher {
+        let mut key = [0; 32];
+        key.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
+        blake3::Hasher::new_keyed(&key)
+    }
+
+    /// The digests of the blocks of a group.
+    pub(super) fn blocks(self, content: &[u8]) -> Vec<[u8; 16]> {
+        let digest = |block: &[u8]| {
+            let mut short = [0; 16];
+            let whole = self.hasher().update(block).finalize();
+            short.iter_mut().zip(whole.as_bytes()).for_each(|(to, from)| *to = *from);
+            short
+        };
+        content.chunks(PIECE_BYTES).map(digest).collect()
+    }
+}
+
 /// What is known of all listings, as one number: whoever does not know the key cannot make others that have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Root {
     /// Chosen anew for each operation.
-    pub(super) key: [u8; 32],
+    pub(super) key: Key,
     /// The digests of folders and their listings under that key, one over the other.
-    pub(super) merged: [u8; 32],
+    pub(super) merged: [u8; 16],
     /// How many folders.
     pub(super) folders: u64,
 }
 
 impl Root {
     /// Of no folder.
-    pub(super) fn empty(key: [u8; 32]) -> Self {
-        Root { key, merged: [0; 32], folders: 0 }
+    pub(super) fn empty(key: Key) -> Self {
+        Root { key, merged: [0; 16], folders: 0 }
     }
 
     /// Adds a folder; the order does not matter.
     pub(super) fn add(&mut self, folder: &[u8], listing: &[u8; 32]) {
-        let digest = blake3::Hasher::new_keyed(&self.key).update(listing).update(folder).finalize();
+        let digest = self.key.hasher().update(listing).update(folder).finalize();
         self.merged.iter_mut().zip(digest.as_bytes()).for_each(|(sum, byte)| *sum ^= byte);
         self.folders += 1;
     }
@@ -226,6 +254,24 @@ pub(super) struct Read {
 pub(super) struct Patch {
     pub(super) number: u64,
     pub(super) path: ContentPath,
+    /// That of the digests of blocks.
+    pub(super) key: Key,
+}
+
+/// A group that is another one than the caller holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct NewGroup {
+    pub(super) number: u64,
+    pub(super) length: u64,
+    /// The digests of its blocks.
+    pub(super) blocks: Vec<[u8; 16]>,
+}
+
+/// Which blocks of a group are wanted: one bit for each.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct WantedBlocks {
+    pub(super) number: u64,
+    pub(super) bits: u8,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -3,13 +3,15 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::expected::{Entry, not_this};
-use super::messages::{Found, FoundFile, Inside, Patch, Read, message};
+use super::messages::{
+    Found, FoundFile, Inside, Key, NewGroup, PIECE_BYTES, Patch, Read, WantedBlocks, message,
+};
 use super::stream::{Item, ItemReader, ItemWriter, Tag, not_understood};
 use super::{Reached, RemoteContent, What};
 use crate::error::Result;
 use crate::store::content::groups::{GROUP_BYTES, Groups, groups_of, hash_group};
 use crate::store::content::{
-    ContentPath, ContentReader, Extended, ObjectMeta, ObjectResult, TakesCount, TakesGroup,
+    ContentPath, ContentReader, Extended, Held, ObjectMeta, ObjectResult, TakesCount, TakesGroup,
 };
 use crate::wire::Call;
 
@@ -130,6 +132,40 @@ fn copy(from: &[u8], to: &mut [u8]) -> usize {
     length
 }
 
+/// The groups that are others, in their order.
+fn changed(items: &mut ItemReader<Call>, size: u64) -> ObjectResult<Vec<NewGroup>> {
+    let mut changed: Vec<NewGroup> = Vec::new();
+    loop {
+        let item = items.next()?.ok_or_else(not_understood)?;
+        let group: NewGroup = match item.tag {
+            Tag::Group => item.value()?,
+            Tag::GroupsEnd => return Ok(changed),
+            _ => return Err(failed(&item)?),
+        };
+        let left = size.saturating_sub(group.number.saturating_mul(GROUP_BYTES));
+        let is_next = changed.last().is_none_or(|last| last.number < group.number);
+        let is_whole = group.length > 0 && group.length == left.min(GROUP_BYTES);
+        if !is_next || !is_whole || group.blocks.len() as u64 != group.length.div_ceil(PIECE_BYTES as u64) {
+            return Err(not_understood().into());
+        }
+        changed.push(group);
+    }
+}
+
+/// What is held where a group is; nothing where that cannot be read.
+fn held_part<'b>(held: &Held<'_>, group: &NewGroup, buffer: &'b mut [u8]) -> &'b [u8] {
+    let at = group.number.saturating_mul(GROUP_BYTES);
+    let read = held.earlier.map_or(0, |earlier| earlier.read_at(buffer, at).unwrap_or_default());
+    buffer.get(..read).unwrap_or_default()
+}
+
+/// The blocks of a group that are not held, one bit for each.
+fn missing(held: &[u8], group: &NewGroup, key: Key) -> u8 {
+    let held = key.blocks(held.get(..usize::try_from(group.length).unwrap_or_default()).unwrap_or(held));
+    let is_missing = |at: &usize| held.get(*at) != group.blocks.get(*at);
+    (0..group.blocks.len()).filter(is_missing).fold(0, |bits, at| bits | 1_u8 << at)
+}
+
 impl ContentReader for RemoteReader<'_> {
     fn meta(&self) -> ObjectMeta {
         self.head.meta
@@ -196,48 +232,65 @@ impl ContentReader for RemoteReader<'_> {
 
     fn changed_groups(
         &self,
-        held: &Groups,
+        held: &Held<'_>,
         take: TakesGroup<'_>,
         passed: TakesCount<'_>,
     ) -> ObjectResult<(Groups, u64)> {
         let size = self.head.meta.size;
         let Some(count) = groups_of(size) else { return Err(not_understood().into()) };
         let Reached { session, number } = self.store.reached()?;
-        let request = Patch { number, path: self.path.clone() };
+        let key = Key::new();
+        let request = Patch { number, path: self.path.clone(), key };
         let mut call = session.call(message::PATCH, &request, &self.store.cancel())?;
         let mut writer = ItemWriter::new(|part: &[u8]| call.send(part));
-        held.as_bytes()
-            .chunks(super::messages::PIECE_BYTES)
-            .try_for_each(|part| writer.bytes(Tag::Bytes, part))?;
+        held.groups.as_bytes().chunks(PIECE_BYTES).try_for_each(|part| writer.bytes(Tag::Bytes, part))?;
+        writer.bytes(Tag::GroupsEnd, &[])?;
         writer.flush()?;
         drop(writer);
-        call.end_parts()?;
         let mut items = ItemReader::new(call);
         if !self.is_opened(&mut items)? {
             return Ok((Groups::default(), 0));
         }
-        let mut groups: Vec<_> = (0..count).map(|number| held.get(number).copied()).collect();
-        let mut content = Vec::new();
-        while let Some(item) = items.next()? {
-            if item.tag != Tag::Group {
-                return Err(failed(&item)?);
-            }
-            let (number, length): (u64, u64) = item.value()?;
-            if length > GROUP_BYTES {
-                return Err(not_understood().into());
-            }
-            content.clear();
-            while (content.len() as u64) < length {
-                let piece = items.expect(Tag::Bytes)?.bytes;
-                if piece.is_empty() || (content.len() + piece.len()) as u64 > length {
-                    return Err(not_understood().into());
-                }
-                content.extend_from_slice(piece);
-            }
-            let place = usize::try_from(number).ok().and_then(|number| groups.get_mut(number));
-            *place.ok_or_else(not_understood)? = Some(hash_group(number, &content));
+        let changed = changed(&mut items, size)?;
+        let mut wanted = Vec::with_capacity(changed.len());
+        let mut content = vec![0; GROUP_BYTES as usize];
+        let mut writer = ItemWriter::new(|part: &[u8]| items.parts().send(part));
+        for group in &changed {
             passed(0)?;
-            take(&content, number.saturating_mul(GROUP_BYTES))?;
+            let bits = missing(held_part(held, group, &mut content), group, key);
+            writer.value(Tag::WantedBlocks, &WantedBlocks { number: group.number, bits })?;
+            wanted.push(bits);
+        }
+        writer.flush()?;
+        drop(writer);
+        items.parts().end_parts()?;
+        let mut groups: Vec<_> = (0..count).map(|number| held.groups.get(number).copied()).collect();
+        for (group, bits) in changed.iter().zip(wanted) {
+            held_part(held, group, &mut content);
+            let whole = usize::try_from(group.length).unwrap_or_default();
+            let content = content.get_mut(..whole).unwrap_or_default();
+            for (_, block) in
+                content.chunks_mut(PIECE_BYTES).enumerate().filter(|(at, _)| bits >> at & 1 == 1)
+            {
+                let item = items.next()?.ok_or_else(not_understood)?;
+                match item.tag {
+                    Tag::Bytes if item.bytes.len() == block.len() => block.copy_from_slice(item.bytes),
+                    // It became shorter, and is read again.
+                    Tag::Bytes => return Ok((Groups::default(), 0)),
+                    _ => return Err(failed(&item)?),
+                }
+            }
+            // Somebody may have written to what is held meanwhile.
+            if key.blocks(content) != group.blocks {
+                return Ok((Groups::default(), 0));
+            }
+            let place = usize::try_from(group.number).ok().and_then(|number| groups.get_mut(number));
+            *place.ok_or_else(not_understood)? = Some(hash_group(group.number, content));
+            passed(0)?;
+            take(content, group.number.saturating_mul(GROUP_BYTES))?;
+        }
+        if let Some(item) = items.next()? {
+            return Err(failed(&item)?);
         }
         self.end(items)?;
         passed(size)?;

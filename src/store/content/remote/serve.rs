@@ -51,8 +51,9 @@ impl ServedContent {
             message::READ => decode(request).and_then(|Read { number, path, part }| {
                 encode(&file::read(&*self.store(number)?, &path, part, call)?)
             }),
-            message::PATCH => decode(request)
-                .and_then(|Patch { number, path }| encode(&file::patch(&*self.store(number)?, &path, call)?)),
+            message::PATCH => decode(request).and_then(|Patch { number, path, key }| {
+                encode(&file::patch(&*self.store(number)?, &path, key, call)?)
+            }),
             message::MARK => decode(request).and_then(|mark| encode(&self.mark(&mark)?)),
             message::TRACES => self.numbered(request).and_then(|store| {
                 let traces = store.unmark(true)?;

@@ -34,14 +34,18 @@ pub(super) enum Tag {
     Bytes = 8,
     /// So many zeros that are not held.
     Hole = 9,
-    /// The number of a group, and how many bytes of it follow.
+    /// A group that is another one: [`super::messages::NewGroup`].
     Group = 10,
     /// How a walk ended: [`super::messages::WalkEnd`].
     WalkEnd = 11,
+    /// There are no more groups.
+    GroupsEnd = 12,
+    /// Blocks of a group: [`super::messages::WantedBlocks`].
+    WantedBlocks = 13,
 }
 
 impl Tag {
-    const ALL: [Tag; 11] = [
+    const ALL: [Tag; 13] = [
         Tag::About,
         Tag::Folder,
         Tag::Path,
@@ -53,6 +57,8 @@ impl Tag {
         Tag::Hole,
         Tag::Group,
         Tag::WalkEnd,
+        Tag::GroupsEnd,
+        Tag::WantedBlocks,
     ];
 }
 
@@ -159,6 +165,11 @@ impl Item<'_> {
 impl<P: Parts> ItemReader<P> {
     pub(super) fn new(parts: P) -> Self {
         ItemReader { parts, buffer: Vec::new(), at: 0 }
+    }
+
+    /// What the parts come from.
+    pub(super) fn parts(&mut self) -> &mut P {
+        &mut self.parts
     }
 
     /// What the parts came from.

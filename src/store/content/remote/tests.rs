@@ -10,12 +10,12 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::messages::{Mark, Open, Patch, Read, Walk, Wanted, WantedWhat, message};
+use super::messages::{Key, Mark, Open, Patch, Read, Walk, Wanted, WantedBlocks, WantedWhat, message};
 use super::stream::{ItemWriter, Tag};
 use super::*;
 use crate::error::ErrorKind;
 use crate::store::content::groups::{GROUPED_BYTES, Groups, read_groups};
-use crate::store::content::{Marker, StoreRole};
+use crate::store::content::{Held, Marker, StoreRole};
 use crate::topology::PoolFqdn;
 use crate::wire::{self, Hello, MOST_BYTES, SILENCE, Served, Service, Welcome, encode};
 
@@ -108,7 +108,7 @@ fn no_caller_leads_out_of_the_root() {
             raw(&session, message::LISTINGS, &7_u64, &parts),
             raw(&session, message::FETCH, &7_u64, &wants),
             raw(&session, message::READ, &(7_u64, Unchecked(wrong), None::<(u64, u64)>), &[]),
-            raw(&session, message::PATCH, &(7_u64, Unchecked(wrong)), &[]),
+            raw(&session, message::PATCH, &(7_u64, Unchecked(wrong), Key::new()), &[]),
         ];
         for asked in asked {
             asked.unwrap_err();
@@ -145,7 +145,8 @@ fn what_a_caller_makes_up_is_refused_and_changes_nothing() {
     let groups = items(|writer| {
         (0..40).for_each(|_| writer.bytes(Tag::Bytes, &vec![0; 128 << 10]).unwrap());
     });
-    raw(&session(), message::PATCH, &Patch { number: 7, path: path("a/b/big") }, &groups).unwrap_err();
+    raw(&session(), message::PATCH, &Patch { number: 7, path: path("a/b/big"), key: Key::new() }, &groups)
+        .unwrap_err();
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..500 {
         let mut bytes = |most: usize| {
@@ -244,7 +245,12 @@ fn whatever_a_helper_says_is_an_error_or_an_answer() {
     say(message::FETCH, raw(&session, message::FETCH, &7_u64, &wants));
     let read = |name: &str| Read { number: 7, path: path(name), part: None };
     say(message::READ, raw(&session, message::READ, &read("a/larger"), &[]));
-    say(message::PATCH, raw(&session, message::PATCH, &Patch { number: 7, path: path("a/b/big") }, &[]));
+    let none = items(|writer| {
+        writer.bytes(Tag::GroupsEnd, &[]).unwrap();
+        (0..9).for_each(|number| writer.value(Tag::WantedBlocks, &WantedBlocks { number, bits: 1 }).unwrap());
+    });
+    let patch = Patch { number: 7, path: path("a/b/big"), key: Key::new() };
+    say(message::PATCH, raw(&session, message::PATCH, &patch, &none));
     let (mut answers, mut errors) = (0, 0);
     for seed in 0..300 {
         let liar = Liar { said: said.clone(), random: Mutex::new(fastrand::Rng::with_seed(seed)) };
@@ -276,8 +282,11 @@ fn whatever_a_helper_says_is_an_error_or_an_answer() {
         if let Ok(mut reader) = store.read(&path("small")) {
             let mut buffer = [0; 1000];
             count(std::iter::repeat_with(|| reader.read(&mut buffer)).take(1000).all(|read| read.is_ok()));
+        }
+        if let Ok(reader) = store.read(&path("a/b/big")) {
             let (take, passed) = (|_: &[u8], _: u64| Ok(()), |_: u64| Ok(()));
-            count(reader.changed_groups(&Groups::default(), &take, &passed).is_ok());
+            let held = Held { groups: &Groups::default(), earlier: None };
+            count(reader.changed_groups(&held, &take, &passed).is_ok());
         }
     }
     assert!(answers > 300 && errors > 300, "{answers} {errors}");

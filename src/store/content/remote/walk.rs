@@ -4,23 +4,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::Reached;
 use super::listing;
-use super::messages::{MOST_PATH_BYTES, MOST_WANTED, Root, Walk, WalkEnd, WalkedFolder, message};
+use super::messages::{Key, MOST_PATH_BYTES, MOST_WANTED, Root, Walk, WalkEnd, WalkedFolder, message};
 use super::stream::{ItemReader, ItemWriter, Tag, not_understood};
 use crate::error::Result;
 use crate::store::content::hints::{FoundFolder, KnownListings};
 use crate::store::content::{ContentPath, Listing, ObjectResult};
 use crate::wire::Call;
 
-/// A key that nobody foresees.
-pub(super) fn key() -> [u8; 32] {
-    let mut key = [0; 32];
-    let random = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
-    key.iter_mut().zip(random.iter().flat_map(|random| random.as_bytes())).for_each(|(to, from)| *to = *from);
-    key
-}
-
 /// All that is known as one number.
-pub(super) fn root(known: &dyn KnownListings, key: [u8; 32]) -> Result<Root> {
+pub(super) fn root(known: &dyn KnownListings, key: Key) -> Result<Root> {
     let mut root = Root::empty(key);
     known.each(&mut |folder, listing| root.add(folder, listing))?;
     Ok(root)
@@ -47,7 +39,7 @@ pub(super) fn walk(
     cancel: &CancellationToken,
     take: &mut dyn FnMut(FoundFolder) -> Result<()>,
 ) -> Result<()> {
-    let key = begun.as_ref().map_or_else(key, |(root, _)| root.key);
+    let key = begun.as_ref().map_or_else(Key::new, |(root, _)| root.key);
     let now = known.map(|known| root(known, key)).transpose()?.filter(|root| root.folders > 0);
     // What was known when it was begun may be known no longer.
     let begun = begun.filter(|(root, _)| Some(*root) == now).map(|(_, items)| items);

@@ -2,11 +2,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::super::messages::{Failure, Found, FoundFile, Inside, PIECE_BYTES};
+use super::super::messages::{Failure, Found, FoundFile, Inside, Key, NewGroup, PIECE_BYTES, WantedBlocks};
 use super::super::stream::{ItemReader, ItemWriter, Tag, not_understood};
 use crate::error::{Error, Result};
 use crate::store::content::folder::FolderStore;
-use crate::store::content::groups::{GroupHasher, Groups, Hashed, groups_of, read_groups};
+use crate::store::content::groups::{GROUP_BYTES, GroupHasher, Groups, Hashed, groups_of, read_groups};
 use crate::store::content::{ContentPath, ContentReader, ContentStore, ObjectError, ObjectResult};
 use crate::wire::Served;
 
@@ -149,20 +149,13 @@ fn end<P: FnMut(&[u8]) -> Result<()>>(
     Ok(is_unchanged)
 }
 
-/// Sends the groups of a big file that are others than those that are held.
-pub(super) fn patch(store: &FolderStore, path: &ContentPath, call: &Served) -> Result<bool> {
-    let mut held = Vec::new();
+/// Says which groups of a big file are others than those that are held, and sends the blocks of them that are asked for then.
+pub(super) fn patch(store: &FolderStore, path: &ContentPath, key: Key, call: &Served) -> Result<bool> {
     let mut items = ItemReader::new(call);
-    while let Some(item) = items.next()? {
-        held.extend_from_slice(item.bytes);
-        if item.tag != Tag::Bytes || held.len() > MOST_GROUP_BYTES {
-            return Err(not_understood());
-        }
-    }
-    let held = Groups::from_bytes(&held);
+    let held = held_groups(&mut items)?;
     let writer = Mutex::new(ItemWriter::new(|part: &[u8]| call.put(part)));
     let locked = || writer.lock().unwrap_or_else(PoisonError::into_inner);
-    let send = || -> ObjectResult<bool> {
+    let mut send = || -> ObjectResult<bool> {
         let reader = store.read(path)?;
         locked().value(Tag::Found, &Found::File(head(&*reader)?))?;
         read_groups(&*reader, true, &|number, content, value| {
@@ -170,14 +163,49 @@ pub(super) fn patch(store: &FolderStore, path: &ContentPath, call: &Served) -> R
             if held.get(number) == Some(value) {
                 return Ok(());
             }
-            let mut writer = locked();
-            writer.value(Tag::Group, &(number, content.len() as u64))?;
-            content.chunks(PIECE_BYTES).try_for_each(|piece| writer.bytes(Tag::Bytes, piece))?;
-            Ok(())
+            let (length, blocks) = (content.len() as u64, key.blocks(content));
+            Ok(locked().value(Tag::Group, &NewGroup { number, length, blocks })?)
         })?;
+        locked().bytes(Tag::GroupsEnd, &[])?;
+        locked().flush()?;
+        while let Some(item) = items.next()? {
+            let WantedBlocks { number, bits } = item.value()?;
+            send_blocks(&*reader, number, bits, &mut *locked(), call)?;
+        }
         reader.is_unchanged()
     };
     let sent = send();
     let mut writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
     end(store, path, sent, &mut writer)
+}
+
+fn held_groups(items: &mut ItemReader<&Served>) -> Result<Groups> {
+    let mut held = Vec::new();
+    loop {
+        let item = items.next()?.ok_or_else(not_understood)?;
+        match item.tag {
+            Tag::GroupsEnd => return Ok(Groups::from_bytes(&held)),
+            Tag::Bytes if held.len() + item.bytes.len() <= MOST_GROUP_BYTES => {
+                held.extend_from_slice(item.bytes)
+            }
+            _ => return Err(not_understood()),
+        }
+    }
+}
+
+fn send_blocks<P: FnMut(&[u8]) -> Result<()>>(
+    reader: &dyn ContentReader,
+    number: u64,
+    bits: u8,
+    writer: &mut ItemWriter<P>,
+    call: &Served,
+) -> ObjectResult<()> {
+    let start = number.saturating_mul(GROUP_BYTES);
+    let mut block = vec![0; PIECE_BYTES];
+    for at in (0..8_u64).filter(|at| bits >> at & 1 == 1) {
+        go_on(call)?;
+        let read = reader.read_at(&mut block, start.saturating_add(at * PIECE_BYTES as u64))?;
+        writer.bytes(Tag::Bytes, block.get(..read).unwrap_or_default())?;
+    }
+    Ok(())
 }
