@@ -19,6 +19,7 @@ use crate::store::content::{Held, Marker, StoreRole};
 use crate::topology::PoolFqdn;
 use crate::wire::{self, Hello, MOST_BYTES, SILENCE, Served, Service, Welcome, encode};
 
+mod golden;
 pub(crate) mod joined;
 use joined::{Joined, joined};
 
