@@ -83,6 +83,7 @@ report_in_browser() {
 
 in_rust() {
     counted 'unit and integration tests' cargo test --quiet
+    counted 'user stores read by the helper' tests/two_machines/pipe.sh
     part 'clippy' cargo clippy --quiet --all-targets -- -D warnings
     part 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps
     counted 'licences and sources of dependencies' licences
@@ -94,6 +95,7 @@ in_hosts() {
     counted 'CsBackup.Net and its package' tests/hosts/csharp/run.sh
     counted 'every host on the same deployment' tests/hosts/test_hosts.py
     counted 'real servers' tests/servers/run.sh
+    counted 'two machines' tests/two_machines/run.sh
     counted 'the HTML report in a browser' report_in_browser
     counted 'C hosts and the ABI' env CSB_SANITIZE_LIBRARY=1 tests/abi/run.sh
 }
