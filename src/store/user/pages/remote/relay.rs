@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use super::super::end::PageSink;
 use super::parts::{Part, RUN_HEAD};
@@ -13,6 +16,45 @@ use crate::wire::MOST_BYTES;
 
 /// How much waits in memory; the rest waits in a file without a name.
 const MOST_IN_MEMORY: usize = 24 << 20;
+
+/// How many relays a helper has at a time, whatever its caller asks for: each takes memory.
+const MOST_AT_ONCE: usize = 2;
+
+/// How often somebody who waits for his turn looks whether he still has to.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+static AT_WORK: Mutex<usize> = Mutex::new(0);
+
+/// The turn of one relay, until it is dropped.
+pub(super) struct Turn(());
+
+impl Turn {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// Cancelled.
+    pub(super) fn wait(cancel: &CancellationToken) -> Result<Self> {
+        loop {
+            {
+                let mut at_work = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner);
+                if *at_work < MOST_AT_ONCE {
+                    *at_work += 1;
+                    return Ok(Turn(()));
+                }
+            }
+            if cancel.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *AT_WORK.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+    }
+}
 
 /// What waits.
 enum Waiting {

@@ -8,7 +8,7 @@ use super::super::end::{Base, PageSink, Survey, UserEnd};
 use super::super::local::LocalEnd;
 use super::lists::List;
 use super::parts::{Part, hashes_of, root_of};
-use super::relay::Relay;
+use super::relay::{Relay, Turn};
 use super::{
     ExportAnswer, ExportRequest, Known, SendAnswer, SendRequest, StandingAnswer, StoreName, SurveyAnswer,
     message, refusal,
@@ -21,6 +21,9 @@ use crate::wire::{Served, decode, encode};
 
 /// For how long a state is looked for at most, whatever the caller says.
 const MOST_PATIENCE: Duration = Duration::from_secs(600);
+
+/// How many hashes a caller may send that are more than the store has pages: a store may have become smaller.
+const MOST_SUPERFLUOUS: u64 = 2 << 20;
 
 /// How many pages that look wrong are told.
 const MOST_SUSPECTS: usize = 1_000;
@@ -89,6 +92,10 @@ fn end(place: &ServedPlace, store: &StoreName) -> Result<LocalEnd> {
 fn export(place: &ServedPlace, request: ExportRequest, call: &Served) -> Result<Vec<u8>> {
     let local = end(place, &request.store)?;
     let list = List::of(place.state(), local.path());
+    let most = std::fs::metadata(local.path()).map_or(0, |file| file.len() / 512) + MOST_SUPERFLUOUS;
+    if u64::from(request.pages) > most {
+        return Err(others());
+    }
     let hashes = hashes(&request, &list, call)?;
     let scratch = scratch(place.state());
     let base = Base {
@@ -135,13 +142,17 @@ fn hashes(request: &ExportRequest, list: &List, call: &Served) -> Result<Arc<[u1
         }
     }
     if root_of(&hashes) != request.root {
-        return Err(Error::new(
-            ErrorKind::InvalidRequest,
-            "The hashes of the copy's pages are others than they were said to be.",
-            "Run the command again; if it is said again, report this defect.",
-        ));
+        return Err(others());
     }
     Ok(hashes.into())
+}
+
+fn others() -> Error {
+    Error::new(
+        ErrorKind::InvalidRequest,
+        "The hashes of the copy's pages are others than they were said to be.",
+        "Run the command again; if it is said again, report this defect.",
+    )
 }
 
 /// Where files without a name are made: what the helper remembers lies there too.
@@ -158,6 +169,7 @@ fn relayed<T: Send>(
     call: &Served,
     read: impl FnOnce(&Relay) -> Result<T> + Send,
 ) -> Result<T> {
+    let _turn = Turn::wait(call.cancel())?;
     let relay = Relay::new(scratch);
     std::thread::scope(|scope| {
         let reading = scope.spawn(|| {
