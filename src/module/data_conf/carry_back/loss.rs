@@ -18,6 +18,8 @@ const NAMED: usize = 10;
 /// Looks at the source, whose role is that of the store which would be written.
 pub(in super::super) fn look(module: &DataConf, look: &Look) -> Result<Loss> {
     let Some((index, pair)) = module.existing_index()? else { return Ok(Loss::default()) };
+    module.source.begin(Some(&index), &look.cancel)?;
+    module.standby.begin(None, &look.cancel)?;
     let is_marked = check_stores(module, &pair)?;
     let abilities = module.source.foreseen_abilities();
     let mut lacked = Lacked {

@@ -56,12 +56,16 @@ fn an_idle_cycle_is_one_flight_however_much_there_is() {
     assert_eq!(outcome.details[0], "Compared 20200 objects: 0 written, 0 deleted, 0 not copied.");
     assert_eq!(calls, [OPEN]);
     assert!(bytes < 1024, "{bytes}");
-    println!("idle: {bytes} bytes");
+    let afar = pair.afar.as_ref().unwrap();
+    let loss = pair.module().loss(&Look::default()).unwrap();
+    assert_eq!((loss.items, loss.is_store_lost, afar.line.calls()), (0, false, vec![OPEN]));
+    pair.module().check(&Look::default()).unwrap();
+    assert_eq!(afar.line.calls(), [OPEN]);
+    assert_eq!((pair.observe().pending_items, afar.line.calls()), (0, vec![OPEN]));
     // One changed file among all: its folder is listed, and nothing else.
     pair.write("room 7/7", "changed");
     let (outcome, calls, bytes) = pair.measured(Pair::cycle);
     assert_eq!(outcome.moved.items_written, 1);
-    println!("one of 20,000: {bytes} bytes, {calls:?}");
     assert!(calls.len() <= 4 && bytes < 40_000, "{calls:?} {bytes}");
     assert_eq!(tree(&pair.source()), tree(&pair.standby()));
 }
@@ -80,8 +84,7 @@ fn a_thousand_changed_files_come_in_few_flights() {
     let accepted = |pair: &Pair| pair.forced_cycle();
     let (outcome, calls, bytes) = pair.measured(accepted);
     assert_eq!(outcome.moved.items_written, 1000);
-    println!("1,000 changed: {bytes} bytes, {calls:?}");
-    assert!(calls.len() <= 12, "{calls:?}");
+    assert!(calls.len() <= 12 && bytes < 60_000, "{calls:?} {bytes}");
     assert!(!calls.contains(&READ), "small files come with what is known of them");
     assert_eq!(tree(&pair.source()), tree(&pair.standby()));
     // Renamed files send what tells that they are the same, and no content.
@@ -90,13 +93,12 @@ fn a_thousand_changed_files_come_in_few_flights() {
             .unwrap();
     }
     let (outcome, calls, bytes) = pair.measured(accepted);
-    println!("1,000 renamed: {bytes} bytes, {calls:?} {:?}", outcome.details);
     assert!(
         outcome.details.iter().any(|line| line.starts_with("Renamed 1000 files")),
         "{:?}",
         outcome.details
     );
-    assert!(calls.len() <= 30, "{calls:?}");
+    assert!(calls.len() <= 30 && bytes < 200_000, "{calls:?} {bytes}");
     pair.assert_settled();
 }
 
@@ -112,18 +114,15 @@ fn of_a_big_file_only_the_groups_that_changed_are_sent() {
     pair.write("big", &content);
     let (outcome, calls, bytes) = pair.measured(Pair::cycle);
     assert_eq!(outcome.moved.items_written, 1);
-    println!("one block of 64 MiB: {bytes} bytes, {calls:?}");
     assert!(bytes < 300_000, "{bytes}");
     assert!(calls.contains(&PATCH) && calls.len() <= 4, "{calls:?}");
     assert_eq!(fs::read(pair.standby().join("big")).unwrap(), content);
     // Touched only: its hash crosses, and nothing of its content.
     set_mtime(&pair.source().join("big"), SystemTime::UNIX_EPOCH);
     let (_, calls, bytes) = pair.measured(Pair::cycle);
-    println!("touched: {bytes} bytes, {calls:?}");
     assert!(bytes < 16 << 10, "{bytes} {calls:?}");
     let verify = |pair: &Pair| pair.module().run_cycle(&Context { verify: true, ..pair.context() }).unwrap();
     let (outcome, _, bytes) = pair.measured(verify);
-    println!("verified: {bytes} bytes");
     assert!(outcome.verification.unwrap().differing_items == 0 && bytes < 16 << 10, "{bytes}");
     pair.assert_settled();
 }
