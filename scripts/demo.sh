@@ -1,8 +1,15 @@
 #!/usr/bin/env bash
 # The main job on embedded defaults: makes a pair of pools with data, backs one up, changes a few things, synchronizes,
 # and says where the report lies. Through PowerShell where pwsh is on PATH, else through the C host.
-#   scripts/demo.sh [FOLDER]     FOLDER: where the sample is made, new or empty; default .sample/<time> in the checkout
+#   scripts/demo.sh [--two-machines] [FOLDER]
+#       FOLDER: where the sample is made, new or empty; default .sample/<time> in the checkout
+#       --two-machines: the pools stand at two machines, which reach each other through ssh
 set -euo pipefail
+machines=one
+if [ "${1:-}" = --two-machines ]; then
+    machines=two
+    shift
+fi
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 folder=$(realpath -m -- "${1:-$root/.sample/$(date +%Y%m%d-%H%M%S)}")
 if [ -e "$folder" ] && [ -n "$(ls -A -- "$folder")" ]; then
@@ -13,15 +20,20 @@ cd "$root"
 . scripts/setup.sh
 
 setup_build
-cargo build --release --lib --bin sample_server
+cargo build --release --lib --bin sample_server --bin csb-serve
 mkdir -p "$(dirname "$folder")"
 export CSBACKUP_LIBRARY=$PWD/target/release/libcs_backup.so
 
 if has pwsh; then
     ps-module/build.sh
+    [ "$machines" = one ] || exec scripts/demo-two-machines.sh "$folder"
     exec pwsh -NoProfile -File scripts/demo.ps1 -Path "$folder"
 fi
 
+if [ "$machines" = two ]; then
+    echo 'demo: --two-machines needs pwsh.' >&2
+    exit 1
+fi
 echo "pwsh is not on PATH: this runs through the C host instead."
 host=target/release/backup_host
 gcc -std=c11 -O1 -Wall -Wextra -Werror -pedantic -Iinclude examples/hosts/c/backup_host.c -o "$host" "$CSBACKUP_LIBRARY" -Wl,-rpath,"$PWD/target/release"

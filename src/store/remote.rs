@@ -142,7 +142,12 @@ impl RemotePlace {
     pub fn call(&self, message: u8, request: &impl Serialize, cancel: &CancellationToken) -> Result<Call> {
         // Whoever waits for an answer with a limit is told that it was this place that gave none.
         touching(Path::new(&self.shown))?;
-        self.session()?.call(message, request, cancel)
+        let session = self.session()?;
+        match session.call(message, request, cancel) {
+            // It ended between these two lines.
+            Err(_) if session.was_unused() => self.session()?.call(message, request, cancel),
+            called => called,
+        }
     }
 
     /// Calls, and waits for the answer.

@@ -68,6 +68,15 @@ impl Calls {
         }
     }
 
+    /// Lets there be no more calls where there are none, and says whether that is so.
+    pub(super) fn end_unused(&self, because: Error) -> bool {
+        let mut state = self.lock();
+        if state.open.is_empty() {
+            state.over.get_or_insert(because);
+        }
+        state.open.is_empty()
+    }
+
     /// Why there are no more calls; none where there may be.
     pub(super) fn over(&self) -> Option<Error> {
         self.lock().over.clone()

@@ -22,6 +22,7 @@ pub(super) struct Link {
     began: Instant,
     heard_ms: AtomicU64,
     said_ms: AtomicU64,
+    used_ms: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
     is_slow: AtomicBool,
@@ -43,6 +44,7 @@ impl Link {
             began: Instant::now(),
             heard_ms: AtomicU64::new(0),
             said_ms: AtomicU64::new(0),
+            used_ms: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             is_slow: AtomicBool::new(false),
@@ -69,6 +71,16 @@ impl Link {
     /// For how long nothing was said.
     pub(super) fn quiet(&self) -> Duration {
         self.since(&self.said_ms)
+    }
+
+    /// Somebody calls, or has called.
+    pub(super) fn is_used(&self) {
+        self.used_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// For how long nobody has called.
+    pub(super) fn idle(&self) -> Duration {
+        if self.calls.count() > 0 { Duration::ZERO } else { self.since(&self.used_ms) }
     }
 
     /// Bytes that were sent and received, as they crossed the line.

@@ -114,7 +114,7 @@ pub fn serve(
         on_silence();
     };
     let no_thread = |cause| Error::io("start a thread for", std::path::Path::new("csb-serve"), &cause);
-    watch(&link, silence, leave).map_err(no_thread)?;
+    watch(&link, silence, None, leave).map_err(no_thread)?;
     let done = serving.hear(BufReader::new(from));
     if let Err(error) = &done {
         // The caller may still be there, and is told why.

@@ -16,7 +16,7 @@ use super::greeting::{self, Greeting, Hello, Welcome};
 use super::link::Link;
 use super::messages::{bytes_of, encode, failure};
 use super::route::Route;
-use super::watch::watch;
+use super::watch::{unused, watch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::end_group;
 
@@ -26,6 +26,9 @@ const LEAVING: Duration = Duration::from_millis(100);
 /// Who has waited for so long for a session that did not come, or that ended in silence, does not wait once more at once.
 const LONG: Duration = Duration::from_secs(5);
 const FORGIVEN_AFTER: Duration = Duration::from_secs(2);
+
+/// A session that nobody uses for so long ends; a resident service asks more often.
+const UNUSED_FOR: Duration = Duration::from_secs(300);
 
 /// How much of what a program writes for people is kept: its end.
 const MOST_TOLD_BYTES: usize = 4 << 10;
@@ -73,7 +76,7 @@ impl Session {
         let (Some(from), Some(to), Some(told)) = pipes else {
             return Err(cut(place, "It has no pipes."));
         };
-        Session::begin(Box::new(from), Box::new(to), Some((child, told)), place, hello, SILENCE)
+        Session::begin(Box::new(from), Box::new(to), Some((child, told)), place, hello, (SILENCE, UNUSED_FOR))
     }
 
     /// Begins a session over streams that are there; it ends where nothing is heard for so long.
@@ -87,16 +90,17 @@ impl Session {
         hello: &Hello,
         silence: Duration,
     ) -> Result<Arc<Self>> {
-        Session::begin(Box::new(from), Box::new(to), None, place, hello, silence)
+        Session::begin(Box::new(from), Box::new(to), None, place, hello, (silence, UNUSED_FOR))
     }
 
-    fn begin(
+    /// As [`Session::over`]; one that nobody uses for so long ends.
+    pub(super) fn begin(
         from: Box<dyn Read + Send>,
         to: Box<dyn Write + Send>,
         program: Option<(Child, ChildStderr)>,
         place: &str,
         hello: &Hello,
-        silence: Duration,
+        (silence, unused_for): (Duration, Duration),
     ) -> Result<Arc<Self>> {
         let (child, told) = program.unzip();
         let link = Link::new(to);
@@ -125,7 +129,7 @@ impl Session {
                 inner.end_program(Duration::ZERO);
             }
         };
-        watch(&link, silence, on_silence).map_err(failed)?;
+        watch(&link, silence, Some(unused_for), on_silence).map_err(failed)?;
         let hello = encode(hello)?;
         // Where this fails the reader finds out why.
         let greeted = link.send_bytes(inner.own.line().as_bytes());
@@ -150,6 +154,7 @@ impl Session {
         }
         let inner = Arc::clone(&self.inner);
         let (id, flow) = inner.link.calls.open(cancel)?;
+        inner.link.is_used();
         let call = Call { inner, id, flow, answer: None };
         call.tell(Kind::Call, &content)?;
         Ok(call)
@@ -163,6 +168,11 @@ impl Session {
     /// Whether calls may still be made.
     pub fn is_open(&self) -> bool {
         self.inner.link.calls.over().is_none()
+    }
+
+    /// Whether it has ended because nobody used it.
+    pub fn was_unused(&self) -> bool {
+        self.inner.link.calls.over() == Some(unused())
     }
 
     /// Why it ended, where that was waited for a short while ago: another session would hardly come sooner, and whoever asks has more questions.
@@ -441,6 +451,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         self.inner.link.calls.forget(self.id);
+        self.inner.link.is_used();
         if self.answer.is_none() && !self.inner.link.is_closed() {
             self.inner.link.cancel_soon(self.id);
         }

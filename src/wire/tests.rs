@@ -173,6 +173,22 @@ fn a_line_on_which_nothing_is_heard_ends_either_side() {
 }
 
 #[test]
+fn a_session_that_nobody_uses_ends_and_one_that_is_used_does_not() {
+    let unused_for = Duration::from_millis(300);
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let service: Arc<dyn Service> = Arc::new(Helper::default());
+    std::thread::spawn(move || serve(service, theirs.try_clone().unwrap(), theirs, SILENCE, || ()));
+    let ours = (Box::new(ours.try_clone().unwrap()), Box::new(ours));
+    let session = Session::begin(ours.0, ours.1, None, "ssh://atl", &hello(), (SILENCE, unused_for)).unwrap();
+    let waiting = call(&session, WAIT, 0);
+    std::thread::sleep(unused_for * 3);
+    assert!(session.is_open() && !session.was_unused());
+    drop(waiting);
+    eventually(|| session.was_unused());
+    assert!(session.call(ECHO, &1_u32, &CancellationToken::new()).is_err());
+}
+
+#[test]
 fn pings_keep_an_idle_session_and_a_long_call_alive() {
     let silence = Duration::from_millis(400);
     let (ours, theirs) = UnixStream::pair().unwrap();
