@@ -39,7 +39,9 @@ mod groups;
 mod history;
 mod model;
 mod plan;
-mod remote;
+mod line {
+    mod remote;
+}
 mod safety;
 mod sides;
 mod verify;

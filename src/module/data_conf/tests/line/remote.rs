@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::sync::atomic::Ordering;
 
-use super::*;
+use super::super::*;
 use crate::store::content::hints::{Want, What};
 
 /// The messages about content.
