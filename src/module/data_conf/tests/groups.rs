@@ -264,3 +264,32 @@ fn a_cycle_that_died_anywhere_leaves_no_groups_that_the_next_believes_wrongly() 
         });
     });
 }
+
+#[test]
+fn a_big_file_at_another_machine_is_patched_in_a_clone_whatever_its_size_is_now() {
+    in_own_mounts(|| {
+        with_big_file(|pair| {
+            let afar = joined(pair.folder.path(), pool());
+            let cycle = || {
+                let source = Box::new(afar.store("source", &pair.all_database_files()));
+                let module = pair.between(source, Box::new(pair.standby_store()));
+                let before = afar.place.traffic().received;
+                let moved = module.run_cycle(&pair.context()).unwrap().moved;
+                (moved.bytes, afar.place.traffic().received - before)
+            };
+            change(pair, MIDDLE, b"new");
+            let (moved, received) = cycle();
+            assert!(moved == BLOCK_BYTES && received < 2 * BLOCK_BYTES, "{moved} {received}");
+            assert!(is_copied(pair));
+            for size in [SIZE + 3 * GROUP_BYTES, SIZE - GROUP_BYTES - 5, SIZE] {
+                let file = fs::File::options().write(true).open(pair.source().join("big")).unwrap();
+                file.set_len(size).unwrap();
+                // Without holes, with which it would be sent whole.
+                file.write_all_at(&noise((GROUP_BYTES * 3) as usize, size), size - GROUP_BYTES * 3).unwrap();
+                let (_, received) = cycle();
+                assert!(received < 5 * GROUP_BYTES, "{size}: {received}");
+                assert!(is_copied(pair), "{size}");
+            }
+        });
+    });
+}
