@@ -172,7 +172,7 @@ def explains(command, deployments, folder):
 
 def powershell_backs_up(deployments, folder):
     deployment, kept = deployments.fresh(users=40, contactsPerUser=5, files=60), folder / "report.json"
-    script = ROOT / "tests" / "hosts" / "powershell" / "backup_host.ps1"
+    script = ROOT / "tests" / "hosts" / "backup_host.ps1"
     done = run(["pwsh", "-NoProfile", "-NonInteractive", "-File", script], deployment, POOL, kept)
     expect(done.returncode == 0 and "Succeeded in " in done.stdout, f"ended with {done.returncode}: {done.stdout}{done.stderr}")
     return comparable(json.loads(kept.read_text(encoding="utf-8-sig")))
