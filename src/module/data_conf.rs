@@ -186,6 +186,12 @@ impl BackupModule for DataConf {
         let session = self.copying();
         let failed = session.standby.side.failed();
         let removed = disable(&session, Some(context.generation)).map_err(&failed)?;
+        if session.source.is_elsewhere() {
+            context.observer.warning(format!(
+                "{} keeps its folder .csb, because another machine opens it: remove that there once nothing backs the pool up any more.",
+                session.source.url()
+            ));
+        }
         session.tell_foreign().map_err(failed)?.into_iter().for_each(|told| context.observer.warning(told));
         Ok(removed)
     }
@@ -208,7 +214,8 @@ fn disable(module: &DataConf, generation: Option<Generation>) -> Result<Vec<Trac
         // First, because it is what an older generation is refused at.
         module.index.open(&module.pool)?.clear(generation)?;
     }
-    for (store, role) in [(&module.source, StoreRole::Source), (&module.standby, StoreRole::Standby)] {
+    let ends = [(&module.source, StoreRole::Source), (&module.standby, StoreRole::Standby)];
+    for (store, role) in ends.into_iter().filter(|(store, _)| !store.is_elsewhere()) {
         let is_ours = |marker: &Marker| marker.pool == module.pool && marker.role == role;
         let marker = match store.identify()? {
             Presence::Marked(marker) if !is_ours(&marker) => continue,

@@ -32,7 +32,7 @@ pub(super) fn targets(
     let configuration = documents.configuration()?;
     let (pool, backup, standby) = topology.pair(&operation.pool)?;
     let (_, _, partner_standby) = topology.pair(&backup.fqdn)?;
-    require_written_here(deployment, pool, backup, &operation.kind)?;
+    require_written_here(deployment, backup, &operation.kind)?;
     require_places(deployment, &topology, &pool.fqdn)?;
     if let JobKind::Restore { path, .. } = &operation.kind {
         reports::require_free(path, &places(deployment, &topology).protected())?;
@@ -80,10 +80,10 @@ fn places(deployment: &Deployment, topology: &Topology) -> Places {
 ///
 /// # Errors
 /// `PeerRefused`, naming the machine.
-fn require_written_here(deployment: &Deployment, pool: &Pool, backup: &Pool, kind: &JobKind) -> Result<()> {
+fn require_written_here(deployment: &Deployment, backup: &Pool, kind: &JobKind) -> Result<()> {
     let written: &[&Pool] = match kind {
-        JobKind::Backup { .. } | JobKind::Sync { .. } => &[backup],
-        JobKind::Disable => &[backup, pool],
+        // What disabling would remove at a pool of another machine is left there, and said.
+        JobKind::Backup { .. } | JobKind::Sync { .. } | JobKind::Disable => &[backup],
         JobKind::Restore { .. } => &[],
     };
     for pool in written {

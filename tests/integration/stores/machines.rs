@@ -38,7 +38,6 @@ fn a_job_that_would_write_at_another_machine_is_refused_with_its_name() {
         refused(&deployment, "sync", ATL, json!({})),
         refused(&deployment, "sync", ATL, json!({ "whatIf": true })),
         refused(&deployment, "disable", ATL, json!({})),
-        refused(&deployment, "disable", CHI, json!({})),
     ];
     for error in refusals {
         assert_eq!((error.kind, error.retryable), (ErrorKind::PeerRefused, false), "{error:#?}");

@@ -61,7 +61,8 @@ impl DataConf {
     /// The same in a sentence for whoever takes everything of this product's away; none where there is nothing.
     pub(in super::super) fn tell_foreign(&self) -> Result<Vec<String>> {
         let mut told = Vec::new();
-        for end in [&self.source, &self.standby] {
+        // Another machine keeps what is its own.
+        for end in [&self.source, &self.standby].into_iter().filter(|end| !end.is_elsewhere()) {
             let foreign = end.foreign()?;
             if !foreign.is_empty() {
                 let names = few(&foreign);

@@ -188,6 +188,13 @@ pub fn live(pair: &Pair) {
     let given = sync(&pair.atlanta, CHI, json!({ "giveBack": true }));
     assert_ne!(given.report.outcome, Outcome::Failed, "{:#?}", given.report);
     assert_copied(pair);
+
+    // The copies are given up where they are; what is at the other machine stays, and is named.
+    let given_up = run(&pair.chicago, "disable", ATL, json!({})).expect(Outcome::SucceededWithWarnings);
+    let warnings = format!("{:?}", given_up.report);
+    assert!(warnings.contains("keeps its folder .csb"), "{warnings}");
+    assert!(pair.path("atl/share/.csb/store.json").exists());
+    assert!(!pair.path("chi/standby/atl.sqlite.csb").exists());
 }
 
 /// What cannot be done from a machine says where it can.
