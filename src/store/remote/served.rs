@@ -105,16 +105,10 @@ impl ServedPlace {
     /// The store at a path below the root, for a caller who may do this. Links are followed, but not out of the root.
     ///
     /// # Errors
-    /// `PeerRefused` without the grant, and for a path that leads elsewhere; `StoreUnavailable` where its folder is missing.
+    /// `PeerRefused` without the grant, and for a path that leads elsewhere; `AccessDenied` where this account may not enter its folder.
     pub fn open(&self, engine: Engine, relative: &str, grant: Grant) -> Result<Opened> {
         self.grants.require(grant)?;
         let path = below(&self.root, Path::new(relative)).map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound => Error::new(
-                ErrorKind::StoreUnavailable,
-                format!("The folder of {relative} does not exist below {}.", self.root.display()),
-                "Mount its file system, or correct the store's URL in the topology.",
-            )
-            .caused_by(&cause),
             io::ErrorKind::PermissionDenied => Error::io("enter the folder of", Path::new(relative), &cause),
             _ => outside(relative, &self.root).caused_by(&cause),
         })?;
@@ -123,23 +117,31 @@ impl ServedPlace {
     }
 }
 
-/// Where a path below a root really leads: the object need not be there, its folder must be. Paths are compared by their parts: a sibling
+/// Where a path below a root really leads: neither the object nor its folders need be there. Paths are compared by their parts: a sibling
 /// whose name begins like the root's is outside.
 fn below(root: &Path, relative: &Path) -> io::Result<PathBuf> {
-    let named = root.join(relative);
-    let found = match named.canonicalize() {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-            // A link that leads nowhere yet is none to follow.
-            let (Some(folder), Some(name)) = (named.parent(), named.file_name()) else { return Err(cause) };
-            if named.symlink_metadata().is_ok() {
-                return Err(io::ErrorKind::InvalidInput.into());
+    let mut there = root.join(relative);
+    let mut missing = Vec::new();
+    let found = loop {
+        match there.canonicalize() {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                // A link that leads nowhere yet is none to follow, and above what is not there nothing is.
+                let name = there.file_name().filter(|_| there.symlink_metadata().is_err());
+                missing.push(name.ok_or(io::ErrorKind::InvalidInput)?.to_owned());
+                if !there.pop() {
+                    return Err(cause);
+                }
             }
-            folder.canonicalize()?.join(name)
+            found => break found?,
         }
-        found => found?,
     };
-    let is_below = relative.is_relative() && found.starts_with(root) && found != root;
-    if is_below { Ok(found) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    let is_below = found.starts_with(root);
+    let found = missing.into_iter().rev().fold(found, |found, name| found.join(name));
+    if relative.is_relative() && is_below && found != root {
+        Ok(found)
+    } else {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
 }
 
 fn outside(relative: &str, root: &Path) -> Error {
@@ -194,7 +196,8 @@ mod tests {
                 "{named}: {error:?}"
             );
         }
-        assert_eq!(open("nowhere/users").unwrap_err().kind, ErrorKind::StoreUnavailable);
+        assert_eq!(open("nowhere/at/all/users").unwrap().path, real.join("nowhere/at/all/users"));
+        assert_eq!(open("nowhere/../users").unwrap_err().kind, ErrorKind::PeerRefused);
         assert_eq!(
             place.open(Engine::Sqlite, "data/users", Grant::Write).unwrap_err().kind,
             ErrorKind::PeerRefused
