@@ -13,9 +13,11 @@ const HELPER: &str = "csb-serve";
 /// Names another program than `ssh`, which takes the same arguments.
 const SSH_VARIABLE: &str = "CSBACKUP_SSH";
 
-/// Never a password, never a forwarding; a line that is dead is noticed.
-const OPTIONS: [&str; 8] = [
+/// Never a password, never a forwarding, never a host whose key is not known, whatever the account's own configuration says; a line that is
+/// dead is noticed.
+const OPTIONS: [&str; 9] = [
     "BatchMode=yes",
+    "StrictHostKeyChecking=yes",
     "ClearAllForwardings=yes",
     "ForwardAgent=no",
     "PermitLocalCommand=no",
@@ -100,6 +102,7 @@ mod tests {
         let plain = route(None, None);
         assert_eq!(plain.first().unwrap(), "-T");
         assert_eq!(plain.iter().filter(|argument| *argument == "-o").count(), OPTIONS.len());
+        assert!(plain.contains(&"StrictHostKeyChecking=yes".to_owned()), "{plain:?}");
         assert_eq!(plain[plain.len() - 3..], ["--", "atl-1", "csb-serve"]);
         let whole = route(Some("csb"), Some(2222));
         assert_eq!(whole[whole.len() - 7..], ["-p", "2222", "-l", "csb", "--", "atl-1", "csb-serve"]);
