@@ -99,8 +99,11 @@ Describe 'Register-CsPoolPlace' {
         $told.PartnerFqdn | Should -Be $Chi
         $told.Grants | Should -Be 'read'
         $told.AuthorizedKeysLine | Should -Match "^restrict,command=`"/[^`"]*csb-serve --root [^ ]+ --pool $Atl --partner $Chi --grant read`" ssh-ed25519 "
-        $shown = @(($told | Out-String -Width 4096) -split '\r?\n')
-        $shown | Should -Contain "echo '$($told.AuthorizedKeysLine)' | sudo tee -a ~csb/.ssh/authorized_keys"
+        $shown = @(($told | Out-String -Width 80) -split '\r?\n')
+        $shown | Where-Object { $_.Length -gt 77 -and $_ -notmatch '^\w+ = ' } | Should -BeNullOrEmpty
+        # What was broken to fit into a narrow terminal is one command to a shell.
+        ($shown -join "`n").Replace("'\`n'", '').Replace(" \`n", ' ') -split "`n" |
+            Should -Contain "echo '$($told.AuthorizedKeysLine)' | sudo tee -a ~csb/.ssh/authorized_keys"
         @($told.Instructions.AtPoolFqdn | Select-Object -Unique | Sort-Object) | Should -Be $Atl, $Chi
         $told.Checks.Count | Should -BeGreaterThan 3
     }
