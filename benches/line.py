@@ -1,17 +1,15 @@
 #!/usr/bin/env python3
 """Measures a sync between two machines against what one would use instead, over a line with a delay and a rate.
 
-    cargo build --release && benches/line.py [--megabytes N | --files N] [--lines 0:0,40:10000] [--rounds N]
+    cargo build --release && benches/line.py [--megabytes N] [--lines 0:0,40:10000] [--rounds N]
 
 A line is `RTT in ms:kbit per second`, 0 for no limit. Every contender goes through the same relay and the same private sshd, in
 turns; times are medians in seconds, bytes are what crossed the relay, ssh's own included. `warm` is a sync whose session is open,
-`cold` one in a process that begins it. The peers are `rsync -az`, which copies the file as it lies there, and `ssh HOST true`. With
-`--files` conference files are copied instead of a user store: each round one in a hundred is another one.
+`cold` one in a process that begins it. The peers are `rsync -az`, which copies the file as it lies there, and `ssh HOST true`.
 """
 
 import argparse
 import os
-import random
 import shutil
 import sqlite3
 import statistics
@@ -53,26 +51,11 @@ def change(path, every):
     server.close()
 
 
-def fill_files(share, count):
-    """Conference files of up to 100 kB, in folders of a hundred."""
-    for number in range(count):
-        file = share / f"{number // 100}" / f"slides {number}.pptx"
-        file.parent.mkdir(exist_ok=True)
-        file.write_bytes(os.urandom(random.randrange(100, 100_000)))
-
-
-def change_files(share, every):
-    """Writes one of so many anew."""
-    files = [file for file in share.rglob("*.pptx") if ".csb" not in file.parts]
-    for file in random.sample(files, max(1, len(files) // every)):
-        file.write_bytes(os.urandom(random.randrange(100, 100_000)))
-
-
 class Bench:
-    """One line, and what is copied over it."""
+    """One line."""
 
-    def __init__(self, site, line, is_files):
-        self.site, self.count, self.is_files = site, site.folder / "count", is_files
+    def __init__(self, site, line):
+        self.site, self.count = site, site.folder / "count"
         rtt, kbit = line
         site.line = {"delay-ms": rtt / 2, "count": self.count}
         if kbit:
@@ -90,7 +73,7 @@ class Bench:
 
     def ours(self, machine):
         """A sync by a service that is open."""
-        report = machine.ask("sync", **{**SYNC, "modules": ["DataConf" if self.is_files else "PresenceFocus"]})
+        report = machine.ask("sync", **SYNC)
         assert report.get("outcome") == "Succeeded", report
         return report["seconds"]
 
@@ -108,24 +91,9 @@ class Bench:
 
     def rsync(self):
         """rsync's default: what differs by size and time, by blocks."""
-        own = self.site.folder / "rsync"
+        own = self.site.folder / "rsync.sqlite"
         ssh = self.site.folder / "ssh" / "ssh-plain"
-        what = ["--delete", "--exclude", ".csb", f"127.0.0.1:{self.site.folder}/atl/share/"] if self.is_files else [f"127.0.0.1:{self.site.folder}/atl/users.sqlite"]
-        subprocess.run(["rsync", "-az", "-e", str(ssh), *what, str(own)], check=True)
-
-    def change(self, every):
-        """Changes one of so many pages or files."""
-        if self.is_files:
-            change_files(self.site.folder / "atl" / "share", every)
-        else:
-            change(self.site.folder / "atl" / "users.sqlite", every)
-
-    def forget_rsync(self):
-        """rsync has copied nothing yet."""
-        own = self.site.folder / "rsync"
-        if own.is_dir():
-            shutil.rmtree(own)
-        own.unlink(missing_ok=True)
+        subprocess.run(["rsync", "-az", "-e", str(ssh), f"127.0.0.1:{self.site.folder}/atl/users.sqlite", str(own)], check=True)
 
     def ssh_true(self):
         """What a connection costs."""
@@ -136,47 +104,42 @@ def main():
     """One table for each line."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--megabytes", type=int, default=113)
-    arguments.add_argument("--files", type=int)
     arguments.add_argument("--lines", default="0:0,20:100000,80:10000")
     arguments.add_argument("--rounds", type=int, default=3)
     options = arguments.parse_args()
     lines = [tuple(float(part) for part in line.split(":")) for line in options.lines.split(",")]
     with tempfile.TemporaryDirectory(dir=ROOT / "target") as folder, Site(folder, HELPER) as site:
-        if options.files:
-            fill_files(site.folder / "atl" / "share", options.files)
-        else:
-            fill(site.folder / "atl" / "users.sqlite", options.megabytes)
+        users = site.folder / "atl" / "users.sqlite"
+        fill(users, options.megabytes)
         with Machine(site, "atl", LIBRARY) as atl:
             assert "version" in atl.ask("publishTopology", file=str(site.folder / "topology.toml"))
-        size = sum(file.stat().st_size for file in (site.folder / "atl").rglob("*") if file.is_file())
-        print(f"{size / 1e6:.0f} MB; seconds / kB on the line")
+        print(f"{users.stat().st_size / 1e6:.0f} MB; seconds / kB on the line")
         print(f"{'line':>14} {'work':>6} {'ours warm':>18} {'ours cold':>18} {'rsync -az':>18} {'ssh true':>18}")
         for line in lines:
-            bench = Bench(site, line, bool(options.files))
+            bench = Bench(site, line)
             # A key of its own, without a forced command, for the peers.
             plain(site)
-            works = [("first", None, 1), ("idle", 0, options.rounds), ("1 %", 100, options.rounds), ("all", 1, 1)]
-            for work, every, rounds in works[:3] if options.files else works:
+            for work, every, rounds in (("first", None, 1), ("idle", 0, options.rounds), ("1 %", 100, options.rounds), ("all", 1, 1)):
                 samples = {name: [] for name in ("warm", "cold", "rsync", "true")}
                 for _ in range(rounds):
                     if work == "first":
                         bench.forget()
                         samples["cold"].append(bench.crossed(bench.cold))
-                        bench.forget_rsync()
+                        (site.folder / "rsync.sqlite").unlink(missing_ok=True)
                         samples["rsync"].append(bench.crossed(bench.rsync))
                     else:
                         with Machine(site, "chi", LIBRARY) as machine:
                             bench.ours(machine)
                             time.sleep(0.1)
                             if every:
-                                bench.change(every)
+                                change(users, every)
                             samples["warm"].append(bench.crossed(lambda: bench.ours(machine)))
                         if every:
-                            bench.change(every)
+                            change(users, every)
                         samples["cold"].append(bench.crossed(bench.cold))
                         if every:
                             bench.rsync()
-                            bench.change(every)
+                            change(users, every)
                         samples["rsync"].append(bench.crossed(bench.rsync))
                     samples["true"].append(bench.crossed(bench.ssh_true))
                 cells = []
