@@ -196,6 +196,13 @@ impl UserStorePair for PagePair {
         outcome.moved.bytes = sent.state.bytes;
         outcome.moved.batches = 1;
         outcome.details.push(format!("Gave the lost user store back at {place}."));
+        if standing.rights.is_none() {
+            // Accounts of another machine have other numbers: what its copy says of them counts for nothing here.
+            outcome.warnings.push(format!(
+                "{place} belongs to the account that gave it back, and nobody else may open it: give it the owner and \
+                 rights that the server needs (chown, chmod) before the server starts."
+            ));
+        }
         if published.is_partial {
             let text =
                 "Not every process could be looked into: stop the pool's server before it opens the store.";
