@@ -241,10 +241,10 @@ fn instructions(
     let port = place.ssh().and_then(|ssh| ssh.port()).map(|port| format!("-p {port} ")).unwrap_or_default();
     steps.push(step(
         partner,
-        "Take the host key over once it was compared, and look whether everything is there.".to_owned(),
+        "As the account of the backup service: take the host key over once it was compared, and look whether everything is there. Name the deployment file of that machine.".to_owned(),
         vec![
             format!("ssh-keyscan -t ed25519 {port}{host} | tee -a ~/.ssh/known_hosts | ssh-keygen -lf -"),
-            format!("pwsh -Command 'Test-CsPoolConnection -PoolFqdn {}'", pool.fqdn),
+            format!("pwsh -Command 'Connect-CsDeployment /srv/csbackup/deployment.toml; Test-CsPoolConnection {}'", pool.fqdn),
         ],
     ));
     steps

@@ -125,7 +125,7 @@ impl RemotePlace {
         *held = None;
         let seconds = u16::try_from(SILENCE.as_secs()).unwrap_or(u16::MAX);
         let hello = Hello { pool: self.pool.to_string(), silence_seconds: seconds };
-        let session = (self.connect)(&hello)?;
+        let session = (self.connect)(&hello).map_err(|error| error.at_place(&self.shown))?;
         Ok(Arc::clone(held.insert(session)))
     }
 
@@ -167,7 +167,7 @@ impl RemotePlace {
     pub fn refuses(&self, what: &str) -> Error {
         Error::new(
             ErrorKind::PeerRefused,
-            format!("{what} at {self} is not allowed from here."),
+            format!("{what} at {self}: that is not possible from this machine."),
             "Run the command at that machine, which receives the data.",
         )
         .at("place", self)

@@ -44,6 +44,13 @@ pub(in crate::store) fn place_of(arguments: impl IntoIterator<Item = OsString>) 
         }
     }
     let missing = |name: &str| wrong(&format!("{name} is missing."));
+    if root.is_none() && pool.is_none() && partner.is_none() {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "csb-serve was started without arguments: the key's line in authorized_keys has no forced command.",
+            "Put the line that Register-CsPoolPlace prints there into authorized_keys, in place of this key's.",
+        ));
+    }
     let root = root.ok_or_else(|| missing("--root"))?;
     let pool = pool.ok_or_else(|| missing("--pool"))?;
     let partner = partner.ok_or_else(|| missing("--partner"))?;
@@ -83,7 +90,7 @@ mod tests {
         assert_eq!(place.pool().as_str(), "atl.example.com");
         assert!(place.state().ends_with("s/atl.example.com"));
         for (line, named) in [
-            ("", "--root"),
+            ("", "no forced command"),
             ("--root", "--root"),
             ("--root /nowhere --pool a.b --partner c.d --grant read", "/nowhere"),
             (&*format!("--root {root}"), "--pool"),

@@ -109,7 +109,9 @@ impl ServedPlace {
     pub fn open(&self, engine: Engine, relative: &str, grant: Grant) -> Result<Opened> {
         self.grants.require(grant)?;
         let path = below(&self.root, Path::new(relative)).map_err(|cause| match cause.kind() {
-            io::ErrorKind::PermissionDenied => Error::io("enter the folder of", Path::new(relative), &cause),
+            io::ErrorKind::PermissionDenied => {
+                Error::io("enter the folder of", &self.root.join(relative), &cause)
+            }
             _ => outside(relative, &self.root).caused_by(&cause),
         })?;
         let url = StoreUrl::parse(&format!("{}:{}", engine.scheme(), path.display()), Path::new("/"))?;
