@@ -44,6 +44,22 @@ impl Rights {
         Ok(Rights { mode, owner: Some((file.uid(), file.gid())) })
     }
 
+    /// What a file gets in a folder of which only the folder is known: its owner and group, who may read and write it as far as they may
+    /// write the folder.
+    ///
+    /// # Errors
+    /// Where there is none, or the way to it is closed.
+    pub fn as_in(folder: &Path) -> io::Result<Self> {
+        let folder = std::fs::metadata(folder)?;
+        let of_group = if folder.mode() & 0o020 == 0 { 0 } else { 0o060 };
+        Ok(Rights { mode: OWNERS | of_group, owner: Some((folder.uid(), folder.gid())) })
+    }
+
+    /// Whether both are the same account's.
+    pub fn is_same_owner(self, other: Rights) -> bool {
+        self.owner.map(|(user, _)| user) == other.owner.map(|(user, _)| user)
+    }
+
     /// What a new file is created with, before anything more is known of it.
     pub(in super::super) fn least(self) -> u32 {
         self.mode & OWNERS

@@ -184,6 +184,8 @@ pub(super) struct Published {
     pub(super) emptied: Vec<String>,
     /// Whether there are processes that could not be looked into.
     pub(super) is_partial: bool,
+    /// Whether it is another account's than its folder: the server may not open it.
+    pub(super) is_of_another: bool,
 }
 
 /// A user store in SQLite at one place. Where both ends of a pair are on one machine they are values of the same type; a connection to
@@ -218,11 +220,11 @@ pub(super) trait UserEnd: Send + Sync {
     /// When it exists and cannot be read; `StoreUnavailable` where its file system seems not to be mounted.
     fn is_lost(&self, known: Option<&Mark>) -> Result<bool>;
 
-    /// Begins to make a lost store anew, of which this is known.
+    /// Begins to make a lost store anew, of which this is known. Without rights it gets those that its folder suggests.
     ///
     /// # Errors
     /// `StoreUnavailable` where its folder is missing; `DiskFull`, `AccessDenied`, `Io`.
-    fn replace(&self, rights: Rights, known: Option<&Mark>) -> Result<Box<dyn Replacement>>;
+    fn replace(&self, rights: Option<Rights>, known: Option<&Mark>) -> Result<Box<dyn Replacement>>;
 
     // ---- a copy --------------------------------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ impl UserEnd for LocalEnd {
         self.source.is_lost(known)
     }
 
-    fn replace(&self, rights: Rights, known: Option<&Mark>) -> Result<Box<dyn Replacement>> {
+    fn replace(&self, rights: Option<Rights>, known: Option<&Mark>) -> Result<Box<dyn Replacement>> {
         Ok(Box::new(self.source.replace(rights, known, &self.standby.exclude)?))
     }
 

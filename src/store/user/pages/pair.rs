@@ -185,7 +185,7 @@ impl UserStorePair for PagePair {
     fn restore(&self, work: &Work<'_>) -> Result<PairOutcome> {
         let Some((_, standing)) = self.lost_with()? else { return Ok(PairOutcome::default()) };
         let place = self.source.path().display();
-        let new = self.source.replace(standing.rights.unwrap_or(Rights::PRIVATE), standing.mark.as_ref())?;
+        let new = self.source.replace(standing.rights, standing.mark.as_ref())?;
         let sent = self.standby.send(None, work.generation, &Passing::new(new.as_ref(), work), work.cancel);
         let sent = sent?;
         work.check()?;
@@ -196,10 +196,10 @@ impl UserStorePair for PagePair {
         outcome.moved.bytes = sent.state.bytes;
         outcome.moved.batches = 1;
         outcome.details.push(format!("Gave the lost user store back at {place}."));
-        if standing.rights.is_none() {
-            // Accounts of another machine have other numbers: what its copy says of them counts for nothing here.
+        // Accounts of another machine have other numbers: what its copy says of them counts for nothing here.
+        if standing.rights.is_none() && published.is_of_another {
             outcome.warnings.push(format!(
-                "{place} belongs to the account that gave it back, and nobody else may open it: give it the owner and \
+                "{place} belongs to the account that gave it back, and not to that of its folder: give it the owner and \
                  rights that the server needs (chown, chmod) before the server starts."
             ));
         }

@@ -216,7 +216,7 @@ impl UserEnd for RemoteEnd {
         self.ask(message::IS_LOST, &self.known(known))
     }
 
-    fn replace(&self, _rights: Rights, _known: Option<&Mark>) -> Result<Box<dyn Replacement>> {
+    fn replace(&self, _rights: Option<Rights>, _known: Option<&Mark>) -> Result<Box<dyn Replacement>> {
         Err(self.place.refuses("Giving a user store back"))
     }
 

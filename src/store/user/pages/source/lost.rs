@@ -41,14 +41,15 @@ impl Source {
     /// As for [`super::super::end::UserEnd::replace`].
     pub(in super::super) fn replace(
         &self,
-        rights: Rights,
+        rights: Option<Rights>,
         known: Option<&Mark>,
         exclude: &[String],
     ) -> Result<NewStore> {
         let folder = self.path.parent().filter(|folder| folder.is_dir());
         let folder = folder.ok_or_else(|| no_folder(&self.path))?;
         let fresh = folder.join(format!(".csb-{}.restored", uuid::Uuid::new_v4().simple()));
-        let file = NewFile::create(fresh, rights).map_err(Side::Import.failed())?;
+        let suggested = || Rights::as_in(folder).unwrap_or(Rights::PRIVATE);
+        let file = NewFile::create(fresh, rights.unwrap_or_else(suggested)).map_err(Side::Import.failed())?;
         Ok(NewStore {
             file,
             path: self.path.clone(),
@@ -91,7 +92,12 @@ impl Replacement for NewStore {
         let header = seen.ok_or_else(|| damaged(&sent.from))?;
         file.name(|fresh| take_place(fresh, &path))?;
         let database = FileStat::of(&path).ok_or_else(|| came_between(&path))?;
-        Ok(Published { mark: Mark::of_new(&path, database, &header), emptied, is_partial })
+        let (own, folder) = (Rights::of(&path), path.parent().map(Rights::as_in));
+        let is_of_another = match (own, folder) {
+            (Ok(own), Some(Ok(folder))) => !own.is_same_owner(folder),
+            _ => false,
+        };
+        Ok(Published { mark: Mark::of_new(&path, database, &header), emptied, is_partial, is_of_another })
     }
 }
 
