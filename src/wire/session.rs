@@ -310,6 +310,11 @@ impl Inner {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
+        // Whoever reads what it says has a share in it until it has read the end, which may be a moment after the program's.
+        let ended = Instant::now();
+        while Arc::strong_count(&self.told) > 1 && ended.elapsed() < LEAVING {
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let told = String::from_utf8_lossy(&lock(&self.told)).trim().to_owned();
         let error = refused(&self.place, &told).unwrap_or_else(|| cut(&self.place, what));
         let error = match cause {

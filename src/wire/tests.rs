@@ -153,6 +153,16 @@ fn a_helper_of_another_pool_refuses_and_says_so_to_every_call() {
 }
 
 #[test]
+fn what_a_program_says_last_counts_also_where_it_is_read_after_its_end() {
+    let late = "(sleep 0.03; echo 'Host key verification failed.' >&2) >/dev/null & exit 255";
+    let route = Route::Command(["sh", "-c", late].map(str::to_owned).to_vec());
+    let session = Session::open(&route, "ssh://atl-1/srv", &hello()).unwrap();
+    let failed = session.call(ECHO, &1_u32, &CancellationToken::new());
+    let error = failed.and_then(|mut call| call.answer::<u32>()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::PeerRefused, "{error:?}");
+}
+
+#[test]
 fn a_line_on_which_nothing_is_heard_ends_either_side() {
     let silence = Duration::from_millis(300);
     // Nobody reads or writes at the other ends.
