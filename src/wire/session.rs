@@ -27,6 +27,9 @@ const LEAVING: Duration = Duration::from_millis(100);
 const LONG: Duration = Duration::from_secs(5);
 const FORGIVEN_AFTER: Duration = Duration::from_secs(2);
 
+/// The same of a session in which the other side never said who it is: it is not only the line.
+const STRANGE_FORGIVEN_AFTER: Duration = Duration::from_secs(30);
+
 /// A session that nobody uses for so long ends; a resident service asks more often.
 const UNUSED_FOR: Duration = Duration::from_secs(300);
 
@@ -178,7 +181,9 @@ impl Session {
     /// Why it ended, where that was waited for a short while ago: another session would hardly come sooner, and whoever asks has more questions.
     pub fn given_up(&self) -> Option<Error> {
         let given_up = self.inner.given_up.get()?;
-        if given_up.elapsed() < FORGIVEN_AFTER { self.inner.link.calls.over() } else { None }
+        let is_known = self.inner.welcome.get().is_some();
+        let forgiven_after = if is_known { FORGIVEN_AFTER } else { STRANGE_FORGIVEN_AFTER };
+        if given_up.elapsed() < forgiven_after { self.inner.link.calls.over() } else { None }
     }
 
     /// How many calls have not ended.
