@@ -25,7 +25,6 @@ from machines import ATL, Machine, Site  # noqa: E402
 
 LIBRARY = ROOT / "target" / "release" / "libcs_backup.so"
 HELPER = ROOT / "target" / "release" / "csb-serve"
-SYNC = {"modules": ["PresenceFocus"], "poolFqdn": ATL, "acceptDeletions": True}
 
 
 def fill(path, megabytes):
@@ -52,10 +51,10 @@ def change(path, every):
 
 
 class Bench:
-    """One line."""
+    """One line, and the module that is synchronized over it."""
 
-    def __init__(self, site, line):
-        self.site, self.count = site, site.folder / "count"
+    def __init__(self, site, line, module="PresenceFocus"):
+        self.site, self.module, self.count = site, module, site.folder / "count"
         rtt, kbit = line
         site.line = {"delay-ms": rtt / 2, "count": self.count}
         if kbit:
@@ -73,7 +72,7 @@ class Bench:
 
     def ours(self, machine):
         """A sync by a service that is open."""
-        report = machine.ask("sync", **SYNC)
+        report = machine.ask("sync", modules=[self.module], poolFqdn=ATL, acceptDeletions=True)
         assert report.get("outcome") == "Succeeded", report
         return report["seconds"]
 

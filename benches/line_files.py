@@ -8,7 +8,6 @@ is a sync whose session is open, `cold` one in a process that begins it.
 """
 
 import argparse
-import os
 import random
 import shutil
 import statistics
@@ -20,47 +19,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path += [str(ROOT / "tests" / "two_machines"), str(ROOT / "benches")]
-from machines import ATL, Machine, Site  # noqa: E402
+from line import HELPER, LIBRARY, Bench, plain  # noqa: E402
+from machines import Machine, Site  # noqa: E402
 from stores import change_share, make_large, make_share, require_equal_trees  # noqa: E402
 
-LIBRARY = ROOT / "target" / "release" / "libcs_backup.so"
-HELPER = ROOT / "target" / "release" / "csb-serve"
-SYNC = {"modules": ["DataConf"], "poolFqdn": ATL, "acceptDeletions": True}
 
-
-class Bench:
-    """One line."""
+class FilesBench(Bench):
+    """One line, for files."""
 
     def __init__(self, site, line):
-        self.site, self.count = site, site.folder / "count"
-        rtt, kbit = line
-        site.line = {"delay-ms": rtt / 2, "count": self.count}
-        if kbit:
-            site.line["kbit"] = kbit
+        super().__init__(site, line, "DataConf")
         self.share, self.copy = site.folder / "atl/share", site.folder / "chi/standby/share"
         self.peers = site.folder / "peers"
-
-    def crossed(self, work):
-        """Seconds and bytes of a piece of work."""
-        self.count.write_text("")
-        os.sync()
-        began = time.perf_counter()
-        seconds = work()
-        seconds = seconds if seconds is not None else time.perf_counter() - began
-        time.sleep(0.3)
-        return seconds, sum(int(line) for line in self.count.read_text().split())
-
-    def ours(self, machine):
-        """A sync by a service that is open."""
-        report = machine.ask("sync", **SYNC)
-        assert report.get("outcome") == "Succeeded", report
-        return report["seconds"]
-
-    def cold(self):
-        """A sync by a service that was just opened."""
-        with Machine(self.site, "chi", LIBRARY) as machine:
-            assert machine.ask("getCapabilities")
-            return self.ours(machine)
 
     def rsync(self):
         """What one would use instead."""
@@ -80,17 +50,6 @@ class Bench:
         with (self.share / "large.bin").open("r+b") as file:
             file.seek((self.share / "large.bin").stat().st_size // 2 + 12345)
             file.write(random.Random(seed).randbytes(4096))
-
-
-def plain(site):
-    """A key of its own, without a forced command, for the peers."""
-    folder = site.folder / "ssh"
-    if not (folder / "plain").exists():
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "plain")], check=True)
-        with (folder / "authorized_keys").open("a") as keys:
-            keys.write((folder / "plain.pub").read_text())
-    program = site.ssh("plain")
-    program.write_text(f'#!/bin/sh\nexec ssh -F {folder}/config-plain -p {site.port} "$@"\n')
 
 
 def row(line, work, samples):
@@ -121,7 +80,7 @@ def main():
         print(f"{'line':>14} {'work':>6} {'ours warm':>19} {'ours cold':>19} {'rsync -az':>19}")
         turn = 0
         for line in [tuple(float(part) for part in line.split(":")) for line in options.lines.split(",")]:
-            bench = Bench(site, line)
+            bench = FilesBench(site, line)
             plain(site)
             bench.forget()
             (share / "large.bin").unlink(missing_ok=True)
