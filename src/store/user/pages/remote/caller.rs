@@ -18,7 +18,7 @@ use super::{
     ExportAnswer, ExportRequest, Known, SendAnswer, SendRequest, StandingAnswer, StoreName, SurveyAnswer,
     message,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::Rights;
 use crate::report::Moved;
 use crate::store::remote::RemotePlace;
@@ -84,17 +84,22 @@ impl RemoteEnd {
             without_cache,
             patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
         };
-        let mut call = self.place.call(message::EXPORT, &request, &until.cancel)?;
+        let mut call = self.place.call(message::EXPORT, &request, &until.cancel).map_err(at_source)?;
         let mut received = Received::new(base);
-        while let Some(part) = call.next()? {
+        while let Some(part) = call.next().map_err(at_source)? {
             match Part::of(&part).ok_or_else(|| call.not_understood())? {
-                Part::Need => send_hashes(&mut call, &base.hashes)?,
+                Part::Need => send_hashes(&mut call, &base.hashes).map_err(at_source)?,
                 part => received.take(part, to)?,
             }
         }
-        let answer: ExportAnswer = call.answer()?;
+        let answer: ExportAnswer = call.answer().map_err(at_source)?;
         received.exported(answer, &call)
     }
+}
+
+/// Where it is read the failure is; what a sink fails with is its own.
+fn at_source(error: Error) -> Error {
+    Side::Export.failed()(error)
 }
 
 /// Hands the hashes over that the helper does not know.
@@ -185,7 +190,7 @@ impl UserEnd for RemoteEnd {
     }
 
     fn look(&self, known: Option<&Mark>) -> Result<Seen> {
-        let is_unchanged = self.ask(message::LOOK, &self.known(known))?;
+        let is_unchanged = self.ask(message::LOOK, &self.known(known)).map_err(at_source)?;
         // Accounts and groups of another machine are others than those of the same number here.
         Ok(Seen { is_unchanged, rights: Rights::PRIVATE })
     }
@@ -256,8 +261,8 @@ impl UserEnd for RemoteEnd {
         cancel: &CancellationToken,
     ) -> Result<Sent> {
         let request = SendRequest { store: self.store.clone(), revision, generation: generation.0 };
-        let mut call = self.place.call(message::SEND, &request, cancel)?;
-        while let Some(part) = call.next()? {
+        let mut call = self.place.call(message::SEND, &request, cancel).map_err(at_source)?;
+        while let Some(part) = call.next().map_err(at_source)? {
             match Part::of(&part).ok_or_else(|| call.not_understood())? {
                 Part::Run { first, page_size, content } => to.put(first, content, page_size as usize)?,
                 Part::Reset => to.reset()?,
@@ -266,7 +271,7 @@ impl UserEnd for RemoteEnd {
                 Part::Need | Part::First { .. } => return Err(call.not_understood()),
             }
         }
-        let SendAnswer { state, pages, page_size, versions, findings } = call.answer()?;
+        let SendAnswer { state, pages, page_size, versions, findings } = call.answer().map_err(at_source)?;
         Ok(Sent { from: self.shown.clone(), state, pages, page_size, versions, findings })
     }
 

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
 use super::super::PagePair;
-use crate::error::{ErrorKind, Result};
+use crate::error::{ErrorKind, Result, Side};
 use crate::store::Generation;
 use crate::store::remote::tests::loopback::Loopback;
 use crate::store::remote::{Reach, RemotePlace};
@@ -182,6 +182,7 @@ fn a_line_that_is_cut_after_any_number_of_bytes_changes_nothing_and_the_next_syn
             matches!(error.kind, ErrorKind::StoreUnavailable | ErrorKind::PeerIncompatible),
             "cut after {cut}: {error:?}"
         );
+        assert_eq!(error.side, Some(Side::Export), "cut after {cut}: {error:?}");
         assert!(!site.path("chi/atl.sqlite").exists(), "cut after {cut}");
     }
     site.line.cut_after(None);
