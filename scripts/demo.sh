@@ -24,6 +24,8 @@ cargo build --release --lib --bin sample_server --bin csb-serve
 mkdir -p "$(dirname "$folder")"
 export CSBACKUP_LIBRARY=$PWD/target/release/libcs_backup.so
 
+# Two machines are shown with the cmdlets alone: where the tests have installed PowerShell, that one is taken.
+[ "$machines" = one ] || use_powershell
 if has pwsh; then
     ps-module/build.sh
     [ "$machines" = one ] || exec scripts/demo-two-machines.sh "$folder"
@@ -31,7 +33,7 @@ if has pwsh; then
 fi
 
 if [ "$machines" = two ]; then
-    echo 'demo: --two-machines needs pwsh.' >&2
+    echo 'demo: --two-machines needs pwsh; where there is dotnet, "(. scripts/setup.sh; setup_powershell)" installs it for this checkout.' >&2
     exit 1
 fi
 echo "pwsh is not on PATH: this runs through the C host instead."
