@@ -190,7 +190,9 @@ impl UserEnd for RemoteEnd {
     }
 
     fn look(&self, known: Option<&Mark>) -> Result<Seen> {
-        let is_unchanged = self.ask(message::LOOK, &self.known(known)).map_err(at_source)?;
+        let is_unchanged: bool = self.ask(message::LOOK, &self.known(known)).map_err(at_source)?;
+        // Whoever was told nothing cannot know that it is so.
+        let is_unchanged = is_unchanged && known.is_some();
         // Accounts and groups of another machine are others than those of the same number here.
         Ok(Seen { is_unchanged, rights: Rights::PRIVATE })
     }
@@ -198,6 +200,7 @@ impl UserEnd for RemoteEnd {
     fn survey(&self, known: Option<&Mark>) -> Result<Survey> {
         let SurveyAnswer { is_unchanged, pending, refused } =
             self.ask(message::SURVEY, &self.known(known))?;
+        let is_unchanged = is_unchanged && known.is_some();
         Ok(Survey { is_unchanged, pending, refused: self.refusal(refused) })
     }
 
