@@ -81,17 +81,16 @@ fn places(deployment: &Deployment, topology: &Topology) -> Places {
 /// # Errors
 /// `PeerRefused`, naming the machine.
 fn require_written_here(deployment: &Deployment, backup: &Pool, kind: &JobKind) -> Result<()> {
-    let written: &[&Pool] = match kind {
+    match kind {
+        JobKind::Restore { .. } => Ok(()),
         // What disabling would remove at a pool of another machine is left there, and said.
-        JobKind::Backup { .. } | JobKind::Sync { .. } | JobKind::Disable => &[backup],
-        JobKind::Restore { .. } => &[],
-    };
-    for pool in written {
-        if let Whereabouts::There(there) = deployment.config.whereabouts(pool)? {
-            return Err(written_elsewhere(pool, &there));
+        JobKind::Backup { .. } | JobKind::Sync { .. } | JobKind::Disable => {
+            match deployment.config.whereabouts(backup)? {
+                Whereabouts::There(there) => Err(written_elsewhere(backup, &there)),
+                Whereabouts::Here => Ok(()),
+            }
         }
     }
-    Ok(())
 }
 
 fn written_elsewhere(pool: &Pool, there: &There) -> Error {

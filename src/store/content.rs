@@ -36,8 +36,8 @@ pub(crate) mod spool;
 
 pub use listing::{ListedObject, Listing, Names};
 pub use object::{
-    Attributes, Extended, Instance, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, Refusal,
-    mode_of_copy,
+    Attributes, Extended, Instance, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, READ_AGAIN,
+    Refusal, mode_of_copy,
 };
 pub use path::ContentPath;
 use room::Room;

@@ -21,7 +21,7 @@ pub struct ServedStores {
 impl ServedStores {
     /// The stores of this place. Nothing is opened yet.
     pub fn new(place: ServedPlace) -> Self {
-        ServedStores { content: ServedContent::new(place.clone(), Vec::new()), place }
+        ServedStores { content: ServedContent::new(place.clone()), place }
     }
 
     /// Where they are, and who may call.

@@ -102,6 +102,17 @@ impl Link {
         Ok(())
     }
 
+    /// Lets the other side send so many more bytes of a call's parts; says nothing where that is none.
+    ///
+    /// # Errors
+    /// As for [`Link::send_bytes`].
+    pub(super) fn grant(&self, call: u32, bytes: usize) -> io::Result<()> {
+        match u32::try_from(bytes) {
+            Ok(bytes @ 1..) => self.send(Kind::Credit, call, &bytes.to_le_bytes()),
+            _ => Ok(()),
+        }
+    }
+
     /// Sends a frame. How hard its content is compressed depends on whether the line or the processor is waited for.
     ///
     /// # Errors

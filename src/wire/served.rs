@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::flow::{Flow, Next};
@@ -56,14 +55,6 @@ impl Served {
         self.link.send(Kind::Part, self.id, part).map_err(|_| Error::cancelled())
     }
 
-    /// Sends a value as a part.
-    ///
-    /// # Errors
-    /// As for [`Served::put`].
-    pub fn put_value(&self, value: &impl Serialize) -> Result<()> {
-        self.put(&encode(value)?)
-    }
-
     /// The caller's next part; none once there are no more.
     ///
     /// # Errors
@@ -71,10 +62,7 @@ impl Served {
     pub fn next_part(&self) -> Result<Option<Vec<u8>>> {
         match self.flow.take()? {
             Next::Part(part, granted) => {
-                if let Some(granted) = u32::try_from(granted).ok().filter(|granted| *granted > 0) {
-                    let told = self.link.send(Kind::Credit, self.id, &granted.to_le_bytes());
-                    told.map_err(|_| Error::cancelled())?;
-                }
+                self.link.grant(self.id, granted).map_err(|_| Error::cancelled())?;
                 Ok(Some(part))
             }
             Next::NoMore | Next::Ended(_) => Ok(None),

@@ -382,15 +382,17 @@ pub struct Call {
 
 impl Call {
     fn tell(&self, kind: Kind, content: &[u8]) -> Result<()> {
-        self.inner.link.send(kind, self.id, content).map_err(|cause| {
-            // Whoever reads knows why, or will in a moment: what cannot be written to may still be read from.
-            let began = Instant::now();
-            while self.inner.link.calls.over().is_none() && began.elapsed() < LEAVING * 5 {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            let over = self.inner.link.calls.over();
-            over.unwrap_or_else(|| cut(&self.inner.place, "The connection was cut.").caused_by(&cause))
-        })
+        self.inner.link.send(kind, self.id, content).map_err(|cause| self.not_told(&cause))
+    }
+
+    /// Why nothing can be sent: whoever reads knows, or will in a moment, as what cannot be written to may still be read from.
+    fn not_told(&self, cause: &std::io::Error) -> Error {
+        let began = Instant::now();
+        while self.inner.link.calls.over().is_none() && began.elapsed() < LEAVING * 5 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let over = self.inner.link.calls.over();
+        over.unwrap_or_else(|| cut(&self.inner.place, "The connection was cut.").caused_by(cause))
     }
 
     /// The next part; none once the call has ended.
@@ -404,9 +406,7 @@ impl Call {
         }
         match self.flow.take()? {
             Next::Part(part, granted) => {
-                if let Some(granted) = u32::try_from(granted).ok().filter(|granted| *granted > 0) {
-                    self.tell(Kind::Credit, &granted.to_le_bytes())?;
-                }
+                self.inner.link.grant(self.id, granted).map_err(|cause| self.not_told(&cause))?;
                 Ok(Some(part))
             }
             Next::Ended(answer) => {

@@ -7,7 +7,7 @@ use crate::store::content::groups::{GROUPED_BYTES, Groups, Hashed, groups_of};
 use crate::store::content::index::HeldGroups;
 use crate::store::content::{
     Attributes, ContentPath, ContentReader, ContentStore, Extended, HashedFile, Held, ObjectError,
-    ObjectKind, ObjectMeta, ObjectResult, Refusal, StagedObject,
+    ObjectKind, ObjectMeta, ObjectResult, READ_AGAIN, Refusal, StagedObject,
 };
 
 mod pass;
@@ -16,9 +16,6 @@ use pass::{Pass, TargetFile, unchanged};
 
 /// Large enough that system calls cost nothing, small enough to stay in the processor's cache.
 const BUFFER_BYTES: usize = 256 << 10;
-
-/// How often a file is read again because it changed meanwhile.
-const READ_AGAIN: u32 = 3;
 
 /// How often a file is written again because the device failed to make it durable.
 const WRITE_AGAIN: u32 = 1;
@@ -95,7 +92,7 @@ impl<'s, 'c> Copier<'s, 'c> {
         }
         match self.copy_unless(path, None, given, meter)? {
             Changed::Yes(copied) => Ok(copied),
-            Changed::No(_) => Err(changing()),
+            Changed::No(_) => Err(Refusal::changing().into()),
         }
     }
 
@@ -259,7 +256,7 @@ impl<'s, 'c> Copier<'s, 'c> {
                 ));
             }
         }
-        Err(changing())
+        Err(Refusal::changing().into())
     }
 }
 
@@ -280,11 +277,4 @@ fn earlier_of<'s>(
 
 fn attributes_of(given: Option<Given>, seen: &ReadVersion) -> Attributes {
     given.map_or_else(|| seen.meta.attributes().of_copy(seen.meta.kind), |given| given.attributes)
-}
-
-fn changing() -> ObjectError {
-    ObjectError::Refused(Refusal::new(
-        format!("It changes while it is read: {} times in a row.", READ_AGAIN + 1),
-        "The next cycle tries again. If this is reported in every cycle, find out what keeps writing to it.",
-    ))
 }

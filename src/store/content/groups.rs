@@ -211,6 +211,9 @@ fn read_group<'b, R: ContentReader + ?Sized>(
     Ok(buffer.get(..length).unwrap_or_default())
 }
 
+/// What a hole reads as.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
 /// Hashes a content from its beginning to its end, in groups where it is big.
 pub struct GroupHasher {
     /// The group that has been begun, or the whole content.
@@ -241,6 +244,20 @@ impl GroupHasher {
             self.missing -= length as u64;
             bytes = later;
         }
+    }
+
+    /// Takes so many zeros; between two pieces of them it asks whether to go on.
+    ///
+    /// # Errors
+    /// What that fails with.
+    pub fn skip<E>(&mut self, mut count: u64, go_on: impl Fn() -> Result<(), E>) -> Result<(), E> {
+        while count > 0 {
+            go_on()?;
+            let length = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
+            self.update(ZEROS.get(..length).unwrap_or_default());
+            count -= length as u64;
+        }
+        Ok(())
     }
 
     /// What the content hashes to.

@@ -152,10 +152,27 @@ pub struct Refusal {
     pub advice: String,
 }
 
+/// How often an object is read again because it changed meanwhile.
+pub const READ_AGAIN: u32 = 3;
+
 impl Refusal {
     /// A refusal with its reason and advice.
     pub fn new(reason: impl Into<String>, advice: impl Into<String>) -> Self {
         Refusal { reason: reason.into(), advice: advice.into() }
+    }
+
+    /// That of an object of which no version could be read in any of its [`READ_AGAIN`] more passes.
+    pub fn changing() -> Self {
+        Refusal::new(
+            format!("It changes while it is read: {} times in a row.", READ_AGAIN + 1),
+            "The next cycle tries again. If this is reported in every cycle, find out what keeps writing to it.",
+        )
+    }
+}
+
+impl From<Refusal> for ObjectError {
+    fn from(refusal: Refusal) -> Self {
+        ObjectError::Refused(refusal)
     }
 }
 

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use super::super::meter::Meter;
-use super::{READ_AGAIN, ReadVersion, changing};
+use super::ReadVersion;
 use crate::error::Error;
 use crate::module::Context;
 use crate::store::content::groups::{GroupHasher, Hashed};
-use crate::store::content::{ContentPath, ContentReader, ContentStore, ObjectResult, StagedObject};
+use crate::store::content::{
+    ContentPath, ContentReader, ContentStore, ObjectResult, READ_AGAIN, Refusal, StagedObject,
+};
 use crate::store::threads::join;
 
 /// How many pieces of a large file may be read ahead of their being written, or hashed.
@@ -22,9 +24,6 @@ pub(super) const BLOCK_BYTES: usize = 128 << 10;
 
 /// A piece that is hashed and written at the same time: there are no more of them than both may have ahead of them.
 type Shared = Arc<Vec<u8>>;
-
-/// What a hole reads as.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A piece of a file's content.
 pub(super) enum Piece<'b> {
@@ -44,7 +43,7 @@ pub(super) fn unchanged<T>(
             Err(count) => meter.take_back(count),
         }
     }
-    Err(changing())
+    Err(Refusal::changing().into())
 }
 
 /// A file that is being written.
@@ -202,15 +201,7 @@ impl Length {
 fn hash(hasher: &mut GroupHasher, piece: Piece<'_>, context: &Context) -> ObjectResult<()> {
     match piece {
         Piece::Bytes(bytes) => hasher.update(bytes),
-        Piece::Hole(count) => {
-            let mut left = count;
-            while left > 0 {
-                context.check()?;
-                let length = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
-                hasher.update(ZEROS.get(..length).unwrap_or_default());
-                left -= length as u64;
-            }
-        }
+        Piece::Hole(count) => hasher.skip(count, || context.check())?,
     }
     Ok(())
 }

@@ -3,10 +3,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::changing;
 use super::pass::{BLOCK_BYTES, Pass, Piece, TargetFile};
 use crate::store::content::groups::{GroupHasher, Hashed};
-use crate::store::content::{Held, Instance, ObjectResult};
+use crate::store::content::{Held, Instance, ObjectResult, Refusal};
 
 impl Pass<'_, '_> {
     /// Reads every group, and patches those that are others than the target has taken over.
@@ -56,7 +55,7 @@ impl Pass<'_, '_> {
 
 impl TargetFile<'_> {
     fn keep_known(&mut self, instance: &Instance, count: u64) -> ObjectResult<()> {
-        if self.staged.keep_known(instance, count)? { Ok(()) } else { Err(changing()) }
+        if self.staged.keep_known(instance, count)? { Ok(()) } else { Err(Refusal::changing().into()) }
     }
 
     /// Patches what is other than what was taken over.

@@ -1,7 +1,6 @@
 //! The helper's end: it opens content stores below its root, reads them, and says what it finds.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -25,16 +24,14 @@ const MOST_OPEN: usize = 32;
 /// Answers what is asked about the content stores of a place.
 pub struct ServedContent {
     place: ServedPlace,
-    /// Databases that the helper itself knows of, whatever its caller does.
-    databases: Vec<PathBuf>,
     /// By the numbers that callers gave them, the newest last.
     open: Mutex<VecDeque<(u64, Arc<FolderStore>)>>,
 }
 
 impl ServedContent {
-    /// For the content stores of this place, in which these databases are never opened as files.
-    pub fn new(place: ServedPlace, databases: Vec<PathBuf>) -> Self {
-        ServedContent { place, databases, open: Mutex::default() }
+    /// For the content stores of this place.
+    pub fn new(place: ServedPlace) -> Self {
+        ServedContent { place, open: Mutex::default() }
     }
 
     /// Answers one call; none for a message that is about something else.
@@ -88,8 +85,7 @@ impl ServedContent {
         // One that is not there, or elsewhere, cannot be opened as a file, either.
         let found =
             databases.iter().filter_map(|path| self.place.open(Engine::Sqlite, path, Grant::Read).ok());
-        let databases = found.map(|found| found.path).chain(self.databases.iter().cloned()).collect();
-        let store = Arc::new(FolderStore::new(path, databases));
+        let store = Arc::new(FolderStore::new(path, found.map(|found| found.path).collect()));
         let about = about(&store)?;
         {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,11 +8,10 @@ use super::super::stream::{ItemReader, ItemWriter, Tag, not_understood};
 use super::file;
 use crate::error::Result;
 use crate::store::content::folder::FolderStore;
-use crate::store::content::{ContentPath, ContentReader, ContentStore, ObjectKind, ObjectResult, Refusal};
+use crate::store::content::{
+    ContentPath, ContentReader, ContentStore, ObjectKind, ObjectResult, READ_AGAIN, Refusal,
+};
 use crate::wire::Served;
-
-/// How often an object is looked at again because it changed meanwhile.
-const LOOK_AGAIN: u32 = 3;
 
 /// Says what is found of each object.
 pub(super) fn fetch(store: &FolderStore, call: &Served) -> Result<()> {
@@ -62,18 +61,18 @@ fn look(store: &FolderStore, wanted: &Wanted, call: &Served) -> Result<(Found, V
 }
 
 fn link(store: &FolderStore, path: &ContentPath) -> ObjectResult<Found> {
-    for _ in 0..=LOOK_AGAIN {
+    for _ in 0..=READ_AGAIN {
         let meta = store.stat(path)?;
         let target = store.read_link(path)?;
         if meta.kind == ObjectKind::Link && store.stat(path)?.is_same_version(&meta) {
             return Ok(Found::Link { meta, target: target.into() });
         }
     }
-    Err(changing())
+    Err(Refusal::changing().into())
 }
 
 fn read(store: &FolderStore, wanted: &Wanted, call: &Served) -> ObjectResult<(Found, Vec<u8>)> {
-    for _ in 0..=LOOK_AGAIN {
+    for _ in 0..=READ_AGAIN {
         let mut reader = store.read(&wanted.path)?;
         let mut head = file::head(&*reader)?;
         let is_small = head.meta.size <= SMALL_BYTES;
@@ -110,7 +109,7 @@ fn read(store: &FolderStore, wanted: &Wanted, call: &Served) -> ObjectResult<(Fo
         let head: FoundFile = file::head(&*store.read(&wanted.path)?)?;
         return Ok((Found::File(head), Vec::new()));
     }
-    Err(changing())
+    Err(Refusal::changing().into())
 }
 
 /// All of a small file, and a little more if it has grown.
@@ -126,11 +125,4 @@ fn small(reader: &mut dyn ContentReader) -> ObjectResult<Vec<u8>> {
     }
     content.truncate(length);
     Ok(content)
-}
-
-fn changing() -> crate::store::content::ObjectError {
-    crate::store::content::ObjectError::Refused(Refusal::new(
-        format!("It changes while it is read: {} times in a row.", LOOK_AGAIN + 1),
-        "The next cycle tries again. If this is reported in every cycle, find out what keeps writing to it.",
-    ))
 }

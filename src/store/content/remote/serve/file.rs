@@ -10,9 +10,6 @@ use crate::store::content::groups::{GROUP_BYTES, GroupHasher, Groups, Hashed, gr
 use crate::store::content::{ContentPath, ContentReader, ContentStore, ObjectError, ObjectResult};
 use crate::wire::Served;
 
-/// What a hole reads as.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-
 /// The digests of this many bytes are what a file can have at most.
 const MOST_GROUP_BYTES: usize = 2 << 20;
 
@@ -47,14 +44,7 @@ pub(super) fn hash(reader: &mut dyn ContentReader, call: &Served) -> ObjectResul
     pieces(reader, call, &mut |piece| {
         match piece {
             Piece::Bytes(bytes) => hasher.update(bytes),
-            Piece::Hole(mut left) => {
-                while left > 0 {
-                    go_on(call)?;
-                    let length = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
-                    hasher.update(ZEROS.get(..length).unwrap_or_default());
-                    left -= length as u64;
-                }
-            }
+            Piece::Hole(count) => hasher.skip(count, || go_on(call))?,
         }
         Ok(())
     })?;

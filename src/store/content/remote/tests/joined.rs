@@ -92,7 +92,7 @@ pub(crate) fn joined(root: &Path, pool: PoolFqdn) -> Joined {
     let cut = Arc::clone(&line);
     let connect = move |hello: &Hello| {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let content = ServedContent::new(served.clone(), Vec::new());
+        let content = ServedContent::new(served.clone());
         let helper = Helper { place: served.clone(), content, line: Arc::clone(&cut) };
         std::thread::spawn(move || {
             let to: Box<dyn Write + Send> = Box::new(theirs.try_clone().unwrap());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::parts::{hash_bytes, hashes_of, root_of};
-use crate::platform::{Rights, create_file, create_folder, write_all_at};
+use crate::store::files::replace_for_now;
 
 /// The list of one store's copy.
 pub(super) struct List {
@@ -28,19 +28,7 @@ impl List {
 
     /// Remembers a list; where that fails it has to be sent the next time.
     pub(super) fn store(&self, hashes: &[u128]) {
-        let _ = self.write(hashes);
-    }
-
-    fn write(&self, hashes: &[u128]) -> std::io::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        create_folder(folder)?;
-        let new = self.path.with_extension(format!("{}.new", std::process::id()));
-        let _ = std::fs::remove_file(&new);
-        let file = create_file(&new, Rights::PRIVATE)?;
-        for (place, hashes) in hashes.chunks(16_384).enumerate() {
-            write_all_at(&file, &hash_bytes(hashes), (place * 16_384 * 16) as u64)?;
-        }
-        std::fs::rename(&new, &self.path)
+        let _ = replace_for_now(&self.path, &hash_bytes(hashes));
     }
 }
 
