@@ -28,7 +28,6 @@ use crate::report::Moved;
 use crate::store::files::{remove, with_suffix};
 use crate::store::sqlite::format::header::{HEADER_BYTES, Header, Layout, Own};
 use crate::store::sqlite::format::journal;
-use crate::store::sqlite::format::locks;
 use crate::store::sqlite::{Access, COMPANIONS, open, require_alone, sqlite_error};
 use crate::topology::{HistoryLimits, UserStoreConfig};
 
@@ -458,7 +457,7 @@ impl Standby {
             opened => opened.map_err(failed)?,
         };
         let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
-        let reserved = locks::reserve(&file).map_err(self.failed("lock"))?.ok_or_else(|| self.busy())?;
+        let reserved = self.reserve(&file, cancel)?;
         let _shut = reserved.shut(&self.path, READERS_PATIENCE, cancel)?.ok_or_else(|| self.busy())?;
         if journal::is_unfinished(&found).map_err(failed)?
             && let Some(before) = journal::read(&found, &path)?
