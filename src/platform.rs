@@ -12,8 +12,8 @@ use unix as system;
 pub use system::accounts::{account_name, account_number};
 pub use system::databases::{Ours, creating_with, is_open_elsewhere, watch_databases};
 pub use system::files::{
-    FileId, FileStat, Right, drop_from_cache, is_open_in_process, may, mount_of, open_regular, read_at,
-    read_whole, rename_to_free_name, set_modified, share_blocks, sync_folder, write_all_at,
+    FileId, FileStat, Right, drop_from_cache, is_open_in_process, may, mount_of, names_of, open_regular,
+    read_at, read_whole, rename_to_free_name, set_modified, share_blocks, sync_folder, write_all_at,
 };
 pub use system::locks::{lock_holders, others_have_open, process_name, processes_with};
 #[cfg(test)]

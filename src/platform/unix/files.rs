@@ -69,6 +69,11 @@ impl From<&Metadata> for FileStat {
     }
 }
 
+/// How many names a file has.
+pub fn names_of(metadata: &Metadata) -> u64 {
+    metadata.nlink()
+}
+
 /// Sets when a file was last written to, in seconds and nanoseconds, without opening it.
 ///
 /// # Errors

@@ -23,7 +23,7 @@ use super::hashes::Seed;
 use super::new_file::NewFile;
 use super::snapshot::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
-use crate::platform::{RawFile, Rights, read_whole, sync_folder};
+use crate::platform::{RawFile, Rights, names_of, read_whole, sync_folder};
 use crate::report::Moved;
 use crate::store::files::{remove, with_suffix};
 use crate::store::sqlite::format::header::{HEADER_BYTES, Header, Layout, Own};
@@ -252,7 +252,7 @@ impl Standby {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
             metadata => metadata.map_err(self.failed("read"))?,
         };
-        if !metadata.is_file() {
+        if !metadata.is_file() || names_of(&metadata) > 1 {
             return Ok(true);
         }
         let noted = importer::noted(&self.path);
@@ -274,9 +274,15 @@ impl Standby {
 
     /// The refusal of what is not ours.
     fn foreign(&self) -> Error {
+        let is_linked = |metadata: &Metadata| metadata.is_file() && names_of(metadata) > 1;
+        let why = if std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| is_linked(&metadata)) {
+            "has further names (hard links), under which it would change too"
+        } else {
+            "was not made by this product"
+        };
         Error::new(
             ErrorKind::ForeignContent,
-            format!("{} was not made by this product.", self.path.display()),
+            format!("{} {why}.", self.path.display()),
             "Move it away, or publish a topology with another place for the standby copy.",
         )
         .at("path", self.path.display())
