@@ -201,7 +201,9 @@ impl Standby {
             }
         };
         let known = self.state_file().load();
-        if !header.is_fenced() && !known.as_ref().is_some_and(|state| state.is_same_file(&self.path)) {
+        let is_left = || known.as_ref().is_some_and(|state| state.is_same_file(&self.path));
+        // Of one that was promoted there may be no notes: what was to write them was killed.
+        if !header.is_fenced() && !is_left() && !importer::noted(&self.path).promoted {
             return Ok(None);
         }
         let (at, job) = first_seen(known.as_ref(), &header, &metadata);
