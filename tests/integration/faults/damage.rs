@@ -108,6 +108,27 @@ fn a_damaged_store_is_copied_once_rather_than_not_at_all_and_what_is_known_count
     pair.synchronize_and_compare();
 }
 
+/// Only what the last good state had counts as known: what was mended and comes again is new.
+#[test]
+fn damage_that_was_mended_and_comes_again_is_refused() {
+    let mut pair = Pair::new(TABLES);
+    let page = pages(&pair.source(), "numbered", "leaf")[10];
+    let mut content = Vec::new();
+    pair.with_server_stopped(|source| content = damage(source, page, 0, &[0xa5; 4_096]));
+    pair.synchronize().unwrap();
+    // As long as it is there, it stands in nobody's way.
+    pair.server.execute_batch("UPDATE named SET text = 'x' WHERE name < 'user00100'").unwrap();
+    pair.synchronize().unwrap();
+    pair.with_server_stopped(|source| mend(source, page, &content));
+    pair.synchronize_and_compare();
+    let before = pages_of_standby(&pair.standby());
+    pair.with_server_stopped(|source| drop(damage(source, page, 0, &[0xa5; 4_096])));
+    names_page(&pair.synchronize().unwrap_err(), &pair, page, "numbered");
+    assert!(pages_of_standby(&pair.standby()) == before);
+    pair.with_server_stopped(|source| mend(source, page, &content));
+    pair.synchronize_and_compare();
+}
+
 /// What only a look through the whole database finds is found on request, and the copy keeps what it has.
 #[test]
 fn two_trees_that_lie_over_each_other_are_found_on_request() {

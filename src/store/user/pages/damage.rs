@@ -25,7 +25,7 @@ pub(super) fn open_alone(path: &Path) -> Result<Connection> {
 
 /// Looks through a copy for damage of its structure, which nobody reads or writes meanwhile. What violates a constraint, or an index that
 /// does not fit its table, is the server's business; what cannot be checked without functions of the server's is not checked; and what is
-/// known already does not count. A thorough check looks into every index, too.
+/// known already does not count. A thorough check looks into every index, too. The marks of what is known and still there.
 ///
 /// # Errors
 /// `Corrupt`, naming the page, what it belongs to, and what to do.
@@ -35,12 +35,12 @@ pub(super) fn check(
     source: &Path,
     known: &[u64],
     thorough: bool,
-) -> Result<()> {
+) -> Result<Vec<u64>> {
     let connection = open_alone(path)?;
-    let mut findings = structure(&connection, thorough);
-    findings.retain(|finding| !known.contains(&mark(finding)));
+    let (still, findings): (Vec<_>, Vec<_>) =
+        structure(&connection, thorough).into_iter().partition(|finding| known.contains(&mark(finding)));
     if findings.is_empty() {
-        return Ok(());
+        return Ok(marks(&still));
     }
     let place = suspect.map(|suspect| {
         let owner =

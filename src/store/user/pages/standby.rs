@@ -102,6 +102,7 @@ impl Existing {
     fn has_to_check(&self, order: &Order, exported: &Exported, is_same: bool) -> bool {
         order.verify
             || self.state.as_ref().is_none_or(|state| import::is_due(state, order.now))
+            || self.known().is_some_and(|known| !is_same && !known.checked.findings.is_empty())
             || !is_same && !exported.suspects.is_empty()
     }
 

@@ -1,5 +1,6 @@
 //! An import: the copy is opened, takes the pages that differ, and is committed.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -213,12 +214,15 @@ impl CopyImport {
         };
         let mut checked = known.map(|known| known.checked.clone()).unwrap_or_default();
         let has_to_check = existing.has_to_check(&self.order, &exported, is_same);
+        let still = Cell::new(None);
         let check = || {
             if !has_to_check {
                 return Ok(());
             }
             let suspect = exported.suspects.first();
-            damage::check(&self.standby.path, suspect, &source, &checked.findings, verify)
+            let found = damage::check(&self.standby.path, suspect, &source, &checked.findings, verify)?;
+            still.set(Some(found));
+            Ok(())
         };
         let mut outcome;
         if is_same {
@@ -249,8 +253,9 @@ impl CopyImport {
                 format!("The state before this sync cannot be restored, because the history could not be written: {}", error.message)
             }));
         }
-        if has_to_check {
-            checked.at = Some(now);
+        if let Some(still) = still.take() {
+            // What was mended is new, should it come again.
+            checked = Checked { at: Some(now), findings: still };
         }
         if existing.is_touched {
             let text = "The copy had been changed by somebody else; every page was compared and put right.";
