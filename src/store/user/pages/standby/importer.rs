@@ -182,7 +182,7 @@ fn overtaken(standby: &Path) -> Error {
     Error::new(
         ErrorKind::Fenced,
         format!("Another process has taken over writing to {}.", standby.display()),
-        "Nothing is lost: that process goes on. FileStat at it with Get-CsBackupJob.",
+        "Nothing is lost: that process goes on. Look at it with Get-CsBackupJob.",
     )
     .at("path", standby.display())
 }
