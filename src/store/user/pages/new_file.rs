@@ -10,6 +10,9 @@ use crate::platform::{RawFile, Rights, create_file, read_whole, write_all_at};
 use crate::store::files::remove;
 use crate::store::sqlite::format::header::{HEADER_BYTES, Header, Own};
 
+/// What a device writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
 /// The file; dropped without a name, it goes.
 pub(super) struct NewFile {
     pub(super) file: RawFile,
@@ -43,6 +46,29 @@ impl NewFile {
         way(&self.path)?;
         self.has_name = true;
         Ok(())
+    }
+
+    /// Puts what it holds into a file that is no database and has the name already. That one is no database until the end, either: its header
+    /// comes last, and lies in one sector, which a device writes whole or not at all.
+    ///
+    /// # Errors
+    /// Failures of the device.
+    pub(super) fn put_into(self, named: &RawFile) -> io::Result<()> {
+        let size = self.file.metadata()?.len();
+        let mut first = [0; SECTOR_BYTES];
+        write_all_at(named, &first, 0)?;
+        named.sync_data()?;
+        named.set_len(size)?;
+        let (mut piece, mut at) = (vec![0; 1 << 20], SECTOR_BYTES as u64);
+        while at < size {
+            let read = read_whole(&self.file, &mut piece, at)?;
+            write_all_at(named, &piece[..read], at)?;
+            at += read as u64;
+        }
+        named.sync_data()?;
+        read_whole(&self.file, &mut first, 0)?;
+        write_all_at(named, &first, 0)?;
+        named.sync_data()
     }
 
     /// Makes a plain database of the pages that came, which servers can write to, durably. It is shown to `look` before what is excluded is

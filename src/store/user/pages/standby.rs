@@ -507,11 +507,18 @@ impl Standby {
         NewFile::create(path, rights)
     }
 
-    /// Completes a first copy and gives it its name.
+    /// Completes a first copy and gives it its name. A copy that cannot be read keeps its file: somebody may have it open, and would take the
+    /// journal of a later import for its own.
     ///
     /// # Errors
-    /// `DiskFull`, `Io`; the copy has no name then.
-    fn publish(&self, new: NewFile, exported: &Exported, own: Own) -> Result<Moved> {
+    /// `DiskFull`, `Io`, `StoreBusy`, `Cancelled`; the copy has no name then.
+    fn publish(
+        &self,
+        new: NewFile,
+        exported: &Exported,
+        own: Own,
+        cancel: &CancellationToken,
+    ) -> Result<Moved> {
         let from = new.path.clone();
         let failed = |cause: io::Error| Error::io("write", &from, &cause);
         let size = u64::from(exported.layout.page_size);
@@ -524,7 +531,15 @@ impl Standby {
         new.file.set_len(u64::from(exported.pages) * size).map_err(failed)?;
         new.file.sync_all().map_err(failed)?;
         self.remove_former()?;
-        new.name(|from| std::fs::rename(from, &self.path)).map_err(failed)?;
+        self.require_ours()?;
+        if self.path.exists() {
+            let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
+            let reserved = self.reserve(&file, cancel)?;
+            let _shut = reserved.shut(&self.path, READERS_PATIENCE, cancel)?.ok_or_else(|| self.busy())?;
+            new.put_into(&file).map_err(self.failed("write"))?;
+        } else {
+            new.name(|from| std::fs::rename(from, &self.path)).map_err(failed)?;
+        }
         sync_folder(self.path.parent().unwrap_or(Path::new("."))).map_err(self.failed("write"))?;
         Ok(whole(exported.pages, exported.layout.page_size))
     }

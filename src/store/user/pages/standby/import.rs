@@ -169,15 +169,18 @@ impl CopyImport {
     }
 
     fn publish(&self, file: NewFile, seed: Seed, lost: &Lost, exported: &Exported) -> Result<PairOutcome> {
+        // Whoever has a copy open that cannot be read goes on with its file, and must not meet a number that he knows.
+        let left = self.standby.state_file().load().filter(|_| matches!(lost, Lost::Copy));
+        let left = left.map_or((0, 0), |it| (it.change_counter, it.schema_cookie));
         let own = Own {
-            change_counter: exported.mark.change_counter.wrapping_add(1),
-            schema_cookie: exported.mark.schema_cookie.wrapping_add(1),
+            change_counter: exported.mark.change_counter.max(left.0).wrapping_add(1),
+            schema_cookie: exported.mark.schema_cookie.max(left.1).wrapping_add(1),
             versions: None,
         };
         // A copy of a damaged store is better than none; what is wrong with it is said, and from then on only what is new counts.
         let findings = if exported.suspects.is_empty() { Vec::new() } else { damage::findings(&file.path)? };
         self.go_on()?;
-        let moved = self.standby.publish(file, exported, own)?;
+        let moved = self.standby.publish(file, exported, own, &self.order.cancel)?;
         let mut outcome = self.outcome(exported, moved);
         match lost {
             Lost::Nothing => {}
