@@ -114,7 +114,32 @@ fn whoever_was_overtaken_and_lost_its_lock_is_refused_in_its_own_transaction() {
         assert!(began.elapsed() < Duration::from_millis(1_400), "the newer one was too late");
     });
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("error StoreReplaced"), "{output:?}");
+    assert!(said.contains("error Fenced"), "{output:?}");
     assert_equal_pages(&story.source(), &copy_in(&story.place()));
     assert_restorable(&story, "after both");
+}
+
+/// The newer one had nothing to write: no page tells that it was there.
+#[test]
+fn whoever_was_overtaken_by_one_that_wrote_nothing_is_refused_by_its_generation() {
+    const TEST: &str =
+        "faults::importers::whoever_was_overtaken_by_one_that_wrote_nothing_is_refused_by_its_generation";
+    if is_importing() || !is_possible() {
+        return;
+    }
+    let mut story = Story::new();
+    story.sync(1, 0);
+    let copied = std::fs::read(story.source()).unwrap();
+    story.change(TURN);
+    let lock = super::left::beside(&copy_in(&story.place()), ".csb/lock");
+    let fault = Fault::nth("sync", &lock.display().to_string(), 1, LONG_PAUSE);
+    let output = beside(&story, TEST, &fault, 1, || {
+        std::fs::remove_file(&lock).unwrap();
+        // The source is set back to what the copy holds.
+        std::fs::write(story.source(), &copied).unwrap();
+        newer(&story).unwrap();
+    });
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("error Fenced"), "{output:?}");
+    assert_equal_pages(&story.source(), &copy_in(&story.place()));
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::super::end::Exported;
 use super::history::{Entry, Link, Writing};
+use super::importer::Importer;
 use super::staged::Ready;
 use super::{Existing, READERS_PATIENCE, Standby};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,6 +33,7 @@ impl Standby {
         require_alone(&self.path)?;
         let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
         let reserved = self.reserve(&file, commit.cancel)?;
+        commit.importer.require()?;
         let header = Header::of(&file).map_err(self.failed("read"))?;
         if header != Some(copy.header) || !locks::is_still_at(&file, &self.path) {
             return Err(self.replaced());
@@ -194,6 +196,7 @@ impl Standby {
 
 /// Everything that a commit needs.
 pub(super) struct Commit<'a> {
+    pub(super) importer: &'a Importer,
     pub(super) copy: &'a Existing,
     pub(super) exported: &'a Exported,
     pub(super) ready: &'a Ready,

@@ -180,6 +180,7 @@ impl CopyImport {
         // A copy of a damaged store is better than none; what is wrong with it is said, and from then on only what is new counts.
         let findings = if exported.suspects.is_empty() { Vec::new() } else { damage::findings(&file.path)? };
         self.go_on()?;
+        self.importer.require()?;
         let moved = self.standby.publish(file, exported, own, &self.order.cancel)?;
         let mut outcome = self.outcome(exported, moved);
         match lost {
@@ -237,6 +238,7 @@ impl CopyImport {
             let before =
                 loss::Before::of(&self.standby, &existing, &exported, &ready, self.order.accept_deletions)?;
             let commit = Commit {
+                importer: &self.importer,
                 copy: &existing,
                 exported: &exported,
                 ready: &ready,

@@ -46,6 +46,7 @@ pub(super) struct Noted {
 pub(super) struct Importer {
     file: File,
     path: PathBuf,
+    standby: PathBuf,
     noted: Noted,
     owner: Owner,
 }
@@ -86,18 +87,16 @@ impl Importer {
         let started = Instant::now();
         loop {
             let file = open(&path).map_err(failed)?;
-            if lock_range(&file, RangeLock::Exclusive, LOCKED).map_err(failed)? {
-                let is_still_there =
-                    file.metadata().map(|it| FileId::from(&it)).ok() == FileId::of(&path).ok();
-                if is_still_there {
+            match take(&file, &path).map_err(failed)? {
+                Taken::Ours => {
                     let noted = read(&file).map_err(failed)?;
                     if owner.is_overtaken_by(&noted) {
                         return Err(overtaken(standby));
                     }
-                    return Ok(Importer { file, path, noted, owner });
+                    return Ok(Importer { file, path, standby: standby.to_owned(), noted, owner });
                 }
-                // Whoever removed the copy removed this file too.
-                continue;
+                Taken::Removed => continue,
+                Taken::BySomebodyElse => {}
             }
             if cancel.is_cancelled() {
                 return Err(Error::cancelled());
@@ -121,6 +120,15 @@ impl Importer {
         // What was just made has its name on the device only then: the file, and its folder.
         let mut folders = self.path.ancestors().skip(1).take(if is_first { 2 } else { 0 });
         folders.try_for_each(sync_folder).map_err(failed)
+    }
+
+    /// Refuses to go on where somebody has taken over: whoever removed the lock's file let him in.
+    ///
+    /// # Errors
+    /// `Fenced`.
+    pub(super) fn require(&self) -> Result<()> {
+        let now = File::open(&self.path).and_then(|file| read(&file)).unwrap_or_default();
+        if self.owner.is_overtaken_by(&now) { Err(overtaken(&self.standby)) } else { Ok(()) }
     }
 
     /// Notes durably that servers write to the copy from now on.
@@ -157,6 +165,23 @@ impl Importer {
 /// What is noted of a copy; looked at without the lock.
 pub(super) fn noted(standby: &Path) -> Noted {
     File::open(folder_of(standby).join("lock")).and_then(|file| read(&file)).unwrap_or_default()
+}
+
+/// What became of a try to take the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    Ours,
+    BySomebodyElse,
+    /// Whoever removed the copy removed this file too: it locks nobody out any more.
+    Removed,
+}
+
+fn take(file: &File, path: &Path) -> io::Result<Taken> {
+    if !lock_range(file, RangeLock::Exclusive, LOCKED)? {
+        return Ok(Taken::BySomebodyElse);
+    }
+    let is_still_there = FileId::of(path).ok() == Some(FileId::from(&file.metadata()?));
+    Ok(if is_still_there { Taken::Ours } else { Taken::Removed })
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -243,6 +268,21 @@ mod tests {
         assert_eq!(enter(8).unwrap_err().kind, ErrorKind::Fenced);
         enter(9).unwrap();
         assert!(noted(&standby).began);
+    }
+
+    #[test]
+    fn a_lock_on_a_file_that_lost_its_name_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let opened = open(&path).unwrap();
+        assert_eq!(take(&opened, &path).unwrap(), Taken::Ours);
+        // Somebody opened it, and whoever held it removed it.
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(take(&opened, &path).unwrap(), Taken::Removed);
+        let again = open(&path).unwrap();
+        assert_eq!(take(&again, &path).unwrap(), Taken::Ours);
+        assert_eq!(take(&opened, &path).unwrap(), Taken::Removed);
+        assert_eq!(take(&open(&path).unwrap(), &path).unwrap(), Taken::BySomebodyElse);
     }
 
     #[test]
