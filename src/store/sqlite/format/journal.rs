@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::header::number;
+use super::header::{lock_page, number};
 use crate::error::{Error, Result};
 use crate::platform::{RawFile, Rights, create_file, read_whole, sync_folder, write_all_at};
-use crate::store::files::with_suffix;
+use crate::store::files::{remove, with_suffix};
 
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 /// How much of a sector the head of a part takes, and what is written at once without being torn.
@@ -107,6 +107,18 @@ pub(in crate::store) fn read(journal: &RawFile, path: &Path) -> Result<Option<Be
     }
 }
 
+/// How long what SQLite adds to the name of a database is for a journal of several ones: `-mj`, a number, a `9` and another number.
+const SUPER_NAME_BYTES: usize = 12;
+
+/// Whether a name is one that SQLite gives to the journal of several databases. It rolls back what names another one.
+fn is_super_name(name: &[u8]) -> bool {
+    let Some(number) = name.last_chunk::<SUPER_NAME_BYTES>().and_then(|added| added.strip_prefix(b"-mj"))
+    else {
+        return false;
+    };
+    number.iter().all(u8::is_ascii_hexdigit) && number[6] == b'9'
+}
+
 /// The journal of a transaction over several databases that this one belongs to.
 fn super_journal(journal: &RawFile, size: u64) -> io::Result<Option<PathBuf>> {
     let mut tail = [0; 16];
@@ -121,7 +133,38 @@ fn super_journal(journal: &RawFile, size: u64) -> io::Result<Option<PathBuf>> {
     read_whole(journal, &mut name, size - 16 - length)?;
     let sum =
         name.iter().fold(0_u32, |sum, byte| sum.wrapping_add(i32::from(byte.cast_signed()).cast_unsigned()));
-    Ok((sum == number(&tail, 4)).then(|| PathBuf::from(String::from_utf8_lossy(&name).into_owned())))
+    let is_one = sum == number(&tail, 4) && is_super_name(&name);
+    Ok(is_one.then(|| PathBuf::from(String::from_utf8_lossy(&name).into_owned())))
+}
+
+/// Removes what lies beside a database of transactions over several ones, unless a journal of one of them is left: without it that one
+/// would count as ended.
+///
+/// # Errors
+/// Failures of the file system.
+pub(in crate::store) fn remove_super_journals(database: &Path) -> Result<()> {
+    let (Some(folder), Some(name)) = (database.parent(), database.file_name()) else { return Ok(()) };
+    let failed = |cause: io::Error| Error::io("list", folder, &cause);
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let found = entry.map_err(failed)?.file_name();
+        let found_bytes = found.as_encoded_bytes();
+        let is_one = found_bytes.len() == name.len() + SUPER_NAME_BYTES
+            && found_bytes.starts_with(name.as_encoded_bytes())
+            && is_super_name(found_bytes);
+        let path = folder.join(&found);
+        if is_one && !is_named_by_a_journal(&path) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether one of the journals is there that a transaction over several databases has.
+fn is_named_by_a_journal(super_journal: &Path) -> bool {
+    // One that cannot be read stays.
+    let Ok(names) = std::fs::read(super_journal) else { return true };
+    let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    names.into_iter().any(|name| Path::new(&*String::from_utf8_lossy(name)).exists())
 }
 
 /// The journal of an import. Whoever holds the database's lock on writing writes it; while that is held nobody else takes it for one that
@@ -130,6 +173,8 @@ fn super_journal(journal: &RawFile, size: u64) -> io::Result<Option<PathBuf>> {
 pub(in crate::store) struct Journal {
     path: PathBuf,
     file: RawFile,
+    /// The page of the locks: it belongs to nobody, and SQLite ends a journal where it is named.
+    never: u32,
     nonce: u32,
     records: u32,
     end: u64,
@@ -160,14 +205,18 @@ impl Journal {
             head[at..at + 4].copy_from_slice(&u32::to_be_bytes(value));
         }
         write_all_at(&file, &head, 0).map_err(failed)?;
-        Ok(Journal { path, file, nonce, records: 0, end: SECTOR_BYTES as u64, buffer: Vec::new() })
+        let never = lock_page(page_size);
+        Ok(Journal { path, file, never, nonce, records: 0, end: SECTOR_BYTES as u64, buffer: Vec::new() })
     }
 
-    /// Adds a page as it is now.
+    /// Adds a page as it is now; that of the locks is left out.
     ///
     /// # Errors
     /// `DiskFull`, `Io`.
     pub(in crate::store) fn add(&mut self, page: u32, content: &[u8]) -> Result<()> {
+        if page == self.never {
+            return Ok(());
+        }
         self.buffer.extend(page.to_be_bytes());
         self.buffer.extend(content);
         self.buffer.extend(checksum(self.nonce, content).to_be_bytes());
@@ -266,10 +315,11 @@ mod tests {
         let file = RawFile::open(&path, true).unwrap();
         let pages = u32::try_from(before.len()).unwrap() / 4_096;
         let mut journal = Journal::begin(&path, 4_096, pages, Rights::PRIVATE).unwrap();
-        for page in [1, 3] {
-            let at = (page as usize - 1) * 4_096;
-            journal.add(page, &before[at..at + 4_096]).unwrap();
-        }
+        let page_of = |page: usize| &before[(page - 1) * 4_096..page * 4_096];
+        journal.add(1, page_of(1)).unwrap();
+        // Where every page is kept, that of the locks comes between others; SQLite would undo nothing of what follows it.
+        journal.add(262_145, &[0; 4_096]).unwrap();
+        journal.add(3, page_of(3)).unwrap();
         journal.seal().unwrap();
         write_all_at(&file, &[7; 4_096], 0).unwrap();
         write_all_at(&file, &[7; 4_096], 2 * 4_096).unwrap();
@@ -297,5 +347,76 @@ mod tests {
         let file = RawFile::open(&copy, true).unwrap();
         put_back(&found, &journal, &place(&copy), &file, &copy).unwrap();
         assert_eq!(std::fs::read(&copy).unwrap(), before);
+    }
+
+    /// As it is named at the end of a journal.
+    fn named(super_journal: &Path) -> Vec<u8> {
+        let name = super_journal.to_str().unwrap().as_bytes();
+        let sum: u32 = name.iter().map(|byte| u32::from(*byte)).sum();
+        let mut tail = (0x4000_0000_u32 / 4_096 + 1).to_be_bytes().to_vec();
+        tail.extend(name);
+        tail.extend(u32::try_from(name.len()).unwrap().to_be_bytes());
+        tail.extend(sum.to_be_bytes());
+        tail.extend(MAGIC);
+        tail
+    }
+
+    #[test]
+    fn the_journal_of_a_transaction_over_several_databases_counts_as_long_as_their_common_one_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = database(folder.path());
+        let server = Connection::open(&path).unwrap();
+        server.execute_batch("PRAGMA cache_size = 2; BEGIN; UPDATE t SET x = randomblob(60000)").unwrap();
+        let (left, journal) = (std::fs::read(&path).unwrap(), std::fs::read(place(&path)).unwrap());
+        // There; not there; and of a name that SQLite never gives.
+        for (suffix, is_there) in [("-mj0123AB9CD", true), ("-mj0123AB9CD", false), ("-mj0123ABCDE", false)] {
+            let is_played = is_there || !is_super_name(suffix.as_bytes());
+            let lay = |name: &str| {
+                let copy = folder.path().join(format!("{name}-{is_there}-{is_played}"));
+                let super_journal = with_suffix(&copy, suffix);
+                std::fs::write(&copy, &left).unwrap();
+                std::fs::write(place(&copy), [journal.as_slice(), &named(&super_journal)].concat()).unwrap();
+                if is_there {
+                    let children = format!("{}\0", place(&copy).display());
+                    std::fs::write(super_journal, children).unwrap();
+                }
+                copy
+            };
+            let theirs = lay("theirs");
+            let reader = Connection::open(&theirs).unwrap();
+            reader.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).unwrap();
+            drop(reader);
+            let ours = lay("ours");
+            let (opened, file) =
+                (RawFile::open(&place(&ours), false).unwrap(), RawFile::open(&ours, true).unwrap());
+            let found = read(&opened, &place(&ours)).unwrap();
+            assert_eq!(found.is_some(), is_played);
+            if let Some(before) = found {
+                put_back(&before, &opened, &place(&ours), &file, &ours).unwrap();
+            }
+            assert!(std::fs::read(&ours).unwrap() == std::fs::read(&theirs).unwrap(), "{suffix}, {is_there}");
+            assert_eq!(std::fs::read(&ours).unwrap() == left, !is_played);
+        }
+    }
+
+    #[test]
+    fn what_several_databases_have_in_common_stays_as_long_as_one_of_them_needs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.sqlite");
+        let (theirs, ours) = (folder.path().join("theirs-journal"), place(&path));
+        let names = [".mj0123AB9CD", "-mj0123AB9CD", "-mj1234AB9EF", "-mj1234ABCEF", "-mj"];
+        let [_, needed, not_needed, ..] = names.map(|name| with_suffix(&path, name));
+        for name in names {
+            std::fs::write(with_suffix(&path, name), "").unwrap();
+        }
+        std::fs::write(&theirs, "x").unwrap();
+        std::fs::write(&needed, format!("{}\0{}\0", ours.display(), theirs.display())).unwrap();
+        std::fs::write(&not_needed, format!("{}\0", ours.display())).unwrap();
+        remove_super_journals(&path).unwrap();
+        let there = |path: &PathBuf| path.exists();
+        assert_eq!(names.map(|name| there(&with_suffix(&path, name))), [true, true, false, true, true]);
+        std::fs::remove_file(theirs).unwrap();
+        remove_super_journals(&path).unwrap();
+        assert!(!needed.exists());
     }
 }

@@ -578,10 +578,14 @@ fn first_seen(known: Option<&State>, header: &Header, copy: &Metadata) -> (Times
 /// Removes what lies beside a database and belongs to it. It is gone from the device too, before another file gets the database's name.
 pub(super) fn remove_companions(database: &Path) -> Result<()> {
     let companions = COMPANIONS.map(|suffix| with_suffix(database, suffix));
+    let folder = database.parent().unwrap_or(Path::new("."));
+    if folder.is_dir() {
+        journal::remove_super_journals(database)?;
+    }
     if !companions.iter().any(|companion| companion.exists()) {
         return Ok(());
     }
     companions.iter().try_for_each(|companion| remove(companion))?;
-    let folder = database.parent().unwrap_or(Path::new("."));
+    journal::remove_super_journals(database)?;
     sync_folder(folder).map_err(|cause| Error::io("write", folder, &cause))
 }
