@@ -102,6 +102,11 @@ pub(in crate::store) struct Slot<'a> {
 /// Failures of the file system.
 pub(in crate::store) fn take_slot(shm: &RawFile, may_write: bool) -> io::Result<Option<Slot<'_>>> {
     let Some(index) = LogIndex::read(shm)? else { return Ok(None) };
+    slot_for(shm, index, may_write)
+}
+
+/// As [`take_slot`], for what the index said a moment ago.
+fn slot_for(shm: &RawFile, index: LogIndex, may_write: bool) -> io::Result<Option<Slot<'_>>> {
     let lock_of = |slot: usize| LOG_SLOTS + slot as u64..LOG_SLOTS + slot as u64 + 1;
     let is_same = |slot: usize| -> io::Result<bool> {
         // What a server did to the slot before it was ours shows now.
@@ -226,4 +231,38 @@ impl Drop for Shut<'_> {
 /// Whether the file that was opened still has its name: a lock on another one is none.
 pub(in crate::store) fn is_still_at(file: &RawFile, path: &Path) -> bool {
     FileId::of(path).is_ok_and(|id| id == file.id())
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::store::files::with_suffix;
+
+    #[test]
+    fn a_slot_is_none_where_somebody_committed_after_the_index_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.sqlite");
+        let server = Connection::open(&path).unwrap();
+        let run = |sql: &str| server.execute_batch(sql).unwrap();
+        let carry = || server.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+        run("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x)");
+        let shm = RawFile::open(&with_suffix(&path, "-shm"), true).unwrap();
+        let said = || LogIndex::read(&shm).unwrap().unwrap();
+        let is_taken = |index, may_write| slot_for(&shm, index, may_write).unwrap().is_some();
+        for may_write in [true, false] {
+            // Nothing is carried; everything is; a part of it is.
+            for step in 0..3 {
+                if step == 1 {
+                    carry();
+                }
+                let before = said();
+                assert!(is_taken(before, may_write) || !may_write, "{step}");
+                run("INSERT INTO t VALUES (randomblob(9000))");
+                carry();
+                assert!(!is_taken(before, may_write), "{step}, may write: {may_write}");
+            }
+        }
+    }
 }

@@ -21,6 +21,8 @@ use crate::store::sqlite::format::log::{self, LogHeader, LogIndex, LogMark};
 
 mod fence;
 mod lost;
+#[cfg(test)]
+mod tests;
 mod ways;
 
 use ways::Attempt;

@@ -124,3 +124,31 @@ impl Ready {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_staged_by_a_reading_that_does_not_count_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        // A few pages, and more than stays in memory.
+        for many in [1, MOST_IN_MEMORY / 4_096 + 100] {
+            let staged = Staged::new(folder.path());
+            let last = u32::try_from(many).unwrap() + 9;
+            (10..=last).for_each(|page| staged.put(page, &[1; 4_096], 4_096).unwrap());
+            staged.put(2, &[1; 4_096], 4_096).unwrap();
+            staged.reset().unwrap();
+            staged.put(last, &[2; 4_096], 4_096).unwrap();
+            staged.put(3, &[2; 4_096], 4_096).unwrap();
+            let (mut shown, ready) = (Vec::new(), staged.finish());
+            ready
+                .each(|page, content| {
+                    shown.push((page, content.iter().all(|byte| *byte == 2)));
+                    Ok(())
+                })
+                .unwrap();
+            assert_eq!(shown, [(3, true), (last, true)]);
+        }
+    }
+}
