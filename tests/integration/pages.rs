@@ -1,5 +1,6 @@
 //! User stores by pages: the rules that copying pages rests on, each with a test that fails without it.
 
+mod between;
 mod fence;
 mod footprint;
 mod rules;

@@ -599,7 +599,7 @@ impl Child {
     pub fn kill_and_tell(mut self) -> String {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        let mut said: Vec<String> = self.lines.map_while(std::io::Result::ok).collect();
+        let mut said: Vec<String> = self.lines.by_ref().map_while(std::io::Result::ok).collect();
         assert!(!said.iter().any(|line| line.starts_with("Failed")), "it failed by itself: {said:#?}");
         let last = said.pop().unwrap_or_else(|| "nothing more".to_owned());
         // Job ids would make each of them another one.
@@ -609,6 +609,14 @@ impl Child {
     /// Waits for its end: whether everything was copied.
     pub fn end(mut self) -> bool {
         self.process.wait().unwrap().success()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // A test that fails must not leave somebody who writes to where the next one works.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -142,6 +142,22 @@ pub fn leave_journal_of_another(story: &Story) {
     std::fs::write(beside(&copy, "-wal"), vec![9; 5_000]).unwrap();
 }
 
+/// What a server leaves that died while it ended a transaction over two databases, of which this one was removed.
+fn leave_journal_of_two_databases(story: &Story) {
+    leave_journal_of_another(story);
+    let copy = copy_in(&story.place());
+    let (journal, common) = (beside(&copy, "-journal"), beside(&copy, "-mj0123AB9CD"));
+    let name = common.to_str().unwrap();
+    let mut left = std::fs::read(&journal).unwrap();
+    left.extend((0x4000_0000_u32 / 4_096 + 1).to_be_bytes());
+    left.extend(name.bytes());
+    left.extend(u32::try_from(name.len()).unwrap().to_be_bytes());
+    left.extend(name.bytes().map(u32::from).sum::<u32>().to_be_bytes());
+    left.extend([0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+    std::fs::write(&journal, left).unwrap();
+    std::fs::write(common, format!("{}\0", journal.display())).unwrap();
+}
+
 /// Lets an import be killed in the middle of writing its pages, so that the next one has to undo it first.
 fn leave_unfinished(story: &Story) {
     let log = tempfile::NamedTempFile::new().unwrap();
@@ -180,6 +196,11 @@ cases! {
         leave: leave_journal_of_another,
         ..DELTA
     };
+    fn a_first_copy_where_a_transaction_over_two_databases_was_left() => Case {
+        earlier: &[],
+        leave: leave_journal_of_two_databases,
+        ..DELTA
+    };
     fn a_first_copy_where_an_earlier_copy_was_removed() => Case {
         // With a log the source's counter stands still: the new copy has a smaller one than the old.
         earlier: &[("PRAGMA journal_mode = WAL", 0), (TURN, 60), (TURN, 120), (TURN, 180)],
@@ -199,6 +220,92 @@ cases! {
         at: 7_400,
         ..DELTA
     };
+}
+
+/// A copy in its second state, and an import of the third that died in the middle of writing its pages.
+fn unfinished() -> Story {
+    let mut story = Story::new();
+    for ((change, at), generation) in DELTA.earlier.iter().zip(1..) {
+        story.change(change);
+        story.sync(generation, *at);
+    }
+    story.change(DELTA.change);
+    leave_unfinished(&story);
+    assert!(beside(&copy_in(&story.place()), "-journal").exists());
+    story
+}
+
+/// Nothing in a journal names a place: wherever it was brought with its copy, it undoes what was not finished.
+#[test]
+fn a_copy_that_was_moved_in_the_middle_of_an_import_is_the_state_before_it() {
+    if is_importing() || !is_possible() {
+        return;
+    }
+    let story = unfinished();
+    let moved = story.root().join("moved");
+    std::fs::rename(story.place(), &moved).unwrap();
+    let before = story.known.last().unwrap();
+    assert_eq!(rows(&copy_in(&moved)).unwrap(), before.rows());
+    assert_eq!(crate::user_store::pages_of_standby(&copy_in(&moved)), before.content());
+}
+
+/// Whoever heals a copy, as every reader may, holds its locks for as long as that takes.
+#[test]
+fn a_sync_waits_for_whoever_heals_the_copy_just_now() {
+    use cs_backup::platform::{RangeLock, RawFile, lock_range, unlock_range};
+    if is_importing() || !is_possible() {
+        return;
+    }
+    let story = unfinished();
+    let healer = RawFile::open(&copy_in(&story.place()), true).unwrap();
+    let all = 0x4000_0000..0x4000_0200;
+    assert!(lock_range(&healer, RangeLock::Exclusive, all.clone()).unwrap());
+    std::thread::scope(|scope| {
+        let syncing = scope.spawn(|| run(&pair(&story.source(), &story.place()), 9, story.time(300)));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(!syncing.is_finished());
+        unlock_range(&healer, all).unwrap();
+        syncing.join().unwrap().unwrap();
+    });
+    crate::user_store::assert_equal_pages(&story.source(), &copy_in(&story.place()));
+}
+
+/// Had it another file, this reader would take the journal of a later import for one of its own file, play it back there and remove it.
+#[test]
+fn a_copy_that_could_not_be_read_keeps_its_file_so_that_its_readers_undo_no_later_import() {
+    if is_importing() || !is_possible() {
+        return;
+    }
+    let mut story = Story::new();
+    story.change("PRAGMA journal_mode = WAL");
+    for generation in 1..4 {
+        story.change(TURN);
+        story.sync(generation, 60 * generation);
+    }
+    let copy = copy_in(&story.place());
+    let reader = rusqlite::Connection::open(&copy).unwrap();
+    let turn = || reader.query_row("SELECT n FROM turn", [], |row| row.get::<_, i64>(0));
+    assert_eq!(turn().unwrap(), 3);
+    let number = || std::fs::read(&copy).unwrap()[24..28].to_vec();
+    let known = number();
+    let spoil = std::fs::File::options().write(true).open(&copy).unwrap();
+    spoil.set_len(0).unwrap();
+    drop(spoil);
+    // As many syncs as there were: with a log the source's counter stands still, and numbers that began anew would come to the same one.
+    for generation in 4..7 {
+        story.change(TURN);
+        story.sync(generation, 60 * generation);
+    }
+    assert_ne!(number(), known);
+    assert_eq!(turn().unwrap(), 6);
+    story.change(DELTA.change);
+    leave_unfinished(&story);
+    assert!(beside(&copy, "-journal").exists());
+    assert_eq!(turn().unwrap(), 6, "it sees what the import left, and undoes it");
+    drop(reader);
+    assert_eq!(rows(&copy).unwrap(), story.known.last().unwrap().rows());
+    run(&pair(&story.source(), &story.place()), 9, story.time(600)).unwrap();
+    crate::user_store::assert_equal_pages(&story.source(), &copy);
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use cs_backup::error::ErrorKind;
 use cs_backup::platform::FileStat;
-use cs_backup::store::Generation;
 use cs_backup::store::user::pages::PagePair;
 use cs_backup::store::user::{PairOutcome, UserStorePair, Work};
+use cs_backup::store::{Generation, Until};
 use cs_backup::topology::UserStoreConfig;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -30,6 +30,14 @@ pub struct Known {
 }
 
 impl Known {
+    pub fn rows(&self) -> &str {
+        &self.rows
+    }
+
+    pub fn content(&self) -> &[u8] {
+        &self.content
+    }
+
     /// A database that servers can write to has the pages of this state.
     #[track_caller]
     pub fn assert_is(&self, database: &Path, context: &str) {
@@ -341,6 +349,7 @@ pub fn look(
     status(story, &again("status"), seen, context);
     restore(story, &again("restore"), seen, expected, context);
     promote(story, &again("promoted"), seen, expected, context);
+    fail_over(story, &again("failed-over"), seen, expected, context);
     go_on(story, left, seen, expected, context);
     seen
 }
@@ -421,6 +430,20 @@ fn promote(story: &Story, place: &Path, seen: Option<usize>, expected: &Expected
     }
 }
 
+/// It becomes what servers write to, with its states.
+fn fail_over(story: &Story, place: &Path, seen: Option<usize>, expected: &Expected, context: &str) {
+    let pair = pair(&story.source(), place);
+    let before = revisions(&pair);
+    let done = pair.promote(Generation(expected.generation), &Until::within(Duration::from_secs(5)));
+    let Some(seen) = seen else {
+        return assert!(done.is_err(), "{context}: promoted what was not there");
+    };
+    done.unwrap_or_else(|error| panic!("{context}: {error:?}"));
+    let after = revisions(&pair);
+    assert!(before.iter().all(|revision| after.contains(revision)), "{context}: {after:?}, not {before:?}");
+    written_to(story, place, seen, context);
+}
+
 /// What was left while everything was taken away is so again, and the copy is the last state that is known.
 pub fn given_up(story: &Story, place: &Path, context: &str) {
     take_away(&pair(&story.source(), place), place, context);
@@ -463,7 +486,7 @@ fn go_on(story: &Story, place: &Path, seen: Option<usize>, expected: &Expected, 
     assert_eq!(rows(&copy).unwrap(), new.rows, "{context}");
     let again = run(&next, expected.generation + 1, Timestamp::now()).unwrap();
     assert!(again.moved.is_nothing(), "{context}: {again:?}");
-    for name in ["-journal", "-wal", "-shm", ".csb/new"] {
+    for name in ["-journal", "-wal", "-shm", "-mj0123AB9CD", ".csb/new"] {
         assert!(!beside(&copy, name).exists(), "{context}: {name}");
     }
     // What was half merged goes with the next run that is more than a look.

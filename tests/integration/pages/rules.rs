@@ -89,6 +89,18 @@ fn what_is_remembered_of_another_copy_is_not_believed() {
     let state = |stores: &Stores| beside(&stores.standby(), ".csb/state");
     std::fs::copy(state(&one), state(&other)).unwrap();
     other.sync_and_compare();
+    // The notes of a copy with the same number say of every page what the source holds now; the copy itself holds something else.
+    let (third, fourth) = (Stores::new(), Stores::new());
+    for (stores, amount) in [(&third, 1), (&fourth, 5)] {
+        stores.server().execute_batch(LEDGER).unwrap();
+        stores.server().execute_batch(&format!("UPDATE turn SET n = {amount}")).unwrap();
+        stores.sync_and_compare();
+    }
+    assert_eq!(header(&third.standby())[24..28], header(&fourth.standby())[24..28]);
+    std::fs::write(fourth.source(), std::fs::read(third.source()).unwrap()).unwrap();
+    std::fs::copy(state(&third), state(&fourth)).unwrap();
+    fourth.sync_and_compare();
+    assert_eq!(turn(&fourth.standby()), 1);
     std::fs::write(state(&other), "garbage").unwrap();
     other.sync_and_compare();
     // Hashes that were not written whole.
@@ -179,6 +191,8 @@ fn the_fence_is_mended_also_where_nothing_else_is_to_do() {
     file.write_all_at(&[1], 18).unwrap();
     file.set_modified(before).unwrap();
     drop(file);
+    // Everything else is as it was left, the time of change too.
+    crate::faults::left::believe(&stores.standby(), |_| true);
     stores.sync_and_compare();
     write(stores.standby()).unwrap_err();
 }
@@ -214,12 +228,20 @@ fn a_stale_tail_is_harmless() {
     let server = stores.server();
     server.execute_batch(LEDGER).unwrap();
     stores.sync_and_compare();
+    let (state, content) = (stores.pair.states().unwrap().remove(0), pages_of_source(&stores.source()));
     let file = std::fs::File::options().append(true).open(stores.standby()).unwrap();
     std::io::Write::write_all(&mut &file, &[3; 5 * 4_096]).unwrap();
     drop(file);
     assert_eq!(turn(&stores.standby()), 0);
+    assert_eq!(stores.pair.states().unwrap()[0].bytes, state.bytes);
     play(&server).unwrap();
     stores.sync_and_compare();
+    // Nothing of it belongs to the state that it lay behind.
+    let (to, cancel) = (stores.root().join("earlier"), CancellationToken::new());
+    stores.pair.restore_state(state.revision, &to, Generation(1), &cancel).unwrap();
+    let mut earlier = std::fs::read(to).unwrap();
+    blank(&mut earlier);
+    assert!(earlier == content);
 }
 
 #[test]
@@ -231,17 +253,57 @@ fn links_are_no_copies() {
     std::os::unix::fs::symlink(&elsewhere, stores.standby()).unwrap();
     assert_eq!(stores.sync().unwrap_err().kind, ErrorKind::ForeignContent);
     assert_eq!(std::fs::read(&elsewhere).unwrap(), b"");
+    // A copy that was moved away, and a link to it.
+    std::fs::remove_file(stores.standby()).unwrap();
+    stores.sync_and_compare();
+    std::fs::rename(stores.standby(), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, stores.standby()).unwrap();
+    let kept = std::fs::read(&elsewhere).unwrap();
+    play(&stores.server()).unwrap();
+    assert_eq!(stores.sync().unwrap_err().kind, ErrorKind::ForeignContent);
+    assert!(std::fs::read(&elsewhere).unwrap() == kept);
+}
+
+#[test]
+fn a_copy_that_has_a_further_name_is_not_written_to() {
+    let stores = Stores::new();
+    let server = stores.server();
+    server.execute_batch(LEDGER).unwrap();
+    stores.sync_and_compare();
+    // As whoever keeps backups without copying does it.
+    let kept = stores.root().join("kept.sqlite");
+    std::fs::hard_link(stores.standby(), &kept).unwrap();
+    let before = std::fs::read(&kept).unwrap();
+    play(&server).unwrap();
+    for _ in 0..2 {
+        let error = stores.sync().unwrap_err();
+        assert_eq!(error.kind, ErrorKind::ForeignContent, "{error:?}");
+        assert!(error.message.contains("hard links"), "{error:?}");
+        assert!(std::fs::read(&kept).unwrap() == before);
+        let observed = stores.pair.observe(&CancellationToken::new()).unwrap();
+        assert!(observed.refused.is_some(), "{observed:?}");
+    }
+    std::fs::remove_file(kept).unwrap();
+    stores.sync_and_compare();
 }
 
 #[test]
 fn a_hot_journal_of_a_server_that_died_is_read_and_left_alone() {
+    for mode in ["delete", "persist", "truncate"] {
+        hot_journal(mode);
+    }
+}
+
+fn hot_journal(mode: &str) {
     let stores = Stores::new();
     stores.server().execute_batch(LEDGER).unwrap();
-    let folder = stores.root().join("dead");
-    std::fs::create_dir(&folder).unwrap();
-    let before = std::fs::read(stores.source()).unwrap();
     // A transaction that was written into the file, as it is at one moment in the middle.
     let server = stores.server();
+    server.query_row(&format!("PRAGMA journal_mode = {mode}"), [], |_| Ok(())).unwrap();
+    // What an earlier transaction left of its journal is no part of this one's.
+    play(&server).unwrap();
+    stores.sync_and_compare();
+    let before = std::fs::read(stores.source()).unwrap();
     server
         .execute_batch("PRAGMA cache_size = 2; BEGIN; UPDATE account SET amount = 1, note = zeroblob(900)")
         .unwrap();
@@ -260,7 +322,7 @@ fn a_hot_journal_of_a_server_that_died_is_read_and_left_alone() {
         "{:?}",
         outcome.warnings
     );
-    assert_eq!(turn(&stores.standby()), 0);
+    assert_eq!(turn(&stores.standby()), 1);
     assert_eq!(std::fs::read(stores.source()).unwrap(), torn);
     assert_eq!(std::fs::read(beside(&stores.source(), "-journal")).unwrap(), journal);
     // The server heals it as it always does.
@@ -452,6 +514,14 @@ fn bytes_that_others_have_of_each_page_are_copied_with_them_and_when_their_numbe
         play(&server).unwrap();
         stores.sync_and_compare();
         assert_eq!(turn(&stores.standby()), 1);
+        let compared = stores.sync_with(|work| work.verify = true).unwrap().verification.unwrap();
+        assert_eq!(compared.differing_items, 0, "{size}");
+        // Where the pointer maps lie depends on them.
+        server.execute_batch("PRAGMA auto_vacuum = FULL; VACUUM").unwrap();
+        stores.sync_and_compare();
+        stores.sync_with(|work| work.verify = true).unwrap();
+        server.execute_batch("PRAGMA auto_vacuum = NONE; VACUUM").unwrap();
+        stores.sync_and_compare();
         reserve(&server, 64);
         server.execute_batch("VACUUM").unwrap();
         assert_eq!(std::fs::read(stores.source()).unwrap()[20], 64, "{size}");

@@ -10,9 +10,17 @@ use super::*;
 
 /// A server that commits again and again with these pauses, and counts what it was told.
 fn write_beside(mode: &str, pause: Duration, seconds: u64) {
+    let settings = format!("PRAGMA journal_mode = {mode}");
+    let accepted = write_beside_as(&settings, "SELECT 1", pause, seconds, "");
+    assert!(accepted > 3, "{mode}: {accepted}");
+}
+
+/// As [`write_beside`], of a server with these settings, which does something else before each of its transactions. How many copies were made;
+/// the others were refused for this reason.
+fn write_beside_as(mode: &str, before_each: &str, pause: Duration, seconds: u64, reason: &str) -> u32 {
     let stores = Stores::new();
     let server = stores.server();
-    server.execute_batch(&format!("PRAGMA journal_mode = {mode}")).unwrap();
+    server.execute_batch(mode).unwrap();
     server.execute_batch(LEDGER).unwrap();
     let server = Mutex::new(server);
     let (done, committed) = (AtomicBool::new(false), AtomicI64::new(0));
@@ -23,7 +31,7 @@ fn write_beside(mode: &str, pause: Duration, seconds: u64) {
             let server = server.lock().unwrap();
             let mut refused = Vec::new();
             while !done.load(Ordering::Relaxed) {
-                match play(&server) {
+                match server.execute_batch(before_each).and_then(|()| play(&server)) {
                     Ok(()) => drop(committed.fetch_add(1, Ordering::SeqCst)),
                     Err(cause) => refused.push(cause.to_string()),
                 }
@@ -49,6 +57,7 @@ fn write_beside(mode: &str, pause: Duration, seconds: u64) {
                 }
                 Err(error) => {
                     assert_eq!(error.kind, ErrorKind::SourceTooBusy, "{mode}: {error:?}");
+                    assert!(error.message.contains(reason), "{mode}: {error:?}");
                     busy += 1;
                 }
             }
@@ -57,9 +66,34 @@ fn write_beside(mode: &str, pause: Duration, seconds: u64) {
         assert_eq!(writing.join().unwrap(), Vec::<String>::new(), "{mode}: refused writes");
     });
     eprintln!("{mode}: {} writes, {accepted} syncs, {busy} times too busy", committed.load(Ordering::SeqCst));
-    assert!(accepted > 3, "{mode}");
     drop(server);
     stores.sync_and_compare();
+    accepted
+}
+
+#[test]
+fn no_write_is_refused_to_a_server_that_keeps_its_database_to_itself() {
+    let exclusive = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode";
+    let nothing = "SELECT 1";
+    let pause = Duration::from_millis(120);
+    for journal in ["delete", "persist", "truncate", "memory"] {
+        // No lock can be had beside it, and where nobody can look the copy stays.
+        let settings = format!("{exclusive} = {journal}");
+        assert_eq!(write_beside_as(&settings, nothing, pause, 1, "locking_mode=EXCLUSIVE"), 0, "{journal}");
+    }
+    let beside_its_log = write_beside_as(&format!("{exclusive} = wal"), nothing, pause, 4, "");
+    assert!(beside_its_log > 3, "{beside_its_log}");
+}
+
+#[test]
+fn no_write_is_refused_to_a_server_that_undoes_what_it_wrote_into_its_file() {
+    // Its cache is so small that what it undoes was in the file already.
+    let undone = "BEGIN IMMEDIATE; UPDATE account SET amount = amount + 1, note = randomblob(300); ROLLBACK";
+    for journal in ["delete", "persist", "truncate", "memory", "wal"] {
+        let settings = format!("PRAGMA journal_mode = {journal}; PRAGMA cache_size = 2");
+        let accepted = write_beside_as(&settings, undone, Duration::from_millis(200), 3, "");
+        assert!(accepted > 1, "{journal}: {accepted}");
+    }
 }
 
 #[test]

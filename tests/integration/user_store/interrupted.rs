@@ -85,6 +85,20 @@ fn an_owner_that_sleeps_while_a_newer_one_wants_to_copy_is_waited_for_and_refuse
     assert_rows_equal(&pair.source(), &pair.standby());
 }
 
+/// Else what a failed test has started would write where the next one works.
+#[test]
+fn a_job_in_a_process_of_its_own_ends_with_the_test_that_started_it() {
+    let deployment = Deployment::new();
+    // No state can be read as long as it writes.
+    let server = deployment.writing_server("atl");
+    let child = Child::backup(&deployment, "atl-cs-001.litwareinc.com");
+    let place = format!("/proc/{}", child.process_id());
+    assert!(std::fs::exists(&place).unwrap());
+    drop(child);
+    assert!(!std::fs::exists(&place).unwrap());
+    drop(server);
+}
+
 #[test]
 fn a_first_copy_that_is_killed_begins_again() {
     let deployment = Deployment::new();
