@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Instant;
 
+use cs_backup::error::ErrorKind;
 use cs_backup::store::user::UserStorePair;
+use cs_backup::store::{Generation, Until};
 use jiff::Timestamp;
 
 use super::left::*;
@@ -27,6 +29,8 @@ const IMPORT: [&str; 3] = ["CSB_TEST_IMPORT", "CSB_TEST_GENERATION", "CSB_TEST_N
 
 /// Instead of a generation: everything of ours is taken away.
 const DISABLE: &str = "disable";
+/// And here the copy is made what servers write to.
+const PROMOTE: &str = "promote";
 
 /// What the process does that was started to import; false where this is not that one.
 pub fn is_importing() -> bool {
@@ -35,6 +39,11 @@ pub fn is_importing() -> bool {
     let pair = pair(&folder.join("atl/users.sqlite"), &folder.join("chi"));
     if generation == DISABLE {
         pair.remove_traces(false, &Default::default()).unwrap();
+        eprintln!("\ndone []");
+        return true;
+    }
+    if generation == PROMOTE {
+        promote(&pair).unwrap();
         eprintln!("\ndone []");
         return true;
     }
@@ -306,6 +315,50 @@ fn a_copy_that_could_not_be_read_keeps_its_file_so_that_its_readers_undo_no_late
     assert_eq!(rows(&copy).unwrap(), story.known.last().unwrap().rows());
     run(&pair(&story.source(), &story.place()), 9, story.time(600)).unwrap();
     crate::user_store::assert_equal_pages(&story.source(), &copy);
+}
+
+fn promote(pair: &impl UserStorePair) -> cs_backup::error::Result<Vec<String>> {
+    pair.promote(Generation(3), &Until::within(std::time::Duration::from_secs(5)))
+}
+
+#[test]
+fn a_failover_that_is_killed_can_be_done_again() {
+    const TEST: &str = "faults::import::a_failover_that_is_killed_can_be_done_again";
+    if is_importing() || !is_possible() {
+        return;
+    }
+    let mut story = Story::new();
+    story.sync(1, 0);
+    story.change(TURN);
+    story.sync(2, 60);
+    let (kept, files, states) = (story.root().join("kept"), files(&story), story.listed());
+    copy_folder(&story.place(), &kept);
+    let hit = |fault: &Fault| {
+        std::fs::remove_dir_all(story.place()).unwrap();
+        copy_folder(&kept, &story.place());
+        let log = tempfile::NamedTempFile::new().unwrap();
+        (child(&story, TEST, PROMOTE, 0, fault.command(log.path(), None)), logged(log.path()))
+    };
+    let mut kills = 0;
+    for (calls, action) in [(WRITING, "kill"), ("write", "torn")] {
+        let (output, counted) = hit(&Fault::none(calls, &files));
+        assert!(is_done(&output), "{output:?}");
+        for (number, call) in (1..).zip(&counted) {
+            let (output, _) = hit(&Fault::nth(calls, &files, number, action));
+            let context = format!("{action} at call {number}, {call:?}");
+            assert_eq!(output.status.code(), Some(128 + 9), "{context}: {output:?}");
+            let pair = pair(&story.source(), &story.place());
+            promote(&pair).unwrap_or_else(|error| panic!("{context}: {error:?}"));
+            let listed = story.listed();
+            assert!(states.iter().all(|revision| listed.contains(revision)), "{context}: {listed:?}");
+            written_to(&story, &story.place(), 1, &context);
+            let refused = run(&pair, 4, story.time(120)).map_err(|error| error.kind);
+            assert_eq!(refused.map(drop), Err(ErrorKind::ForeignContent), "{context}");
+            kills += 1;
+        }
+    }
+    eprintln!("{kills} kills");
+    assert!(kills > 10);
 }
 
 #[test]

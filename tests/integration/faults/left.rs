@@ -456,7 +456,7 @@ fn take_away(pair: &PagePair, place: &Path, context: &str) {
 }
 
 /// A server writes to what was a copy.
-fn written_to(story: &Story, place: &Path, seen: usize, context: &str) {
+pub fn written_to(story: &Story, place: &Path, seen: usize, context: &str) {
     let copy = copy_in(place);
     assert!(!beside(&copy, "-journal").exists(), "{context}");
     assert!(

@@ -131,6 +131,11 @@ impl Importer {
         if self.owner.is_overtaken_by(&now) { Err(overtaken(&self.standby)) } else { Ok(()) }
     }
 
+    /// Whether servers write to the copy.
+    pub(super) fn is_promoted(&self) -> bool {
+        self.noted.promoted
+    }
+
     /// Notes durably that servers write to the copy from now on.
     ///
     /// # Errors

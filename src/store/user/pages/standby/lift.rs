@@ -71,6 +71,11 @@ impl Standby {
         cancel: &CancellationToken,
     ) -> Result<Vec<String>> {
         let mut importer = Importer::enter(&self.path, Owner { generation, job: None }, cancel)?;
+        if importer.is_promoted() && self.path.exists() && !self.is_fenced()? {
+            // Done before by somebody who was killed before he could say so.
+            importer.promote()?;
+            return Ok(Vec::new());
+        }
         let Found::Existing(existing) = self.settle(&importer, false, cancel)? else {
             return Err(self.unreadable());
         };
@@ -97,6 +102,8 @@ impl Standby {
             reason: Some("The copy was promoted.".to_owned()),
         };
         self.history().remove_undone(revision)?;
+        // Half an entry that a kill left would have the name of this one.
+        self.history().remove_stray(revision)?;
         let writing = Mutex::new(self.history().begin(link, entry)?);
         self.send_current(existing, &Keeping(&writing), cancel)?;
         let writing = writing.into_inner().unwrap_or_else(PoisonError::into_inner);
