@@ -347,6 +347,7 @@ pub fn look(
         others.add(left, story.known[last..].iter().map(|known| known.rows.clone()).collect(), context);
     }
     status(story, &again("status"), seen, context);
+    plan(story, &again("plan"), seen, expected, context);
     restore(story, &again("restore"), seen, expected, context);
     promote(story, &again("promoted"), seen, expected, context);
     fail_over(story, &again("failed-over"), seen, expected, context);
@@ -396,6 +397,18 @@ fn status(story: &Story, place: &Path, seen: Option<usize>, context: &str) {
     assert!(seen.is_none() || told.revision == revision, "{context}: {told:?}, not {revision:?}");
     // That nothing is left to do is said of the new state only.
     assert!(told.pending > 0 || seen == Some(story.known.len() - 1), "{context}: {told:?}");
+}
+
+/// As a dry run, which writes nothing and heals nothing.
+fn plan(story: &Story, place: &Path, seen: Option<usize>, expected: &Expected, context: &str) {
+    let listed = || crate::support::tree(place);
+    let (before, cancel) = (listed(), CancellationToken::new());
+    let told = pair(&story.source(), place)
+        .plan(&Work { now: Timestamp::now(), ..work(&cancel, expected.generation) });
+    let told = told.unwrap_or_else(|error| panic!("{context}: {error:?}"));
+    let is_new = seen == Some(story.known.len() - 1);
+    assert_eq!(told.moved.is_nothing(), is_new, "{context}: {told:?}");
+    assert!(listed() == before, "{context}");
 }
 
 fn restore(story: &Story, place: &Path, seen: Option<usize>, expected: &Expected, context: &str) {
