@@ -241,6 +241,45 @@ mod tests {
     use crate::store::files::with_suffix;
 
     #[test]
+    fn who_reads_writes_and_waits_to_write_is_seen_and_nobody_gets_before_whoever_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.sqlite");
+        let connect = || {
+            let connection = Connection::open(&path).unwrap();
+            connection.busy_timeout(Duration::ZERO).unwrap();
+            connection
+        };
+        let (server, reader) = (connect(), connect());
+        server.execute_batch("CREATE TABLE t (x)").unwrap();
+        let file = RawFile::open(&path, true).unwrap();
+        let seen = || (holder(&file).unwrap(), share(&file).unwrap().is_some());
+        assert_eq!(seen(), (Holder::Readers, true));
+        reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+        assert_eq!(seen(), (Holder::Readers, true));
+        server.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (1)").unwrap();
+        assert_eq!(seen(), (Holder::Writer, true));
+        // It cannot commit as long as somebody reads, and lets nobody else begin to.
+        server.execute_batch("COMMIT").unwrap_err();
+        assert_eq!(seen(), (Holder::Writer, false));
+        reader.execute_batch("COMMIT").unwrap();
+        server.execute_batch("COMMIT; BEGIN EXCLUSIVE").unwrap();
+        assert_eq!(seen(), (Holder::Exclusive, false));
+        server.execute_batch("COMMIT").unwrap();
+        assert_eq!(seen(), (Holder::Readers, true));
+        // Ours, seen by SQLite.
+        let reserved = reserve(&file).unwrap().unwrap();
+        reader.execute_batch("SELECT count(*) FROM t").unwrap();
+        server.execute_batch("BEGIN IMMEDIATE").unwrap_err();
+        let shut = reserved.shut(&path, Duration::ZERO, &CancellationToken::new()).unwrap().unwrap();
+        reader.execute_batch("SELECT count(*) FROM t").unwrap_err();
+        drop(shut);
+        reader.execute_batch("SELECT count(*) FROM t").unwrap();
+        server.execute_batch("BEGIN IMMEDIATE").unwrap_err();
+        drop(reserved);
+        server.execute_batch("BEGIN IMMEDIATE; COMMIT").unwrap();
+    }
+
+    #[test]
     fn a_slot_is_none_where_somebody_committed_after_the_index_was_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users.sqlite");
