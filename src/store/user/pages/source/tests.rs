@@ -53,6 +53,11 @@ impl Site {
         Source::new(&self.path(), Some(Duration::from_secs(10)))
     }
 
+    fn nothing_known(&self) -> Base {
+        let scratch = self.folder.path().join("no clones");
+        Base { seed: Seed::new(), hashes: Arc::new([]), layout: None, mark: None, scratch }
+    }
+
     /// Reads a state, with somebody who acts in between, and says at which turn the ledger stands in it.
     #[track_caller]
     fn read(&self, source: &Source, known: Option<&Read>, act: impl FnMut(Moment) + Send) -> Read {
@@ -64,13 +69,7 @@ impl Site {
                 mark: Some(read.exported.mark.clone()),
                 scratch: self.folder.path().join("no clones"),
             },
-            None => Base {
-                seed: Seed::new(),
-                hashes: Arc::new([]),
-                layout: None,
-                mark: None,
-                scratch: self.folder.path().join("no clones"),
-            },
+            None => self.nothing_known(),
         };
         let sink = Acting { pages: Mutex::default(), act: Mutex::new(Box::new(act)) };
         let exported = source.export(&base, &sink, &Until::within(Duration::from_secs(20))).unwrap();
@@ -123,7 +122,11 @@ impl Server {
 
     #[track_caller]
     fn run(&self, sql: &str) {
-        self.0.lock().unwrap().execute_batch(sql).unwrap();
+        self.try_to(sql).unwrap();
+    }
+
+    fn try_to(&self, sql: &str) -> rusqlite::Result<()> {
+        self.0.lock().unwrap().execute_batch(sql)
     }
 
     /// A checkpoint. One that would have to wait for somebody gives up, and has carried what it could.
@@ -349,6 +352,47 @@ fn a_source_that_was_just_written_to_is_let_alone_until_its_next_write_shows() {
     }
 }
 
+/// The next write may leave the time behind that was seen under the lock.
+#[test]
+fn a_state_that_was_read_under_a_lock_right_after_a_write_is_looked_at_again() {
+    let site = Site::new("PRAGMA journal_mode = DELETE");
+    let server = site.server();
+    server.run("PRAGMA synchronous = OFF");
+    let read = site.read(&site.waiting(), None, |moment| {
+        // While the lock is held nobody can.
+        if moment == Moment::Piece {
+            let _ = server.try_to("UPDATE turn SET n = n + 1; UPDATE turn SET n = n - 1");
+        }
+    });
+    assert_eq!(read.exported.way, Way::Locked);
+    let is_unchanged = || site.source().look(Some(&read.exported.mark)).unwrap().is_unchanged;
+    assert!(!is_unchanged());
+    std::thread::sleep(Duration::from_millis(50));
+    let again = site.read(&site.waiting(), Some(&read), |_| ());
+    assert!(site.source().look(Some(&again.exported.mark)).unwrap().is_unchanged);
+}
+
+/// Where servers wait, it is its server that undoes what it did not end.
+#[test]
+fn what_a_dead_server_left_is_not_read_under_a_lock_before_its_server_has_undone_it() {
+    let site = Site::new("PRAGMA journal_mode = DELETE");
+    let server = site.server();
+    let journal = with_suffix(&site.path(), "-journal");
+    server.run("PRAGMA synchronous = OFF; PRAGMA cache_size = 2; BEGIN; UPDATE account SET amount = 77");
+    let left = (std::fs::read(site.path()).unwrap(), std::fs::read(&journal).unwrap());
+    server.run("ROLLBACK");
+    drop(server);
+    std::fs::write(site.path(), &left.0).unwrap();
+    std::fs::write(&journal, &left.1).unwrap();
+    let base = site.nothing_known();
+    let sink = Acting { pages: Mutex::default(), act: Mutex::new(Box::new(|_| ())) };
+    let read = site.waiting().export(&base, &sink, &Until::within(Duration::from_millis(300)));
+    assert_eq!(read.map(|read| read.way).unwrap_err().kind, ErrorKind::SourceTooBusy);
+    assert!(std::fs::read(&journal).unwrap() == left.1);
+    site.server().run("UPDATE turn SET n = n");
+    assert_eq!(site.read(&site.waiting(), None, |_| ()).turn, 0);
+}
+
 /// The log is there when the reading begins, belongs to nobody, and its next server writes on.
 #[test]
 fn a_log_that_was_left_and_is_taken_up_while_it_is_read_does_not_count() {
@@ -383,13 +427,7 @@ fn a_log_whose_chain_does_not_lead_to_where_its_index_ends_is_not_read() {
     let file = File::options().read(true).write(true).open(&log).unwrap();
     let at = file.metadata().unwrap().len() - 50;
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xee; 9], at).unwrap();
-    let base = Base {
-        seed: Seed::new(),
-        hashes: Arc::new([]),
-        layout: None,
-        mark: None,
-        scratch: site.folder.path().join("no clones"),
-    };
+    let base = site.nothing_known();
     let sink = Acting { pages: Mutex::default(), act: Mutex::new(Box::new(|_| ())) };
     let read = site.source().export(&base, &sink, &Until::within(Duration::from_millis(100)));
     assert_eq!(read.map(|read| read.way).unwrap_err().kind, ErrorKind::SourceTooBusy);
