@@ -10,14 +10,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Change, ChangeKind, Changes, Moved, QuarantinedItem, Verification};
 pub use crate::store::Progress;
 pub use crate::store::user::{StoreState, WantedState};
-use crate::store::{Generation, Trace};
+use crate::store::{Generation, MadeBy, Trace};
 
 pub mod cms_master;
 pub mod data_conf;
@@ -131,7 +130,7 @@ pub struct Context {
     /// Whether every item of both stores is compared, however little has changed, and what differs is repaired.
     pub verify: bool,
     /// The job that the cycle belongs to.
-    pub job: Option<Uuid>,
+    pub job: Option<MadeBy>,
 }
 
 impl Context {

@@ -26,6 +26,7 @@ pub(crate) mod wildcard;
 
 pub use remote::Reach;
 pub use until::Until;
+pub use user::made_by::{JobName, MadeBy};
 
 /// The right to write to a destination: a number that only grows. A store that has seen a higher one refuses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

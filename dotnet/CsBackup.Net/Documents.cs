@@ -135,6 +135,9 @@ public sealed record StoreState : Document
     /// <summary>The job that copied it; null where that is not known.</summary>
     public Guid? JobId { get; init; }
 
+    /// <summary>What kind of job that was: backup or sync; null where that is not known.</summary>
+    public string? JobKind { get; init; }
+
     /// <summary>The size of the store.</summary>
     public long Bytes { get; init; }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{ModuleId, WantedState, no_history};
+use crate::store::JobName;
 use crate::topology::PoolFqdn;
 
 const DEFAULT_RETRY_COUNT: u32 = 5;
@@ -247,6 +248,18 @@ pub enum JobKind {
         /// Where to.
         path: PathBuf,
     },
+}
+
+impl JobKind {
+    /// As the history tells it.
+    pub const fn name(&self) -> JobName {
+        match self {
+            JobKind::Backup { .. } => JobName::Backup,
+            JobKind::Sync { .. } => JobName::Sync,
+            JobKind::Disable => JobName::Disable,
+            JobKind::Restore { .. } => JobName::Restore,
+        }
+    }
 }
 
 /// What every step of a job is to keep to.

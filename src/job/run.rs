@@ -94,6 +94,7 @@ impl Run {
         let work = Work {
             names: NameList::new(lines),
             job,
+            kind: operation.kind.name(),
             environment,
             options: operation.options.clone(),
             threads,

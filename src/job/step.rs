@@ -16,8 +16,8 @@ use super::threads::StoreWork;
 use crate::error::{Error, ErrorKind, Side};
 use crate::module::{BackupModule, Context, Look, ModuleId};
 use crate::report::{Outcome, PlannedStep, StepReport, Trace};
-use crate::store::Generation;
 use crate::store::leases::journal::NotedStep;
+use crate::store::{Generation, JobName, MadeBy};
 use crate::topology::PoolFqdn;
 
 /// What a step is waited for with.
@@ -135,6 +135,8 @@ pub(super) trait Step: Send + Sync {
 /// What the steps of one job work with, and what they have found so far.
 pub(super) struct Work {
     pub(super) job: Arc<Job>,
+    /// What kind of job it is.
+    pub(super) kind: JobName,
     pub(super) environment: Arc<Environment>,
     pub(super) options: Options,
     pub(super) threads: StoreWork,
@@ -235,7 +237,7 @@ impl Work {
             }),
             clock: Arc::clone(&self.environment.clock),
             accept_deletions: self.options.accept_deletions,
-            job: Some(self.job.id),
+            job: Some(MadeBy { job: self.job.id, kind: Some(self.kind) }),
             verify,
         }
     }

@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Moved, QuarantinedItem, Verification};
-use crate::store::{Generation, Progress, Trace, Until};
+use crate::store::{Generation, JobName, MadeBy, Progress, Trace, Until};
 
+pub(in crate::store) mod made_by;
 pub mod pages;
 
 /// A state of a store that can be restored.
@@ -26,6 +27,8 @@ pub struct StoreState {
     pub at: Timestamp,
     /// The job that copied it; none where that is not known.
     pub job_id: Option<Uuid>,
+    /// What kind of job that was; none where that is not known.
+    pub job_kind: Option<JobName>,
     /// The size of the database, in bytes.
     pub bytes: u64,
     /// What keeping it takes, in bytes.
@@ -116,7 +119,7 @@ pub struct Work<'a> {
     /// Told how far it has come.
     pub progress: &'a (dyn Fn(Progress) + Sync),
     /// The job that asks for it, as the history tells it.
-    pub job: Option<Uuid>,
+    pub job: Option<MadeBy>,
     /// The time of day, for lag.
     pub now: Timestamp,
 }

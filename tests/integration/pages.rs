@@ -72,6 +72,11 @@ impl Stores {
         self.pair.synchronize(&work)
     }
 
+    /// What a dry run says.
+    pub fn plan(&self) -> Result<PairOutcome> {
+        self.pair.plan(&work(&CancellationToken::new(), 1))
+    }
+
     /// Synchronizes, and compares every byte.
     #[track_caller]
     pub fn sync_and_compare(&self) -> PairOutcome {

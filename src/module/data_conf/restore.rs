@@ -139,7 +139,8 @@ fn state(revision: &Revision, kept_bytes: u64) -> StoreState {
     StoreState {
         revision: revision.number,
         at: revision.since,
-        job_id: revision.job,
+        job_id: revision.job.map(|made_by| made_by.job),
+        job_kind: revision.job.and_then(|made_by| made_by.kind),
         bytes: revision.bytes,
         kept_bytes,
         reason: None,

@@ -9,10 +9,10 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::{ContentPath, Extended, ObjectMeta, ObjectResult};
 use crate::error::Result;
+use crate::store::MadeBy;
 
 /// A state of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct Revision {
     /// When the copy came into that state.
     pub since: Timestamp,
     /// The job that made it; none where that is not known.
-    pub job: Option<Uuid>,
+    pub job: Option<MadeBy>,
     /// The size of all files in it, in bytes.
     pub bytes: u64,
 }

@@ -41,7 +41,7 @@ Describe 'Get-CsPoolBackupHistory' {
         $states[0].At | Should -BeGreaterThan $states[1].At
         foreach ($state in $states) {
             $state.PSObject.TypeNames[0] | Should -Be 'CsBackup.PoolBackupState'
-            $state.PSObject.Properties.Name | Should -Be 'PoolFqdn', 'BackupPoolFqdn', 'BackupModule', 'Revision', 'At', 'JobId', 'Bytes', 'KeptBytes', 'Reason'
+            $state.PSObject.Properties.Name | Should -Be 'PoolFqdn', 'BackupPoolFqdn', 'BackupModule', 'Revision', 'At', 'JobId', 'JobKind', 'Bytes', 'KeptBytes', 'Reason'
             $state.PoolFqdn, $state.BackupPoolFqdn, $state.BackupModule | Should -Be $Atl, $Chi, 'UserServices.PresenceFocus'
             $state.Revision | Should -BeOfType int
             $state.At | Should -BeOfType datetime
@@ -49,6 +49,8 @@ Describe 'Get-CsPoolBackupHistory' {
             $state.Bytes | Should -Be (Get-Item $Store).Length
         }
         $states[0].KeptBytes | Should -Be 0
+        $states.JobKind | Should -Be 'sync', 'backup'
+        @($all | Where-Object BackupModule -EQ ConfServices.DataConf).JobKind | Should -Be 'backup'
         # The job that made the copy what it is, which its record can be found by.
         $states.JobId | Select-Object -Unique | Should -HaveCount 2
         ($states | ForEach-Object { Get-CsBackupJob -JobId $_.JobId }).State | Should -Be 'Succeeded', 'Succeeded'
@@ -73,8 +75,8 @@ Describe 'Get-CsPoolBackupHistory' {
         $lines = @(($states | Out-String -Width 60) -split '\r?\n' -match '.')
         $lines[0] | Should -Match "Pool: $Atl \(PresenceFocus\)"
         $lines.Count | Should -Be 5
-        $lines[3] | Should -Match '^ +\d+ .+ [\d,.]+ kB +-'
-        $lines[4] | Should -Match '^ +\d+ .+ [\d,.]+ kB +[\d,.]+ kB'
+        $lines[3] | Should -Match '^ +\d+ .+ [\d,.]+ kB +- sync'
+        $lines[4] | Should -Match '^ +\d+ .+ [\d,.]+ kB +[\d,.]+ kB backup'
     }
 
     It 'grows by one with every sync that changes something, and by none with one that does not' {

@@ -22,6 +22,29 @@ fn a_sync_copies_what_differs_and_a_second_one_moves_nothing() {
 }
 
 #[test]
+fn the_history_says_which_job_made_each_state_and_of_what_kind_it_was() {
+    let deployment = Deployment::new();
+    let change = |name: &str| {
+        let users = rusqlite::Connection::open(deployment.path("atl/users.sqlite")).unwrap();
+        users.execute("UPDATE users SET display_name = ?1 WHERE id = 3", [name]).unwrap();
+        std::fs::write(deployment.path("atl/share").join(name), name).unwrap();
+    };
+    let mut made = vec![(deployment.backup(json!({})).expect(Outcome::Succeeded).report.job_id, "backup")];
+    change("one");
+    made.push((deployment.sync(ATL, json!({})).expect(Outcome::Succeeded).report.job_id, "sync"));
+    change("two");
+    made.push((deployment.backup(json!({})).expect(Outcome::Succeeded).report.job_id, "backup"));
+    made.reverse();
+    let history = deployment.ask(json!({ "request": "getPoolBackupHistory", "poolFqdn": ATL })).unwrap();
+    for module in history["modules"].as_array().unwrap() {
+        let said =
+            module["states"].as_array().unwrap().iter().map(|state| (&state["jobId"], &state["jobKind"]));
+        let expected = made.iter().map(|(job, kind)| (json!(job), json!(kind))).collect::<Vec<_>>();
+        assert!(said.eq(expected.iter().map(|(job, kind)| (job, kind))), "{module:#}");
+    }
+}
+
+#[test]
 fn a_sync_of_the_backup_pool_that_is_asked_gives_back_files_and_user_store() {
     let deployment = Deployment::new();
     deployment.backup(json!({})).expect(Outcome::Succeeded);

@@ -17,12 +17,21 @@ const MANY: &str = "
 
 #[test]
 fn a_store_that_lacks_much_is_refused_by_name_until_that_is_accepted() {
-    for (loss, named) in [
-        ("DELETE FROM contacts", "contacts is empty (20000 rows before)"),
-        ("DROP TABLE contacts", "contacts is gone (20000 rows before)"),
+    for (loss, named, rows) in [
+        (
+            "DELETE FROM contacts",
+            "contacts is empty (20000 rows before)",
+            "contacts 20000 missing (1; 2; 3; 4; 5, …)",
+        ),
+        (
+            "DROP TABLE contacts",
+            "contacts is gone (20000 rows before)",
+            "contacts 20000 missing (1; 2; 3; 4; 5, …)",
+        ),
         (
             "DELETE FROM users WHERE id > 100; DELETE FROM contacts WHERE owner > 100; DELETE FROM spool WHERE x > 100; VACUUM",
             "users has 100 of 20000 rows",
+            "users 19900 missing (101; 102; 103; 104; 105, …)",
         ),
     ] {
         let stores = Stores::new();
@@ -31,13 +40,76 @@ fn a_store_that_lacks_much_is_refused_by_name_until_that_is_accepted() {
         stores.sync_and_compare();
         let kept = std::fs::read(stores.standby()).unwrap();
         server.execute_batch(loss).unwrap();
-        for _ in 0..2 {
-            let error = stores.sync().unwrap_err();
+        for is_plan in [false, true, false] {
+            let error = if is_plan { stores.plan() } else { stores.sync() }.unwrap_err();
             assert_eq!(error.kind, ErrorKind::SafetyShareExceeded, "{loss}");
             assert!(error.message.contains(named), "{loss}: {}", error.message);
+            assert!(error.message.contains(rows), "{loss}: {}", error.message);
+            assert!(error.context["missing"].contains(rows), "{loss}: {error:?}");
+            assert_eq!(beside(&stores.standby()), ["history", "lock", "state"], "{loss}");
             assert_eq!(std::fs::read(stores.standby()).unwrap(), kept, "{loss}");
             assert!(!std::fs::exists(format!("{}-journal", stores.standby().display())).unwrap());
         }
+        stores.sync_with(|work| work.accept_deletions = true).unwrap();
+        stores.assert_equal();
+    }
+}
+
+/// What lies in the folder of what is remembered beside a copy.
+fn beside(standby: &std::path::Path) -> Vec<String> {
+    let listed = std::fs::read_dir(format!("{}.csb", standby.display())).unwrap();
+    let mut names: Vec<String> = listed.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name != "history");
+    names.push("history".to_owned());
+    names.sort();
+    names
+}
+
+#[test]
+fn a_loss_is_seen_in_tables_that_only_their_server_can_read() {
+    for declared in ["(name TEXT COLLATE theirs PRIMARY KEY) WITHOUT ROWID", "(name EXCEPT TOMORROW)"] {
+        let stores = Stores::new();
+        let table = declared.replace("COLLATE theirs ", "").replace("EXCEPT TOMORROW", "TEXT");
+        let server = stores.server();
+        server
+            .execute_batch(&format!(
+                "{MANY}; CREATE TABLE strange {table}; INSERT INTO strange SELECT name FROM users;
+                 PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = 'CREATE TABLE strange {declared}' WHERE name = 'strange'"
+            ))
+            .unwrap();
+        drop(server);
+        let said =
+            |outcome: PairOutcome| outcome.details.iter().any(|line| line.contains("declaration: strange."));
+        let is_understood = declared.contains("COLLATE");
+        assert_eq!(said(stores.sync_and_compare()), !is_understood);
+        assert_eq!(said(stores.sync_with(|work| work.verify = true).unwrap()), !is_understood);
+        let server = stores.server();
+        server
+            .execute_batch(&format!(
+                "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = 'CREATE TABLE strange {table}' WHERE name = 'strange'"
+            ))
+            .unwrap();
+        drop(server);
+        let server = stores.server();
+        server
+            .execute_batch(&format!(
+                "DELETE FROM strange; PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = 'CREATE TABLE strange {declared}' WHERE name = 'strange'"
+            ))
+            .unwrap();
+        drop(server);
+        let error = stores.sync().unwrap_err();
+        assert_eq!(error.kind, ErrorKind::SafetyShareExceeded, "{declared}");
+        assert!(
+            error.message.contains("strange is empty (20000 rows before)"),
+            "{declared}: {}",
+            error.message
+        );
+        let said = "could not be compared";
+        assert!(
+            error.message.contains(said) && error.message.contains("20000 in the copy, 0 in"),
+            "{}",
+            error.message
+        );
         stores.sync_with(|work| work.accept_deletions = true).unwrap();
         stores.assert_equal();
     }
@@ -138,6 +210,7 @@ fn a_byte_of_the_copy_that_turned_is_found_by_verify_and_put_right() {
     drop(file);
     let outcome = stores.sync_with(|work| work.verify = true).unwrap();
     stores.assert_equal();
+    assert!(!outcome.details.iter().any(|line| line.contains("server has changed")), "{:?}", outcome.details);
     let outcome = outcome.verification.unwrap();
     assert!(outcome.compared_items > 50);
     let outcome = stores.sync_with(|work| work.verify = true).unwrap().verification.unwrap();

@@ -75,9 +75,62 @@ fn what_the_device_changed_without_a_trace_is_found_on_request_only_and_counted(
     assert!(pages_of_standby(&pair.standby()) == pages);
     assert_eq!((found(&outcome).differing_items, found(&outcome).repaired_items), (2, 2), "{outcome:?}");
     let named = outcome.details.iter().find(|line| line.starts_with("Pages that differed")).unwrap();
+    let rows: Vec<&String> = outcome.details.iter().filter(|line| line.contains("ows")).collect();
+    assert!(!rows.is_empty(), "{outcome:?}");
     let expected = pair.owners(&[6, 8]);
     assert!(expected.iter().all(|name| named.contains(name)), "{named} {expected:?}");
     assert_equal_pages(&pair.source(), &pair.standby());
+}
+
+/// Writes to a copy past its fence, and lets it look as if nobody had.
+fn write_to_copy(pair: &Pair, sql: &str) {
+    use std::os::unix::fs::FileExt;
+    let header = || {
+        let mut header = [0; 100];
+        std::fs::File::open(pair.standby()).unwrap().read_exact_at(&mut header, 0).unwrap();
+        header
+    };
+    let file = || std::fs::File::options().write(true).open(pair.standby()).unwrap();
+    let before = header();
+    file().write_all_at(&[1, 1], 18).unwrap();
+    Connection::open(pair.standby()).unwrap().execute_batch(sql).unwrap();
+    let mut after = header();
+    after[18..20].copy_from_slice(&before[18..20]);
+    after[24..28].copy_from_slice(&before[24..28]);
+    after[92..].copy_from_slice(&before[92..]);
+    file().write_all_at(&after, 0).unwrap();
+    forget_that_it_changed(pair);
+}
+
+#[test]
+fn a_comparison_names_the_rows_that_the_copy_had_otherwise() {
+    let pair = Pair::new(KINDS);
+    pair.synchronize_and_compare();
+    let wrong = "UPDATE users SET rank = 70 WHERE id = 41; DELETE FROM users WHERE id IN (100, 101);
+        INSERT INTO contacts VALUES ('nobody', 'no one', 1)";
+    write_to_copy(&pair, wrong);
+    let outcome = pair.verify().unwrap();
+    assert_equal_pages(&pair.source(), &pair.standby());
+    let rows: Vec<&String> = outcome.details.iter().filter(|line| line.contains("ows")).collect();
+    assert_eq!(
+        rows,
+        [
+            "Rows of contacts: 1 only in the copy ('nobody', 'no one').",
+            "Rows of users: 2 only in the source (100; 101), 1 hold something else (41)."
+        ],
+        "{outcome:?}"
+    );
+    // What the server changed meanwhile cannot be told from it.
+    write_to_copy(&pair, wrong);
+    pair.server.execute_batch("UPDATE users SET rank = 71 WHERE id = 42").unwrap();
+    let outcome = pair.verify().unwrap();
+    assert_equal_pages(&pair.source(), &pair.standby());
+    let said = "Among these rows are those that the server has changed since the last sync.";
+    assert!(outcome.details.iter().any(|line| line == said), "{outcome:?}");
+    assert!(
+        outcome.details.iter().any(|line| line.contains("2 hold something else (41; 42)")),
+        "{outcome:?}"
+    );
 }
 
 #[test]

@@ -103,7 +103,7 @@ $script:LeadingProperties = @{
     'CsBackup.PlaceRegistration' = 'PoolFqdn', 'PartnerFqdn', 'Place', 'Account', 'Grants', 'AuthorizedKeysLine', 'Instructions', 'CheckedAccount',
         'Checks'
     'CsBackup.Pool'              = 'Identity', 'Fqdn', 'Site', 'Services', 'Computers', 'BackupPoolFqdn', 'State', 'StateDetails'
-    'CsBackup.PoolBackupState'   = 'PoolFqdn', 'BackupPoolFqdn', 'BackupModule', 'Revision', 'At', 'JobId', 'Bytes', 'KeptBytes', 'Reason'
+    'CsBackup.PoolBackupState'   = 'PoolFqdn', 'BackupPoolFqdn', 'BackupModule', 'Revision', 'At', 'JobId', 'JobKind', 'Bytes', 'KeptBytes', 'Reason'
     'CsBackup.PoolConnection'    = 'PoolFqdn', 'BackupPoolFqdn', 'Place', 'Succeeded', 'Account', 'Checks', 'Line', 'Warnings'
     'CsBackup.PoolStateDetails'  = 'Epoch', 'Since', 'JobId'
     'CsBackup.PublishedTopology' = 'Version', 'Unchanged', 'Pools', 'Warnings'

@@ -33,7 +33,7 @@ function Get-CsPoolBackupHistory {
                     poolFqdn = $reply.Value.poolFqdn; backupPoolFqdn = $reply.Value.backupPoolFqdn; backupModule = $module.module
                     revision = [int] $state.revision
                 }
-                foreach ($field in 'at', 'jobId', 'bytes', 'keptBytes', 'reason') { $of[$field] = Get-CsbField $state $field }
+                foreach ($field in 'at', 'jobId', 'jobKind', 'bytes', 'keptBytes', 'reason') { $of[$field] = Get-CsbField $state $field }
                 ConvertTo-CsbObject $of 'CsBackup.PoolBackupState'
             }
         }

@@ -144,7 +144,7 @@ fn pair(row: &Row<'_>) -> rusqlite::Result<IndexedPair> {
     let revision = Revision {
         number: row.get(5)?,
         since: time(6)?.unwrap_or_default(),
-        job: job.and_then(|job| Uuid::parse_str(&job).ok()),
+        job: job.and_then(|job| job.parse().ok()),
         bytes: u64::try_from(row.get::<_, i64>(8)?).unwrap_or_default(),
     };
     Ok(IndexedPair {

@@ -15,12 +15,23 @@ const MOST_FINDINGS: usize = 20;
 /// Opens a copy that nobody else can read or write meanwhile, past the locks and the journal of the commit under way.
 pub(super) fn open_alone(path: &Path) -> Result<Connection> {
     let failed = |cause| sqlite_error("open", path, &cause);
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(alone_url(path)?.as_str(), flags).map_err(failed)
+}
+
+/// What SQLite opens so.
+pub(super) fn alone_url(path: &Path) -> Result<url::Url> {
     let mut url = url::Url::from_file_path(path)
         .map_err(|()| Error::io("open", path, &std::io::Error::from(std::io::ErrorKind::InvalidInput)))?;
     url.set_query(Some("immutable=1"));
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(url.as_str(), flags).map_err(failed)
+    Ok(url)
+}
+
+/// A schema with something in it that this SQLite does not understand keeps it from that and from nothing else. Said before the schema is
+/// first read.
+pub(super) fn read_what_can_be_read(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "writable_schema", true)
 }
 
 /// Looks through a copy for damage of its structure, which nobody reads or writes meanwhile. What violates a constraint, or an index that
@@ -86,14 +97,28 @@ fn mark(finding: &str) -> u64 {
 
 fn structure(connection: &Connection, thorough: bool) -> Vec<String> {
     let check = if thorough { "PRAGMA integrity_check(100)" } else { "PRAGMA quick_check(100)" };
-    let found = connection.prepare(check).and_then(|mut statement| {
-        statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
-    });
-    match found {
-        Ok(found) => found.into_iter().flat_map(|text| structural(&text)).collect(),
+    let look = || {
+        connection.prepare(check).and_then(|mut statement| {
+            statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
+        })
+    };
+    match look() {
+        Ok(found) => found.iter().flat_map(|text| structural(text)).collect(),
+        Err(cause) if is_not_understood(&cause) => {
+            // The rest of it can be looked at, where nobody knows what the pages belong to that seem to belong to nothing.
+            let found = read_what_can_be_read(connection).and_then(|()| look()).unwrap_or_default();
+            let lines = found.iter().flat_map(|text| structural(text));
+            lines.filter(|line| !line.ends_with("never used")).collect()
+        }
         Err(cause) if is_damage(&cause) => vec![cause.to_string()],
         Err(_) => Vec::new(),
     }
+}
+
+/// Whether a schema declares something in words that this SQLite does not know: that is no damage.
+fn is_not_understood(cause: &rusqlite::Error) -> bool {
+    let text = cause.to_string();
+    text.starts_with("malformed database schema") && !text.contains("rootpage") && !text.contains("orphan")
 }
 
 fn is_damage(cause: &rusqlite::Error) -> bool {
@@ -125,6 +150,7 @@ fn structural(text: &str) -> Vec<String> {
 /// The tables and indexes that pages belong to which differed, for a report; none where nothing differed.
 pub(super) fn owners(copy: &Path, pages: &[u32]) -> Option<String> {
     let connection = open_alone(copy).ok().filter(|_| !pages.is_empty())?;
+    read_what_can_be_read(&connection).ok()?;
     let mut statement = connection.prepare("SELECT name, pageno FROM dbstat").ok()?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?))).ok()?;
     let mut owners: BTreeMap<String, u32> = BTreeMap::new();
@@ -141,6 +167,7 @@ pub(super) fn owners(copy: &Path, pages: &[u32]) -> Option<String> {
 
 /// The table or index that a page belongs to.
 fn owner(connection: &Connection, page: u32) -> Option<String> {
+    read_what_can_be_read(connection).ok()?;
     connection
         .query_row("SELECT name FROM dbstat WHERE pageno = ?1", [page], |row| row.get::<_, String>(0))
         .ok()

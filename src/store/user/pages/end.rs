@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::hashes::Seed;
 use super::mark::{Mark, Way};
@@ -17,7 +16,7 @@ use crate::report::Moved;
 use crate::store::sqlite::format::check::Suspect;
 use crate::store::sqlite::format::header::Layout;
 use crate::store::user::{PairOutcome, StoreState};
-use crate::store::{Generation, Trace, Until};
+use crate::store::{Generation, MadeBy, Trace, Until};
 
 /// Takes the pages of a store, and how far reading it has come. Several threads call it.
 pub(super) trait PageSink: Sync {
@@ -122,7 +121,7 @@ pub(super) struct Order {
     /// Whether a state may be copied that lacks much of what the copy holds.
     pub(super) accept_deletions: bool,
     /// The job that asks for it, as the history tells it.
-    pub(super) job: Option<Uuid>,
+    pub(super) job: Option<MadeBy>,
     pub(super) now: Timestamp,
     pub(super) cancel: CancellationToken,
 }

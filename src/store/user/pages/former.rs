@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::damage::read_what_can_be_read;
 use super::exclude::is_excluded;
 use crate::error::Result;
 use crate::store::Trace;
@@ -56,6 +57,20 @@ pub(super) fn idle_patterns(standby: &Path, exclude: &[String]) -> Vec<String> {
         |pattern: &String| tables.iter().any(|table| is_excluded(table, std::slice::from_ref(pattern)));
     let idle = exclude.iter().filter(|pattern| !fits(pattern));
     idle.map(|pattern| format!("\"{pattern}\" in exclude fits no table of the user store.")).collect()
+}
+
+/// What a report says of tables that this SQLite does not understand: they are copied like all others.
+pub(super) fn not_understood(standby: &Path) -> Option<String> {
+    let connection = open(standby, Access::Read).ok()?;
+    read_what_can_be_read(&connection).ok()?;
+    let sql = "SELECT group_concat(name, ', ') FROM sqlite_schema
+        WHERE type = 'table' AND rootpage > 0 AND name NOT IN (SELECT name FROM pragma_table_list WHERE schema = 'main')";
+    let names: Option<String> = connection.query_row(sql, [], |row| row.get(0)).ok()?;
+    names.map(|names| {
+        format!(
+            "Copied, and not checked, because this SQLite does not understand their declaration: {names}."
+        )
+    })
 }
 
 /// What there is of it in a copy, and so in its source.

@@ -24,9 +24,6 @@ use crate::topology::{StoreUrl, UserStoreConfig};
 /// How long a plan looks for a state of a source: it waits for nobody.
 const PLANS_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Up to which size a restored database is compared with the copy of now, row by row.
-const MOST_COMPARED_BYTES: u64 = 256 << 20;
-
 /// A user store in SQLite and its copy, page by page.
 pub struct PagePair {
     source: Arc<dyn UserEnd>,
@@ -236,12 +233,10 @@ impl UserStorePair for PagePair {
         let sent = self.standby.send(Some(revision), generation, &new, cancel)?;
         let mut differs = Vec::new();
         let emptied = new.complete(&sent, &self.exclude, |new| {
-            // A copy that is read for long keeps its next import waiting.
-            if sent.state.bytes <= MOST_COMPARED_BYTES
-                && let Ok(found) = compare::compare(new, self.standby.path())
-            {
-                differs = compare::lines(&found);
-            }
+            differs = match compare::compare(self.standby.path(), new, cancel) {
+                Ok(found) => found.lines(["only in it", "only in the copy of now"]),
+                Err(error) => vec![format!("Not compared with the copy of now: {}", error.message)],
+            };
         })?;
         differs.extend((!emptied.is_empty()).then(|| emptied_line(&emptied)));
         new.name(|part| rename_to_free_name(part, to)).map_err(|cause| Error::io("write", to, &cause))?;

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use self::history::History;
 use self::importer::{Importer, folder_of};
@@ -25,6 +24,7 @@ use super::snapshot::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{RawFile, Rights, names_of, read_whole, sync_folder};
 use crate::report::Moved;
+use crate::store::MadeBy;
 use crate::store::files::{remove, with_suffix};
 use crate::store::sqlite::format::header::{HEADER_BYTES, Header, Layout, Own};
 use crate::store::sqlite::format::journal;
@@ -78,7 +78,7 @@ struct Existing {
     former: Option<State>,
     /// When the source was first seen in the state that the copy has, as [`Stand::at`].
     at: Timestamp,
-    job: Option<Uuid>,
+    job: Option<MadeBy>,
     /// Whether somebody else has changed it.
     is_touched: bool,
     /// The pages that were not as they were left; looked at where everything is compared.
@@ -130,7 +130,7 @@ struct Stand {
     /// When the source was first seen in it, or when the copy was written where nobody could note that any more.
     at: Timestamp,
     /// The job that made it, where that was noted.
-    job: Option<Uuid>,
+    job: Option<MadeBy>,
     bytes: u64,
 }
 
@@ -564,7 +564,7 @@ impl Standby {
 }
 
 /// When the source was first seen in the state that a copy has, and by which job, where that was noted; else when the copy was written to.
-fn first_seen(known: Option<&State>, header: &Header, copy: &Metadata) -> (Timestamp, Option<Uuid>) {
+fn first_seen(known: Option<&State>, header: &Header, copy: &Metadata) -> (Timestamp, Option<MadeBy>) {
     match known.filter(|state| state.change_counter == header.change_counter) {
         Some(state) => (state.at, state.job),
         None => {

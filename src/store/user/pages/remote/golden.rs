@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::*;
 use crate::platform::FileStat;
 use crate::report::Moved;
-use crate::store::Generation;
+use crate::store::{Generation, JobName};
 
 fn hex(value: &impl Serialize) -> String {
     crate::wire::encode(value).unwrap().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -66,8 +66,15 @@ fn messages_are_what_they_were_in_the_first_version() {
         is_touched: false,
         refused: None,
     };
-    let state =
-        StoreState { revision: 5, at, job_id: None, bytes: 6, kept_bytes: 7, reason: Some("r".to_owned()) };
+    let state = StoreState {
+        revision: 5,
+        at,
+        job_id: None,
+        job_kind: Some(JobName::Sync),
+        bytes: 6,
+        kept_bytes: 7,
+        reason: Some("r".to_owned()),
+    };
     let send = SendRequest { store: store(), revision: None, generation: Generation(8).0 };
     let sent = SendAnswer { state, pages: 2, page_size: 4_096, versions: (1, 1), findings: vec![9] };
     let moved = Some(Moved { items_written: 1, items_deleted: 2, bytes: 3, batches: 4 });

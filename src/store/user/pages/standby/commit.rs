@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::super::end::Exported;
 use super::history::{Entry, Link, Writing};
@@ -13,6 +12,7 @@ use super::staged::Ready;
 use super::{Existing, READERS_PATIENCE, Standby};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{RawFile, Rights, read_whole, write_all_at};
+use crate::store::MadeBy;
 use crate::store::sqlite::format::header::{Header, Own, lock_page};
 use crate::store::sqlite::format::journal::Journal;
 use crate::store::sqlite::format::locks;
@@ -206,7 +206,7 @@ pub(super) struct Commit<'a> {
     /// When the source was in the state that the copy has now, as far as that is known.
     pub(super) before_at: Timestamp,
     /// The job that made it.
-    pub(super) before_by: Option<Uuid>,
+    pub(super) before_by: Option<MadeBy>,
     /// Why the copy is changed, where that is no ordinary sync.
     pub(super) reason: Option<String>,
     /// Whether the source is another file than before.

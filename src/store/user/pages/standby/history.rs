@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::super::end::PageSink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Rights, create_file, create_folder, read_whole, sync_folder, write_all_at};
+use crate::store::MadeBy;
 use crate::store::files::{remove, with_suffix};
 use crate::store::sqlite::format::header::number;
 
@@ -69,7 +69,7 @@ pub(super) struct Entry {
     /// How many pages it holds.
     pub(super) records: u32,
     /// The job that made the state.
-    pub(super) job: Option<Uuid>,
+    pub(super) job: Option<MadeBy>,
     /// Why the copy was changed, where that was no ordinary sync.
     pub(super) reason: Option<String>,
 }

@@ -1,11 +1,13 @@
 //! An import: the copy is opened, takes the pages that differ, and is committed.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
 
+use super::super::compare;
 use super::super::damage;
 use super::super::end::{Base, Exported, Import, Order, PageSink, Seen};
 use super::super::former;
@@ -20,6 +22,7 @@ use super::{Commit, Existing, Found, Standby};
 use crate::error::{Error, Result};
 use crate::platform::Rights;
 use crate::report::{Moved, Verification};
+use crate::store::MadeBy;
 use crate::store::sqlite::format::header::Own;
 use crate::store::sqlite::tighten_database;
 use crate::store::user::PairOutcome;
@@ -197,7 +200,7 @@ impl CopyImport {
         outcome.warnings.extend(damage::damage(source, &findings, exported.suspects.first()));
         let checked = Checked { at: None, findings: damage::marks(&findings) };
         self.remember(exported, seed, own, None, checked, None, &mut outcome);
-        outcome.warnings.extend(self.schema_warnings());
+        self.tell_of_schema(&mut outcome);
         Ok(outcome)
     }
 
@@ -228,6 +231,14 @@ impl CopyImport {
             still.set(Some(found));
             Ok(())
         };
+        let new_state = || self.standby.with(&existing, &ready, &exported, &self.standby.folder());
+        let differing = if verify { differing(&existing, &exported, &ready) } else { Vec::new() };
+        let rows = if differing.is_empty() {
+            Vec::new()
+        } else {
+            // While both are there to be compared.
+            rows_that_differ(new_state(), self.standby.path(), &existing, &exported, &self.order.cancel)
+        };
         let mut outcome;
         if is_same {
             self.importer.pass()?;
@@ -251,7 +262,9 @@ impl CopyImport {
                 is_other: before.is_other(),
             };
             let judge = || check().and_then(|()| before.judge(&self.standby.path));
-            let lost = self.standby.commit(&commit, &judge)?;
+            let lost = self.standby.commit(&commit, &judge).map_err(|error| {
+                before.naming_rows(error, self.standby.path(), &self.order.cancel, new_state)
+            })?;
             outcome = self.outcome(&exported, existing.moves(&exported, &ready));
             outcome.warnings.extend(before.warnings());
             outcome.warnings.extend(lost.map(|error| {
@@ -267,9 +280,9 @@ impl CopyImport {
             outcome.warnings.push(text.to_owned());
         }
         if verify {
-            let differing = differing(&existing, &exported, &ready);
             outcome.verification = Some(verification(&exported, &differing));
             outcome.details.extend(damage::owners(&self.standby.path, &differing));
+            outcome.details.extend(rows);
             exported.hashes =
                 self.standby.hashes_of(exported.layout, exported.pages, existing.seed, &self.order.cancel)?;
         }
@@ -280,7 +293,7 @@ impl CopyImport {
             known.is_none_or(|known| known.source.schema_cookie != exported.mark.schema_cookie);
         self.remember(&exported, existing.seed, own, since, checked, held, &mut outcome);
         if verify || has_new_schema {
-            outcome.warnings.extend(self.schema_warnings());
+            self.tell_of_schema(&mut outcome);
         }
         self.standby.thin_history(own.change_counter, now, &mut outcome.warnings);
         Ok(outcome)
@@ -292,7 +305,7 @@ impl CopyImport {
         exported: &Exported,
         seed: Seed,
         own: Own,
-        since: Option<(Timestamp, Option<uuid::Uuid>)>,
+        since: Option<(Timestamp, Option<MadeBy>)>,
         checked: Checked,
         before: Option<&[u128]>,
         outcome: &mut PairOutcome,
@@ -318,10 +331,11 @@ impl CopyImport {
     }
 
     /// What the schema tells that an administrator should know.
-    fn schema_warnings(&self) -> Vec<String> {
-        let mut warnings = former::idle_patterns(&self.standby.path, &self.standby.exclude);
-        warnings.extend(former::warning(&former::in_copy(&self.standby.path)));
-        warnings
+    fn tell_of_schema(&self, outcome: &mut PairOutcome) {
+        let (copy, exclude) = (&self.standby.path, &self.standby.exclude);
+        outcome.warnings.extend(former::idle_patterns(copy, exclude));
+        outcome.warnings.extend(former::warning(&former::in_copy(copy)));
+        outcome.details.extend(former::not_understood(copy));
     }
 
     fn outcome(&self, exported: &Exported, moved: Moved) -> PairOutcome {
@@ -340,10 +354,35 @@ impl CopyImport {
     }
 }
 
+/// Lines on the rows that the copy has otherwise than the state that it is brought to.
+fn rows_that_differ(
+    new_state: Result<impl AsRef<Path>>,
+    copy: &Path,
+    existing: &Existing,
+    exported: &Exported,
+    cancel: &CancellationToken,
+) -> Vec<String> {
+    let compared = match new_state.and_then(|new| compare::compare(copy, new.as_ref(), cancel)) {
+        Ok(compared) => compared,
+        Err(error) => return vec![format!("The rows that differed are not named: {}", error.message)],
+    };
+    let mut lines = compared.lines(["only in the source", "only in the copy"]);
+    if lines.is_empty() {
+        lines.push("No row of a table differed.".to_owned());
+    } else if !is_unchanged(existing, exported) {
+        lines.push("Among these rows are those that the server has changed since the last sync.".to_owned());
+    }
+    lines
+}
+
+/// Whether the source has not changed since the copy was brought up to it.
+fn is_unchanged(existing: &Existing, exported: &Exported) -> bool {
+    existing.state.as_ref().is_some_and(|state| state.source.is_same_state(&exported.mark))
+}
+
 /// Pages of a copy that were not as they were left, or differ from a source that has not changed since.
 fn differing(existing: &Existing, exported: &Exported, ready: &Ready) -> Vec<u32> {
-    let was_unchanged =
-        existing.state.as_ref().is_some_and(|state| state.source.is_same_state(&exported.mark));
+    let was_unchanged = is_unchanged(existing, exported);
     let mut pages = existing.spoiled.clone();
     pages.extend(ready.numbers().filter(|_| was_unchanged));
     pages.sort_unstable();

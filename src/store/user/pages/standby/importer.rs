@@ -62,7 +62,7 @@ pub(super) struct Owner {
 impl Owner {
     /// Whoever gives this order.
     pub(super) fn of(order: &Order) -> Self {
-        Owner { generation: order.generation, job: order.job }
+        Owner { generation: order.generation, job: order.job.map(|made_by| made_by.job) }
     }
 
     /// Whether somebody was here who has taken over from this owner. Generations are given out by the database of leases; two of these may

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::Connection;
+use tokio_util::sync::CancellationToken;
 
-use super::super::damage::open_alone;
+use super::super::compare;
+use super::super::damage::{open_alone, read_what_can_be_read};
 use super::super::end::Exported;
 use super::super::exclude::is_excluded;
 use super::staged::Ready;
@@ -21,16 +23,12 @@ const SMALL_SHARE: f64 = 0.1;
 /// A store with fewer pages may shrink as it likes.
 const FEW_PAGES: u32 = 64;
 
-/// The tables of a copy and how many rows each has. What cannot be counted without functions of the server's is left out.
+/// The tables of a copy and how many rows each has, those included that need what only the server has. What cannot be counted is left out.
 fn count(connection: &Connection, exclude: &[String]) -> rusqlite::Result<BTreeMap<String, u64>> {
-    let mut counted = BTreeMap::new();
-    for table in tables(connection)?.into_iter().filter(|table| !is_excluded(table, exclude)) {
-        let sql = format!("SELECT count(*) FROM {}", quote(&table));
-        if let Ok(rows) = connection.query_row(&sql, [], |row| row.get::<_, i64>(0)) {
-            counted.insert(table, rows.unsigned_abs());
-        }
-    }
-    Ok(counted)
+    let counted = tables(connection)?.into_iter().filter(|table| !is_excluded(table, exclude));
+    let counted =
+        counted.filter_map(|table| compare::count(connection, "main", &table).ok().map(|rows| (table, rows)));
+    Ok(counted.collect())
 }
 
 /// Whether one of these pages, which hold nothing any more, is all that a table of many rows has left.
@@ -41,9 +39,13 @@ fn has_lost_a_table(connection: &Connection, emptied: &[u32], exclude: &[String]
         tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
     let is_lost = |(table, root): &(String, u32)| emptied.contains(root) && !is_excluded(table, exclude);
     for (table, _) in tables.iter().filter(|table| is_lost(table)) {
-        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {})", quote(table), FEW_ROWS + 1);
-        let rows: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
-        if rows.unsigned_abs() > FEW_ROWS {
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM {} NOT INDEXED LIMIT {})",
+            quote(table),
+            FEW_ROWS + 1
+        );
+        let few = connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
+        if few.or_else(|_| compare::count(connection, "main", table))? > FEW_ROWS {
             return Ok(true);
         }
     }
@@ -101,7 +103,8 @@ impl Before {
             return Ok(before);
         }
         let connection = open(standby.path(), Access::Read)?;
-        // A schema that this SQLite cannot read counts nothing, and refuses nothing.
+        // What cannot be read by this SQLite at all counts nothing, and refuses nothing.
+        let _ = read_what_can_be_read(&connection);
         if looks_like_loss || has_lost_a_table(&connection, &emptied, &before.exclude).unwrap_or(false) {
             before.rows = count(&connection, &before.exclude).ok();
         }
@@ -143,6 +146,7 @@ impl Before {
     pub(super) fn judge(&self, path: &Path) -> Result<()> {
         let Some(before) = &self.rows else { return Ok(()) };
         let connection = open_alone(path)?;
+        let _ = read_what_can_be_read(&connection);
         let Ok(after) = count(&connection, &self.exclude) else { return Ok(()) };
         let (all, left): (u64, u64) = (before.values().sum(), after.values().sum());
         let left_of = |table: &str| after.get(table).copied().unwrap_or(0);
@@ -177,5 +181,26 @@ impl Before {
         .at("rowsBefore", all)
         .at("rowsAfter", left)
         .on(Side::Export))
+    }
+
+    /// Adds to a refusal which rows of the copy are missing in the new state, which is made for that where it is not at hand.
+    pub(super) fn naming_rows<F: AsRef<Path>>(
+        &self,
+        error: Error,
+        copy: &Path,
+        cancel: &CancellationToken,
+        new_state: impl FnOnce() -> Result<F>,
+    ) -> Error {
+        if error.kind != ErrorKind::SafetyShareExceeded {
+            return error;
+        }
+        let compared = new_state().and_then(|new| compare::compare(copy, new.as_ref(), cancel));
+        let said = match compared {
+            Ok(compared) => compared.missing(|table| !is_excluded(table, &self.exclude)).join("; "),
+            Err(cause) => format!("not named: {}", cause.message),
+        };
+        let mut error = error;
+        error.message = format!("{} Rows: {said}.", error.message);
+        error.at("missing", said)
     }
 }

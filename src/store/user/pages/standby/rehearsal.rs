@@ -10,7 +10,7 @@ use super::super::hashes::Seed;
 use super::super::mark::Mark;
 use super::super::snapshot::CHUNK_BYTES;
 use super::loss::Before;
-use super::staged::{Ready, Staged};
+use super::staged::Staged;
 use super::state::State;
 use super::{Existing, Found, Standby, whole};
 use crate::error::{Error, Result};
@@ -74,27 +74,6 @@ impl Standby {
         copy.undo_unfinished(cancel)?;
         Ok(is_quiet()?.then_some((copy, folder)))
     }
-
-    /// The copy as it would be, in a file without a name.
-    fn with(
-        &self,
-        existing: &Existing,
-        ready: &Ready,
-        exported: &Exported,
-    ) -> Result<tempfile::NamedTempFile> {
-        let failed = |cause| Error::io("write", &std::env::temp_dir(), &cause);
-        let size = u64::from(exported.layout.page_size);
-        let mut file = tempfile::NamedTempFile::new().map_err(failed)?;
-        if existing.header.layout.page_size == exported.layout.page_size {
-            let mut copy = std::fs::File::open(&self.path).map_err(self.failed("read"))?;
-            std::io::copy(&mut copy, file.as_file_mut()).map_err(failed)?;
-        }
-        ready.each(|page, content| {
-            write_all_at(file.as_file(), content, u64::from(page - 1) * size).map_err(failed)
-        })?;
-        file.as_file().set_len(u64::from(exported.pages) * size).map_err(failed)?;
-        Ok(file)
-    }
 }
 
 impl PageSink for Rehearsal {
@@ -154,13 +133,15 @@ impl Import for Rehearsal {
         let before =
             Before::of(&self.standby, existing, &exported, &ready, self.order.accept_deletions || is_same)?;
         if has_to_check || before.has_to_be_judged() {
-            let after = self.standby.with(existing, &ready, &exported)?;
+            let after = self.standby.with(existing, &ready, &exported, &std::env::temp_dir())?;
             if has_to_check {
                 let known = existing.known().map(|known| known.checked.findings.clone()).unwrap_or_default();
                 let suspect = exported.suspects.first();
                 damage::check(after.path(), suspect, &self.order.source, &known, self.order.verify)?;
             }
-            before.judge(after.path())?;
+            before.judge(after.path()).map_err(|error| {
+                before.naming_rows(error, self.standby.path(), &self.order.cancel, || Ok(&after))
+            })?;
         }
         if !is_same {
             outcome.moved = existing.moves(&exported, &ready);

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::super::end::PageSink;
+use super::super::end::{Exported, PageSink};
+use super::{Existing, Standby};
 use crate::error::{Error, Result};
 use crate::platform::{read_whole, write_all_at};
 
@@ -122,6 +123,33 @@ impl Ready {
             }
         }
         Ok(())
+    }
+}
+
+impl Standby {
+    /// The copy as it becomes with these pages, in a file of a folder that goes with the value.
+    ///
+    /// # Errors
+    /// Failures of the file system.
+    pub(super) fn with(
+        &self,
+        existing: &Existing,
+        ready: &Ready,
+        exported: &Exported,
+        folder: &Path,
+    ) -> Result<tempfile::NamedTempFile> {
+        let failed = |cause| Error::io("write", folder, &cause);
+        let size = u64::from(exported.layout.page_size);
+        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+        if existing.header.layout.page_size == exported.layout.page_size {
+            let mut copy = File::open(self.path()).map_err(self.failed("read"))?;
+            std::io::copy(&mut copy, file.as_file_mut()).map_err(failed)?;
+        }
+        ready.each(|page, content| {
+            write_all_at(file.as_file(), content, u64::from(page - 1) * size).map_err(failed)
+        })?;
+        file.as_file().set_len(u64::from(exported.pages) * size).map_err(failed)?;
+        Ok(file)
     }
 }
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::super::hashes::Seed;
 use super::super::mark::Mark;
 use crate::error::{Error, Result};
 use crate::platform::{FileStat, Rights, create_file, read_whole, write_all_at};
+use crate::store::MadeBy;
 use crate::store::sqlite::format::header::{Layout, Own};
 
 const MAGIC: [u8; 8] = *b"CSBPAGE1";
@@ -39,7 +39,7 @@ pub(super) struct State {
     pub(super) at: Timestamp,
     /// The job that brought the copy to it.
     #[serde(default)]
-    pub(super) job: Option<Uuid>,
+    pub(super) job: Option<MadeBy>,
     /// When the source was last looked at and found to be in this state.
     pub(super) confirmed: Timestamp,
     pub(super) checked: Checked,
@@ -64,7 +64,7 @@ pub(super) struct Committed {
     pub(super) own: Own,
     pub(super) source: Mark,
     pub(super) at: Timestamp,
-    pub(super) job: Option<Uuid>,
+    pub(super) job: Option<MadeBy>,
     pub(super) confirmed: Timestamp,
     pub(super) checked: Checked,
 }

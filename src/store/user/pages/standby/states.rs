@@ -146,7 +146,8 @@ impl Stand {
         StoreState {
             revision: self.revision,
             at: self.at,
-            job_id: self.job,
+            job_id: self.job.map(|made_by| made_by.job),
+            job_kind: self.job.and_then(|made_by| made_by.kind),
             bytes: self.bytes,
             kept_bytes: 0,
             reason: None,
@@ -159,7 +160,8 @@ fn earlier_state(link: &Link, entry: &Entry, kept_bytes: u64) -> StoreState {
     StoreState {
         revision: link.revision,
         at: link.at,
-        job_id: entry.job,
+        job_id: entry.job.map(|made_by| made_by.job),
+        job_kind: entry.job.and_then(|made_by| made_by.kind),
         bytes: u64::from(entry.pages) * u64::from(entry.page_size),
         kept_bytes,
         reason: entry.reason.clone(),
