@@ -166,6 +166,9 @@ impl Run {
             (told.items, told.bytes) = (planned.items, planned.bytes);
             told.items_estimated = planned.is_estimate;
             told.note.clone_from(&planned.note);
+            if let Some(touches) = &planned.touches {
+                told.touches.clone_from(touches);
+            }
         }
         Ok(planned)
     }

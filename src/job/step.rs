@@ -34,6 +34,8 @@ pub(super) struct Planned {
     pub(super) bytes: Option<u64>,
     /// What it will remove, by name.
     pub(super) removes: Vec<Trace>,
+    /// What it will write to, where that is less than it may write to.
+    pub(super) touches: Option<Vec<String>>,
     /// What it would refuse with.
     pub(super) refused: Option<Error>,
     /// What a person should know of it beforehand.

@@ -6,6 +6,7 @@ mod footprint;
 mod rules;
 mod shrinking;
 mod states;
+mod status;
 mod writers;
 
 use std::path::{Path, PathBuf};

@@ -50,7 +50,10 @@ impl Step for DisableModule {
             let (module, look) = (Arc::clone(&self.module), work.look());
             let looking = work.threads.run(&work.job.cancel, move || module.observe_disable(&look));
             let removes = looking.await?;
-            Ok(Planned { items: Some(removes.len() as u64), removes, ..Planned::default() })
+            let is_touched = |store: &String| removes.iter().any(|trace| trace.store == *store);
+            let touches = self.touches().into_iter().filter(is_touched).collect();
+            let items = Some(removes.len() as u64);
+            Ok(Planned { items, removes, touches: Some(touches), ..Planned::default() })
         })
     }
 

@@ -64,21 +64,40 @@ pub fn processes_with(path: &Path, file: Option<FileId>) -> (Vec<u32>, bool) {
 /// Which signal a lease sends (`fcntl(2)`); the crate of C's names lacks it.
 const F_SETSIG: libc::c_int = 10;
 
-/// Whether anybody else has a file open, whoever that is, as a lease on writing tells (`fcntl(2)`, `F_SETLEASE`). None where the system does not
-/// say: the file is another account's, or its file system has no leases.
-#[expect(unsafe_code, reason = "rustix has no leases")]
-pub fn others_have_open(file: &File) -> Option<bool> {
-    let set = |what: libc::c_int, value: libc::c_int| {
-        // SAFETY: the descriptor is open as long as `file` is, and the call takes no pointer.
-        let done = unsafe { libc::fcntl(file.as_raw_fd(), what, value) };
-        if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-    };
-    // Whoever opens the file in this moment makes the system send a signal; the usual one would end the process, this one is ignored.
-    set(F_SETSIG, libc::SIGURG).ok()?;
-    match set(libc::F_SETLEASE, libc::F_WRLCK) {
-        Ok(()) => set(libc::F_SETLEASE, libc::F_UNLCK).ok().map(|()| false),
-        Err(cause) => (cause.kind() == std::io::ErrorKind::WouldBlock).then_some(true),
+/// A file that nobody else has open: whoever opens it waits until this is dropped, or until the system takes it away
+/// (`/proc/sys/fs/lease-break-time`).
+#[derive(Debug)]
+pub struct Lease<'a>(&'a File);
+
+impl<'a> Lease<'a> {
+    /// Takes a lease on writing (`fcntl(2)`, `F_SETLEASE`), which sees whoever has the file open, also where `/proc` does not show him; then
+    /// there is none. None at all where the system does not say: the file is another account's, or its file system has no leases.
+    pub fn take(file: &'a File) -> Option<Option<Self>> {
+        // Whoever opens the file meanwhile makes the system send a signal; the usual one would end the process, this one is ignored.
+        lease_call(file, F_SETSIG, libc::SIGURG).ok()?;
+        match lease_call(file, libc::F_SETLEASE, libc::F_WRLCK) {
+            Ok(_) => Some(Some(Lease(file))),
+            Err(cause) => (cause.kind() == std::io::ErrorKind::WouldBlock).then_some(None),
+        }
     }
+
+    /// Whether nobody has tried to open it since.
+    pub fn is_undisturbed(&self) -> bool {
+        lease_call(self.0, libc::F_GETLEASE, 0).is_ok_and(|kind| kind == libc::F_WRLCK)
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let _ = lease_call(self.0, libc::F_SETLEASE, libc::F_UNLCK);
+    }
+}
+
+#[expect(unsafe_code, reason = "rustix has no leases")]
+fn lease_call(file: &File, what: libc::c_int, value: libc::c_int) -> std::io::Result<libc::c_int> {
+    // SAFETY: the descriptor is open as long as `file` is, and the call takes no pointer.
+    let done = unsafe { libc::fcntl(file.as_raw_fd(), what, value) };
+    if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(done) }
 }
 
 /// Which file it is, as far as the system knows without asking a server that may be gone.
@@ -99,23 +118,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_tells_whether_somebody_else_has_a_file_open() {
+    fn a_lease_tells_whether_somebody_else_has_a_file_open_and_whether_he_came_meanwhile() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, "x").unwrap();
         let file = File::open(&path).unwrap();
-        assert_eq!(others_have_open(&file), Some(false));
-        let mut reader = std::process::Command::new("sh")
-            .args(["-c", "exec 3<\"$0\"; echo; read -r _", path.to_str().unwrap()])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        std::io::Read::read_exact(reader.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-        assert_eq!(others_have_open(&file), Some(true));
-        drop(reader.stdin.take());
-        reader.wait().unwrap();
-        assert_eq!(others_have_open(&file), Some(false));
+        let reader = || {
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", "exec 3<\"$0\"; echo; read -r _", path.to_str().unwrap()]);
+            let pipe = std::process::Stdio::piped;
+            command.stdin(pipe()).stdout(pipe()).spawn().unwrap()
+        };
+        let ready = |reader: &mut std::process::Child| {
+            std::io::Read::read_exact(reader.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        };
+        let ended = |mut reader: std::process::Child| {
+            drop(reader.stdin.take());
+            reader.wait().unwrap();
+        };
+        let lease = Lease::take(&file).unwrap().unwrap();
+        assert!(lease.is_undisturbed());
+        let mut one = reader();
+        let began = std::time::Instant::now();
+        while lease.is_undisturbed() && began.elapsed().as_secs() < 20 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(!lease.is_undisturbed(), "somebody waits for it");
+        drop(lease);
+        ready(&mut one);
+        assert!(Lease::take(&file).unwrap().is_none());
+        ended(one);
+        assert!(Lease::take(&file).unwrap().is_some());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::Path;
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 /// Read and write, whose it is.
@@ -17,7 +18,7 @@ const ALL: u32 = 0o666;
 const ACCESS_LIST: &str = "system.posix_acl_access";
 
 /// Who may do what with a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rights {
     mode: u32,
     /// Whose it is: user and group. None: whoever makes it.

@@ -339,11 +339,22 @@ Describe 'Disable-CsPoolBackup' {
         Disable-CsPoolBackup -PoolFqdn $Atl -Verbose 4>&1 | Should -Match 'nothing of the backup service'
     }
 
+    It 'names in a plan only what it writes to, and leaves a copy that the next backup takes over' {
+        $lines = Invoke-TestShell "Backup-CsPool $Atl; Disable-CsPoolBackup $Atl -WhatIf" $Sample.DeploymentFile
+        $line = @($lines -match 'user store')
+        $line | Should -Not -BeNullOrEmpty
+        $line -match 'atl/users.sqlite' | Should -BeNullOrEmpty
+        @(Disable-CsPoolBackup $Atl -Force).Kind | Should -Contain 'fence'
+        (Backup-CsPool -PoolFqdn $Atl -PassThru).Outcome | Should -Be 'Succeeded'
+        @(Disable-CsPoolBackup $Atl -Force).Kind | Should -Contain 'fence'
+    }
+
     It 'leaves a copy that servers can write to, and a pool that can be backed up again once that is moved away' {
         $copy = (Get-CsTopology).Pools[1].Standby.UserStore -replace '^sqlite:'
         & python3 -c 'import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute("DELETE FROM contacts"); c.commit(); print(c.total_changes > 0)' $copy | Should -Be 'True'
         $problem = Backup-CsPool -PoolFqdn $Atl 2>&1
         $problem.FullyQualifiedErrorId | Should -Be 'ForeignContent,Backup-CsPool'
+        "$problem" | Should -Match 'since the backup was disabled'
         Move-Item $copy (Join-Path $TestDrive 'away.sqlite')
         (Backup-CsPool -PoolFqdn $Atl -PassThru).Outcome | Should -Be 'Succeeded'
     }

@@ -139,6 +139,9 @@ Describe 'Invoke-CsBackupServiceSync' {
                 $problem = & $Command $Atl @more 2>&1
                 $problem.FullyQualifiedErrorId | Should -Be "SafetyShareExceeded,$Command"
                 $problem.ErrorDetails.RecommendedAction | Should -Match 'AcceptDeletions'
+                # Which rows, by their primary key, the first of them.
+                "$problem" | Should -Match 'contacts is empty \(1500 rows before\).* Rows: contacts 1500 missing \('
+                $problem.Exception.Data['missing'] | Should -Match '^contacts 1500 missing \(.+, …\)$'
                 & $count | Should -Be 1500
             }
             $report = & $Command $Atl -AcceptDeletions -PassThru

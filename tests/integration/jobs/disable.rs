@@ -41,6 +41,11 @@ fn a_plan_lists_what_the_job_removes_and_the_job_leaves_a_report_and_a_record() 
     let items: Vec<u64> = planned.report.plan.steps.iter().map(|step| step.items.unwrap()).collect();
     assert_eq!(items.iter().sum::<u64>(), listed.len() as u64);
     assert_eq!(items[3], 1, "{:#?}", planned.report.plan);
+    // Nothing of an earlier build is in the server's database: it is not written to.
+    let touched: Vec<usize> = planned.report.plan.steps.iter().map(|step| step.touches.len()).collect();
+    let place = |path: &str| deployment.path(path).display().to_string();
+    assert_eq!(planned.report.plan.steps[0].touches, [format!("sqlite:{}", place("chi/standby/atl.sqlite"))]);
+    assert_eq!(touched[..3], [1, 2, 0], "{:#?}", planned.report.plan);
 
     let ended = disable(&deployment, json!({})).expect(Outcome::Succeeded);
     assert_eq!(ended.ran(), STEPS);
@@ -59,9 +64,74 @@ fn a_plan_lists_what_the_job_removes_and_the_job_leaves_a_report_and_a_record() 
 
     assert!(traces(&deployment).is_empty());
     assert!(disable(&deployment, json!({})).expect(Outcome::Succeeded).report.removed.is_empty());
-    put_the_copy_away(&deployment);
+    // The copy is known again.
     deployment.backup(json!({})).expect(Outcome::Succeeded);
     deployment.assert_copies_equal("atl", "chi");
+    let of_users = |traces: &[Trace]| {
+        let of_users = traces.iter().filter(|trace| trace.store.ends_with("chi/standby/atl.sqlite"));
+        of_users.map(|trace| trace.kind.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(of_users(&traces(&deployment)), of_users(listed));
+}
+
+#[test]
+fn a_copy_whose_backup_was_disabled_is_taken_over_again_unless_somebody_wrote_to_it() {
+    let deployment = Deployment::new();
+    let copy = deployment.path("chi/standby/atl.sqlite");
+    let backup = || deployment.backup(json!({ "category": "UserData", "retryCount": 0 }));
+    let status = || deployment.ask(json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL })).unwrap();
+    let users = || {
+        let modules = status()["backupModules"].as_array().unwrap().clone();
+        modules.into_iter().find(|module| module["identity"] == PRESENCE_FOCUS).unwrap()
+    };
+    backup().expect(Outcome::Succeeded);
+    for round in 0..2 {
+        disable(&deployment, json!({})).expect(Outcome::Succeeded);
+        let left: Vec<_> = std::fs::read_dir(copy.with_extension("sqlite.csb")).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        // It is no copy until it is one again: nothing of it is restored or given back.
+        let history = deployment.ask(json!({ "request": "getPoolBackupHistory", "poolFqdn": ATL })).unwrap();
+        assert_eq!(history["modules"][0]["states"], json!([]));
+        assert_eq!(users()["exportStatus"], "NotInitialized", "{:#}", users());
+        assert!(!deployment.path("chi/standby/atl.sqlite-wal").exists(), "a look at it makes no log");
+        // What the server wrote meanwhile.
+        let sql = format!("UPDATE users SET display_name = 'round {round}'");
+        deployment.server("atl").execute_batch(&sql).unwrap();
+        let planned =
+            deployment.backup(json!({ "whatIf": true, "category": "UserData" })).expect(Outcome::Succeeded);
+        assert!(planned.report.plan.steps.iter().any(|step| step.items.is_some_and(|items| items > 0)));
+        let ended = backup().expect(Outcome::Succeeded);
+        assert!(ended.module(PRESENCE_FOCUS).moved.items_written > 0);
+        deployment.assert_copies_equal("atl", "chi");
+    }
+    for (how, write) in [
+        ("written to", "UPDATE users SET display_name = 'theirs' WHERE id = 3"),
+        (
+            "written to beside a log",
+            "PRAGMA journal_mode = WAL; UPDATE users SET display_name = 'theirs' WHERE id = 3",
+        ),
+        ("copied", ""),
+    ] {
+        disable(&deployment, json!({})).expect(Outcome::Succeeded);
+        let kept = copy.with_extension("kept");
+        if write.is_empty() {
+            // Another file of the same content may be anybody's.
+            std::fs::copy(&copy, &kept).unwrap();
+            std::fs::rename(&kept, &copy).unwrap();
+        } else {
+            Connection::open(&copy).unwrap().execute_batch(write).unwrap();
+        }
+        let theirs = std::fs::read(&copy).unwrap();
+        assert_eq!(users()["importStatus"], "ErrorState", "{how}: {:#}", users());
+        let ended = backup().expect(Outcome::Failed);
+        let error = &ended.module(PRESENCE_FOCUS).errors[0];
+        assert_eq!(error.kind, ErrorKind::ForeignContent, "{how}");
+        assert!(error.message.contains("since the backup was disabled"), "{how}: {}", error.message);
+        assert_eq!(std::fs::read(&copy).unwrap(), theirs, "{how}");
+        put_the_copy_away(&deployment);
+        backup().expect(Outcome::Succeeded);
+        deployment.assert_copies_equal("atl", "chi");
+    }
 }
 
 #[test]

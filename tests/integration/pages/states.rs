@@ -281,6 +281,82 @@ fn a_store_that_was_moved_away_under_its_server_is_not_given_back_beside_it() {
 }
 
 #[test]
+fn a_server_of_another_container_that_has_the_lost_store_open_is_seen() {
+    const FOLDER: &str = "CSB_TEST_CONTAINER";
+    let test = "pages::states::a_server_of_another_container_that_has_the_lost_store_open_is_seen";
+    let cancel = CancellationToken::new();
+    if let Ok(folder) = std::env::var(FOLDER) {
+        let restored = pair_in(std::path::Path::new(&folder), |_| {}).restore(&work(&cancel, 2));
+        eprintln!("\nrestored {:?}", restored.map_err(|error| (error.kind, error.message)));
+        return;
+    }
+    let mut unshare = std::process::Command::new("unshare");
+    unshare.args(["--pid", "--fork", "--mount-proc"]);
+    if !unshare.arg("true").status().is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this account may not make namespaces of processes");
+        return;
+    }
+    let stores = Stores::new();
+    stores.server().execute_batch(LEDGER).unwrap();
+    stores.sync().unwrap();
+    // Its server made the lost one anew, and has it open without a lock.
+    std::fs::remove_file(stores.source()).unwrap();
+    let open = "import sys; server = open(sys.argv[1], 'w'); print(1, flush=True); sys.stdin.read()";
+    let mut server = std::process::Command::new("python3")
+        .args(["-c", open, stores.source().to_str().unwrap()])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Read::read_exact(server.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let restore = || {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--pid", "--fork", "--mount-proc"]).arg(std::env::current_exe().unwrap());
+        command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(FOLDER, stores.root());
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    };
+    let said = restore();
+    assert!(said.contains("StoreBusy") && said.contains("cannot be looked into"), "{said}");
+    assert_eq!(std::fs::metadata(stores.source()).unwrap().len(), 0);
+    drop(server.stdin.take());
+    server.wait().unwrap();
+    let said = restore();
+    assert!(said.contains("restored Ok"), "{said}");
+    assert_eq!(turn(&stores.source()), 0);
+}
+
+#[test]
+fn what_is_given_back_has_the_owner_and_mode_that_its_store_had_whatever_the_copy_has() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let stores = Stores::new();
+    let server = stores.server();
+    server.execute_batch(LEDGER).unwrap();
+    let set = |mode: u32, owner: Option<u32>| {
+        std::fs::set_permissions(stores.source(), std::fs::Permissions::from_mode(mode)).unwrap();
+        chown(stores.source(), owner, owner).is_ok()
+    };
+    let is_root = set(0o640, Some(12_345));
+    stores.sync().unwrap();
+    // Others may read it since; nothing was written, and the copy is no more open than it was.
+    set(0o664, None);
+    std::thread::sleep(Duration::from_millis(50));
+    stores.sync().unwrap();
+    stores.sync().unwrap();
+    std::fs::set_permissions(stores.standby(), std::fs::Permissions::from_mode(0o600)).unwrap();
+    if is_root {
+        chown(stores.standby(), Some(0), Some(0)).unwrap();
+    }
+    drop(server);
+    std::fs::remove_file(stores.source()).unwrap();
+    stores.pair.restore(&work(&CancellationToken::new(), 2)).unwrap();
+    let found = std::fs::metadata(stores.source()).unwrap();
+    assert_eq!(found.mode() & 0o777, 0o664);
+    if is_root {
+        assert_eq!((found.uid(), found.gid()), (12_345, 12_345));
+    }
+}
+
+#[test]
 fn a_store_whose_file_system_is_not_mounted_is_not_lost() {
     crate::isolation::in_own_mounts(|| {
         let stores = Stores::new();

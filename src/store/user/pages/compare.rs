@@ -56,9 +56,8 @@ pub(super) struct Compared {
 /// # Errors
 /// When one of them cannot be opened, or is too large; cancelled.
 pub(super) fn compare(copy: &Path, other: &Path, cancel: &CancellationToken) -> Result<Compared> {
-    let sizes = [copy, other].map(|path| std::fs::metadata(path).map_or(0, |metadata| metadata.len()));
-    if sizes.iter().any(|size| *size > MOST_BYTES) {
-        return Err(too_large(copy));
+    for path in [copy, other] {
+        require_small(copy, std::fs::metadata(path).map_or(0, |metadata| metadata.len()))?;
     }
     let mut connection = open_both(copy, other)?;
     let (deadline, asked) = (Instant::now() + PATIENCE, cancel.clone());
@@ -109,9 +108,16 @@ fn open_both(copy: &Path, other: &Path) -> Result<Database> {
     Ok(connection)
 }
 
-fn too_large(copy: &Path) -> Error {
+/// Refuses what is too large to be compared, before it is made for that.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub(super) fn require_small(copy: &Path, size: u64) -> Result<()> {
+    if size <= MOST_BYTES {
+        return Ok(());
+    }
     let what = format!("{} is larger than {} MiB.", copy.display(), MOST_BYTES >> 20);
-    Error::new(ErrorKind::InvalidArgument, what, "Restore both states, and compare them.")
+    Err(Error::new(ErrorKind::InvalidArgument, what, "Restore both states, and compare them."))
 }
 
 /// The names of the tables that a database has, also of those that cannot be read.

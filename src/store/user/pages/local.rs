@@ -44,13 +44,13 @@ impl UserEnd for LocalEnd {
     }
 
     fn survey(&self, known: Option<&Mark>) -> Result<Survey> {
-        let is_unchanged = self.source.look(known)?.is_unchanged;
+        if self.source.is_unchanged(known)? {
+            // What could be read then can be read now: nothing is opened for that.
+            return Ok(Survey { is_unchanged: true, pending: None, refused: None });
+        }
         let refused = self.source.require_database().err();
-        let pending = match known.filter(|_| !is_unchanged) {
-            Some(known) => self.source.pending(known)?,
-            None => None,
-        };
-        Ok(Survey { is_unchanged, pending, refused })
+        let pending = known.map_or(Ok(None), |known| self.source.pending(known))?;
+        Ok(Survey { is_unchanged: false, pending, refused })
     }
 
     fn export(&self, base: &Base, to: &dyn PageSink, until: &Until) -> Result<Exported> {
@@ -108,7 +108,8 @@ impl UserEnd for LocalEnd {
     }
 
     fn former(&self) -> Vec<(String, String)> {
-        former::in_copy(self.standby.path())
+        // SQLite would make a log of a database that is a copy no more.
+        if self.standby.is_fenced() { former::in_copy(self.standby.path()) } else { Vec::new() }
     }
 
     fn remove_former(&self) -> Result<Vec<Trace>> {

@@ -201,8 +201,7 @@ impl UserStorePair for PagePair {
             ));
         }
         if published.is_partial {
-            let text =
-                "Not every process could be looked into: stop the pool's server before it opens the store.";
+            let text = "Not every process could be looked into, or one opened the lost store just now: stop the pool's server before it opens the store.";
             outcome.details.push(text.to_owned());
         }
         if !published.emptied.is_empty() {

@@ -106,24 +106,34 @@ impl Source {
         with_suffix(&self.path, "-shm")
     }
 
-    /// How the source looks, without reading it.
+    /// Whether the source is as it was, as far as that can be seen without opening the database.
     ///
     /// # Errors
     /// `StoreUnavailable` where there is none; failures of the file system.
-    pub(super) fn look(&self, known: Option<&Mark>) -> Result<Seen> {
+    pub(super) fn is_unchanged(&self, known: Option<&Mark>) -> Result<bool> {
         crate::bound::touching(&self.path)?;
-        if !self.path.try_exists().map_err(|cause| unreachable(&self.path, &cause).on(Side::Export))? {
-            return Err(self.missing());
-        }
-        let Some(database) = FileStat::of(&self.path) else { return Err(self.missing()) };
+        let database = match std::fs::metadata(&self.path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Err(self.missing()),
+            found => found.map_err(|cause| unreachable(&self.path, &cause).on(Side::Export))?,
+        };
+        let Some(known) = known else { return Ok(false) };
+        let database = FileStat::from(&database);
         let has_frames = FileStat::of(&self.log_path()).is_some_and(|log| log.size > log::LOG_HEADER_BYTES);
         let end = if has_frames { self.index()?.map(|index| index.end()) } else { None };
-        let look = Look { database, end, has_frames };
+        Ok(Look { database, end, has_frames }.is_as(known))
+    }
+
+    /// How the source looks, without reading it.
+    ///
+    /// # Errors
+    /// As for [`Source::is_unchanged`].
+    pub(super) fn look(&self, known: Option<&Mark>) -> Result<Seen> {
+        let is_unchanged = self.is_unchanged(known)?;
         let rights = Rights::of(&self.path).map_err(|cause| match cause.kind() {
             io::ErrorKind::NotFound => self.missing(),
             _ => self.failed()(cause),
         })?;
-        Ok(Seen { is_unchanged: known.is_some_and(|known| look.is_as(known)), rights })
+        Ok(Seen { is_unchanged, rights })
     }
 
     fn index(&self) -> Result<Option<LogIndex>> {

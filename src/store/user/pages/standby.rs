@@ -123,6 +123,15 @@ impl Existing {
     }
 }
 
+/// What one look at a copy's place found.
+struct Glance {
+    /// None where nothing is there.
+    file: Option<Metadata>,
+    header: Option<Header>,
+    /// What is remembered, whether that holds or not.
+    known: Option<State>,
+}
+
 /// The state that a copy is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stand {
@@ -169,16 +178,30 @@ impl Standby {
         with_suffix(&self.path, suffix)
     }
 
-    /// What is remembered of the copy, where it holds: the file is as it was left, and nothing lies beside it. After a power cut the times of
-    /// a file may be older than its pages, so its first page has to say the same.
-    fn remembered(&self) -> Option<State> {
-        self.state_file().load().filter(|state| self.is_as_left(state))
+    /// What lies at the copy's place, and what is remembered of it; looked at without a lock.
+    fn glance(&self) -> Result<Glance> {
+        let file = match std::fs::symlink_metadata(&self.path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
+            metadata => Some(metadata.map_err(self.failed("read"))?),
+        };
+        let is_file = file.as_ref().is_some_and(Metadata::is_file);
+        let header = if is_file { self.header()? } else { None };
+        Ok(Glance { file, header, known: self.state_file().load() })
     }
 
-    fn is_as_left(&self, state: &State) -> bool {
-        let is_in_it =
-            || matches!(self.header(), Ok(Some(header)) if header.change_counter == state.change_counter);
-        state.is_of(&self.path) && !self.has_companions() && is_in_it()
+    /// What is remembered of the copy, where it holds.
+    fn remembered(&self) -> Result<Option<State>> {
+        let glance = self.glance()?;
+        Ok(if self.is_as_left(&glance) { glance.known } else { None })
+    }
+
+    /// Whether what is remembered of the copy holds: the file is as it was left, and nothing lies beside it. After a power cut the times of
+    /// a file may be older than its pages, so its first page has to say the same.
+    fn is_as_left(&self, glance: &Glance) -> bool {
+        let (Some(file), Some(header), Some(state)) = (&glance.file, &glance.header, &glance.known) else {
+            return false;
+        };
+        state.is_of(file) && state.change_counter == header.change_counter && !self.has_companions()
     }
 
     /// Which state the copy is in, by the copy itself: what is remembered may be of a state before, or be lost. What undoes a commit that was
@@ -186,28 +209,20 @@ impl Standby {
     ///
     /// # Errors
     /// Failures of the file system.
-    fn stand(&self) -> Result<Option<Stand>> {
-        let metadata = match std::fs::symlink_metadata(&self.path) {
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-            metadata => metadata.map_err(self.failed("read"))?,
+    fn stand(&self, glance: &Glance) -> Result<Option<Stand>> {
+        let Some(file) = glance.file.as_ref().filter(|file| file.is_file()) else { return Ok(None) };
+        let (header, pages) = match (self.before_unfinished()?, glance.header) {
+            (Some(before), _) => before,
+            (None, Some(header)) => (header, header.page_count(file.len())),
+            (None, None) => return Ok(None),
         };
-        if !metadata.is_file() {
-            return Ok(None);
-        }
-        let (header, pages) = match self.before_unfinished()? {
-            Some((header, pages)) => (header, pages),
-            None => {
-                let Some(header) = self.header()? else { return Ok(None) };
-                (header, header.page_count(metadata.len()))
-            }
-        };
-        let known = self.state_file().load();
-        let is_left = || known.as_ref().is_some_and(|state| state.is_same_file(&self.path));
+        let known = glance.known.as_ref();
+        let is_left = || known.is_some_and(|state| state.is_same_file(file));
         // Of one that was promoted there may be no notes: what was to write them was killed.
         if !header.is_fenced() && !is_left() && !importer::noted(&self.path).promoted {
             return Ok(None);
         }
-        let (at, job) = first_seen(known.as_ref(), &header, &metadata);
+        let (at, job) = first_seen(known, &header, file);
         let bytes = u64::from(pages) * u64::from(header.layout.page_size);
         Ok(Some(Stand { revision: header.change_counter, at, job, bytes }))
     }
@@ -239,53 +254,53 @@ impl Standby {
         Header::of(&file).map_err(self.failed("read"))
     }
 
-    /// Whether the copy's first page still says that nobody may write to it.
-    fn is_fenced(&self) -> Result<bool> {
-        Ok(self.header()?.is_some_and(|header| header.is_fenced()))
+    /// Whether there is a copy, and its first page says that nobody may write to it.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.glance().is_ok_and(|glance| glance.header.is_some_and(|header| header.is_fenced()))
     }
 
     /// Whether something lies at the copy's place that is not ours. A fenced database is; one without the fence is where it is the file
-    /// that was left, of which somebody lifted the fence, unless it was promoted. What is no database is ours where a copy was begun: it
-    /// is one that was damaged.
+    /// that was left, of which somebody lifted the fence, unless it was promoted, or that was left when its backup was disabled. What is
+    /// no database is ours where a copy was begun: it is one that was damaged.
     ///
     /// # Errors
     /// Failures of the file system.
-    fn is_foreign(&self) -> Result<bool> {
-        let metadata = match std::fs::symlink_metadata(&self.path) {
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
-            metadata => metadata.map_err(self.failed("read"))?,
-        };
-        if !metadata.is_file() || names_of(&metadata) > 1 {
+    fn is_foreign(&self, glance: &Glance) -> Result<bool> {
+        let Some(file) = &glance.file else { return Ok(false) };
+        if !file.is_file() || names_of(file) > 1 {
             return Ok(true);
         }
-        let noted = importer::noted(&self.path);
-        Ok(match self.header()? {
+        Ok(match glance.header {
             Some(header) if header.is_fenced() => false,
-            Some(_) if noted.promoted => true,
-            Some(_) => !self.state_file().load().is_some_and(|state| state.is_same_file(&self.path)),
-            None => metadata.len() > 0 && !noted.began,
+            Some(_) if importer::noted(&self.path).promoted => true,
+            Some(_) => {
+                let is_left = glance.known.as_ref().is_some_and(|state| state.is_same_file(file));
+                !is_left && !self.is_former()?
+            }
+            None => file.len() > 0 && !importer::noted(&self.path).began,
         })
     }
 
     /// Refuses to touch what is not ours.
     fn require_ours(&self) -> Result<()> {
-        if !self.is_foreign()? {
-            return Ok(());
-        }
-        Err(self.foreign())
+        if self.is_foreign(&self.glance()?)? { Err(self.foreign()) } else { Ok(()) }
     }
 
     /// The refusal of what is not ours.
     fn foreign(&self) -> Error {
+        let path = self.path.display();
         let is_linked = |metadata: &Metadata| metadata.is_file() && names_of(metadata) > 1;
-        let why = if std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| is_linked(&metadata)) {
-            "has further names (hard links), under which it would change too"
-        } else {
-            "was not made by this product"
-        };
         Error::new(
             ErrorKind::ForeignContent,
-            format!("{} {why}.", self.path.display()),
+            if std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| is_linked(&metadata)) {
+                format!("{path} has further names (hard links), under which it would change too.")
+            } else if self.was_disabled() {
+                format!(
+                    "{path} was changed or replaced since the backup was disabled that it was the copy of."
+                )
+            } else {
+                format!("{path} was not made by this product.")
+            },
             "Move it away, or publish a topology with another place for the standby copy.",
         )
         .at("path", self.path.display())
@@ -296,15 +311,16 @@ impl Standby {
     /// # Errors
     /// Failures of the file system.
     pub(super) fn standing(&self) -> Result<Standing> {
-        let refused = self.is_foreign()?.then(|| self.foreign());
-        let stand = self.stand()?;
-        let state = self.state_file().load();
-        let is_touched = !state.as_ref().is_some_and(|state| self.is_as_left(state));
+        let glance = self.glance()?;
+        let refused = self.is_foreign(&glance)?.then(|| self.foreign());
+        let stand = self.stand(&glance)?;
+        let is_touched = !self.is_as_left(&glance);
+        let state = glance.known;
         Ok(Standing {
             revision: stand.map(|stand| stand.revision),
             confirmed: state.as_ref().map(|state| state.confirmed),
+            rights: state.as_ref().and_then(|state| state.rights).or_else(|| Rights::of(&self.path).ok()),
             mark: state.map(|state| state.source),
-            rights: Rights::of(&self.path).ok(),
             is_touched,
             refused,
         })
@@ -324,6 +340,7 @@ impl Standby {
         }
         require_alone(&self.path)?;
         self.undo_unfinished(cancel)?;
+        self.take_over(cancel)?;
         let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
         let Some(header) = Header::of(&file).map_err(self.failed("read"))? else {
             return Ok(Found::Unreadable);
@@ -359,7 +376,7 @@ impl Standby {
         let known = self.state_file().load();
         let (at, job) = first_seen(known.as_ref(), &header, &metadata);
         let state = known.clone().filter(|state| {
-            state.is_of(&self.path)
+            state.is_of(&metadata)
                 && header.is_fenced()
                 && (state.change_counter, state.pages, state.layout)
                     == (header.change_counter, pages, header.layout)
@@ -548,6 +565,7 @@ impl Standby {
     /// the device before the new one has its name.
     fn remove_former(&self) -> Result<()> {
         remove(&self.folder().join("state"))?;
+        remove(&self.former_note())?;
         if self.history().remove_all()? {
             sync_folder(&self.folder()).map_err(self.failed("write"))?;
         }

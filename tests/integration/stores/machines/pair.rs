@@ -200,7 +200,10 @@ pub fn live(pair: &Pair) {
     let told = format!("{:?}", given_up.events);
     assert!(told.contains("keeps its folder .csb"), "{told}");
     assert!(pair.path("atl/share/.csb/store.json").exists());
-    assert!(!pair.path("chi/standby/atl.sqlite.csb").exists());
+    let left: Vec<_> = std::fs::read_dir(pair.path("chi/standby/atl.sqlite.csb")).unwrap().collect();
+    assert_eq!(left.len(), 1, "a note by which a later backup knows the copy again: {left:?}");
+    run(&pair.chicago, "backup", ATL, json!({ "category": "UserData" })).expect(Outcome::Succeeded);
+    assert_copied(pair);
 }
 
 /// What cannot be done from a machine says where it can.

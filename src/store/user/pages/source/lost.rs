@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::super::damage;
 use super::super::end::{PageSink, Published, Replacement, Sent};
@@ -11,13 +12,17 @@ use super::super::standby::remove_companions;
 use super::{Source, unreachable};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{
-    FileId, FileStat, RawFile, Rights, others_have_open, processes_with, read_whole, rename_to_free_name,
-    sync_folder,
+    FileId, FileStat, Lease, RawFile, Rights, processes_with, read_whole, rename_to_free_name, sync_folder,
 };
 use crate::store::files::{remove, with_suffix};
 use crate::store::sqlite::format::check::is_empty_leaf;
 use crate::store::sqlite::format::header::Header;
+use crate::store::sqlite::format::locks;
 use crate::store::sqlite::{describe_process, lock_holders, require_alone};
+
+/// How long other threads of this process may look at a store that is about to be replaced.
+const LEASE_PATIENCE: Duration = Duration::from_millis(500);
+const LEASE_PAUSE: Duration = Duration::from_millis(5);
 
 impl Source {
     /// Whether it is gone, or is a database without a single table.
@@ -88,9 +93,14 @@ impl Replacement for NewStore {
         }
         let emptied = file.complete(sent, &exclude, |_| ()).map_err(Side::Import.failed())?;
         let is_partial = require_unused(&path, former)?;
+        // An empty database that a server made; whoever opens it from now on waits.
+        let blank = RawFile::open(&path, false).ok();
+        let lease = blank.as_ref().map_or(Ok(None), |blank| keep_to_ourselves(&path, blank))?;
         let seen = RawFile::open(&file.path, false).and_then(|new| Header::of(&new)).map_err(failed)?;
         let header = seen.ok_or_else(|| damaged(&sent.from))?;
-        file.name(|fresh| take_place(fresh, &path))?;
+        file.name(|fresh| take_place(fresh, &path, blank.as_ref()))?;
+        // Nobody is seen by a lease who came while it was held, or where there can be none.
+        let is_partial = lease.as_ref().map_or(is_partial, |lease| !lease.is_undisturbed());
         let database = FileStat::of(&path).ok_or_else(|| came_between(&path))?;
         let (own, folder) = (Rights::of(&path), path.parent().map(Rights::as_in));
         let is_of_another = match (own, folder) {
@@ -103,10 +113,12 @@ impl Replacement for NewStore {
 
 /// Gives a restored store the name of the lost one. What that one left beside it would be played into the new one, so it goes first; a
 /// server that has made a new one meanwhile keeps it.
-fn take_place(fresh: &Path, path: &Path) -> Result<()> {
+fn take_place(fresh: &Path, path: &Path, blank: Option<&RawFile>) -> Result<()> {
     let failed = |cause: io::Error| Error::io("write", path, &cause).on(Side::Import);
     if path.exists() {
-        if !is_blank(path)? {
+        if !blank
+            .map_or(Ok(false), |blank| Ok(locks::is_still_at(blank, path) && has_no_table(blank, path)?))?
+        {
             return Err(came_between(path));
         }
         remove(path)?;
@@ -134,38 +146,54 @@ fn require_unused(source: &Path, former: Option<FileId>) -> Result<bool> {
         (processes, is_partial) = processes_with(&whole, former);
         users.extend(processes.into_iter().map(describe_process));
     }
-    if users.is_empty() && is_partial {
-        // A lease sees whoever cannot be looked into, where the file is there and is this account's.
-        match RawFile::open(source, false).ok().and_then(|file| others_have_open(&file)) {
-            Some(true) => users.push("a process that cannot be looked into".to_owned()),
-            Some(false) => is_partial = false,
-            None => {}
-        }
-    }
     users.sort();
     users.dedup();
     if users.is_empty() {
         return Ok(is_partial);
     }
-    Err(Error::new(
+    Err(in_use(source, &users.join(", ")))
+}
+
+/// Keeps a database to this process where that can be had: a lease sees processes that cannot be looked into, and those of other
+/// containers. Another thread of this process may look at it just now.
+fn keep_to_ourselves<'a>(source: &Path, file: &'a RawFile) -> Result<Option<Lease<'a>>> {
+    let began = Instant::now();
+    loop {
+        match Lease::take(file) {
+            Some(None) if began.elapsed() >= LEASE_PATIENCE => {
+                return Err(in_use(source, "a process that cannot be looked into"));
+            }
+            Some(None) => std::thread::sleep(LEASE_PAUSE),
+            None => return Ok(None),
+            Some(taken) => return Ok(taken),
+        }
+    }
+}
+
+fn in_use(source: &Path, users: &str) -> Error {
+    Error::new(
         ErrorKind::StoreBusy,
-        format!("{} is open in {}.", source.display(), users.join(", ")),
+        format!("{} is open in {users}.", source.display()),
         "Stop the server, then run the command again: it would go on with the file that is gone.",
     )
     .at("path", source.display())
-    .on(Side::Import))
+    .on(Side::Import)
 }
 
 /// Whether a database has no table: its server made it anew, or has just begun to.
 fn is_blank(path: &Path) -> Result<bool> {
     let failed = |cause: io::Error| Error::io("read", path, &cause).on(Side::Import);
     require_alone(path)?;
-    let file = RawFile::open(path, false).map_err(failed)?;
+    has_no_table(&RawFile::open(path, false).map_err(failed)?, path)
+}
+
+fn has_no_table(file: &RawFile, path: &Path) -> Result<bool> {
+    let failed = |cause: io::Error| Error::io("read", path, &cause).on(Side::Import);
     if file.metadata().map_err(failed)?.len() == 0 {
         return Ok(true);
     }
     let mut first = vec![0; 512];
-    read_whole(&file, &mut first, 0).map_err(failed)?;
+    read_whole(file, &mut first, 0).map_err(failed)?;
     if Header::read(&first).is_none() {
         return Err(Error::new(
             ErrorKind::Corrupt,

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::end::{Base, Exported, PageSink};
 use super::super::mark::{Mark, Way, folder_device};
-use super::super::snapshot::Snapshot;
+use super::super::snapshot::{Passed, Snapshot};
 use super::{Busy, Reading, Source, start_after};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{FileStat, RawFile, share_blocks};
@@ -186,17 +186,7 @@ impl Source {
             Some(first) => self.mark(look_of(database), end, false, first),
             None => Mark { database: look_of(database), end, settled: false, ..known.clone() },
         };
-        Ok(Some(Attempt::Done(Box::new(Exported {
-            way: Way::Log,
-            attempts: 1,
-            layout: snapshot.layout,
-            pages: snapshot.pages,
-            mark,
-            first_page,
-            hashes,
-            suspects,
-            undone: false,
-        }))))
+        Ok(Some(done(Way::Log, &snapshot, Passed { hashes, suspects }, first_page, mark)))
     }
 
     // ---- without a log, or without a lock --------------------------------------------------------------------------------
@@ -393,17 +383,9 @@ impl Source {
             passed.hashes.get(at) == warmed.hashes.get(at)
         });
         suspects.extend(passed.suspects);
-        Ok(Attempt::Done(Box::new(Exported {
-            way: Way::Locked,
-            attempts: 1,
-            layout: snapshot.layout,
-            pages: snapshot.pages,
-            mark: self.mark(look, None, settled, &first_page),
-            first_page: Some(first_page),
-            hashes: passed.hashes,
-            suspects,
-            undone: false,
-        })))
+        let mark = self.mark(look, None, settled, &first_page);
+        let passed = Passed { hashes: passed.hashes, suspects };
+        Ok(done(Way::Locked, &snapshot, passed, Some(first_page), mark))
     }
 
     /// The pages of a database without a log, as its file has them; none where it is no database.
@@ -458,17 +440,8 @@ impl Source {
         let known = if base.layout == Some(snapshot.layout) { &*base.hashes } else { &[] };
         let passed = snapshot.pass(known, base.seed, to, reading.cancel, reading.progress)?;
         let first_page = snapshot.page(1)?;
-        Ok(Attempt::Done(Box::new(Exported {
-            way,
-            attempts: 1,
-            layout: snapshot.layout,
-            pages: snapshot.pages,
-            mark: mark_of(&first_page),
-            first_page: Some(first_page),
-            hashes: passed.hashes,
-            suspects: passed.suspects,
-            undone: false,
-        })))
+        let mark = mark_of(&first_page);
+        Ok(done(way, snapshot, passed, Some(first_page), mark))
     }
 }
 
@@ -495,6 +468,21 @@ impl Quiet {
         };
         look.is_none_or(|look| time(look.modified.max(look.changed)) + TICK < now)
     }
+}
+
+/// The end of an attempt that counts.
+fn done(
+    way: Way,
+    snapshot: &Snapshot<'_>,
+    passed: Passed,
+    first_page: Option<Vec<u8>>,
+    mark: Mark,
+) -> Attempt {
+    let Passed { hashes, suspects } = passed;
+    let (layout, pages) = (snapshot.layout, snapshot.pages);
+    let exported =
+        Exported { way, attempts: 1, layout, pages, first_page, hashes, suspects, mark, undone: false };
+    Attempt::Done(Box::new(exported))
 }
 
 fn look_of(file: &RawFile) -> FileStat {

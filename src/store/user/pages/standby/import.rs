@@ -38,6 +38,8 @@ pub(in super::super) struct CopyImport {
     /// What is remembered of a copy that nothing stands against leaving as it is.
     idle: Option<State>,
     opened: Option<Opened>,
+    /// The source's.
+    rights: Rights,
 }
 
 /// What the copy's place was found to hold.
@@ -64,7 +66,6 @@ struct Over {
     /// By which its pages are compared.
     hashes: Arc<[u128]>,
     staged: Staged,
-    rights: Rights,
 }
 
 impl Standby {
@@ -75,13 +76,14 @@ impl Standby {
     pub(in super::super) fn import(&self, order: Order) -> Result<CopyImport> {
         let importer = Importer::enter(&self.path, Owner::of(&order), &order.cancel)?;
         let idle = self.idle(&order)?;
-        Ok(CopyImport { standby: self.clone(), importer, order, idle, opened: None })
+        Ok(CopyImport { standby: self.clone(), importer, order, idle, opened: None, rights: Rights::PRIVATE })
     }
 
     /// What is remembered of a copy that nothing but a change of its source asks to be written to.
     pub(super) fn idle(&self, order: &Order) -> Result<Option<State>> {
-        let remembered = self.remembered().filter(|state| !order.verify && !is_due(state, order.now));
-        Ok(if remembered.is_some() && self.is_fenced()? { remembered } else { None })
+        let glance = self.glance()?;
+        let is_left = self.is_as_left(&glance) && glance.header.is_some_and(|header| header.is_fenced());
+        Ok(glance.known.filter(|state| is_left && !order.verify && !is_due(state, order.now)))
     }
 
     /// What is known of the pages of a copy, for whoever hands on those that differ.
@@ -130,15 +132,17 @@ impl Import for CopyImport {
         self.importer.pass()?;
         let Some(mut state) = self.idle.take() else { return Ok(()) };
         state.confirmed = self.order.now;
+        state.rights = Some(seen.rights);
         self.standby.state_file().touch(&state)
     }
 
     fn open(&mut self, seen: &Seen) -> Result<Base> {
+        self.rights = seen.rights;
         let standby = &self.standby;
         tighten_database(&standby.path, seen.rights);
         let scratch = standby.folder();
         let lost = match standby.settle(&self.importer, self.order.verify, &self.order.cancel)? {
-            Found::Existing(existing) => return self.open_over(*existing, seen.rights),
+            Found::Existing(existing) => return self.open_over(*existing),
             Found::Missing if standby.history().is_empty() => Lost::Nothing,
             Found::Missing => Lost::History,
             Found::Unreadable => Lost::Copy,
@@ -159,11 +163,11 @@ impl Import for CopyImport {
 }
 
 impl CopyImport {
-    fn open_over(&mut self, existing: Existing, rights: Rights) -> Result<Base> {
+    fn open_over(&mut self, existing: Existing) -> Result<Base> {
         let base = self.standby.base(&existing, &self.order, self.standby.folder())?;
         let hashes = Arc::clone(&base.hashes);
         let staged = Staged::new(&base.scratch);
-        self.opened = Some(Opened::Over(Box::new(Over { existing, hashes, staged, rights })));
+        self.opened = Some(Opened::Over(Box::new(Over { existing, hashes, staged })));
         Ok(base)
     }
 
@@ -205,7 +209,7 @@ impl CopyImport {
     }
 
     fn follow(&mut self, over: Over, mut exported: Exported) -> Result<PairOutcome> {
-        let Over { existing, hashes, staged, rights } = over;
+        let Over { existing, hashes, staged } = over;
         let (now, verify, source) = (self.order.now, self.order.verify, self.order.source.clone());
         let ready = staged.finish();
         let is_same = existing.is_in(&exported, &hashes);
@@ -231,7 +235,7 @@ impl CopyImport {
             still.set(Some(found));
             Ok(())
         };
-        let new_state = || self.standby.with(&existing, &ready, &exported, &self.standby.folder());
+        let new_state = || self.standby.to_compare(&existing, &ready, &exported);
         let differing = if verify { differing(&existing, &exported, &ready) } else { Vec::new() };
         let rows = if differing.is_empty() {
             Vec::new()
@@ -254,7 +258,7 @@ impl CopyImport {
                 exported: &exported,
                 ready: &ready,
                 own,
-                rights,
+                rights: self.rights,
                 cancel: &self.order.cancel,
                 before_at: existing.at.min(now),
                 before_by: existing.job,
@@ -323,6 +327,7 @@ impl CopyImport {
             job,
             confirmed: self.order.now,
             checked,
+            rights: self.rights,
         };
         // The copy is good; only the next job has to read it.
         if let Err(error) = self.standby.remember(committed, &exported.hashes, before) {

@@ -102,11 +102,19 @@ impl Before {
         if accepted || !looks_like_loss && emptied.is_empty() {
             return Ok(before);
         }
-        let connection = open(standby.path(), Access::Read)?;
+        // Of a database without the fence SQLite might make a log.
+        let (shared, alone);
+        let connection: &Connection = if existing.header.is_fenced() {
+            shared = open(standby.path(), Access::Read)?;
+            &shared
+        } else {
+            alone = open_alone(standby.path())?;
+            &alone
+        };
         // What cannot be read by this SQLite at all counts nothing, and refuses nothing.
-        let _ = read_what_can_be_read(&connection);
-        if looks_like_loss || has_lost_a_table(&connection, &emptied, &before.exclude).unwrap_or(false) {
-            before.rows = count(&connection, &before.exclude).ok();
+        let _ = read_what_can_be_read(connection);
+        if looks_like_loss || has_lost_a_table(connection, &emptied, &before.exclude).unwrap_or(false) {
+            before.rows = count(connection, &before.exclude).ok();
         }
         Ok(before)
     }

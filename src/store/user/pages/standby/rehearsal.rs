@@ -133,7 +133,9 @@ impl Import for Rehearsal {
         let before =
             Before::of(&self.standby, existing, &exported, &ready, self.order.accept_deletions || is_same)?;
         if has_to_check || before.has_to_be_judged() {
-            let after = self.standby.with(existing, &ready, &exported, &std::env::temp_dir())?;
+            let file = tempfile::NamedTempFile::new();
+            let file = file.map_err(|cause| Error::io("write", &std::env::temp_dir(), &cause))?;
+            let after = self.standby.with(existing, &ready, &exported, file)?;
             if has_to_check {
                 let known = existing.known().map(|known| known.checked.findings.clone()).unwrap_or_default();
                 let suspect = exported.suspects.first();

@@ -4,13 +4,18 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::super::compare::require_small;
 use super::super::end::{Exported, PageSink};
 use super::{Existing, Standby};
 use crate::error::{Error, Result};
 use crate::platform::{read_whole, write_all_at};
+use crate::store::files::remove;
 
 /// How much waits in memory.
 const MOST_IN_MEMORY: usize = 16 << 20;
+
+/// What the copy is to become, in the folder beside it.
+const COMPARED: &str = "compared";
 
 /// Where a staged page lies: in memory, or in the file.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +132,24 @@ impl Ready {
 }
 
 impl Standby {
-    /// The copy as it becomes with these pages, in a file of a folder that goes with the value.
+    /// As [`Standby::with`], beside the copy and for comparing rows.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where it is too large for that; failures of the file system.
+    pub(super) fn to_compare(
+        &self,
+        existing: &Existing,
+        ready: &Ready,
+        exported: &Exported,
+    ) -> Result<tempfile::NamedTempFile> {
+        require_small(self.path(), u64::from(exported.pages) * u64::from(exported.layout.page_size))?;
+        // There is one importer: what lies there was left by one that was killed.
+        remove(&self.folder().join(COMPARED))?;
+        let file = tempfile::Builder::new().prefix(COMPARED).rand_bytes(0).tempfile_in(self.folder());
+        self.with(existing, ready, exported, file.map_err(self.failed("write"))?)
+    }
+
+    /// The copy as it becomes with these pages, in this file.
     ///
     /// # Errors
     /// Failures of the file system.
@@ -136,11 +158,11 @@ impl Standby {
         existing: &Existing,
         ready: &Ready,
         exported: &Exported,
-        folder: &Path,
+        mut file: tempfile::NamedTempFile,
     ) -> Result<tempfile::NamedTempFile> {
-        let failed = |cause| Error::io("write", folder, &cause);
+        let path = file.path().to_owned();
+        let failed = |cause| Error::io("write", &path, &cause);
         let size = u64::from(exported.layout.page_size);
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
         if existing.header.layout.page_size == exported.layout.page_size {
             let mut copy = File::open(self.path()).map_err(self.failed("read"))?;
             std::io::copy(&mut copy, file.as_file_mut()).map_err(failed)?;

@@ -1,6 +1,6 @@
 //! What is remembered of a copy, beside it: where it stands, and the hashes of its pages. All of it can be made anew from the copy.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +43,9 @@ pub(super) struct State {
     /// When the source was last looked at and found to be in this state.
     pub(super) confirmed: Timestamp,
     pub(super) checked: Checked,
+    /// The source's owner and mode then: what is given back gets them.
+    #[serde(default)]
+    pub(super) rights: Option<Rights>,
     root: u64,
 }
 
@@ -67,14 +70,15 @@ pub(super) struct Committed {
     pub(super) job: Option<MadeBy>,
     pub(super) confirmed: Timestamp,
     pub(super) checked: Checked,
+    pub(super) rights: Rights,
 }
 
 impl State {
     /// Whether the copy's file is the one that was left, whatever was written to it since.
-    pub(super) fn is_same_file(&self, standby: &Path) -> bool {
-        let same = |look: FileStat| (look.device, look.inode) == (self.standby.device, self.standby.inode);
+    pub(super) fn is_same_file(&self, standby: &Metadata) -> bool {
+        let look = FileStat::from(standby);
         // A number is given to another file once the first one has gone.
-        FileStat::of(standby).is_some_and(same) && born(standby) == self.born
+        (look.device, look.inode) == (self.standby.device, self.standby.inode) && born(standby) == self.born
     }
 
     /// Whether these are the hashes of the copy's pages in this state.
@@ -83,8 +87,8 @@ impl State {
     }
 
     /// Whether the copy's file is as it was left: what is remembered of it holds.
-    pub(super) fn is_of(&self, standby: &Path) -> bool {
-        FileStat::of(standby).is_some_and(|look| look == self.standby)
+    pub(super) fn is_of(&self, standby: &Metadata) -> bool {
+        FileStat::from(standby) == self.standby
     }
 }
 
@@ -147,15 +151,16 @@ impl StateFile {
         before: Option<&[u128]>,
     ) -> Result<State> {
         let failed = |cause| Error::io("write", &self.path, &cause);
-        let look = FileStat::of(standby).ok_or_else(|| failed(io::Error::from(io::ErrorKind::NotFound)))?;
+        let look = std::fs::metadata(standby).map_err(failed)?;
         let state = State {
             seed: committed.seed,
             layout: committed.layout,
             pages: committed.pages,
             change_counter: committed.own.change_counter,
             schema_cookie: committed.own.schema_cookie,
-            standby: look,
-            born: born(standby),
+            standby: FileStat::from(&look),
+            born: born(&look),
+            rights: Some(committed.rights),
             source: committed.source,
             at: committed.at,
             job: committed.job,
@@ -176,8 +181,8 @@ impl StateFile {
     }
 }
 
-fn born(file: &Path) -> Option<Timestamp> {
-    Timestamp::try_from(std::fs::metadata(file).ok()?.created().ok()?).ok()
+fn born(file: &Metadata) -> Option<Timestamp> {
+    Timestamp::try_from(file.created().ok()?).ok()
 }
 
 fn crc(text: &[u8]) -> u32 {

@@ -19,12 +19,13 @@ impl Standby {
     /// # Errors
     /// `Corrupt`; failures of the file system.
     pub(in super::super) fn size(&self) -> Result<Option<Moved>> {
-        if !self.path.exists() || self.is_foreign()? {
+        let glance = self.glance()?;
+        let Some(file) = &glance.file else { return Ok(None) };
+        if self.is_foreign(&glance)? || self.is_former()? {
             return Ok(None);
         }
-        let failed = |cause| Error::io("read", &self.path, &cause);
-        let size = std::fs::metadata(&self.path).map_err(failed)?.len();
-        let header = self.header()?.ok_or_else(|| self.unreadable())?;
+        let size = file.len();
+        let header = glance.header.ok_or_else(|| self.unreadable())?;
         Ok(Some(whole(header.page_count(size), header.layout.page_size)))
     }
 
@@ -44,7 +45,7 @@ impl Standby {
     /// # Errors
     /// Failures of the file system.
     pub(in super::super) fn states(&self) -> Result<Vec<StoreState>> {
-        let Some(stand) = self.stand()? else { return Ok(Vec::new()) };
+        let Some(stand) = self.stand(&self.glance()?)? else { return Ok(Vec::new()) };
         let history = self.history();
         // What lies before an entry that cannot be read is lost.
         let earlier = history.list(stand.revision)?.into_iter().map_while(|link| {
@@ -86,7 +87,7 @@ impl Standby {
                 (earlier_state(link, &entry, history.size(link)), entry.pages, entry.page_size)
             }
             None => {
-                let stand = self.stand()?.ok_or_else(|| self.unreadable())?;
+                let stand = self.stand(&self.glance()?)?.ok_or_else(|| self.unreadable())?;
                 (stand.state(), existing.pages, existing.header.layout.page_size)
             }
         };
@@ -133,7 +134,7 @@ impl Standby {
         order: &Order,
     ) -> Result<()> {
         let _importer = Importer::enter(&self.path, Owner::of(order), &order.cancel)?;
-        let remembered = self.remembered().filter(|state| state.change_counter == sent.state.revision);
+        let remembered = self.remembered()?.filter(|state| state.change_counter == sent.state.revision);
         let Some(mut state) = remembered else { return Ok(()) };
         state.source = published.mark.clone();
         self.state_file().touch(&state)
