@@ -50,8 +50,13 @@ pub struct ModuleStatus {
     pub import_status: ImportState,
     /// Age of the oldest pending change.
     pub lag_ms: Option<u64>,
+    /// Since when there may have been changes that the copy does not hold: when both were last seen to be equal.
+    pub changed_since: Option<Timestamp>,
     /// Pending changes.
     pub pending_items: u64,
+    /// Whether nothing tells how many there are: at least so many.
+    #[serde(default)]
+    pub pending_estimated: bool,
     /// Their size, where it is known.
     pub pending_bytes: u64,
     /// When a job last succeeded for this module.
@@ -198,6 +203,10 @@ impl Service {
         let failed = stored.as_ref().is_some_and(|stored| has_failed(&stored.state));
         let look = Look::default();
         let seen = if failed { Ok(None) } else { look_at(module, &look) };
+        let (changed_since, pending_estimated) = match &seen {
+            Ok(Some(seen)) => (seen.oldest_pending, seen.is_estimate && seen.pending_items > 0),
+            _ => (None, false),
+        };
         let last = stored.as_ref().map(|stored| stored.state.clone()).unwrap_or_default();
         let (state, observed_at, reason, applies) = match (seen, &stored) {
             (Ok(Some(seen)), _) => {
@@ -219,7 +228,9 @@ impl Service {
             export_status: state.export,
             import_status: state.import,
             lag_ms: state.lag_ms,
+            changed_since,
             pending_items: state.pending_items,
+            pending_estimated,
             pending_bytes: state.pending_bytes,
             last_success: stored.and_then(|stored| stored.last_success),
             observed_at,

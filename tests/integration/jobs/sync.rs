@@ -45,6 +45,41 @@ fn the_history_says_which_job_made_each_state_and_of_what_kind_it_was() {
 }
 
 #[test]
+fn a_status_says_since_when_a_user_store_may_have_changed_and_whether_it_is_known_how_much() {
+    let deployment = Deployment::new();
+    let users = || {
+        let status = deployment
+            .ask(json!({ "request": "getBackupServiceStatus", "poolFqdn": ATL, "category": "UserData" }))
+            .unwrap();
+        let modules = status["backupModules"].as_array().unwrap().clone();
+        modules.into_iter().find(|module| module["identity"] == PRESENCE_FOCUS).unwrap()
+    };
+    let server = deployment.server("atl");
+    server
+        .execute_batch("PRAGMA journal_mode = WAL; UPDATE users SET display_name = 'before' WHERE id = 3")
+        .unwrap();
+    let synced = deployment.sync(ATL, json!({})).expect(Outcome::Succeeded).report;
+    let seen = users();
+    assert_eq!(
+        (&seen["changedSince"], &seen["pendingItems"], &seen["pendingEstimated"]),
+        (&json!(null), &json!(0), &json!(false)),
+        "{seen:#}"
+    );
+    server.execute_batch("UPDATE users SET display_name = 'after' WHERE id = 3").unwrap();
+    let seen = users();
+    let since: jiff::Timestamp = seen["changedSince"].as_str().unwrap().parse().unwrap();
+    assert!((synced.started_at..=synced.finished_at).contains(&since), "{seen:#}");
+    assert!(
+        seen["pendingItems"].as_u64().unwrap() > 0 && seen["pendingEstimated"] == false,
+        "the log tells: {seen:#}"
+    );
+    // Nobody has it open any more: the log is gone, and only that something has changed can be seen.
+    drop(server);
+    let seen = users();
+    assert_eq!((&seen["pendingItems"], &seen["pendingEstimated"]), (&json!(1), &json!(true)), "{seen:#}");
+}
+
+#[test]
 fn a_sync_of_the_backup_pool_that_is_asked_gives_back_files_and_user_store() {
     let deployment = Deployment::new();
     deployment.backup(json!({})).expect(Outcome::Succeeded);

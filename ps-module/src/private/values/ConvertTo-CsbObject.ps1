@@ -47,7 +47,7 @@ function Get-CsbProperty {
         $kind = 'Duration'
     } elseif ($name -clike '*Kb') {
         $name = $name.Substring(0, $name.Length - 2) + 'KB'
-    } elseif ($name -clike '?*At' -or $name -ceq 'At' -or $name -ceq 'LastSuccess' -or $name -ceq 'Since') {
+    } elseif ($name -clike '?*At' -or $name -ceq 'At' -or $name -ceq 'LastSuccess' -or $name -clike '*Since') {
         $kind = 'Date'
     }
     @{ Name = $name; Kind = $kind }
@@ -98,8 +98,8 @@ $script:LeadingProperties = @{
     'CsBackup.Job'               = 'JobId', 'Command', 'PoolFqdn', 'State', 'Reason', 'StartedAt', 'FinishedAt', 'Duration', 'Machine', 'ProcessId'
     'CsBackup.Line'              = 'HostKeys', 'Version', 'System', 'ServedPoolFqdn', 'PartnerFqdn', 'Grants', 'Root', 'Connecting', 'RoundTrip',
         'BytesPerSecond', 'ClockAhead'
-    'CsBackup.ModuleStatus'      = 'Identity', 'ExportStatus', 'ImportStatus', 'Lag', 'PendingItems', 'PendingBytes', 'LastSuccess',
-        'ObservedAt', 'Reason'
+    'CsBackup.ModuleStatus'      = 'Identity', 'ExportStatus', 'ImportStatus', 'Lag', 'ChangedSince', 'PendingItems', 'PendingEstimated', 'PendingBytes',
+        'LastSuccess', 'ObservedAt', 'Reason'
     'CsBackup.PlaceRegistration' = 'PoolFqdn', 'PartnerFqdn', 'Place', 'Account', 'Grants', 'AuthorizedKeysLine', 'Instructions', 'CheckedAccount',
         'Checks'
     'CsBackup.Pool'              = 'Identity', 'Fqdn', 'Site', 'Services', 'Computers', 'BackupPoolFqdn', 'State', 'StateDetails'
