@@ -134,6 +134,29 @@ fn a_comparison_names_the_rows_that_the_copy_had_otherwise() {
 }
 
 #[test]
+fn a_sync_names_the_rows_of_a_copy_that_somebody_wrote_to() {
+    for mode in ["DELETE", "WAL"] {
+        let pair = Pair::new(&format!("PRAGMA journal_mode = {mode}; {KINDS}"));
+        pair.synchronize_and_compare();
+        // By whoever lifted the fence.
+        for sql in ["UPDATE users SET rank = 70 WHERE id = 41", "DELETE FROM users WHERE id = 41"] {
+            tamper(&pair.standby(), &format!("PRAGMA journal_mode = {mode}; {sql}"));
+            let outcome = pair.synchronize().unwrap();
+            assert_equal_pages(&pair.source(), &pair.standby());
+            let line = outcome.details.iter().find(|line| line.starts_with("Rows of users: 1 ")).expect(sql);
+            assert!(line.ends_with("(41)."), "{mode}: {line}");
+            for suffix in ["-wal", "-shm", "-journal"] {
+                assert!(
+                    !std::path::Path::new(&format!("{}{suffix}", pair.standby().display())).exists(),
+                    "{mode}: {suffix}"
+                );
+            }
+            assert!(pair.synchronize().unwrap().warnings.is_empty());
+        }
+    }
+}
+
+#[test]
 fn a_quiet_pair_does_not_differ_and_changes_that_were_to_be_copied_are_no_differences() {
     for mode in ["WAL", "DELETE"] {
         let pair = Pair::new(&format!("PRAGMA journal_mode = {mode}; {KINDS}"));

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::damage::{alone_url, read_what_can_be_read};
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::RawFile;
+use crate::store::sqlite::format::header::Header;
 use crate::store::sqlite::{Database, alone, quote, sqlite_error};
 
 /// How many rows of a kind are named, how much of a value, and how many tables.
@@ -93,7 +95,12 @@ const OTHER: &str = "other";
 fn open_both(copy: &Path, other: &Path) -> Result<Database> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = alone(copy, || Connection::open_with_flags(copy, flags))?;
+    // Of a copy that lost its fence SQLite might make a log. Its importer reads it then, and nobody else does.
+    let header = RawFile::open(copy, false).and_then(|file| Header::of(&file));
+    let is_fenced = header.is_ok_and(|header| header.is_some_and(|header| header.is_fenced()));
+    let alone_there = alone_url(copy)?;
+    let place = if is_fenced { copy } else { Path::new(alone_there.as_str()) };
+    let connection = alone(copy, || Connection::open_with_flags(place, flags))?;
     let failed = |cause| sqlite_error("read", copy, &cause);
     connection.busy_timeout(LOCK_PATIENCE).map_err(failed)?;
     read_what_can_be_read(&connection).map_err(failed)?;

@@ -237,11 +237,11 @@ impl CopyImport {
         };
         let new_state = || self.standby.to_compare(&existing, &ready, &exported);
         let differing = if verify { differing(&existing, &exported, &ready) } else { Vec::new() };
-        let rows = if differing.is_empty() {
-            Vec::new()
-        } else {
+        let rows = if !differing.is_empty() || existing.is_touched && !is_same {
             // While both are there to be compared.
             rows_that_differ(new_state(), self.standby.path(), &existing, &exported, &self.order.cancel)
+        } else {
+            Vec::new()
         };
         let mut outcome;
         if is_same {
@@ -283,10 +283,10 @@ impl CopyImport {
             let text = "The copy had been changed by somebody else; every page was compared and put right.";
             outcome.warnings.push(text.to_owned());
         }
+        outcome.details.extend(rows);
         if verify {
             outcome.verification = Some(verification(&exported, &differing));
             outcome.details.extend(damage::owners(&self.standby.path, &differing));
-            outcome.details.extend(rows);
             exported.hashes =
                 self.standby.hashes_of(exported.layout, exported.pages, existing.seed, &self.order.cancel)?;
         }
@@ -382,7 +382,7 @@ fn rows_that_differ(
 
 /// Whether the source has not changed since the copy was brought up to it.
 fn is_unchanged(existing: &Existing, exported: &Exported) -> bool {
-    existing.state.as_ref().is_some_and(|state| state.source.is_same_state(&exported.mark))
+    existing.known().is_some_and(|known| known.source.is_same_state(&exported.mark))
 }
 
 /// Pages of a copy that were not as they were left, or differ from a source that has not changed since.
