@@ -162,6 +162,26 @@ Backup-CsPool $Atl -ErrorVariable problems
         @($records.StatusDescription | Where-Object { $_ -match '\d items' }).Count | Should -BeGreaterThan 0
     }
 
+    # Each time that a bar is drawn PowerShell asks the terminal where its cursor is, and Ctrl+C can throw the answer away (docs/traps.md).
+    It 'draws its bars seldom, and what they show already only once more: <Name>' -ForEach @(
+        @{ Name = 'copying'; Drawn = 3; Entry = { @{ module = 'DataConf'; itemsDone = $_; itemsTotal = 100 } }; Note = { '' } }
+        @{ Name = 'nothing moves'; Drawn = 2; Entry = { @{ module = 'DataConf'; itemsDone = 5; itemsTotal = 100 } }; Note = { '' } }
+        @{ Name = 'waiting'; Drawn = 3; Entry = { @{ module = 'DataConf' } }; Note = { "attempt $_" } }
+        @{ Name = 'what was waited for is there'; Drawn = 3; Entry = { @{ module = 'DataConf'; itemsDone = 5 } }; Note = { if ($_ -lt 2) { 'attempt 1' } else { '' } } }
+    ) {
+        InModuleScope CsBackup -Parameters @{ Entry = $Entry; Note = $Note; Drawn = $Drawn } {
+            Mock Write-Progress { }
+            $progress = New-CsbProgress 'draws'
+            # A clock of the test's own: 1,200 ms in steps of 50.
+            $progress.Clock = [pscustomobject] @{ ElapsedMilliseconds = 0 }
+            foreach ($step in 0..24) {
+                $progress.Clock.ElapsedMilliseconds = 50 * $step
+                Write-CsbModuleProgress $progress ($step | ForEach-Object $Entry) ($step | ForEach-Object $Note)
+            }
+            Should -Invoke Write-Progress -Times $Drawn -Exactly
+        }
+    }
+
     It 'works in the runspaces of ForEach-Object -Parallel' -Skip:($PSVersionTable.PSVersion.Major -lt 7) {
         $outcomes = $Atl, $Chi | ForEach-Object -Parallel {
             Import-Module $using:Manifest

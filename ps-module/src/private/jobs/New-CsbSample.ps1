@@ -24,7 +24,7 @@ function New-CsbSample {
         do {
             $reply = Invoke-CsbRequest $service.Value $Request
             $ended = [bool] $reply.Failure -or $reply.Value.finished
-            if (-not $ended -and $clock.ElapsedMilliseconds - $drawn -ge 100) {
+            if (-not $ended -and $clock.ElapsedMilliseconds - $drawn -ge 500) {
                 $drawn = $clock.ElapsedMilliseconds
                 $percent = [int] [System.Math]::Floor(100 * $reply.Value.itemsDone / $reply.Value.itemsTotal)
                 $status = Get-CsbText 'ProgressOf' $reply.Value.itemsDone, $reply.Value.itemsTotal -Count $reply.Value.itemsTotal

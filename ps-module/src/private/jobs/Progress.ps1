@@ -1,4 +1,6 @@
-# One bar for the job and one below it for each module. Bars are redrawn at most ten times a second, so that they never flicker.
+# One bar for the job and one below it for each module. A bar is drawn at most twice a second, and what it shows already only once more (what
+# comes within a fifth of a second after something else PowerShell does not show before something more comes). Each time PowerShell asks the
+# terminal where its cursor is, and if Ctrl+C comes before it has read the answer, the kernel throws that away, and .NET waits for it for ever.
 function New-CsbProgress {
     param([string] $Activity)
     @{
@@ -21,13 +23,11 @@ function Write-CsbModuleProgress {
     if (-not $module) { return }
     if (-not $Progress.Bars.Contains($module)) {
         # The short name leaves room for the numbers where a terminal is narrow.
-        $Progress.Bars[$module] = @{ Id = 4101 + $Progress.Bars.Count; Drawn = -1000; Activity = $module.Split('.')[-1]; Open = $true }
+        $Progress.Bars[$module] = @{ Id = 4101 + $Progress.Bars.Count; Drawn = -1000; Activity = $module.Split('.')[-1]; Shown = ''; Again = $false; Note = $false; Open = $false }
     }
     $bar = $Progress.Bars[$module]
     $now = $Progress.Clock.ElapsedMilliseconds
-    if (-not $Note -and $now - $bar.Drawn -lt 100) { return }
-    $bar.Drawn = $now
-    $bar.Open = $true
+    if ($bar.Note -eq [bool] $Note -and $now - $bar.Drawn -lt 500) { return }
     $percent = -1
     $seconds = -1
     $status = $Note
@@ -53,6 +53,14 @@ function Write-CsbModuleProgress {
         $activity = [string] (Get-CsbField $Entry 'activity' '')
         if ($activity) { $status = "${activity}: $status" }
     }
+    $shown = "$status|$percent|$seconds"
+    $again = $bar.Open -and $bar.Shown -eq $shown
+    if ($again -and $bar.Again) { return }
+    $bar.Drawn = $now
+    $bar.Shown = $shown
+    $bar.Again = $again
+    $bar.Note = [bool] $Note
+    $bar.Open = $true
     Write-Progress -Id $bar.Id -ParentId 4100 -Activity $bar.Activity -Status $status -PercentComplete $percent -SecondsRemaining $seconds
     $Progress.Shown = $true
 }

@@ -17,7 +17,8 @@ function Wait-CsBackupJob {
         $limited = $PSBoundParameters.ContainsKey('Timeout')
         $clock = [System.Diagnostics.Stopwatch]::StartNew()
         $activity = Get-CsbText 'WaitActivity' $JobId
-        $shown = $false
+        $shown = ''
+        $drawn = -1000
         try {
             while ($true) {
                 $reply = Read-CsbJob $connection $JobId
@@ -37,8 +38,13 @@ function Wait-CsBackupJob {
                 }
                 $left = -1
                 if ($limited) { $left = [int] [System.Math]::Ceiling(($Timeout - $clock.Elapsed).TotalSeconds) }
-                Write-Progress -Id 4110 -Activity $activity -Status ('{0} {1}: {2}' -f $job.command, $job.poolFqdn, $job.state) -SecondsRemaining $left
-                $shown = $true
+                $status = '{0} {1}: {2}' -f $job.command, $job.poolFqdn, $job.state
+                # Seldom, as the bars of jobs are drawn.
+                if ($shown -ne "$status|$left" -and $clock.ElapsedMilliseconds - $drawn -ge 500) {
+                    Write-Progress -Id 4110 -Activity $activity -Status $status -SecondsRemaining $left
+                    $drawn = $clock.ElapsedMilliseconds
+                    $shown = "$status|$left"
+                }
                 Start-Sleep -Milliseconds 100
             }
         } finally {

@@ -39,9 +39,11 @@ close_terminal() {
     while kill -0 "$shell" 2> /dev/null; do sleep 0.05; done
 }
 
-# Opens a terminal of so many columns in $folder, with the module and a short prompt.
+# Opens a terminal of so many columns in $folder, with the module and a short prompt. Ctrl+C leaves there what was not yet read: else the kernel
+# throws away also the terminal's answer to where its cursor is, which PowerShell asks for with each bar that it draws, and .NET then waits for
+# it for ever (docs/traps.md). A busy machine loses such an answer now and then.
 open_terminal() {
-    terminal new-session -d -x "$1" -y 40 "cd '$folder' && exec pwsh -NoProfile -NoLogo"
+    terminal new-session -d -x "$1" -y 40 "cd '$folder' && stty noflsh && exec pwsh -NoProfile -NoLogo"
     await 'PS ' 120
     terminal send-keys 'function prompt { "ready> " }' Enter
     await '^ready>' 60
