@@ -82,7 +82,7 @@ install() {
         if [ -n "$(apt-cache show "$package" 2>/dev/null)" ]; then known+=("$package"); else unknown+=("$package"); fi
     done
     [ ${#unknown[@]} -eq 0 ] || tell "apt-get does not know: ${unknown[*]}. Without a network it may have no lists of packages."
-    # Prosody must not be started as a service of the machine: tests run their own.
+    # No server must be started as a service of the machine: tests run their own.
     if [ ${#known[@]} -gt 0 ] && ! as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
         apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=120 "${known[@]}" >/dev/null; then
         tell "apt-get could not install: ${known[*]}. The reason stands above; once it is gone, run this again."
@@ -212,6 +212,8 @@ use_powershell() {
 
 setup_tests() {
     local packages=(g++ binutils sqlite3 valgrind chromium tmux prosody lua5.4 lua-dbi-sqlite3 python3 python3-slixmpp python3-aiohttp)
+    # Servers that wait for no lock, and are not to notice anything.
+    packages+=(ejabberd erlang-p1-sqlite3 kamailio kamailio-sqlite-modules)
     # Rust's sanitizer runtimes are gcc's here; its C hosts need them.
     packages+=(libasan8 libubsan1 libtsan2)
     # Standbys on file systems that clone files.

@@ -47,9 +47,10 @@ class Client:
         self._register = register
         self._stopwatch = stopwatch or Stopwatch()
         self._xmpp = ClientXMPP(f"{user}@{server.host}/test", password)
-        for plugin in ("xep_0048", "xep_0077", "xep_0363"):
+        for plugin in ("xep_0048", "xep_0077", "xep_0199", "xep_0363"):
             self._xmpp.register_plugin(plugin)
         self._http = None
+        self._returned = {}
 
     async def __aenter__(self):
         try:
@@ -90,6 +91,17 @@ class Client:
             bookmarks.add_conference(address, self.user, name=name)
         await self._ask("save the bookmarks", self._xmpp["xep_0048"].set_bookmarks(bookmarks, method="xep_0049"))
 
+    async def leave_message(self, user, text):
+        """Sends a message to somebody who is away. Servers say only what went wrong with it, and in order: the answer to a ping that
+        comes after it says that it was kept."""
+        message = self._xmpp.make_message(f"{user}@{self._server.host}", text, mtype="chat")
+        message["id"] = self._xmpp.new_id()
+        with self._stopwatch.timing("leave a message"):
+            message.send()
+            await self._in_time("leave a message", self._xmpp["xep_0199"].send_ping(self._server.host))
+        if error := self._returned.pop(message["id"], None):
+            raise Refused(f"{self.user}: a message to {user}: {error}")
+
     async def upload(self, name, content):
         """Uploads a file and returns the path of its URL, which is the same on every server of the pool."""
         service = f"upload.{self._server.host}"
@@ -120,6 +132,7 @@ class Client:
         on("failed_all_auth", lambda _: self._fail("the server does not accept the password"))
         on("connection_failed", lambda error: self._fail(f"no connection: {error}"))
         on("disconnected", lambda _: self._fail("the server closed the connection"))
+        on("message_error", lambda stanza: self._returned.update({stanza["id"]: stanza["error"]["text"] or stanza["error"]["condition"]}))
         if self._register:
             on("register", self._create_account)
             # slixmpp 1.8 holds every stanza back until the session starts, and a registration comes before.

@@ -71,11 +71,11 @@ class Pools:
             standby_database=standby / "prosody.sqlite", standby_uploads=upload_folder(standby, partner.host))
 
 
-def sql(database, statement):
+def sql(database, statement, seconds=30):
     """Runs a statement in a process of its own: a second SQLite in this one would drop the locks of the library's."""
     done = subprocess.run(
         ["sqlite3", "-batch", "-cmd", ".timeout 5000", str(database), statement],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds)
     if done.returncode != 0:
         raise RuntimeError(f"{database}: {statement}: {done.stderr}")
     return done.stdout.splitlines()

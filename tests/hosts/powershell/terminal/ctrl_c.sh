@@ -33,7 +33,7 @@ press() {
 asked=0
 say() {
     asked=$((asked + 1))
-    terminal send-keys "clear; '$asked said: ' + \$($1)" Enter
+    enter "clear; '$asked said: ' + \$($1)"
     await "^$asked said: " 60
     said=$(screen | sed -n "s/^$asked said: *//p" | head -1)
 }
@@ -53,14 +53,14 @@ cancel() {
 
 pool=atl-cs-001.litwareinc.com
 open_terminal 120
-terminal send-keys "(New-CsSampleDeployment ./large -Users ${CTRL_C_USERS:-20000} -Files ${CTRL_C_FILES:-4000}).Users" Enter
+enter "(New-CsSampleDeployment ./large -Users ${CTRL_C_USERS:-20000} -Files ${CTRL_C_FILES:-4000}).Users"
 await '^[0-9][0-9]*$' 180
 all=()
 for ((session = 0; session < ${CTRL_C_SESSIONS:-1}; session++)); do
     # The first time is the slowest, so that of a session that has done nothing else counts.
     close_terminal
     open_terminal 120
-    terminal send-keys 'Connect-CsDeployment ./large' Enter
+    enter 'Connect-CsDeployment ./large'
     for ((run = 0; run < ${CTRL_C_RUNS:-1}; run++)); do
         cancel Backup-CsPool
         all+=("$took")
@@ -91,7 +91,7 @@ press "Invoke-CsBackupServiceSync -PoolFqdn $pool" 'Step\|before attempt' 1
 state_is Cancelled
 
 # Who waits for a job in the background stops waiting only; it waits for the server.
-terminal send-keys "clear; \$job = Backup-CsPool -PoolFqdn $pool -AsJob" Enter
+enter "clear; \$job = Backup-CsPool -PoolFqdn $pool -AsJob"
 press 'Wait-Job $job' 'Wait-Job' 0.2
 press 'Receive-Job $job -Wait' 'Receive-Job' 0.2
 # On a busy machine it has only just been started.

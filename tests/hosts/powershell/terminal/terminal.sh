@@ -21,10 +21,20 @@ await() {
     done
 }
 
+# Types a command once there is a prompt for it: of what is typed while another command still runs, a busy machine loses the Enter at times.
+enter() {
+    local end=$((SECONDS + 60))
+    until [[ $(screen | sed '/^$/d' | tail -1) == 'ready>' ]]; do
+        ((SECONDS < end)) || fail "there is no prompt for: $1"
+        sleep 0.01
+    done
+    terminal send-keys "$1" Enter
+}
+
 # Clears the screen and waits until nothing but the prompt is there.
 clear_screen() {
     local end=$((SECONDS + 60))
-    terminal send-keys clear Enter
+    enter clear
     until [[ $(screen | sed '/^$/d') == 'ready>' ]]; do
         ((SECONDS < end)) || fail 'the screen does not become empty'
         sleep 0.01
@@ -47,5 +57,5 @@ open_terminal() {
     await 'PS ' 120
     terminal send-keys 'function prompt { "ready> " }' Enter
     await '^ready>' 60
-    terminal send-keys "Import-Module '$root/ps-module/CsBackup.psd1'" Enter
+    enter "Import-Module '$root/ps-module/CsBackup.psd1'"
 }
