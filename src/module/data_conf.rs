@@ -18,7 +18,7 @@ use super::{
 };
 use crate::error::{Result, Side};
 use crate::store::content::index::{ContentIndex, IndexPlace, IndexedPair};
-use crate::store::content::{ContentStore, Marker, Presence, StoreRole};
+use crate::store::content::{ContentStore, Marker, MarkerRole, Presence};
 use crate::store::{Generation, Trace};
 use crate::topology::{HistoryLimits, PoolFqdn};
 
@@ -214,7 +214,7 @@ fn disable(module: &DataConf, generation: Option<Generation>) -> Result<Vec<Trac
         // First, because it is what an older generation is refused at.
         module.index.open(&module.pool)?.clear(generation)?;
     }
-    let ends = [(&module.source, StoreRole::Source), (&module.standby, StoreRole::Standby)];
+    let ends = [(&module.source, MarkerRole::Source), (&module.standby, MarkerRole::Standby)];
     for (store, role) in ends.into_iter().filter(|(store, _)| !store.is_elsewhere()) {
         let is_ours = |marker: &Marker| marker.pool == module.pool && marker.role == role;
         let marker = match store.identify()? {
@@ -227,9 +227,9 @@ fn disable(module: &DataConf, generation: Option<Generation>) -> Result<Vec<Trac
             kind: trace.kind.to_owned(),
             name: trace.name,
         }));
-        if let (false, StoreRole::Standby, Some(marker)) = (dry_run, role, marker) {
+        if let (false, MarkerRole::Standby, Some(marker)) = (dry_run, role, marker) {
             let left_ns = store.now_ns();
-            store.mark(&Marker { role: StoreRole::FormerStandby, left_ns, ..marker })?;
+            store.mark(&Marker { role: MarkerRole::FormerStandby, left_ns, ..marker })?;
         }
     }
     Ok(removed)

@@ -43,8 +43,8 @@ pub use path::ContentPath;
 use room::Room;
 
 words! {
-    /// Which half of a pair a store is.
-    pub enum StoreRole {
+    /// Which half of a pair a content store is, as its marker says.
+    pub enum MarkerRole {
         /// The pool's own content.
         Source = "source",
         /// The copy that the backup pool holds.
@@ -64,7 +64,7 @@ pub struct Marker {
     /// The pool whose content this is.
     pub pool: PoolFqdn,
     /// Original or copy.
-    pub role: StoreRole,
+    pub role: MarkerRole,
     /// Of a former copy: since when it has been nobody's, in nanoseconds since 1970 by the store's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_ns: Option<i64>,

@@ -5,7 +5,7 @@ use std::path::Path;
 use cs_backup::error::{Error, ErrorKind};
 use cs_backup::report::Outcome;
 use cs_backup::store::content::folder::FolderStore;
-use cs_backup::store::content::{ContentStore, Marker, Presence, StoreRole};
+use cs_backup::store::content::{ContentStore, Marker, MarkerRole, Presence};
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
@@ -241,13 +241,13 @@ fn replica_job_record_module_state_and_marker_keep_what_a_newer_build_wrote() {
     write(&file, &newer);
     let store = FolderStore::new(deployment.path("chi/standby/atl"), Vec::new());
     let Presence::Marked(marker) = store.identify().unwrap() else { panic!("it is marked") };
-    store.mark(&Marker { role: StoreRole::FormerStandby, ..marker }).unwrap();
+    store.mark(&Marker { role: MarkerRole::FormerStandby, ..marker }).unwrap();
     let kept = read(&file);
     assert_eq!((&kept["role"], &kept[NEW]), (&json!("formerStandby"), &json!([1])));
     newer["role"] = json!("mirror");
     write(&file, &newer);
     let Presence::Marked(marker) = store.identify().unwrap() else { panic!("it is marked") };
-    assert_eq!(marker.role, StoreRole::Unknown);
+    assert_eq!(marker.role, MarkerRole::Unknown);
 }
 
 #[test]

@@ -20,8 +20,8 @@ use crate::store::content::hints::{Want, What};
 use crate::store::content::index::{ContentIndex, IndexedObject, IndexedPair, TIMES_UNKNOWN};
 use crate::store::content::spool::Spool;
 use crate::store::content::{
-    Attributes, ContentPath, ContentStore, Extended, ObjectError, ObjectKind, ObjectMeta, ObjectResult,
-    Presence, Refusal, StagedObject, StoreRole,
+    Attributes, ContentPath, ContentStore, Extended, MarkerRole, ObjectError, ObjectKind, ObjectMeta,
+    ObjectResult, Presence, Refusal, StagedObject,
 };
 
 mod loss;
@@ -314,7 +314,7 @@ impl<'a> Restore<'a> {
             return Ok(());
         }
         self.index.check(self.context.generation)?;
-        self.module.mark(StoreRole::Source, pair.source_id)?;
+        self.module.mark(MarkerRole::Source, pair.source_id)?;
         self.outcome.details.push("Gave the content store its marker back.".to_owned());
         Ok(())
     }

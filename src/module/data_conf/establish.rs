@@ -11,7 +11,7 @@ use crate::store::content::history::{KeptRevision, Revision};
 use crate::store::content::index::{Adopted, ContentIndex, IndexedPair};
 use crate::store::content::spool::Spool;
 use crate::store::content::{
-    ContentPath, ContentStore, Marker, ObjectError, ObjectKind, ObjectMeta, Presence, StoreRole,
+    ContentPath, ContentStore, Marker, MarkerRole, ObjectError, ObjectKind, ObjectMeta, Presence,
 };
 
 mod foreign;
@@ -53,9 +53,9 @@ impl DataConf {
         };
         let Some(pair) = index.pair()? else { return Ok(warnings) };
         match self.check_standby(&pair)? {
-            Ok(StoreRole::FormerStandby) => {
+            Ok(MarkerRole::FormerStandby) => {
                 // It was taken over by a job that died before it could say so there.
-                self.mark(StoreRole::Standby, pair.standby_id)?;
+                self.mark(MarkerRole::Standby, pair.standby_id)?;
                 Ok(warnings)
             }
             Ok(_) => Ok(warnings),
@@ -124,7 +124,7 @@ impl DataConf {
                 (None, empty)
             }
             Presence::Marked(marker) => {
-                self.check_own(&marker, StoreRole::Source, &self.source)?;
+                self.check_own(&marker, MarkerRole::Source, &self.source)?;
                 (Some(marker.store_id), false)
             }
         };
@@ -135,12 +135,12 @@ impl DataConf {
             }
             Presence::Unmarked { empty: false } => return Err(foreign_standby(&self.standby)),
             Presence::Marked(marker)
-                if marker.pool == self.pool && marker.role == StoreRole::FormerStandby =>
+                if marker.pool == self.pool && marker.role == MarkerRole::FormerStandby =>
             {
                 NewStandby::Former(marker.store_id, marker.left_ns)
             }
             Presence::Marked(marker) => {
-                self.check_own(&marker, StoreRole::Standby, &self.standby)?;
+                self.check_own(&marker, MarkerRole::Standby, &self.standby)?;
                 NewStandby::Held(marker.store_id)
             }
         };
@@ -172,11 +172,11 @@ impl DataConf {
                 standby_id
             }
         };
-        let source_id = source_id.map_or_else(|| self.mark(StoreRole::Source, Uuid::new_v4()), Ok)?;
+        let source_id = source_id.map_or_else(|| self.mark(MarkerRole::Source, Uuid::new_v4()), Ok)?;
         let adopted = self.adopted(since_ns, held.len() > 0, context);
         index.establish(context.generation, source_id, standby_id, adopted, held.iter())?;
         if since_ns.is_some() {
-            self.mark(StoreRole::Standby, standby_id)?;
+            self.mark(MarkerRole::Standby, standby_id)?;
         }
         Ok(())
     }
@@ -199,14 +199,14 @@ impl DataConf {
     fn begin_standby(&self, context: &Context, standby_id: Uuid) -> Result<Uuid> {
         context.check()?;
         self.standby.create()?;
-        self.mark(StoreRole::Standby, standby_id)
+        self.mark(MarkerRole::Standby, standby_id)
     }
 
     /// Gives one of the stores an identity.
-    pub(super) fn mark(&self, role: StoreRole, store_id: Uuid) -> Result<Uuid> {
+    pub(super) fn mark(&self, role: MarkerRole, store_id: Uuid) -> Result<Uuid> {
         let store = match role {
-            StoreRole::Source => &self.source,
-            StoreRole::Standby | StoreRole::FormerStandby | StoreRole::Unknown => &self.standby,
+            MarkerRole::Source => &self.source,
+            MarkerRole::Standby | MarkerRole::FormerStandby | MarkerRole::Unknown => &self.standby,
         };
         store.mark(&Marker { store_id, pool: self.pool.clone(), role, left_ns: None })?;
         Ok(store_id)
@@ -240,7 +240,7 @@ impl DataConf {
         let reason = match self.source.identify()? {
             Presence::Marked(marker) if marker.store_id == pair.source_id => return Ok(Ok(())),
             Presence::Marked(marker) => {
-                self.check_own(&marker, StoreRole::Source, &self.source)?;
+                self.check_own(&marker, MarkerRole::Source, &self.source)?;
                 "is not the one that was backed up so far: its marker has another id"
             }
             Presence::Unmarked { .. } => "has lost its marker .csb/store.json",
@@ -275,7 +275,7 @@ impl DataConf {
         let source_id = marked.unwrap_or_else(Uuid::new_v4);
         index.adopt_source(context.generation, source_id)?;
         if marked.is_none() {
-            self.mark(StoreRole::Source, source_id)?;
+            self.mark(MarkerRole::Source, source_id)?;
         }
         let message = "The content store is another one than before, or had lost its marker; as -AcceptDeletions asked \
                        for, the standby copy follows it."
@@ -285,7 +285,7 @@ impl DataConf {
     }
 
     /// The outer result is what stays an error whatever is forced; the inner one is a standby that is lost, else its role.
-    pub(super) fn check_standby(&self, pair: &IndexedPair) -> Result<Result<StoreRole>> {
+    pub(super) fn check_standby(&self, pair: &IndexedPair) -> Result<Result<MarkerRole>> {
         let lost = |reason: &str, advice: &str| {
             Error::new(
                 ErrorKind::ContentStoreUnmounted,
@@ -331,15 +331,15 @@ impl DataConf {
         .on(self.source.side)
     }
 
-    fn check_own(&self, marker: &Marker, role: StoreRole, store: &End) -> Result<()> {
+    fn check_own(&self, marker: &Marker, role: MarkerRole, store: &End) -> Result<()> {
         if marker.pool == self.pool && marker.role == role {
             return Ok(());
         }
         let what = match marker.role {
-            StoreRole::Source => "the content store",
-            StoreRole::Standby => "the standby copy",
-            StoreRole::FormerStandby => "a former standby copy",
-            StoreRole::Unknown => "something that only a newer build knows",
+            MarkerRole::Source => "the content store",
+            MarkerRole::Standby => "the standby copy",
+            MarkerRole::FormerStandby => "a former standby copy",
+            MarkerRole::Unknown => "something that only a newer build knows",
         };
         Err(Error::new(
             ErrorKind::ForeignContent,

@@ -137,7 +137,7 @@ fn changes_that_lie_a_tick_apart_have_other_times(store: &dyn ContentStore) {
 fn a_marker_survives_and_is_removed(store: &dyn ContentStore) {
     store.create().unwrap();
     let pool = PoolFqdn::parse("atl.example.com").unwrap();
-    let marker = Marker { store_id: Uuid::new_v4(), pool, role: StoreRole::Standby, left_ns: None };
+    let marker = Marker { store_id: Uuid::new_v4(), pool, role: MarkerRole::Standby, left_ns: None };
     store.mark(&marker).unwrap();
     assert_eq!(store.identify().unwrap(), Presence::Marked(marker));
     assert!(names(store, "").is_empty());
@@ -257,7 +257,7 @@ fn a_cancelled_listing_stops(store: &dyn ContentStore) {
 fn what_is_set_aside_is_no_content_and_stays(store: &dyn ContentStore) {
     store.create().unwrap();
     let pool = PoolFqdn::parse("atl.example.com").unwrap();
-    store.mark(&Marker { store_id: Uuid::new_v4(), pool, role: StoreRole::Standby, left_ns: None }).unwrap();
+    store.mark(&Marker { store_id: Uuid::new_v4(), pool, role: MarkerRole::Standby, left_ns: None }).unwrap();
     let mut places = Vec::new();
     for (at, content) in [("a/f", "one"), ("a/f", "two"), ("a", "a file now")] {
         if at == "a" {

@@ -14,8 +14,8 @@ use super::history::ContentHistory;
 use super::room::Room;
 use super::{
     Attributes, COARSEST_TICK_NS, ContentPath, ContentReader, ContentStore, ContentTrace, Extended,
-    HashedFile, Listing, Marker, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence, StagedObject,
-    StoreRole, Version,
+    HashedFile, Listing, Marker, MarkerRole, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Presence,
+    StagedObject, Version,
 };
 use crate::error::Result;
 use crate::store::remote::RemotePlace;
@@ -255,7 +255,7 @@ impl ContentStore for RemoteContent {
 
     /// Allowed for the pool's own store, where it has none: nobody could copy it otherwise.
     fn mark(&self, marker: &Marker) -> Result<()> {
-        if marker.role != StoreRole::Source {
+        if marker.role != MarkerRole::Source {
             return Err(self.place.refuses("Marking a standby copy"));
         }
         let marker = serde_json::to_string(marker).map_err(|cause| not_understood().caused_by(&cause))?;

@@ -4,7 +4,7 @@ use super::super::DataConf;
 use super::super::end::End;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::QuarantinedItem;
-use crate::store::content::{ContentPath, ContentStore, StoreRole};
+use crate::store::content::{ContentPath, ContentStore, MarkerRole};
 
 /// How many names a refusal has.
 const NAMED: usize = 10;
@@ -40,9 +40,9 @@ impl DataConf {
     /// What others have put into `.csb` of both stores since these were marked.
     pub(in super::super) fn name_foreign(&self) -> Result<Vec<QuarantinedItem>> {
         let mut named = Vec::new();
-        for (end, role) in [(&self.source, StoreRole::Source), (&self.standby, StoreRole::Standby)] {
+        for (end, role) in [(&self.source, MarkerRole::Source), (&self.standby, MarkerRole::Standby)] {
             let advice = match role {
-                StoreRole::Source => "Move it to another folder of the content store: there it is copied.",
+                MarkerRole::Source => "Move it to another folder of the content store: there it is copied.",
                 _ => "Move it away from the standby copy, if nobody needs it there.",
             };
             named.extend(end.foreign()?.into_iter().map(|path| QuarantinedItem {

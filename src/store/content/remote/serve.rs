@@ -9,7 +9,7 @@ use super::stream::{ItemWriter, Tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::content::abilities::Abilities;
 use crate::store::content::folder::FolderStore;
-use crate::store::content::{COARSEST_TICK_NS, ContentPath, ContentStore, Marker, Presence, StoreRole};
+use crate::store::content::{COARSEST_TICK_NS, ContentPath, ContentStore, Marker, MarkerRole, Presence};
 use crate::store::remote::{Grant, ServedPlace};
 use crate::topology::Engine;
 use crate::wire::{Served, decode, encode};
@@ -113,7 +113,8 @@ impl ServedContent {
         let marker: Marker = serde_json::from_str(&mark.marker)
             .map_err(|cause| refused("The marker is not understood.").caused_by(&cause))?;
         let store = self.store(mark.number)?;
-        if marker.role != StoreRole::Source || marker.pool != *self.place.pool() || marker.left_ns.is_some() {
+        if marker.role != MarkerRole::Source || marker.pool != *self.place.pool() || marker.left_ns.is_some()
+        {
             return Err(refused("Only the pool's own content store is marked from here."));
         }
         match store.reopen().identify()? {

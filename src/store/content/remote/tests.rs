@@ -15,7 +15,7 @@ use super::stream::{ItemWriter, Tag};
 use super::*;
 use crate::error::ErrorKind;
 use crate::store::content::groups::{GROUPED_BYTES, Groups, read_groups};
-use crate::store::content::{Held, Marker, StoreRole};
+use crate::store::content::{Held, Marker, MarkerRole};
 use crate::topology::PoolFqdn;
 use crate::wire::{self, Hello, MOST_BYTES, SILENCE, Served, Service, Welcome, encode};
 
@@ -162,19 +162,19 @@ fn what_a_caller_makes_up_is_refused_and_changes_nothing() {
         let _ = raw(&session(), message, &request, &parts);
     }
     drop(open);
-    for role in [StoreRole::Standby, StoreRole::FormerStandby] {
+    for role in [MarkerRole::Standby, MarkerRole::FormerStandby] {
         assert_eq!(marked(&session(), role, pool()).unwrap_err().kind, ErrorKind::PeerRefused);
     }
     let other = PoolFqdn::parse("nyc.example.com").unwrap();
-    assert_eq!(marked(&session(), StoreRole::Source, other).unwrap_err().kind, ErrorKind::PeerRefused);
+    assert_eq!(marked(&session(), MarkerRole::Source, other).unwrap_err().kind, ErrorKind::PeerRefused);
     assert!(!folder.path().join("root/source/.csb").exists());
-    marked(&session(), StoreRole::Source, pool()).unwrap();
+    marked(&session(), MarkerRole::Source, pool()).unwrap();
     let kept = fs::read(folder.path().join("root/source/.csb/store.json")).unwrap();
-    assert_eq!(marked(&session(), StoreRole::Source, pool()).unwrap_err().kind, ErrorKind::PeerRefused);
+    assert_eq!(marked(&session(), MarkerRole::Source, pool()).unwrap_err().kind, ErrorKind::PeerRefused);
     assert_eq!(fs::read(folder.path().join("root/source/.csb/store.json")).unwrap(), kept);
 }
 
-fn marked(session: &Session, role: StoreRole, pool: PoolFqdn) -> Result<Vec<Vec<u8>>> {
+fn marked(session: &Session, role: MarkerRole, pool: PoolFqdn) -> Result<Vec<Vec<u8>>> {
     let _open = opened(session, "source")?;
     let marker = Marker { store_id: Uuid::new_v4(), pool, role, left_ns: None };
     let marker = serde_json::to_string(&marker).unwrap();
