@@ -29,8 +29,9 @@ CANCELLED, FAILED, WRONG_USAGE = 4, 1, 2
 VARYING = {"jobId", "startedAt", "finishedAt", "durationMs", "lagMs", "cursor", "processId", "namesFile"}
 SECONDS = 300
 BUILD_SECONDS = 600
-# Nothing that a busy machine would miss; a job that does not stop waits for its store for a minute.
-STOPPED_WITHIN_SECONDS = 20
+# A job that does not stop waits for its store for two minutes.
+STOPPED_WITHIN_SECONDS = 1
+LOOKS = 5
 
 
 class Failed(Exception):
@@ -134,7 +135,16 @@ def synchronizes(command, deployments, folder):
     expect(page.read_text(encoding="utf-8").lower().startswith("<!doctype html>"), "the page is none")
 
 
-def is_interrupted(command, deployments, _folder):
+def is_interrupted(command, deployments, folder):
+    """Ctrl+C stops a host soon: the machine may be busy, so the soonest of a few times counts."""
+    looks = []
+    while len(looks) < LOOKS and not any(took < STOPPED_WITHIN_SECONDS for took in looks):
+        looks.append(interrupted(command, deployments))
+    expect(looks[-1] < STOPPED_WITHIN_SECONDS, f"stopped after {', '.join(f'{took:.1f} s' for took in looks)}")
+    return looks[-1]
+
+
+def interrupted(command, deployments):
     """Ctrl+C while a server keeps the job from ending: stops soon, and says Cancelled in its own words and with its exit code."""
     deployment = deployments.fresh(users=40, contactsPerUser=5, files=60)
     server = hold(deployment.parent / "atl" / "users.sqlite")
@@ -153,7 +163,6 @@ def is_interrupted(command, deployments, _folder):
         server.close()
     expect(host.returncode == CANCELLED, f"ended with {host.returncode}: {told}")
     expect("Cancelled in " in told, f"does not say Cancelled: {told}")
-    expect(took < STOPPED_WITHIN_SECONDS, f"stopped after {took:.1f} s")
     records = [json.loads(path.read_text(encoding="utf-8")) for path in (deployment.parent / "jobs").glob("*.json")]
     expect([(record["ended"], record["report"]["outcome"]) for record in records] == [(True, "Cancelled")], f"another record: {records}")
     return took

@@ -162,12 +162,12 @@ fn every_ending_has_one_terminal_event_and_one_report() {
     deployment.backup(json!({})).expect(Outcome::Succeeded);
 }
 
-/// Cancels a backup at this point until it ends within a second: other tests run beside this one, and take the processor now
-/// and then. The shortest time until the end.
-fn soonest(deployment: &Deployment, service: &cs_backup::service::Service, point: &str) -> Duration {
-    let mut looks = (0..5).map(|_| cancelled_at(deployment, service, point));
-    let soonest = looks.find(|latency| *latency < Duration::from_secs(1));
-    soonest.unwrap_or_else(|| panic!("no job that is cancelled at {point:?} ends within a second"))
+fn soonest_cancelled_at(
+    deployment: &Deployment,
+    service: &cs_backup::service::Service,
+    point: &str,
+) -> Duration {
+    soonest(&format!("a job that is cancelled at {point:?}"), || cancelled_at(deployment, service, point))
 }
 
 /// Cancels a backup as soon as it says that it is at this point; the time until its end.
@@ -195,13 +195,13 @@ fn a_cancelled_job_ends_at_once_and_the_next_one_completes() {
     let service = deployment.another_with(Arc::new(SystemClock::new()));
     let user_step = format!("copy:{PRESENCE_FOCUS}");
     let points = ["started", &user_step, "Copying the user store", "Copying files", "Copying files"];
-    let worst = points.iter().map(|point| soonest(&deployment, &service, point)).max().unwrap();
+    let worst = points.iter().map(|point| soonest_cancelled_at(&deployment, &service, point)).max().unwrap();
     // A job that waits for another program's lock stops waiting.
     let server = deployment.server("atl");
     server
         .execute_batch("PRAGMA journal_mode = DELETE; UPDATE users SET display_name = 'x'; BEGIN IMMEDIATE")
         .unwrap();
-    let locked = soonest(&deployment, &service, &user_step);
+    let locked = soonest_cancelled_at(&deployment, &service, &user_step);
     server.execute_batch("COMMIT").unwrap();
     eprintln!("the longest time to cancel was {:?}", worst.max(locked));
     run_backup(&service, with_pool(ATL, json!({}))).expect(Outcome::Succeeded);
