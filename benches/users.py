@@ -1,5 +1,6 @@
 """users-first, users-delta, users-idle, users-verify: the user store against sqlite3's own copies and rsync of the file."""
 
+import os
 import shutil
 import sqlite3
 
@@ -9,8 +10,9 @@ from stores import CONTACTS, POOL, USER_STORE, Deployment, fill_users, require_e
 
 READ, SHA3, JOIN = "sqlite3 reads both", "sqlite3 .sha3sum of both", "sqldiff's joins"
 BACKUP, VACUUM, RSYNC = "sqlite3 .backup", "sqlite3 VACUUM INTO", "rsync -a"
-# From the source of SQLite, 3.50 or newer; no package has it.
+# From the source of SQLite, 3.50 or newer; no package has it. $SQLITE3_RSYNC names it where it is not on PATH.
 SQLITE_RSYNC = "sqlite3_rsync"
+SQLITE_RSYNC_PROGRAM = os.environ.get("SQLITE3_RSYNC", SQLITE_RSYNC)
 
 
 def first(root, users, rounds):
@@ -124,7 +126,7 @@ def _workload(name, root, users, rounds, targets, change=None, fresh=False, peer
         VACUUM: ("sqlite3", source, f"VACUUM INTO '{copies[VACUUM]}'"),
         # Without the window it takes a file for unchanged that was written to twice within a second.
         RSYNC: ("rsync", "-a", "--modify-window=-1", source, copies[RSYNC]),
-        SQLITE_RSYNC: (SQLITE_RSYNC, source, copies[SQLITE_RSYNC]),
+        SQLITE_RSYNC: (SQLITE_RSYNC_PROGRAM, source, copies[SQLITE_RSYNC]),
     }
     with ServiceProcess(deployment.file) as service:
         def before_round(number):
@@ -150,5 +152,5 @@ def _workload(name, root, users, rounds, targets, change=None, fresh=False, peer
             service.sync(USER_STORE, POOL)
             program(*commands[RSYNC])
         result = compare(name, f"{users} users with {CONTACTS} contacts", [ours, *map(contender, at_hand)], rounds, targets, before_round)
-        result.notes.extend(f"{peer} is not on PATH" for peer in set(peers) - set(at_hand))
+        result.notes.extend(f"{commands[peer][0]} is not at hand: nothing is said of {peer}" for peer in set(peers) - set(at_hand))
         return result
