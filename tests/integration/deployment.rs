@@ -358,4 +358,11 @@ fn a_table_that_the_topology_names_and_the_store_lacks_is_a_warning() {
     let warnings = &ended.module(PRESENCE_FOCUS).warnings;
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("\"sesion_*\" in exclude"), "{warnings:?}");
+    // Once; and where the copy was there before and nothing has changed since, too.
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
+    publish(&deployment, &changed(&deployment, excluded, "exclude = [\"sesions\"]"), false).unwrap();
+    let ended = deployment.backup(json!({})).expect(Outcome::SucceededWithWarnings);
+    let warnings = &ended.module(PRESENCE_FOCUS).warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("\"sesions\" in exclude"), "{warnings:?}");
+    deployment.backup(json!({})).expect(Outcome::Succeeded);
 }

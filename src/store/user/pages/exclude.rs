@@ -24,6 +24,11 @@ pub(super) fn empty(database: &Path, exclude: &[String]) -> Result<Vec<String>> 
     Ok(tables.into_iter().filter(is_empty).collect())
 }
 
+/// What patterns hash to: new ones are compared with the tables of a copy once, also where nothing has changed in it.
+pub(super) fn patterns(exclude: &[String]) -> u64 {
+    if exclude.is_empty() { 0 } else { xxhash_rust::xxh3::xxh3_64(exclude.join("\0").as_bytes()) }
+}
+
 /// Whether a table is named by one of these patterns.
 pub(super) fn is_excluded(table: &str, exclude: &[String]) -> bool {
     exclude.iter().any(|pattern| wildcard::matches(pattern, table))

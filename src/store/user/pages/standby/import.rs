@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::compare;
 use super::super::damage;
 use super::super::end::{Base, Exported, Import, Order, PageSink, Seen};
+use super::super::exclude::patterns;
 use super::super::former;
 use super::super::hashes::Seed;
 use super::super::mark::Mark;
@@ -81,9 +82,12 @@ impl Standby {
 
     /// What is remembered of a copy that nothing but a change of its source asks to be written to.
     pub(super) fn idle(&self, order: &Order) -> Result<Option<State>> {
+        let holds = |state: &State| {
+            !order.verify && !is_due(state, order.now) && state.patterns == patterns(&self.exclude)
+        };
         let glance = self.glance()?;
         let is_left = self.is_as_left(&glance) && glance.header.is_some_and(|header| header.is_fenced());
-        Ok(glance.known.filter(|state| is_left && !order.verify && !is_due(state, order.now)))
+        Ok(glance.known.filter(|state| is_left && holds(state)))
     }
 
     /// What is known of the pages of a copy, for whoever hands on those that differ.
@@ -296,7 +300,8 @@ impl CopyImport {
         let has_new_schema =
             known.is_none_or(|known| known.source.schema_cookie != exported.mark.schema_cookie);
         self.remember(&exported, existing.seed, own, since, checked, held, &mut outcome);
-        if verify || has_new_schema {
+        let has_new_patterns = known.is_none_or(|known| known.patterns != patterns(&self.standby.exclude));
+        if verify || has_new_schema || has_new_patterns {
             self.tell_of_schema(&mut outcome);
         }
         self.standby.thin_history(own.change_counter, now, &mut outcome.warnings);
@@ -328,6 +333,7 @@ impl CopyImport {
             confirmed: self.order.now,
             checked,
             rights: self.rights,
+            patterns: patterns(&self.standby.exclude),
         };
         // The copy is good; only the next job has to read it.
         if let Err(error) = self.standby.remember(committed, &exported.hashes, before) {

@@ -46,6 +46,9 @@ pub(super) struct State {
     /// The source's owner and mode then: what is given back gets them.
     #[serde(default)]
     pub(super) rights: Option<Rights>,
+    /// What the patterns of `exclude` hash to that were last compared with the copy's tables.
+    #[serde(default)]
+    pub(super) patterns: u64,
     root: u64,
 }
 
@@ -71,6 +74,7 @@ pub(super) struct Committed {
     pub(super) confirmed: Timestamp,
     pub(super) checked: Checked,
     pub(super) rights: Rights,
+    pub(super) patterns: u64,
 }
 
 impl State {
@@ -166,6 +170,7 @@ impl StateFile {
             job: committed.job,
             confirmed: committed.confirmed,
             checked: committed.checked,
+            patterns: committed.patterns,
             root: committed.seed.root(hashes),
         };
         let file = match File::options().write(true).open(&self.path) {
