@@ -30,7 +30,7 @@ VARYING = {"jobId", "startedAt", "finishedAt", "durationMs", "lagMs", "cursor", 
 SECONDS = 300
 BUILD_SECONDS = 600
 # A job that does not stop waits for its store for two minutes.
-STOPPED_WITHIN_SECONDS = 1
+STOPPED_WITHIN_SECONDS = 2
 LOOKS = 5
 
 
