@@ -19,7 +19,7 @@ use crate::topology::{
 mod reach;
 mod settings;
 
-pub use reach::{Helper, ReachTable, There, Way, Whereabouts};
+pub use reach::{Helper, ReachTable, ReachWay, There, Whereabouts};
 pub use settings::{BackupServiceConfiguration, ConfigurationChange};
 
 /// What a deployment file is called in its folder.
@@ -140,7 +140,7 @@ impl DeploymentConfig {
         for (name, spelled) in &toml.reach {
             let at_line = |error| located(error, &file, line(spelled.span()));
             let pool = PoolFqdn::parse(name).map_err(at_line)?;
-            if reach.0.insert(pool, Way::parse(spelled.get_ref()).map_err(at_line)?).is_some() {
+            if reach.0.insert(pool, ReachWay::parse(spelled.get_ref()).map_err(at_line)?).is_some() {
                 return Err(at_line(Error::new(
                     ErrorKind::DuplicatePool,
                     "[reach] names a pool twice; names are compared without case.",

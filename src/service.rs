@@ -16,7 +16,7 @@ use crate::job::record::Records;
 use crate::job::request::JobRequest;
 use crate::job::{Environment, Job};
 use crate::store::factory;
-use crate::store::leases::Owner;
+use crate::store::leases::LeaseOwner;
 
 mod admin;
 mod capabilities;
@@ -88,7 +88,7 @@ impl Connected {
         let deployment = Arc::new(Deployment::open(file)?);
         let records = Records::new(&deployment.config.jobs, deployment.config.kept);
         records.tidy(clock.now())?;
-        let owner = Owner::current(&deployment.config.machine);
+        let owner = LeaseOwner::current(&deployment.config.machine);
         Ok(Connected { deployment, environment: Arc::new(Environment { clock, owner, records }) })
     }
 }

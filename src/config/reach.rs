@@ -14,7 +14,7 @@ const LOCAL: &str = "local";
 
 /// How a pool's stores are reached, where `[reach]` of the deployment says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum ReachWay {
     /// They are opened by this machine itself.
     Local,
     /// Through ssh.
@@ -23,20 +23,20 @@ pub enum Way {
     Pipe(PathBuf),
 }
 
-impl Way {
+impl ReachWay {
     /// Reads `local`, `ssh://user@host[:port]/root` or `pipe:/path/of/csb-serve`.
     ///
     /// # Errors
     /// `InvalidValue`, which never repeats a secret.
     pub(super) fn parse(text: &str) -> Result<Self> {
         if text == LOCAL {
-            return Ok(Way::Local);
+            return Ok(ReachWay::Local);
         }
         if let Some(program) = text.strip_prefix(PIPE).map(Path::new) {
-            return if program.is_absolute() { Ok(Way::Pipe(program.to_owned())) } else { Err(wrong()) };
+            return if program.is_absolute() { Ok(ReachWay::Pipe(program.to_owned())) } else { Err(wrong()) };
         }
         match PoolPlace::parse(text, Path::new("/")) {
-            Ok(PoolPlace::Ssh(place)) => Ok(Way::Ssh(place)),
+            Ok(PoolPlace::Ssh(place)) => Ok(ReachWay::Ssh(place)),
             Ok(PoolPlace::Local(_)) => Err(wrong()),
             Err(error) => Err(error),
         }
@@ -113,7 +113,7 @@ impl fmt::Display for There {
 
 /// `[reach]` of the deployment file, by pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReachTable(pub(super) BTreeMap<PoolFqdn, Way>);
+pub struct ReachTable(pub(super) BTreeMap<PoolFqdn, ReachWay>);
 
 impl ReachTable {
     /// Where the stores of a pool are for the machine of this name: what is said here goes before the pool's place, and a
@@ -131,12 +131,12 @@ impl ReachTable {
             _ => return Ok(Whereabouts::Here),
         };
         match way {
-            None | Some(Way::Local) => Ok(Whereabouts::Here),
-            Some(Way::Ssh(place)) => {
+            None | Some(ReachWay::Local) => Ok(Whereabouts::Here),
+            Some(ReachWay::Ssh(place)) => {
                 let root = placed.map_or(place.root(), PoolPlace::root);
                 Ok(there(pool, Helper::Ssh(place.clone()), root))
             }
-            Some(Way::Pipe(program)) => {
+            Some(ReachWay::Pipe(program)) => {
                 let root = placed.map(PoolPlace::root).ok_or_else(|| {
                     Error::new(
                         ErrorKind::InvalidValue,
@@ -157,9 +157,9 @@ impl ReachTable {
     /// The same for a store of this pool at a place that the deployment file names.
     pub(super) fn of_place(&self, pool: PoolFqdn, place: &SshPlace) -> Whereabouts {
         let helper = match self.0.get(&pool) {
-            Some(Way::Local) => return Whereabouts::Here,
-            Some(Way::Pipe(program)) => Helper::Pipe(program.clone()),
-            Some(Way::Ssh(place)) => Helper::Ssh(place.clone()),
+            Some(ReachWay::Local) => return Whereabouts::Here,
+            Some(ReachWay::Pipe(program)) => Helper::Pipe(program.clone()),
+            Some(ReachWay::Ssh(place)) => Helper::Ssh(place.clone()),
             None => Helper::Ssh(place.clone()),
         };
         let root = place.root().to_owned();
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn table(way: &str) -> ReachTable {
-        let ways = [(PoolFqdn::parse("atl.example.com").unwrap(), Way::parse(way).unwrap())];
+        let ways = [(PoolFqdn::parse("atl.example.com").unwrap(), ReachWay::parse(way).unwrap())];
         ReachTable(BTreeMap::from(ways))
     }
 
@@ -257,9 +257,9 @@ mod tests {
         for way in
             ["", "locally", "/srv/atl", "pipe:", "pipe:csb-serve", "http://a/b", "ssh://-a/b", "ssh://a"]
         {
-            assert_eq!(Way::parse(way).unwrap_err().kind, ErrorKind::InvalidValue, "{way}");
+            assert_eq!(ReachWay::parse(way).unwrap_err().kind, ErrorKind::InvalidValue, "{way}");
         }
-        let error = Way::parse("ssh://a:pl4nted@chi/x").unwrap_err();
+        let error = ReachWay::parse("ssh://a:pl4nted@chi/x").unwrap_err();
         assert!(!format!("{error:?}").contains("pl4nted"));
     }
 }

@@ -10,7 +10,7 @@ use crate::config::Kept;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Outcome, Report};
 use crate::store::files::{self, Lines};
-use crate::store::leases::Owner;
+use crate::store::leases::LeaseOwner;
 use crate::stored::{Stored, StoredDocument};
 
 /// How much longer, and how many more, records of failed jobs are kept: somebody may look for the reason much later.
@@ -26,7 +26,7 @@ const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 #[serde(rename_all = "camelCase")]
 pub struct JobRecord {
     /// The process that runs it, or ran it.
-    pub owner: Owner,
+    pub owner: LeaseOwner,
     /// Whether the report is the final one.
     pub ended: bool,
     /// The report.
@@ -248,7 +248,8 @@ mod tests {
 
     fn record(started: i64, outcome: Outcome, ended: bool) -> JobRecord {
         let at = Timestamp::from_second(started).unwrap();
-        let owner = Owner { machine: "elsewhere".into(), space: None, ..Owner::current("elsewhere") };
+        let owner =
+            LeaseOwner { machine: "elsewhere".into(), space: None, ..LeaseOwner::current("elsewhere") };
         let report = Report {
             schema_version: SCHEMA_VERSION,
             job_id: Uuid::now_v7(),
@@ -337,7 +338,7 @@ mod tests {
         for now in [1_800_000_000 - 24 * HOUR, 1_800_000_000 + 900 * HOUR] {
             let folder = tempfile::tempdir().unwrap();
             let all = Records::new(folder.path(), Kept::default());
-            let dead = Owner { process_id: 4_000_000, ..Owner::current("here") };
+            let dead = LeaseOwner { process_id: 4_000_000, ..LeaseOwner::current("here") };
             let written = JobRecord { owner: dead, ..record(1_800_000_000, Outcome::Failed, false) };
             all.write(&written).unwrap();
             let now = Timestamp::from_second(now).unwrap();

@@ -14,7 +14,7 @@ use super::lease::LeaseKeeper;
 use super::lists::{List, Targets};
 use super::names::NameList;
 use super::request::Operation;
-use super::step::{Done, Planned, Step, Work, not_run, noted, unplanned};
+use super::step::{Done, JobWork, Planned, Step, not_run, noted, unplanned};
 use super::threads::{StoreWork, defect_of_ours};
 use crate::clock::milliseconds;
 use crate::error::{Error, ErrorKind, Result};
@@ -81,7 +81,7 @@ struct Run {
     /// The step that runs, and since when.
     running: Option<(usize, Duration)>,
     began: Duration,
-    work: Work,
+    work: JobWork,
 }
 
 impl Run {
@@ -91,7 +91,7 @@ impl Run {
             true => Lines::nameless(),
             false => environment.records.names(job.id),
         };
-        let work = Work {
+        let work = JobWork {
             names: NameList::new(lines),
             job,
             kind: operation.kind.name(),

@@ -69,7 +69,7 @@ pub(super) struct RowSubject {
 }
 
 /// One step of a job's list. Steps that belong to a module's row of the report tell that row what failed; the others the
-/// job, see [`Work::failed`].
+/// job, see [`JobWork::failed`].
 pub(super) trait Step: Send + Sync {
     /// Unique within the list; the same in every list that does the same.
     fn id(&self) -> String;
@@ -128,14 +128,14 @@ pub(super) trait Step: Send + Sync {
     ///
     /// # Errors
     /// What the run would fail with.
-    fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned, Error>>;
+    fn plan<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Result<Planned, Error>>;
 
     /// Does it.
-    fn run<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Done>;
+    fn run<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Done>;
 }
 
 /// What the steps of one job work with, and what they have found so far.
-pub(super) struct Work {
+pub(super) struct JobWork {
     pub(super) job: Arc<Job>,
     /// What kind of job it is.
     pub(super) kind: JobName,
@@ -158,7 +158,7 @@ pub(super) struct Work {
     pub(super) place: Option<String>,
 }
 
-impl Work {
+impl JobWork {
     pub(super) fn tell(&self, event: EventKind) {
         self.job.events.push(self.environment.clock.now(), event);
     }

@@ -23,7 +23,7 @@ pub mod journal;
 mod owner;
 pub(super) mod remote;
 pub(super) mod sqlite;
-pub use owner::Owner;
+pub use owner::LeaseOwner;
 
 /// How long a counter stands still before the lease may be taken over. Its holder moves it three times in that time.
 pub const LEASE_DURATION: Duration = Duration::from_secs(30);
@@ -94,7 +94,7 @@ pub struct Claim {
     /// The pool whose data it is about.
     pub pool: PoolFqdn,
     /// The process.
-    pub owner: Owner,
+    pub owner: LeaseOwner,
     /// Its job.
     pub job_id: Uuid,
 }
@@ -140,7 +140,7 @@ pub struct Holder {
     /// The pool whose data it is about.
     pub pool: PoolFqdn,
     /// The process; none where another build wrote it in a way that is not understood.
-    pub owner: Option<Owner>,
+    pub owner: Option<LeaseOwner>,
     /// Its job.
     pub job_id: Uuid,
     /// The number of its lease.

@@ -7,7 +7,7 @@ use crate::clock::milliseconds;
 use crate::error::Result;
 use crate::job::events::EventKind;
 use crate::job::record::{JobRecord, interrupted};
-use crate::job::step::{Work, outcome_of};
+use crate::job::step::{JobWork, outcome_of};
 use crate::job::threads::blocking;
 use crate::report::{HostInfo, Outcome, Report, SCHEMA_VERSION};
 use crate::topology::PoolFqdn;
@@ -49,7 +49,7 @@ impl Run {
     }
 
     pub(super) fn report(&self, outcome: Outcome) -> Report {
-        let Work { job, environment, .. } = &self.work;
+        let JobWork { job, environment, .. } = &self.work;
         Report {
             schema_version: SCHEMA_VERSION,
             job_id: job.id,

@@ -8,7 +8,7 @@ use crate::clock::milliseconds;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::events::EventKind;
 use crate::job::lease::pause;
-use crate::job::step::Work;
+use crate::job::step::JobWork;
 
 /// A failure that may bring along what was done before it.
 pub(super) trait Failure: From<Error> + Send + 'static {
@@ -21,14 +21,14 @@ impl Failure for Error {
     }
 }
 
-impl Work {
+impl JobWork {
     /// Runs blocking work of one module, again after a pause where that may help; whoever tries again is told the failure
     /// before.
     pub(super) async fn attempts<R, E>(
         &mut self,
         module: &'static str,
         attempt: impl Fn() -> Result<R, E> + Clone + Send + 'static,
-        mut failed: impl FnMut(&mut Work, &E),
+        mut failed: impl FnMut(&mut JobWork, &E),
     ) -> Result<R, E>
     where
         R: Send + 'static,

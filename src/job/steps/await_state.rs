@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::lease::{LeasePlace, pause};
 use crate::job::request::Awaited;
 use crate::job::row::Row;
-use crate::job::step::{Done, Pending, Planned, Step, Work};
+use crate::job::step::{Done, JobWork, Pending, Planned, Step};
 use crate::report::Outcome;
 
 /// Runs cycles until all of some rows are in a state, as the backup service would meanwhile.
@@ -28,7 +28,7 @@ impl AwaitState {
         }
     }
 
-    async fn wait(&self, work: &mut Work) -> Result<Vec<String>> {
+    async fn wait(&self, work: &mut JobWork) -> Result<Vec<String>> {
         for attempt in 0..=work.options.retry_count {
             if attempt > 0 {
                 work.retries += 1;
@@ -54,11 +54,11 @@ impl AwaitState {
         Err(self.not_reached(work))
     }
 
-    fn of<'a>(&'a self, work: &'a Work) -> impl Iterator<Item = &'a Row> {
+    fn of<'a>(&'a self, work: &'a JobWork) -> impl Iterator<Item = &'a Row> {
         self.rows.iter().filter_map(|index| work.rows.get(*index))
     }
 
-    fn not_reached(&self, work: &Work) -> Error {
+    fn not_reached(&self, work: &JobWork) -> Error {
         let states: Vec<String> = self
             .of(work)
             .filter(|row| row.not_applicable.is_none())
@@ -102,11 +102,11 @@ impl Step for AwaitState {
     }
 
     /// What its cycles will copy is what the steps after it say.
-    fn plan<'a>(&'a self, _work: &'a mut Work) -> Pending<'a, Result<Planned>> {
+    fn plan<'a>(&'a self, _work: &'a mut JobWork) -> Pending<'a, Result<Planned>> {
         Box::pin(async { Ok(Planned::default()) })
     }
 
-    fn run<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Done> {
+    fn run<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Done> {
         Box::pin(async move {
             match self.wait(work).await {
                 Ok(details) => Done::of(Outcome::Succeeded, details),

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::job::row::Row;
-use crate::job::step::{Done, Pending, Planned, RowSubject, Step, Work};
+use crate::job::step::{Done, JobWork, Pending, Planned, RowSubject, Step};
 
 /// Copies one module, under the lease of the pool's own direction.
 pub(in crate::job) struct CopyModule(pub(in crate::job) RowSubject);
@@ -33,7 +33,7 @@ impl Step for CopyModule {
         self.0.module.cycle_observes()
     }
 
-    fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned>> {
+    fn plan<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Result<Planned>> {
         Box::pin(async move {
             let mut seen = work.observe(self.0.row).await?;
             if let Some(row) = work.rows.get_mut(self.0.row).filter(|_| work.options.what_if) {
@@ -51,7 +51,7 @@ impl Step for CopyModule {
         })
     }
 
-    fn run<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Done> {
+    fn run<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Done> {
         Box::pin(async move {
             let details = work.run_row(self.0.row, &self.id(), true, |m, context| m.run_cycle(context)).await;
             let found = work.rows.get(self.0.row).and_then(Row::found).filter(|_| self.looks_itself());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::attempts::Failure;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::events::EventKind;
-use crate::job::step::Work;
+use crate::job::step::JobWork;
 use crate::module::{BackupModule, Context, CycleFailure, CycleResult, Look, Observation};
 use crate::report::{ExportState, ImportState};
 use crate::store::leases::StoredState;
@@ -19,7 +19,7 @@ impl Failure for CycleFailure {
 /// What is run: [`BackupModule::run_cycle`] or one of its family.
 pub(super) type CycleFunction = fn(&dyn BackupModule, &Context) -> CycleResult;
 
-impl Work {
+impl JobWork {
     /// Looks at both stores of a row and takes up what was seen.
     pub(super) async fn observe(&mut self, index: usize) -> Result<Observation> {
         let Some(row) = self.rows.get(index) else { return Ok(Observation::default()) };

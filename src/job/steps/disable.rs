@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::job::lease::LeasePlace;
-use crate::job::step::{Done, Pending, Planned, Step, Work};
+use crate::job::step::{Done, JobWork, Pending, Planned, Step};
 use crate::module::{BackupModule, ModuleId};
 use crate::report::Outcome;
 
@@ -45,7 +45,7 @@ impl Step for DisableModule {
         true
     }
 
-    fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned>> {
+    fn plan<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Result<Planned>> {
         Box::pin(async move {
             let (module, look) = (Arc::clone(&self.module), work.look());
             let looking = work.threads.run(&work.job.cancel, move || module.observe_disable(&look));
@@ -57,7 +57,7 @@ impl Step for DisableModule {
         })
     }
 
-    fn run<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Done> {
+    fn run<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Done> {
         Box::pin(async move {
             let name = self.module.id().name();
             let (module, context) =

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::job::lease::LeasePlace;
-use crate::job::step::{Done, Pending, Planned, Step, Work};
+use crate::job::step::{Done, JobWork, Pending, Planned, Step};
 use crate::report::{Outcome, Trace};
 use crate::store::Until;
 use crate::store::leases::PATIENCE;
@@ -47,7 +47,7 @@ impl Step for ForgetStates {
         true
     }
 
-    fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned>> {
+    fn plan<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Result<Planned>> {
         Box::pin(async move {
             let (lease, cancel) = (self.lease.clone(), work.job.cancel.clone());
             let looking = work.threads.run(&work.job.cancel, move || {
@@ -58,7 +58,7 @@ impl Step for ForgetStates {
         })
     }
 
-    fn run<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Done> {
+    fn run<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Done> {
         Box::pin(async move {
             let Some(held) = work.held.clone() else {
                 return Done::of(Outcome::Skipped, Vec::new());

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::loss::{not_returned, returned};
 use crate::error::{ErrorKind, Result};
-use crate::job::step::{Done, Pending, Planned, RowSubject, Step, Work};
+use crate::job::step::{Done, JobWork, Pending, Planned, RowSubject, Step};
 use crate::module::{GiveBack, Look, Loss};
 use crate::report::Outcome;
 use crate::topology::PoolFqdn;
@@ -73,7 +73,7 @@ impl Step for GiveBackModule {
         true
     }
 
-    fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned>> {
+    fn plan<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Result<Planned>> {
         Box::pin(async move {
             let RowSubject { row, module, .. } = &self.subject;
             let loss = work.loss(module).await;
@@ -120,7 +120,7 @@ impl Step for GiveBackModule {
         })
     }
 
-    fn run<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Done> {
+    fn run<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Done> {
         Box::pin(async move {
             let row = self.subject.row;
             if !self.is_lost.load(Ordering::Relaxed) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::loss::not_returned;
 use crate::error::{ErrorKind, Result};
-use crate::job::step::{Done, Pending, Planned, Step, Work};
+use crate::job::step::{Done, JobWork, Pending, Planned, Step};
 use crate::module::{BackupModule, ModuleId};
 use crate::report::Outcome;
 use crate::topology::PoolFqdn;
@@ -22,7 +22,7 @@ impl LookForLoss {
     }
 
     /// What there is to say, where it lacks anything, and whether that is a warning.
-    async fn look(&self, work: &mut Work) -> Result<(Option<String>, bool)> {
+    async fn look(&self, work: &mut JobWork) -> Result<(Option<String>, bool)> {
         match work.loss(&self.module).await {
             Ok(loss) => {
                 let said = not_returned(&loss, self.module.id(), &self.holder, &self.partner);
@@ -55,7 +55,7 @@ impl Step for LookForLoss {
         true
     }
 
-    fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned>> {
+    fn plan<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Result<Planned>> {
         Box::pin(async move {
             let (said, is_warning) = self.look(work).await?;
             if let Some(message) = said.clone().filter(|_| is_warning) {
@@ -67,7 +67,7 @@ impl Step for LookForLoss {
     }
 
     /// Only where looking failed: a defect that is told already, or a cancelled job.
-    fn run<'a>(&'a self, _work: &'a mut Work) -> Pending<'a, Done> {
+    fn run<'a>(&'a self, _work: &'a mut JobWork) -> Pending<'a, Done> {
         Box::pin(async move { Done::of(Outcome::Skipped, Vec::new()) })
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::job::step::Work;
+use crate::job::step::JobWork;
 use crate::module::{BackupModule, Loss, ModuleId};
 use crate::topology::PoolFqdn;
 
-impl Work {
+impl JobWork {
     /// What a pool lacks of what the copy of its module holds.
     pub(super) async fn loss(&mut self, module: &Arc<dyn BackupModule>) -> Result<Loss> {
         let (module, look) = (Arc::clone(module), self.look());

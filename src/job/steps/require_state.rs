@@ -1,7 +1,7 @@
 //! Refusing a pool that is not in the state that was asked for.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::step::{Done, Pending, Planned, Step, Work};
+use crate::job::step::{Done, JobWork, Pending, Planned, Step};
 use crate::pool::PoolState;
 use crate::report::Outcome;
 use crate::topology::PoolFqdn;
@@ -43,11 +43,11 @@ impl Step for RequireFailedOver {
         true
     }
 
-    fn plan<'a>(&'a self, _work: &'a mut Work) -> Pending<'a, Result<Planned>> {
+    fn plan<'a>(&'a self, _work: &'a mut JobWork) -> Pending<'a, Result<Planned>> {
         Box::pin(async move { self.check().map(|()| Planned::default()) })
     }
 
-    fn run<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Done> {
+    fn run<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Done> {
         Box::pin(async move {
             match self.check() {
                 Ok(()) => Done::of(Outcome::Succeeded, Vec::new()),

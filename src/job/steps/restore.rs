@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::job::lease::LeasePlace;
-use crate::job::step::{Done, Pending, Planned, Step, Work};
+use crate::job::step::{Done, JobWork, Pending, Planned, Step};
 use crate::module::{BackupModule, ModuleId, Restored, WantedState};
 use crate::report::Outcome;
 
@@ -51,7 +51,7 @@ impl Step for Restore {
         Some(&self.lease)
     }
 
-    fn plan<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Result<Planned>> {
+    fn plan<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Result<Planned>> {
         Box::pin(async move {
             let (module, wanted, path) = (Arc::clone(&self.module), self.wanted, self.path.clone());
             let looking = work.threads.run(&work.job.cancel, move || module.find_state(wanted, &path));
@@ -60,7 +60,7 @@ impl Step for Restore {
         })
     }
 
-    fn run<'a>(&'a self, work: &'a mut Work) -> Pending<'a, Done> {
+    fn run<'a>(&'a self, work: &'a mut JobWork) -> Pending<'a, Done> {
         Box::pin(async move {
             let name = self.module.id().name();
             let context = work.context(&self.id(), name, "restore", false);

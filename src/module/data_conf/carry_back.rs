@@ -11,7 +11,7 @@ use super::cycle::{has_no_room, no_room};
 use super::establish::{missing_source, refuse_foreign};
 use super::meter::Meter;
 use super::tally::{Few, counted, record};
-use super::walk::{self, Difference, Finder, Lacking, Walked, quarantined};
+use super::walk::{self, Finder, Lacking, ObjectDifference, Walked, quarantined};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult};
 use crate::report::{Change, ChangeKind, Moved};
@@ -44,8 +44,8 @@ struct Lost<'a> {
 }
 
 impl Finder for Lost<'_> {
-    fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()> {
-        let Difference::Delete { known, is_displaced: false } = difference else { return Ok(()) };
+    fn difference(&mut self, path: ContentPath, difference: ObjectDifference) -> Result<()> {
+        let ObjectDifference::Delete { known, is_displaced: false } = difference else { return Ok(()) };
         if is_there_otherwise(self.module, self.abilities, &path)? {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use super::batch::{BATCH_ITEMS, Batch};
 use super::meter::Meter;
 use super::plan::{CyclePlan, Deletion, ObjectStep};
 use super::tally::{Few, Linked, Tally, counted, record};
-use super::walk::{self, Difference, Finder, Lacking, Places, Respelling, quarantined};
+use super::walk::{self, Finder, Lacking, ObjectDifference, Places, Respelling, quarantined};
 use super::{DataConf, cursor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult, Observation};
@@ -513,7 +513,7 @@ impl Finder for Planner<'_> {
         self.meter.items(count);
     }
 
-    fn differences(&mut self, found: &[(ContentPath, Difference)]) -> Result<()> {
+    fn differences(&mut self, found: &[(ContentPath, ObjectDifference)]) -> Result<()> {
         let source = &self.module.source;
         let (true, Some(index)) = (source.is_elsewhere(), self.index) else { return Ok(()) };
         let names =
@@ -521,7 +521,7 @@ impl Finder for Planner<'_> {
         source.expect(names.map(|(path, _)| Want::head(path)).collect())
     }
 
-    fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()> {
+    fn difference(&mut self, path: ContentPath, difference: ObjectDifference) -> Result<()> {
         self.before.count(&difference);
         let earlier = self.index.and_then(|index| self.module.earlier_name(index, &path, &difference));
         self.plan.add(path, difference, earlier)

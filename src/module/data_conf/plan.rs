@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::walk::Difference;
+use super::walk::ObjectDifference;
 use crate::error::Result;
 use crate::store::content::hints::{Want, What};
 use crate::store::content::index::IndexedObject;
@@ -134,27 +134,27 @@ impl CyclePlan {
     pub(super) fn add(
         &mut self,
         path: ContentPath,
-        difference: Difference,
+        difference: ObjectDifference,
         earlier: Option<(ContentPath, IndexedObject)>,
     ) -> Result<()> {
         let over = match &difference {
-            Difference::Write { over, .. } => over.map(Box::new),
-            Difference::Compare { .. } | Difference::Delete { .. } => None,
+            ObjectDifference::Write { over, .. } => over.map(Box::new),
+            ObjectDifference::Compare { .. } | ObjectDifference::Delete { .. } => None,
         };
         let may_replace = match &difference {
-            Difference::Write { over, .. } => over.is_some(),
-            Difference::Compare { meta, known, is_real } => {
+            ObjectDifference::Write { over, .. } => over.is_some(),
+            ObjectDifference::Compare { meta, known, is_real } => {
                 *is_real && known.settled && meta.kind != ObjectKind::Folder
             }
-            Difference::Delete { .. } => false,
+            ObjectDifference::Delete { .. } => false,
         };
         self.replacements += u64::from(may_replace);
         let copy = || earlier.map_or(ObjectWork::Copy, |earlier| ObjectWork::Rename(Box::new(earlier)));
         let (list, size, work) = match difference {
-            Difference::Delete { known, .. } => {
+            ObjectDifference::Delete { known, .. } => {
                 return self.deletions.push(&Deletion { path, meta: known.meta });
             }
-            Difference::Write { meta, replaces, .. } => match (meta.kind, replaces) {
+            ObjectDifference::Write { meta, replaces, .. } => match (meta.kind, replaces) {
                 (ObjectKind::Folder, Some(_)) => (&mut self.folders, 0, ObjectWork::FolderForFile),
                 (ObjectKind::Folder, None) => (&mut self.folders, 0, ObjectWork::Folder(None)),
                 (ObjectKind::File, Some(_)) => (&mut self.after_deletions, meta.size, copy()),
@@ -162,10 +162,10 @@ impl CyclePlan {
                 (ObjectKind::Link, Some(_)) => (&mut self.after_deletions, 0, ObjectWork::Link),
                 (ObjectKind::Link, None) => (&mut self.files, 0, ObjectWork::Link),
             },
-            Difference::Compare { meta, known, .. } if meta.kind == ObjectKind::Folder => {
+            ObjectDifference::Compare { meta, known, .. } if meta.kind == ObjectKind::Folder => {
                 (&mut self.folders, 0, ObjectWork::Folder(Some(Box::new(known))))
             }
-            Difference::Compare { meta, known, .. } => {
+            ObjectDifference::Compare { meta, known, .. } => {
                 (&mut self.files, meta.size, ObjectWork::Compare(Box::new(known)))
             }
         };
@@ -231,14 +231,18 @@ mod tests {
         let mut add = |difference| plan.add(path(), difference, None).unwrap();
         let replaces = Some(ObjectKind::Folder);
         for meta in [file, link] {
-            add(Difference::Write { meta, replaces: None, over: None });
-            add(Difference::Write { meta, replaces, over: None });
-            add(Difference::Compare { meta, known: *known(meta), is_real: true });
+            add(ObjectDifference::Write { meta, replaces: None, over: None });
+            add(ObjectDifference::Write { meta, replaces, over: None });
+            add(ObjectDifference::Compare { meta, known: *known(meta), is_real: true });
         }
-        add(Difference::Write { meta: folder, replaces: None, over: None });
-        add(Difference::Write { meta: folder, replaces: Some(ObjectKind::File), over: Some(*known(file)) });
-        add(Difference::Compare { meta: folder, known: *known(folder), is_real: true });
-        add(Difference::Delete { known: *known(file), is_displaced: false });
+        add(ObjectDifference::Write { meta: folder, replaces: None, over: None });
+        add(ObjectDifference::Write {
+            meta: folder,
+            replaces: Some(ObjectKind::File),
+            over: Some(*known(file)),
+        });
+        add(ObjectDifference::Compare { meta: folder, known: *known(folder), is_real: true });
+        add(ObjectDifference::Delete { known: *known(file), is_displaced: false });
         let lengths = [&plan.folders, &plan.files, &plan.after_deletions].map(Spool::len);
         assert_eq!((lengths, plan.deletions.len()), ([3, 4, 2], 1));
         // Three times the file, and the link that is read to be compared.

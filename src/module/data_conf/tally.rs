@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::walk::Difference;
+use super::walk::ObjectDifference;
 use crate::error::Result;
 use crate::module::{Context, Observation};
 use crate::report::{Change, ChangeKind, Changes, Moved};
@@ -113,11 +113,13 @@ impl Default for Tally {
 
 impl Tally {
     /// Counts a difference, unless it is one that only may be one.
-    pub(super) fn count(&mut self, difference: &Difference) {
+    pub(super) fn count(&mut self, difference: &ObjectDifference) {
         match difference {
-            Difference::Compare { is_real: false, .. } => {}
-            Difference::Write { meta, .. } | Difference::Compare { meta, .. } => self.object(meta),
-            Difference::Delete { .. } => self.deletions(1),
+            ObjectDifference::Compare { is_real: false, .. } => {}
+            ObjectDifference::Write { meta, .. } | ObjectDifference::Compare { meta, .. } => {
+                self.object(meta)
+            }
+            ObjectDifference::Delete { .. } => self.deletions(1),
         }
     }
 

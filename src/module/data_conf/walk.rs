@@ -32,7 +32,7 @@ const AHEAD_NS: i64 = 3_600_000_000_000;
 
 /// How one object of the source and the index differ.
 #[derive(Clone, Debug)]
-pub(super) enum Difference {
+pub(super) enum ObjectDifference {
     /// The standby lacks it or holds another version.
     Write {
         /// The source's object.
@@ -87,12 +87,12 @@ pub(super) trait Finder {
     fn listed(&mut self, _count: u64) {}
 
     /// All of this is going to be said at once.
-    fn differences(&mut self, _found: &[(ContentPath, Difference)]) -> Result<()> {
+    fn differences(&mut self, _found: &[(ContentPath, ObjectDifference)]) -> Result<()> {
         Ok(())
     }
 
     /// Something differs. Folders come before what is in them.
-    fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()>;
+    fn difference(&mut self, path: ContentPath, difference: ObjectDifference) -> Result<()>;
 
     /// What the standby holds has another spelling in the source: nothing else is said of it, nor of what is in it.
     fn respelled(&mut self, _respelling: Respelling) -> Result<()> {
@@ -154,7 +154,7 @@ pub(super) fn walk(
 /// What a thread found.
 enum Finding {
     Listed { count: u64, has_files: bool },
-    Differences(Vec<(ContentPath, Difference)>),
+    Differences(Vec<(ContentPath, ObjectDifference)>),
     Respelled(Respelling),
     Unchanged(ContentPath, [u8; 32]),
     Refused(QuarantinedItem),
@@ -254,7 +254,7 @@ struct FolderComparison<'a, 'w> {
     found: &'a mut dyn FnMut(Finding) -> Result<()>,
     /// Names of which nothing is said.
     hidden: BTreeSet<Box<[u8]>>,
-    differences: Vec<(ContentPath, Difference)>,
+    differences: Vec<(ContentPath, ObjectDifference)>,
     differs: bool,
 }
 
@@ -313,7 +313,7 @@ impl FolderComparison<'_, '_> {
             known.meta.mtime_ns = meta.mtime_ns;
         }
         let difference = match known {
-            None => Difference::Write { meta, replaces: replaced.map(|known| known.meta.kind), over },
+            None => ObjectDifference::Write { meta, replaces: replaced.map(|known| known.meta.kind), over },
             Some(known) => match compare(&meta, known, self.walk.tick_ns, self.walk.now_ns) {
                 None => return Ok(()),
                 Some(difference) => difference,
@@ -340,7 +340,7 @@ impl FolderComparison<'_, '_> {
                     open.push(Lacked::folder(path.clone(), known));
                 }
                 if !is_folder || self.walk.lacking == Lacking::FoldersFirst {
-                    self.differs(path, Difference::Delete { known, is_displaced })?;
+                    self.differs(path, ObjectDifference::Delete { known, is_displaced })?;
                 }
             }
             let (Some(folder), Some(index)) = (open.last_mut(), &self.walk.index) else { return Ok(()) };
@@ -349,12 +349,12 @@ impl FolderComparison<'_, '_> {
                 && let Some(Lacked { path, known, .. }) = open.pop()
                 && self.walk.lacking == Lacking::FoldersLast
             {
-                self.differs(path, Difference::Delete { known, is_displaced })?;
+                self.differs(path, ObjectDifference::Delete { known, is_displaced })?;
             }
         }
     }
 
-    fn differs(&mut self, path: ContentPath, difference: Difference) -> Result<()> {
+    fn differs(&mut self, path: ContentPath, difference: ObjectDifference) -> Result<()> {
         self.differs = true;
         self.differences.push((path, difference));
         if self.differences.len() >= HANDED_OVER_AT_ONCE { self.hand_over() } else { Ok(()) }
@@ -391,30 +391,30 @@ impl Lacked {
 }
 
 /// How an object differs from what the standby holds, which is of the same kind.
-fn compare(meta: &ObjectMeta, known: IndexedObject, tick_ns: i64, now_ns: i64) -> Option<Difference> {
-    let write = Difference::Write { meta: *meta, replaces: None, over: known.settled.then_some(known) };
+fn compare(meta: &ObjectMeta, known: IndexedObject, tick_ns: i64, now_ns: i64) -> Option<ObjectDifference> {
+    let write = ObjectDifference::Write { meta: *meta, replaces: None, over: known.settled.then_some(known) };
     let may_be_equal = meta.size == known.meta.size && meta.mtime_ns == known.meta.mtime_ns;
     if !known.settled {
         // What is there under this name is not known, but may be read: the index may have been lost.
         let is_folder = meta.kind == ObjectKind::Folder;
         let is_real = !is_folder || meta.mode != known.meta.mode;
-        let compare = Difference::Compare { meta: *meta, known, is_real };
+        let compare = ObjectDifference::Compare { meta: *meta, known, is_real };
         return Some(if is_folder || may_be_equal { compare } else { write });
     }
     if meta.kind == ObjectKind::Folder {
         // A folder's times change with every name in it, and names are compared one by one.
         let is_real = meta.mode != known.meta.mode || meta.owner != known.meta.owner;
-        let compare = Difference::Compare { meta: *meta, known, is_real };
+        let compare = ObjectDifference::Compare { meta: *meta, known, is_real };
         return (is_real || !meta.is_same_version(&known.meta)).then_some(compare);
     }
     // Earlier builds knew fewer bits of a mode.
     if meta.is_same_version(&known.meta) && meta.mode == known.meta.mode {
-        let compare = Difference::Compare { meta: *meta, known, is_real: false };
+        let compare = ObjectDifference::Compare { meta: *meta, known, is_real: false };
         return is_young(meta, known.indexed_ns, tick_ns, now_ns).then_some(compare);
     }
     // Attributes were changed, or the file was restored or touched: that is no reason to send it again.
     if meta.size == known.meta.size && known.hash.is_some() {
-        return Some(Difference::Compare { meta: *meta, known, is_real: true });
+        return Some(ObjectDifference::Compare { meta: *meta, known, is_real: true });
     }
     Some(write)
 }
@@ -491,9 +491,9 @@ mod tests {
     fn found(meta: ObjectMeta, known: IndexedObject) -> &'static str {
         match compare(&meta, known, TICK_NS, i64::MAX) {
             None => "nothing",
-            Some(Difference::Write { replaces: None, .. }) => "write",
-            Some(Difference::Compare { is_real: true, .. }) => "compare what changed",
-            Some(Difference::Compare { is_real: false, .. }) => "compare what may have changed",
+            Some(ObjectDifference::Write { replaces: None, .. }) => "write",
+            Some(ObjectDifference::Compare { is_real: true, .. }) => "compare what changed",
+            Some(ObjectDifference::Compare { is_real: false, .. }) => "compare what may have changed",
             Some(other) => panic!("{other:?}"),
         }
     }

@@ -33,7 +33,7 @@ pub(crate) mod tests;
 mod walk;
 
 use expected::{Batch, Entry};
-use messages::{About, Found, Key, MOST_PATH_BYTES, MOST_WANTED, Mark, Open, Root, Stands, message};
+use messages::{About, FoundObject, Key, MOST_PATH_BYTES, MOST_WANTED, Mark, Open, Root, Stands, message};
 use stream::{ItemReader, Tag, not_understood};
 
 /// So many batches of what was expected are kept: one that is asked for, one that comes, and one of which the last are still asked for.
@@ -342,7 +342,7 @@ impl ContentStore for RemoteContent {
 
     fn read_link(&self, path: &ContentPath) -> ObjectResult<Box<[u8]>> {
         match self.entry(path, What::Head, false)?.found() {
-            Found::Link { target, .. } => {
+            FoundObject::Link { target, .. } => {
                 let folder = path.split().map(|(folder, _)| folder).unwrap_or_default();
                 let refusal = super::folder::refusal_of_link(&folder, target);
                 refusal
@@ -354,7 +354,7 @@ impl ContentStore for RemoteContent {
 
     fn folder_extended(&self, path: &ContentPath) -> ObjectResult<Extended> {
         match self.entry(path, What::Head, false)?.found() {
-            Found::Folder { extended, .. } => extended.clone().map_err(|why| why.error()),
+            FoundObject::Folder { extended, .. } => extended.clone().map_err(|why| why.error()),
             other => Err(expected::not_this(other)),
         }
     }

@@ -108,15 +108,18 @@ impl Clock for Machine {
 /// A process of a machine.
 struct Process {
     leases: Arc<dyn Leases>,
-    owner: Owner,
+    owner: LeaseOwner,
 }
 
 impl Process {
     fn of(machine: &Arc<Machine>, url: &StoreUrl) -> Self {
         let leases = factory::leases(url, &Reach::Here, Arc::clone(machine) as Arc<dyn Clock>).unwrap();
         // Nobody knows from outside whether it is alive.
-        let owner =
-            Owner { machine: machine.boot.clone(), space: None, ..Owner::current("of this very machine") };
+        let owner = LeaseOwner {
+            machine: machine.boot.clone(),
+            space: None,
+            ..LeaseOwner::current("of this very machine")
+        };
         Process { leases, owner }
     }
 
@@ -246,7 +249,7 @@ fn generations_only_grow_whatever_the_clock_says(url: &StoreUrl) {
 
 fn a_lease_of_a_dead_process_is_taken_over_at_once(url: &StoreUrl) {
     let process = Process::of(&Machine::ahead("a", 0), url);
-    let dead = Owner { process_id: 4_000_000, ..Owner::current("here") };
+    let dead = LeaseOwner { process_id: 4_000_000, ..LeaseOwner::current("here") };
     let first = process.leases.acquire(&Claim { owner: dead, ..claim(&process) }, &soon()).unwrap();
     let first = first.held().unwrap();
     let lease = process.take(2);

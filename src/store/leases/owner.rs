@@ -8,7 +8,7 @@ use crate::platform::{process_space, process_start};
 /// process number space belong to its identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Owner {
+pub struct LeaseOwner {
     /// The machine's name, for people.
     pub machine: String,
     /// The process number.
@@ -19,12 +19,12 @@ pub struct Owner {
     pub space: Option<String>,
 }
 
-impl Owner {
+impl LeaseOwner {
     /// This process.
     pub fn current(machine: &str) -> Self {
         let process_id = std::process::id();
         let space = process_space().ok().map(str::to_owned);
-        Owner { machine: machine.to_owned(), process_id, started: process_start(process_id), space }
+        LeaseOwner { machine: machine.to_owned(), process_id, started: process_start(process_id), space }
     }
 
     /// Whether the process is known to have ended. False where that cannot be known from here: on another machine,
@@ -43,9 +43,9 @@ mod tests {
 
     #[test]
     fn this_process_is_alive_and_an_earlier_one_with_its_number_is_dead() {
-        let me = Owner::current("here");
+        let me = LeaseOwner::current("here");
         assert!(!me.is_dead());
-        assert!(Owner { started: me.started.map(|t| t - 1), ..me.clone() }.is_dead());
-        assert!(!Owner { space: Some("another boot".into()), process_id: 4_000_000, ..me }.is_dead());
+        assert!(LeaseOwner { started: me.started.map(|t| t - 1), ..me.clone() }.is_dead());
+        assert!(!LeaseOwner { space: Some("another boot".into()), process_id: 4_000_000, ..me }.is_dead());
     }
 }

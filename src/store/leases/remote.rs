@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::{Journal, NotedStep, Resumed};
 use super::sqlite::SqliteLeases;
-use super::{Acquired, Claim, Holder, Lease, Leases, Owner, PATIENCE, StoredState};
+use super::{Acquired, Claim, Holder, Lease, LeaseOwner, Leases, PATIENCE, StoredState};
 use crate::clock::SystemClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::host_name;
@@ -234,7 +234,7 @@ fn answer(opened: &Opened, question: Question, until: &Until) -> Result<String> 
     let leases = SqliteLeases::new(opened.path.clone(), Arc::new(SystemClock::new()));
     match question {
         Question::Acquire(claim) => {
-            let owner = Owner::current(&format!("{} (for {})", host_name(), claim.owner.machine));
+            let owner = LeaseOwner::current(&format!("{} (for {})", host_name(), claim.owner.machine));
             document(&leases.acquire(&Claim { owner, ..claim }, until)?)
         }
         Question::Renew(lease) => document(&leases.renew(&lease, until)?),

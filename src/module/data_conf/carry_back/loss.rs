@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::super::DataConf;
 use super::super::cycle::{exceeds, identity};
-use super::super::walk::{self, Difference, Finder, Lacking};
+use super::super::walk::{self, Finder, Lacking, ObjectDifference};
 use super::{check_stores, is_there_otherwise};
 use crate::error::Result;
 use crate::module::{Look, Loss};
@@ -68,10 +68,10 @@ impl Lacked<'_> {
 }
 
 impl Finder for Lacked<'_> {
-    fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()> {
+    fn difference(&mut self, path: ContentPath, difference: ObjectDifference) -> Result<()> {
         match difference {
             // An interrupted batch may never have brought the standby what is not settled.
-            Difference::Delete { known, is_displaced: false } if known.settled => {
+            ObjectDifference::Delete { known, is_displaced: false } if known.settled => {
                 if is_there_otherwise(self.module, self.abilities, &path)? {
                     return Ok(());
                 }
@@ -82,10 +82,10 @@ impl Finder for Lacked<'_> {
                     self.first.pop_last();
                 }
             }
-            Difference::Write { meta, .. } => {
+            ObjectDifference::Write { meta, .. } => {
                 self.present.insert(identity(&meta));
             }
-            Difference::Delete { .. } | Difference::Compare { .. } => {}
+            ObjectDifference::Delete { .. } | ObjectDifference::Compare { .. } => {}
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::super::DataConf;
 use super::super::batch::BATCH_ITEMS;
 use super::super::copier::Copier;
-use super::super::walk::Difference;
+use super::super::walk::ObjectDifference;
 use super::{Action, Cycle, Ready, has_no_room};
 use crate::error::Result;
 use crate::report::{Change, ChangeKind, Moved};
@@ -25,9 +25,9 @@ impl DataConf {
         &self,
         index: &ContentIndex,
         path: &ContentPath,
-        found: &Difference,
+        found: &ObjectDifference,
     ) -> Option<(ContentPath, IndexedObject)> {
-        let Difference::Write { meta, .. } = found else { return None };
+        let ObjectDifference::Write { meta, .. } = found else { return None };
         earlier_names(index, path, found).into_iter().find(|(earlier, _)| {
             // A second name of the same file is a file of its own.
             !self.source.stat(earlier).is_ok_and(|now| (now.inode, now.device) == (meta.inode, meta.device))
@@ -39,9 +39,9 @@ impl DataConf {
 pub(super) fn earlier_names(
     index: &ContentIndex,
     path: &ContentPath,
-    found: &Difference,
+    found: &ObjectDifference,
 ) -> Vec<(ContentPath, IndexedObject)> {
-    let Difference::Write { meta, .. } = found else { return Vec::new() };
+    let ObjectDifference::Write { meta, .. } = found else { return Vec::new() };
     if meta.kind != ObjectKind::File {
         return Vec::new();
     }

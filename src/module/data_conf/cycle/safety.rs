@@ -6,8 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::super::ahead::expecting;
 use super::prepare::{Action, Ready};
 use super::{
-    Change, ChangeKind, ContentPath, ContentStore, Cycle, CyclePlan, DataConf, Difference, Error, ErrorKind,
-    Finder, Lacking, ObjectKind, ObjectMeta, ObjectStep, Result, record, walk,
+    Change, ChangeKind, ContentPath, ContentStore, Cycle, CyclePlan, DataConf, Error, ErrorKind, Finder,
+    Lacking, ObjectDifference, ObjectKind, ObjectMeta, ObjectStep, Result, record, walk,
 };
 use crate::module::{Context, CycleFailure, CycleOutcome};
 use crate::report::Changes;
@@ -266,8 +266,8 @@ impl Withheld {
 }
 
 impl Finder for Withheld {
-    fn difference(&mut self, path: ContentPath, difference: Difference) -> Result<()> {
-        let Difference::Delete { known, .. } = difference else { return Ok(()) };
+    fn difference(&mut self, path: ContentPath, difference: ObjectDifference) -> Result<()> {
+        let ObjectDifference::Delete { known, .. } = difference else { return Ok(()) };
         self.add(path, known.meta.size)
     }
 }

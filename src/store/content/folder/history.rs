@@ -415,10 +415,10 @@ fn make_folder(above: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
 }
 
 /// A name, and what is known of the file that has it.
-type Found = (Box<[u8]>, rustix::fs::Stat);
+type NameAndStat = (Box<[u8]>, rustix::fs::Stat);
 
 /// The names in a folder of a revision, each with what is known of the file.
-fn files(folder: &OwnedFd) -> Result<Vec<Found>, Errno> {
+fn files(folder: &OwnedFd) -> Result<Vec<NameAndStat>, Errno> {
     let mut found = Vec::new();
     for entry in Dir::read_from(folder)? {
         let entry = entry?;

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::Reached;
-use super::messages::{Found, FoundFile, Inside, SMALL_BYTES, Wanted, WantedWhat, message};
+use super::messages::{FoundFile, FoundObject, Inside, SMALL_BYTES, Wanted, WantedWhat, message};
 use super::stream::{ItemReader, ItemWriter, Parts, Tag, not_understood};
 use crate::error::Result;
 use crate::store::content::groups::{GroupHasher, Groups, Hashed};
@@ -23,23 +23,25 @@ const MOST_KEPT_BYTES: usize = 8 << 20;
 /// What was found of one object, and the bytes that came with it.
 #[derive(Clone)]
 pub(super) struct Entry {
-    found: Found,
+    found: FoundObject,
     bytes: std::sync::Arc<Vec<u8>>,
 }
 
 impl Entry {
     fn read(items: &mut ItemReader<impl Parts>) -> Result<Self> {
-        let found: Found = items.expect(Tag::Found)?.value()?;
+        let found: FoundObject = items.expect(Tag::FoundObject)?.value()?;
         let expected = match &found {
-            Found::File(FoundFile { inside: Inside::Hashed { group_bytes, .. }, .. })
+            FoundObject::File(FoundFile { inside: Inside::Hashed { group_bytes, .. }, .. })
                 if *group_bytes <= MOST_GROUP_BYTES =>
             {
                 *group_bytes
             }
-            Found::File(FoundFile { meta, inside: Inside::Content, .. }) if meta.size <= SMALL_BYTES => {
+            FoundObject::File(FoundFile { meta, inside: Inside::Content, .. })
+                if meta.size <= SMALL_BYTES =>
+            {
                 meta.size
             }
-            Found::File(FoundFile { inside: Inside::Content | Inside::Hashed { .. }, .. }) => {
+            FoundObject::File(FoundFile { inside: Inside::Content | Inside::Hashed { .. }, .. }) => {
                 return Err(not_understood());
             }
             _ => 0,
@@ -55,7 +57,7 @@ impl Entry {
         Ok(Entry { found, bytes: std::sync::Arc::new(bytes) })
     }
 
-    pub(super) fn found(&self) -> &Found {
+    pub(super) fn found(&self) -> &FoundObject {
         &self.found
     }
 
@@ -65,26 +67,26 @@ impl Entry {
 
     pub(super) fn meta(&self) -> ObjectResult<ObjectMeta> {
         match &self.found {
-            Found::Failed { meta: Some(meta), .. }
-            | Found::Link { meta, .. }
-            | Found::Folder { meta, .. } => Ok(*meta),
-            Found::File(file) => Ok(file.meta),
-            Found::Failed { meta: None, why } => Err(why.error()),
+            FoundObject::Failed { meta: Some(meta), .. }
+            | FoundObject::Link { meta, .. }
+            | FoundObject::Folder { meta, .. } => Ok(*meta),
+            FoundObject::File(file) => Ok(file.meta),
+            FoundObject::Failed { meta: None, why } => Err(why.error()),
         }
     }
 
     /// Whether its content was read, as far as it can be.
     pub(super) fn is_hashed(&self) -> bool {
         match &self.found {
-            Found::File(file) => !matches!(file.inside, Inside::Unread),
-            Found::Failed { .. } => true,
-            Found::Link { .. } | Found::Folder { .. } => false,
+            FoundObject::File(file) => !matches!(file.inside, Inside::Unread),
+            FoundObject::Failed { .. } => true,
+            FoundObject::Link { .. } | FoundObject::Folder { .. } => false,
         }
     }
 
     /// What its content hashes to; none where it was not read.
     pub(super) fn hashed(&self) -> ObjectResult<Option<HashedFile>> {
-        let Found::File(FoundFile { meta, names, extended, inside, .. }) = &self.found else {
+        let FoundObject::File(FoundFile { meta, names, extended, inside, .. }) = &self.found else {
             return Err(not_this(&self.found));
         };
         let hashed = match inside {
@@ -105,13 +107,15 @@ impl Entry {
 }
 
 /// The failure of asking an object for what it does not have.
-pub(super) fn not_this(found: &Found) -> ObjectError {
+pub(super) fn not_this(found: &FoundObject) -> ObjectError {
     match found {
-        Found::Failed { why, .. } => why.error(),
-        Found::File(_) | Found::Link { .. } | Found::Folder { .. } => ObjectError::Refused(Refusal::new(
-            "It has become another kind of object while it was looked at.",
-            "The next cycle takes it for what it is then.",
-        )),
+        FoundObject::Failed { why, .. } => why.error(),
+        FoundObject::File(_) | FoundObject::Link { .. } | FoundObject::Folder { .. } => {
+            ObjectError::Refused(Refusal::new(
+                "It has become another kind of object while it was looked at.",
+                "The next cycle takes it for what it is then.",
+            ))
+        }
     }
 }
 

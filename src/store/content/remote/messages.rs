@@ -206,7 +206,7 @@ pub(super) struct Wanted {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum Found {
+pub(super) enum FoundObject {
     /// It cannot be opened; what is known of it all the same.
     Failed {
         meta: Option<ObjectMeta>,

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::expected::{Entry, not_this};
 use super::messages::{
-    Found, FoundFile, Inside, Key, NewGroup, PIECE_BYTES, Patch, Read, WantedBlocks, message,
+    FoundFile, FoundObject, Inside, Key, NewGroup, PIECE_BYTES, Patch, Read, WantedBlocks, message,
 };
 use super::stream::{Item, ItemReader, ItemWriter, Tag, not_understood};
 use super::{Reached, RemoteContent, What};
@@ -46,7 +46,7 @@ struct Coming {
 
 impl<'a> RemoteReader<'a> {
     pub(super) fn new(store: &'a RemoteContent, path: ContentPath, entry: Entry) -> ObjectResult<Self> {
-        let Found::File(head) = entry.found() else { return Err(not_this(entry.found())) };
+        let FoundObject::File(head) = entry.found() else { return Err(not_this(entry.found())) };
         let head = head.clone();
         let is_here = matches!(head.inside, Inside::Content);
         let content = if is_here { Content::Here(entry, 0) } else { Content::There };
@@ -59,8 +59,8 @@ impl<'a> RemoteReader<'a> {
 
     /// Whether what was opened now is still this version.
     fn is_opened(&self, items: &mut ItemReader<Call>) -> ObjectResult<bool> {
-        let found: Found = items.expect(Tag::Found)?.value()?;
-        let Found::File(head) = &found else { return Err(not_this(&found)) };
+        let found: FoundObject = items.expect(Tag::FoundObject)?.value()?;
+        let FoundObject::File(head) = &found else { return Err(not_this(&found)) };
         let is_same = head.meta.is_same_version(&self.head.meta);
         if !is_same {
             self.ended(false);
@@ -118,7 +118,7 @@ impl<'a> RemoteReader<'a> {
 /// What came instead of what was to come.
 fn failed(item: &Item<'_>) -> Result<crate::store::content::ObjectError> {
     match item.tag {
-        Tag::Found => Ok(not_this(&item.value()?)),
+        Tag::FoundObject => Ok(not_this(&item.value()?)),
         _ => Err(not_understood()),
     }
 }
@@ -312,7 +312,7 @@ impl ContentReader for RemoteReader<'_> {
             return Ok(known);
         }
         match self.store.fetch(&self.path, What::Head)?.found() {
-            Found::File(now) => Ok(now.meta.is_same_version(&self.head.meta)),
+            FoundObject::File(now) => Ok(now.meta.is_same_version(&self.head.meta)),
             _ => Ok(false),
         }
     }

@@ -29,7 +29,7 @@ pub(super) enum Tag {
     /// An object that is wanted: [`super::messages::Wanted`].
     Wanted = 6,
     /// What was found of it: [`super::messages::Found`].
-    Found = 7,
+    FoundObject = 7,
     /// Bytes of a file's content, or the digests of groups.
     Bytes = 8,
     /// So many zeros that are not held.
@@ -52,7 +52,7 @@ impl Tag {
         Tag::Entries,
         Tag::ListingEnd,
         Tag::Wanted,
-        Tag::Found,
+        Tag::FoundObject,
         Tag::Bytes,
         Tag::Hole,
         Tag::Group,

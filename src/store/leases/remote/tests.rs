@@ -39,7 +39,7 @@ fn soon() -> Until {
 }
 
 fn claim(pool: &str, job: u128) -> Claim {
-    Claim { pool: fqdn(pool), owner: Owner::current("atl-1"), job_id: Uuid::from_u128(job) }
+    Claim { pool: fqdn(pool), owner: LeaseOwner::current("atl-1"), job_id: Uuid::from_u128(job) }
 }
 
 #[test]

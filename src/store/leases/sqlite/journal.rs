@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::error::ErrorKind;
-    use crate::store::leases::{Claim, Leases, Owner, PATIENCE};
+    use crate::store::leases::{Claim, LeaseOwner, Leases, PATIENCE};
 
     const COMMAND: &str = "Disable-CsPoolBackup";
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -199,7 +199,7 @@ mod tests {
 
         /// A new holder; the one before is given up as one whose process died.
         fn lease(&self) -> Lease {
-            let owner = Owner { started: Some(0), ..Owner::current("here") };
+            let owner = LeaseOwner { started: Some(0), ..LeaseOwner::current("here") };
             let pool = PoolFqdn::parse("atl.example.com").unwrap();
             let claim = Claim { pool, owner, job_id: Uuid::new_v4() };
             self.store.acquire(&claim, &soon()).unwrap().held().unwrap()

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::store::Generation;
-use crate::store::leases::{Acquired, Claim, Holder, LEASE_DURATION, Lease, Owner, given_back};
+use crate::store::leases::{Acquired, Claim, Holder, LEASE_DURATION, Lease, LeaseOwner, given_back};
 use crate::topology::PoolFqdn;
 
 /// Takes the lease where it is free, or its owner has ended or was silent for long enough.
@@ -22,7 +22,7 @@ pub(super) fn acquire(
     let mut last = 0;
     let mut taken_over_from = None;
     if let Some((holder, is_held)) = find(transaction, pool)? {
-        let ended = holder.owner.as_ref().is_some_and(Owner::is_dead) || given_back::knows(&holder);
+        let ended = holder.owner.as_ref().is_some_and(LeaseOwner::is_dead) || given_back::knows(&holder);
         if is_held && !ended && silence(transaction, &holder, clock)? < LEASE_DURATION {
             return Ok(Acquired::Busy(holder));
         }

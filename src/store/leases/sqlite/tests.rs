@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::*;
 use crate::report::ModuleState;
 use crate::store::leases::contract::Machine;
-use crate::store::leases::{LEASE_DURATION, Owner, PATIENCE};
+use crate::store::leases::{LEASE_DURATION, LeaseOwner, PATIENCE};
 
 /// Tables as the build before this one had them, with leases that were given back and held, the content index beside
 /// them, and as much of it as to be seen in the file's size.
@@ -39,7 +39,7 @@ fn at(path: &Path, machine: &Arc<Machine>) -> SqliteLeases {
 }
 
 fn claim(pool: &str) -> Claim {
-    let owner = Owner { space: None, ..Owner::current("here") };
+    let owner = LeaseOwner { space: None, ..LeaseOwner::current("here") };
     Claim { pool: PoolFqdn::parse(pool).unwrap(), owner, job_id: Uuid::from_u128(1) }
 }
 

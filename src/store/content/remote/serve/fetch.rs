@@ -1,7 +1,7 @@
 //! Looks at the objects that are asked for, and reads small files with that.
 
 use super::super::messages::{
-    Failure, Found, FoundFile, Inside, MOST_PATH_BYTES, MOST_WANTED, PIECE_BYTES, SMALL_BYTES, Wanted,
+    Failure, FoundFile, FoundObject, Inside, MOST_PATH_BYTES, MOST_WANTED, PIECE_BYTES, SMALL_BYTES, Wanted,
     WantedWhat,
 };
 use super::super::stream::{ItemReader, ItemWriter, Tag, not_understood};
@@ -31,17 +31,19 @@ pub(super) fn fetch(store: &FolderStore, call: &Served) -> Result<()> {
             return Err(crate::error::Error::cancelled());
         }
         let (found, inside) = look(store, one, call)?;
-        writer.value(Tag::Found, &found)?;
+        writer.value(Tag::FoundObject, &found)?;
         inside.chunks(PIECE_BYTES).try_for_each(|piece| writer.bytes(Tag::Bytes, piece))?;
     }
     writer.flush()
 }
 
 /// What an object is, and the bytes that follow: its content, or the digests of its groups.
-fn look(store: &FolderStore, wanted: &Wanted, call: &Served) -> Result<(Found, Vec<u8>)> {
+fn look(store: &FolderStore, wanted: &Wanted, call: &Served) -> Result<(FoundObject, Vec<u8>)> {
     let meta = match store.stat(&wanted.path) {
         Ok(meta) => meta,
-        Err(failure) => return Ok((Found::Failed { meta: None, why: Failure::of(&failure)? }, Vec::new())),
+        Err(failure) => {
+            return Ok((FoundObject::Failed { meta: None, why: Failure::of(&failure)? }, Vec::new()));
+        }
     };
     let found = match meta.kind {
         ObjectKind::File => read(store, wanted, call),
@@ -51,27 +53,29 @@ fn look(store: &FolderStore, wanted: &Wanted, call: &Served) -> Result<(Found, V
                 Ok(extended) => Ok(extended),
                 Err(failure) => Err(Failure::of(&failure)?),
             };
-            Ok((Found::Folder { meta, extended }, Vec::new()))
+            Ok((FoundObject::Folder { meta, extended }, Vec::new()))
         }
     };
     match found {
         Ok(found) => Ok(found),
-        Err(failure) => Ok((Found::Failed { meta: Some(meta), why: Failure::of(&failure)? }, Vec::new())),
+        Err(failure) => {
+            Ok((FoundObject::Failed { meta: Some(meta), why: Failure::of(&failure)? }, Vec::new()))
+        }
     }
 }
 
-fn link(store: &FolderStore, path: &ContentPath) -> ObjectResult<Found> {
+fn link(store: &FolderStore, path: &ContentPath) -> ObjectResult<FoundObject> {
     for _ in 0..=READ_AGAIN {
         let meta = store.stat(path)?;
         let target = store.read_link(path)?;
         if meta.kind == ObjectKind::Link && store.stat(path)?.is_same_version(&meta) {
-            return Ok(Found::Link { meta, target: target.into() });
+            return Ok(FoundObject::Link { meta, target: target.into() });
         }
     }
     Err(Refusal::changing().into())
 }
 
-fn read(store: &FolderStore, wanted: &Wanted, call: &Served) -> ObjectResult<(Found, Vec<u8>)> {
+fn read(store: &FolderStore, wanted: &Wanted, call: &Served) -> ObjectResult<(FoundObject, Vec<u8>)> {
     for _ in 0..=READ_AGAIN {
         let mut reader = store.read(&wanted.path)?;
         let mut head = file::head(&*reader)?;
@@ -82,7 +86,7 @@ fn read(store: &FolderStore, wanted: &Wanted, call: &Served) -> ObjectResult<(Fo
             WantedWhat::Content => is_small && head.is_solid,
         };
         if !is_read {
-            return Ok((Found::File(head), Vec::new()));
+            return Ok((FoundObject::File(head), Vec::new()));
         }
         let (content, hashed) = if is_small {
             let content = small(&mut *reader)?;
@@ -102,12 +106,12 @@ fn read(store: &FolderStore, wanted: &Wanted, call: &Served) -> ObjectResult<(Fo
             (Inside::Hashed { digest: hashed.digest, group_bytes: groups.len() as u64 }, groups)
         };
         head.inside = inside;
-        return Ok((Found::File(head), bytes));
+        return Ok((FoundObject::File(head), bytes));
     }
     if wanted.what == WantedWhat::Content {
         // Whoever reads it finds out the same.
         let head: FoundFile = file::head(&*store.read(&wanted.path)?)?;
-        return Ok((Found::File(head), Vec::new()));
+        return Ok((FoundObject::File(head), Vec::new()));
     }
     Err(Refusal::changing().into())
 }

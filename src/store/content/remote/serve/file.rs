@@ -2,7 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::super::messages::{Failure, Found, FoundFile, Inside, Key, NewGroup, PIECE_BYTES, WantedBlocks};
+use super::super::messages::{
+    Failure, FoundFile, FoundObject, Inside, Key, NewGroup, PIECE_BYTES, WantedBlocks,
+};
 use super::super::stream::{ItemReader, ItemWriter, Tag, not_understood};
 use crate::error::{Error, Result};
 use crate::store::content::folder::FolderStore;
@@ -92,7 +94,7 @@ pub(super) fn read(
     let mut writer = ItemWriter::new(|part: &[u8]| call.put(part));
     let mut send = || -> ObjectResult<bool> {
         let mut reader = store.read(path)?;
-        writer.value(Tag::Found, &Found::File(head(&*reader)?))?;
+        writer.value(Tag::FoundObject, &FoundObject::File(head(&*reader)?))?;
         match part {
             None => pieces(&mut *reader, call, &mut |piece| match piece {
                 Piece::Bytes(bytes) => writer.bytes(Tag::Bytes, bytes),
@@ -131,7 +133,7 @@ fn end<P: FnMut(&[u8]) -> Result<()>>(
         Err(ObjectError::Store(error)) => return Err(error),
         Err(failure) => {
             let (meta, why) = (store.stat(path).ok(), Failure::of(&failure)?);
-            writer.value(Tag::Found, &Found::Failed { meta, why })?;
+            writer.value(Tag::FoundObject, &FoundObject::Failed { meta, why })?;
             false
         }
     };
@@ -147,7 +149,7 @@ pub(super) fn patch(store: &FolderStore, path: &ContentPath, key: Key, call: &Se
     let locked = || writer.lock().unwrap_or_else(PoisonError::into_inner);
     let mut send = || -> ObjectResult<bool> {
         let reader = store.read(path)?;
-        locked().value(Tag::Found, &Found::File(head(&*reader)?))?;
+        locked().value(Tag::FoundObject, &FoundObject::File(head(&*reader)?))?;
         read_groups(&*reader, true, &|number, content, value| {
             go_on(call)?;
             if held.get(number) == Some(value) {

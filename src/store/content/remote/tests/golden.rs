@@ -82,7 +82,7 @@ fn messages_are_what_they_were_in_the_first_version() {
     let refused = || Failure::Refused { reason: "r".to_owned(), advice: "a".to_owned() };
     let wanted = Wanted { path: path("a"), what: WantedWhat::Hash, held: Some([4; 32]) };
     let file = |inside| {
-        Found::File(FoundFile { meta, names: 1, is_solid: true, extended: extended.clone(), inside })
+        FoundObject::File(FoundFile { meta, names: 1, is_solid: true, extended: extended.clone(), inside })
     };
     let digest = [5; 32];
     let group = NewGroup { number: 6, length: 3, blocks: key.blocks(b"abc") };
@@ -99,12 +99,12 @@ fn messages_are_what_they_were_in_the_first_version() {
         ("gone", item(Tag::ListingEnd, &ListingEnd::Failed(Failure::Gone))),
         ("entries", listed(meta)),
         ("wanted", item(Tag::Wanted, &wanted)),
-        ("failed", item(Tag::Found, &Found::Failed { meta: None, why: refused() })),
-        ("unread", item(Tag::Found, &file(Inside::Unread))),
-        ("hashed", item(Tag::Found, &file(Inside::Hashed { digest, group_bytes: 64 }))),
-        ("content", item(Tag::Found, &file(Inside::Content))),
-        ("link", item(Tag::Found, &Found::Link { meta, target: b"t".to_vec() })),
-        ("directory", item(Tag::Found, &Found::Folder { meta, extended: Err(refused()) })),
+        ("failed", item(Tag::FoundObject, &FoundObject::Failed { meta: None, why: refused() })),
+        ("unread", item(Tag::FoundObject, &file(Inside::Unread))),
+        ("hashed", item(Tag::FoundObject, &file(Inside::Hashed { digest, group_bytes: 64 }))),
+        ("content", item(Tag::FoundObject, &file(Inside::Content))),
+        ("link", item(Tag::FoundObject, &FoundObject::Link { meta, target: b"t".to_vec() })),
+        ("directory", item(Tag::FoundObject, &FoundObject::Folder { meta, extended: Err(refused()) })),
         ("read", message(&Read { number: 300, path: path("a"), part: Some((1, 2)) })),
         ("hole", item(Tag::Hole, &300_u64)),
         ("patch", message(&Patch { number: 300, path: path("a"), key })),
