@@ -14,6 +14,7 @@ mod messages;
 mod route;
 mod served;
 mod session;
+mod tunnel;
 mod watch;
 
 #[cfg(test)]
@@ -24,10 +25,11 @@ use std::time::Duration;
 pub use flow::WINDOW_BYTES;
 pub use frame::MOST_BYTES;
 pub use greeting::{Hello, PROTOCOL, Welcome};
-pub use messages::{decode, encode};
+pub use messages::{decode, encode, unwritable};
 pub use route::Route;
 pub use served::{Served, Service, serve};
-pub use session::{Call, Session, Traffic};
+pub use session::{Call, PartSender, Session, Traffic};
+pub use tunnel::{Tunnel, answer_within};
 
 /// After how long without a byte from the other side a session is over.
 pub const SILENCE: Duration = Duration::from_secs(20);

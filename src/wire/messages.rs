@@ -15,6 +15,11 @@ pub fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
     })
 }
 
+/// The error of a document that cannot be written.
+pub fn unwritable(cause: &serde_json::Error) -> Error {
+    Error::new(ErrorKind::Panic, "A document cannot be written.", "Report this defect.").caused_by(cause)
+}
+
 /// Reads a value.
 ///
 /// # Errors

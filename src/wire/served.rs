@@ -35,9 +35,13 @@ pub trait Service: Send + Sync {
     /// # Errors
     /// What the caller is told.
     fn serve(&self, message: u8, request: &[u8], call: &mut Served) -> Result<Vec<u8>>;
+
+    /// The caller has gone, while calls of it may still be ending. What nobody else may have in the meantime is given back.
+    fn caller_has_gone(&self) {}
 }
 
-/// A call that is being answered.
+/// A call that is being answered. Copies of it are of the same call.
+#[derive(Clone)]
 pub struct Served {
     link: Arc<Link>,
     id: u32,
@@ -104,6 +108,8 @@ pub fn serve(
     let no_thread = |cause| Error::io("start a thread for", std::path::Path::new("csb-serve"), &cause);
     watch(&link, silence, None, leave).map_err(no_thread)?;
     let done = serving.hear(BufReader::new(from));
+    serving.all.cancel();
+    serving.service.caller_has_gone();
     if let Err(error) = &done {
         // The caller may still be there, and is told why.
         let _ = link.send(Kind::Failed, 0, &failed(error));
@@ -169,11 +175,13 @@ impl Serving {
         let flow = Arc::new(Flow::new(self.all.child_token()));
         self.link.calls.begin(id, &flow);
         let (service, link) = (Arc::clone(&self.service), Arc::clone(&self.link));
-        let mut served = Served { link: Arc::clone(&link), id, flow };
+        let mut served = Served { link: Arc::clone(&link), id, flow: Arc::clone(&flow) };
         let work = move || {
             let Some((message, request)) = content.split_first() else { return };
             let answer = catch_unwind(AssertUnwindSafe(|| service.serve(*message, request, &mut served)));
             link.calls.forget(id);
+            // Whoever still waits for a part of it waits for nothing.
+            flow.end(Err(Error::cancelled()));
             let answer = answer.unwrap_or_else(|_| {
                 Err(Error::new(
                     ErrorKind::Panic,

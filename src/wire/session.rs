@@ -96,6 +96,19 @@ impl Session {
         Session::begin(Box::new(from), Box::new(to), None, place, hello, (silence, UNUSED_FOR))
     }
 
+    /// As [`Session::over`], for a session that lives as long as what it is in: nobody could begin it anew.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn within(
+        from: impl Read + Send + 'static,
+        to: impl Write + Send + 'static,
+        place: &str,
+        hello: &Hello,
+    ) -> Result<Arc<Self>> {
+        Session::begin(Box::new(from), Box::new(to), None, place, hello, (SILENCE, Duration::MAX))
+    }
+
     /// As [`Session::over`]; one that nobody uses for so long ends.
     pub(super) fn begin(
         from: Box<dyn Read + Send>,
@@ -146,8 +159,16 @@ impl Session {
     /// # Errors
     /// Why the session is over; `InvalidArgument` for a request that is too long for a frame.
     pub fn call(&self, message: u8, request: &impl Serialize, cancel: &CancellationToken) -> Result<Call> {
+        self.call_encoded(message, &encode(request)?, cancel)
+    }
+
+    /// As [`Session::call`], with a request that was encoded already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn call_encoded(&self, message: u8, request: &[u8], cancel: &CancellationToken) -> Result<Call> {
         let mut content = vec![message];
-        content.extend(encode(request)?);
+        content.extend_from_slice(request);
         if content.len() > MOST_BYTES {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -292,6 +313,20 @@ impl Inner {
         Ok(())
     }
 
+    fn tell(&self, kind: Kind, call: u32, content: &[u8]) -> Result<()> {
+        self.link.send(kind, call, content).map_err(|cause| self.not_told(&cause))
+    }
+
+    /// Why nothing can be sent: whoever reads knows, or will in a moment, as what cannot be written to may still be read from.
+    fn not_told(&self, cause: &std::io::Error) -> Error {
+        let began = Instant::now();
+        while self.link.calls.over().is_none() && began.elapsed() < LEAVING * 5 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let over = self.link.calls.over();
+        over.unwrap_or_else(|| cut(&self.place, "The connection was cut.").caused_by(cause))
+    }
+
     fn not_understood(&self) -> Error {
         Error::new(
             ErrorKind::PeerIncompatible,
@@ -380,19 +415,41 @@ pub struct Call {
     answer: Option<Vec<u8>>,
 }
 
-impl Call {
-    fn tell(&self, kind: Kind, content: &[u8]) -> Result<()> {
-        self.inner.link.send(kind, self.id, content).map_err(|cause| self.not_told(&cause))
+/// Sends parts of a call, for a thread beside the one that takes what comes.
+#[derive(Clone)]
+pub struct PartSender {
+    inner: Arc<Inner>,
+    id: u32,
+    flow: Arc<Flow>,
+}
+
+impl PartSender {
+    /// As [`Call::send`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send(&self, part: &[u8]) -> Result<()> {
+        self.flow.spend(part)?;
+        self.inner.tell(Kind::Part, self.id, part)
     }
 
-    /// Why nothing can be sent: whoever reads knows, or will in a moment, as what cannot be written to may still be read from.
-    fn not_told(&self, cause: &std::io::Error) -> Error {
-        let began = Instant::now();
-        while self.inner.link.calls.over().is_none() && began.elapsed() < LEAVING * 5 {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let over = self.inner.link.calls.over();
-        over.unwrap_or_else(|| cut(&self.inner.place, "The connection was cut.").caused_by(cause))
+    /// As [`Call::end_parts`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn end_parts(&self) -> Result<()> {
+        self.inner.tell(Kind::PartsEnd, self.id, &[])
+    }
+}
+
+impl Call {
+    fn tell(&self, kind: Kind, content: &[u8]) -> Result<()> {
+        self.inner.tell(kind, self.id, content)
+    }
+
+    /// Sends parts from another thread.
+    pub fn sender(&self) -> PartSender {
+        PartSender { inner: Arc::clone(&self.inner), id: self.id, flow: Arc::clone(&self.flow) }
     }
 
     /// The next part; none once the call has ended.
@@ -406,7 +463,7 @@ impl Call {
         }
         match self.flow.take()? {
             Next::Part(part, granted) => {
-                self.inner.link.grant(self.id, granted).map_err(|cause| self.not_told(&cause))?;
+                self.inner.link.grant(self.id, granted).map_err(|cause| self.inner.not_told(&cause))?;
                 Ok(Some(part))
             }
             Next::Ended(answer) => {
@@ -422,8 +479,7 @@ impl Call {
     /// # Errors
     /// As for [`Call::next`]; `InvalidArgument` for one that is longer than [`MOST_BYTES`].
     pub fn send(&mut self, part: &[u8]) -> Result<()> {
-        self.flow.spend(part)?;
-        self.tell(Kind::Part, part)
+        self.sender().send(part)
     }
 
     /// Says that there are no more parts.
@@ -431,7 +487,7 @@ impl Call {
     /// # Errors
     /// As for [`Call::next`].
     pub fn end_parts(&mut self) -> Result<()> {
-        self.tell(Kind::PartsEnd, &[])
+        self.sender().end_parts()
     }
 
     /// Waits for the answer, which ends the call; parts that nobody took are passed over.
@@ -439,9 +495,17 @@ impl Call {
     /// # Errors
     /// As for [`Call::next`]; `PeerIncompatible` for an answer that is not understood.
     pub fn answer<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let answer = self.encoded_answer()?;
+        postcard::from_bytes(&answer).map_err(|_| self.inner.not_understood())
+    }
+
+    /// As [`Call::answer`], without reading it.
+    ///
+    /// # Errors
+    /// As for [`Call::next`].
+    pub fn encoded_answer(&mut self) -> Result<Vec<u8>> {
         while self.next()?.is_some() {}
-        let answer = self.answer.as_deref().unwrap_or_default();
-        postcard::from_bytes(answer).map_err(|_| self.inner.not_understood())
+        Ok(self.answer.clone().unwrap_or_default())
     }
 
     /// Reads a part.

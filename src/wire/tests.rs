@@ -24,6 +24,7 @@ const FAIL: u8 = 3;
 const COUNT: u8 = 4;
 const PANIC: u8 = 5;
 const WAIT: u8 = 6;
+const CALL_BACK: u8 = 7;
 
 impl Service for Helper {
     fn welcome(&self, hello: &Hello) -> Result<Welcome> {
@@ -64,9 +65,40 @@ impl Service for Helper {
                 self.cancelled.fetch_add(1, Ordering::SeqCst);
                 Err(Error::cancelled())
             }
+            CALL_BACK => {
+                let tunnel = Tunnel::new(call, b'<');
+                let session = tunnel.session("the caller", &hello())?;
+                let (cancel, mut bytes) = (call.cancel().clone(), 0);
+                let mut many = session.call(MANY, &decode::<u32>(request)?, &cancel)?;
+                while let Some(part) = many.next()? {
+                    bytes += part.len();
+                }
+                let echoed: u32 = session.call(ECHO, &9_u32, &cancel)?.answer()?;
+                assert_eq!(
+                    tunnel.session("the caller", &hello()).err().unwrap().kind,
+                    ErrorKind::StoreUnavailable
+                );
+                call.put(b"=told beside it")?;
+                session.call(FAIL, &0_u32, &cancel)?.answer::<u32>().unwrap_err();
+                encode(&(bytes as u64 + u64::from(echoed)))
+            }
             _ => Err(Error::new(ErrorKind::StoreBusy, "Busy.", "Wait.").at("path", "x")),
         }
     }
+}
+
+/// Answers what the helper asks back, and returns what else it said.
+fn answered_within(call: &mut Call) -> Result<Vec<Vec<u8>>> {
+    let (to, parts) = std::sync::mpsc::sync_channel(4);
+    answer_within(call.sender(), parts, Arc::new(Helper::default())).unwrap();
+    let mut told = Vec::new();
+    while let Some(part) = call.next()? {
+        match part.split_first().unwrap() {
+            (b'<', rest) => to.send(rest.to_vec()).unwrap(),
+            _ => told.push(part),
+        }
+    }
+    Ok(told)
 }
 
 fn hello() -> Hello {
@@ -119,6 +151,25 @@ fn calls_are_answered_side_by_side_in_parts_and_failures_are_the_helpers_own() {
     let (welcome, program) = session.welcome().unwrap();
     assert_eq!((welcome.pool.as_str(), program.as_str()), ("atl", env!("CARGO_PKG_VERSION")));
     assert_eq!(session.calls(), 3, "what is held counts until it is dropped");
+}
+
+#[test]
+fn a_helper_calls_its_caller_back_inside_a_call_however_much_crosses() {
+    let session = joined(&Arc::default(), &hello());
+    for parts in [1, 100] {
+        let mut called = call(&session, CALL_BACK, parts);
+        assert_eq!(answered_within(&mut called).unwrap(), [b"=told beside it"]);
+        let bytes = u64::from(parts) * MOST_BYTES as u64 + 9;
+        assert_eq!(called.answer::<u64>().unwrap(), bytes, "more than the window, of both sessions");
+    }
+    assert_eq!(call(&session, ECHO, 9).answer::<u32>().unwrap(), 9, "the outer session goes on");
+    // A caller that answers nothing, and leaves.
+    let cancel = CancellationToken::new();
+    let mut called = session.call(CALL_BACK, &1_u32, &cancel).unwrap();
+    cancel.cancel();
+    assert_eq!(called.next().unwrap_err().kind, ErrorKind::Cancelled);
+    drop(called);
+    assert_eq!(call(&session, ECHO, 8).answer::<u32>().unwrap(), 8);
 }
 
 #[test]
