@@ -21,7 +21,10 @@ use crate::store::{Generation, MadeBy, Trace};
 pub mod cms_master;
 pub mod data_conf;
 pub mod presence_focus;
+pub mod remote;
+pub mod served;
 pub mod state;
+pub mod stores;
 
 /// One kind of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -159,7 +162,8 @@ pub struct Look {
 }
 
 /// What a module's two stores look like at one moment, before anything is said about states.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Observation {
     /// Whether the destination holds a copy at all.
     pub initialized: bool,
@@ -239,7 +243,8 @@ pub struct Restored {
 }
 
 /// What one cycle did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct CycleOutcome {
     /// What was written and removed.
     pub moved: Moved,

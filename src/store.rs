@@ -2,6 +2,8 @@
 //!
 //! Stores are blocking and know no modules: they read and write one kind of data at one place.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
@@ -43,11 +45,24 @@ fn fenced(pool: &PoolFqdn) -> Error {
     .at("pool", pool)
 }
 
+/// The error of whoever writes a copy from another machine, where earlier states take more room than they may and none is old enough to go.
+pub(crate) fn history_full(place: &dyn std::fmt::Display, kept: u64, most: u64) -> Error {
+    Error::new(
+        ErrorKind::HistoryFull,
+        format!(
+            "Earlier states of {place} take {kept} bytes of at most {most}, and none of them is old enough to go. Whoever writes from another machine cannot make them go sooner."
+        ),
+        "Nothing was changed. Run the command at the machine of the copy, which may drop the oldest states, or let the topology give the history more room.",
+    )
+    .at("path", place)
+}
+
 /// How far an activity has come, from its beginning.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// What is being done, for instance "Importing changes".
-    pub activity: &'static str,
+    pub activity: Cow<'static, str>,
     /// Items done.
     pub items_done: u64,
     /// Items there are.

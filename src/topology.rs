@@ -12,6 +12,7 @@ mod validate;
 
 pub use fqdn::PoolFqdn;
 pub use history::{HistoryLimits, HistorySize};
+pub(crate) use history::{span_of, span_text};
 pub(crate) use input::{Unread, absolute, read_bytes, read_text};
 pub use parse::{TopologyDocument, line_of, located, toml_error};
 pub use place::{PoolPlace, SshPlace};

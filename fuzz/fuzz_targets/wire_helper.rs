@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cs_backup::store::remote::{Grant, Grants, ServedPlace};
-use cs_backup::store::served::ServedStores;
+use cs_backup::module::served::ServedPool;
 use cs_backup::topology::PoolFqdn;
 use cs_backup::wire::{Hello, encode, serve};
 use libfuzzer_sys::fuzz_target;
@@ -50,7 +50,7 @@ fuzz_target!(|data: &[u8]| {
     let mut said = b"CSB1 1-1 0.1.0 00000000000000aa\n".to_vec();
     said.extend(frames::frame(1, 0, &hello));
     frames::all(data).for_each(|(kind, call, content)| said.extend(frames::frame(kind, call, content)));
-    let _ = serve(Arc::new(ServedStores::new(place)), Cursor::new(said), std::io::sink(), Duration::from_secs(20), || ());
+    let _ = serve(Arc::new(ServedPool::new(place)), Cursor::new(said), std::io::sink(), Duration::from_secs(20), || ());
     assert_eq!(std::fs::read(site.path().join("secret")).unwrap(), b"secret");
     let left: Vec<String> = names(site.path()).into_iter().filter(|name| name != "state").collect();
     assert_eq!(left, ["root", "secret"]);

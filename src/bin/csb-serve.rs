@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match cs_backup::store::served::run(std::env::args_os().skip(1)) {
+    match cs_backup::module::served::run(std::env::args_os().skip(1)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("csb-serve: {error} {}", error.advice);

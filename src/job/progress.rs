@@ -1,5 +1,6 @@
 //! From what a module says to what a host is told: thinned out, with rates and the time left.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub(super) struct StepObserver {
 /// What is under way in a step.
 #[derive(Default)]
 pub(super) struct Activity {
-    name: &'static str,
+    name: Cow<'static, str>,
     began: Duration,
     told: Option<Duration>,
 }
@@ -41,7 +42,7 @@ impl Observer for StepObserver {
         let elapsed = {
             let mut activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
             if activity.name != progress.activity {
-                *activity = Activity { name: progress.activity, began: now, told: None };
+                *activity = Activity { name: progress.activity.clone(), began: now, told: None };
             }
             if activity.told.is_some_and(|told| now.saturating_sub(told) < PAUSE) {
                 return;
@@ -75,7 +76,7 @@ fn event(step: &str, module: &str, progress: Progress, elapsed: Duration) -> Eve
     EventKind::Progress {
         step: step.to_owned(),
         module: module.to_owned(),
-        activity: progress.activity.to_owned(),
+        activity: progress.activity.into_owned(),
         items_done: progress.items_done,
         items_total: progress.items_total,
         bytes_done: progress.bytes_done,
@@ -93,7 +94,7 @@ mod tests {
     #[test]
     fn the_time_left_follows_the_rate() {
         let progress =
-            Progress { activity: "a", items_done: 25, items_total: Some(100), ..Progress::default() };
+            Progress { activity: "a".into(), items_done: 25, items_total: Some(100), ..Progress::default() };
         let EventKind::Progress { items_per_second, time_left_ms, .. } =
             event("s", "m", progress, Duration::from_secs(5))
         else {
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn nothing_done_or_an_estimate_that_was_too_low_tells_no_time() {
         for (items_done, items_total) in [(0, Some(10)), (11, Some(10)), (1, None)] {
-            let progress = Progress { activity: "a", items_done, items_total, ..Progress::default() };
+            let progress = Progress { activity: "a".into(), items_done, items_total, ..Progress::default() };
             let EventKind::Progress { time_left_ms, .. } = event("s", "m", progress, Duration::from_secs(5))
             else {
                 panic!()
@@ -118,7 +119,7 @@ mod tests {
     fn the_first_moments_tell_neither_rate_nor_time() {
         for elapsed in [Duration::ZERO, Duration::from_millis(300)] {
             let progress = Progress {
-                activity: "a",
+                activity: "a".into(),
                 items_done: 1,
                 items_total: Some(1_000_000),
                 bytes_done: 10,

@@ -1,7 +1,7 @@
 //! The documents of a deployment, from the Central Management store or from the local replica.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::admin::Roles;
@@ -88,7 +88,10 @@ impl Deployment {
             Helper::Pipe(program) => {
                 // Whoever only reads documents need not be a partner of the pool.
                 let partner = there.partner.as_ref().unwrap_or(&there.pool);
-                let state = self.config.jobs.join(HELPER_STATE);
+                let state = self.helper_state();
+                // It is this account's own, and may what this account may.
+                let grants = Grant::ALL.into_iter().filter(|grant| grant.is_given());
+                let grants: Vec<String> = grants.map(|grant| grant.to_string()).collect();
                 let arguments = [
                     text(program),
                     "--root".to_owned(),
@@ -98,7 +101,7 @@ impl Deployment {
                     "--partner".to_owned(),
                     partner.to_string(),
                     "--grant".to_owned(),
-                    Grant::Read.to_string(),
+                    grants.join(","),
                     "--state".to_owned(),
                     text(&state),
                 ];
@@ -106,6 +109,11 @@ impl Deployment {
             }
         };
         RemotePlace::new(there.pool.clone(), route, there.root.clone(), there.to_string())
+    }
+
+    /// Where helpers of this machine, and whatever reads for one elsewhere, remember things.
+    pub(super) fn helper_state(&self) -> PathBuf {
+        self.config.jobs.join(HELPER_STATE)
     }
 
     /// Every database that the machine has which opens the stores of this pool.
@@ -155,17 +163,22 @@ impl Deployment {
         match Replica::read(file) {
             Ok(replica) if replica.documents == documents => Ok(replica),
             _ => {
-                // Whose the store is there says nothing of the accounts of this machine.
-                let rights = Rights::of(file).unwrap_or(Rights::PRIVATE);
-                Replica::write(file, documents, rights, Timestamp::now())?;
+                Replica::write(file, documents, self.replica_rights(), Timestamp::now())?;
                 Replica::read(file)
             }
         }
     }
 
-    /// Refuses to publish at another machine than the master's.
-    fn require_master_here(&self) -> Result<()> {
-        let Whereabouts::There(there) = &self.config.management_place else { return Ok(()) };
+    /// Where something is published: at the master, be it at another machine, where that grants it.
+    ///
+    /// # Errors
+    /// `NotMaster`, naming the machine; `StoreUnavailable` where that cannot be asked.
+    fn master(&self) -> Result<Reach> {
+        let at = self.management_reach();
+        let Whereabouts::There(there) = &self.config.management_place else { return Ok(at) };
+        if at.place().is_some_and(|place| place.grants(Grant::Cms).unwrap_or(false)) {
+            return Ok(at);
+        }
         let machine = there.machine();
         Err(Error::new(
             ErrorKind::NotMaster,
@@ -173,7 +186,7 @@ impl Deployment {
                 "The Central Management store is at {machine}: nothing can be published at {}.",
                 self.config.machine
             ),
-            format!("Run the command at {machine}."),
+            format!("Run the command at {machine}, or let its administrator add --grant cms to the forced command of this machine's key."),
         )
         .at("store", &self.config.central_management_store)
         .at("machine", machine)
@@ -183,7 +196,7 @@ impl Deployment {
     /// Validates a topology document and publishes it as a new version, with everything else that a new store needs;
     /// then refreshes the local replica. A dry run only validates.
     pub(super) fn publish(&self, file: &Path, what_if: bool, now: Timestamp) -> Result<PublishedTopology> {
-        self.require_master_here()?;
+        let at = self.master()?;
         touching(file)?;
         let document = TopologyDocument::read(file)?;
         let topology = document.topology.clone();
@@ -197,22 +210,21 @@ impl Deployment {
         let pools: Vec<&PoolFqdn> = topology.pools.iter().map(|pool| &pool.fqdn).collect();
         let unanswered = places.check(&pools).map_err(located)?;
         Replica::check(&self.config.local_replica)?;
-        let current =
-            match factory::existing_management_store(&self.config.central_management_store, &Reach::Here)? {
-                Some(store) => {
-                    require_master(store.as_ref())?;
-                    store.current(DocumentKind::Topology, GLOBAL)?
-                }
-                None if self.config.local_replica.exists() => return Err(self.lost()),
-                None if !self.config.file.exists() => return Err(self.moved()),
-                None => None,
-            };
+        let current = match factory::existing_management_store(&self.config.central_management_store, &at)? {
+            Some(store) => {
+                require_master(store.as_ref())?;
+                store.current(DocumentKind::Topology, GLOBAL)?
+            }
+            None if self.config.local_replica.exists() => return Err(self.lost()),
+            None if !self.config.file.exists() => return Err(self.moved()),
+            None => None,
+        };
         places.check_documents().map_err(located)?;
         let body = changed(current.clone(), topology.clone())?;
         let unchanged = current.as_ref().is_some_and(|document| document.body == body);
         let version = current.as_ref().map_or(0, |document| document.version) + i64::from(!unchanged);
         if !what_if {
-            self.write(&topology, body, now)?;
+            self.write(&topology, body, &at, now)?;
         }
         let mut warnings = warnings(&topology);
         warnings.extend(unanswered.into_iter().map(|place| {
@@ -247,8 +259,8 @@ impl Deployment {
         .at("path", file.display())
     }
 
-    fn write(&self, topology: &Topology, body: String, now: Timestamp) -> Result<()> {
-        let store = factory::new_management_store(&self.config.central_management_store, &Reach::Here)?;
+    fn write(&self, topology: &Topology, body: String, at: &Reach, now: Timestamp) -> Result<()> {
+        let store = factory::new_management_store(&self.config.central_management_store, at)?;
         self.lead(store.as_ref())?;
         let mut drafts = vec![draft(DocumentKind::Topology, GLOBAL, body)];
         if store.current(DocumentKind::Configuration, GLOBAL)?.is_none() {
@@ -266,7 +278,21 @@ impl Deployment {
             }
         }
         store.publish(drafts, now)?;
-        Replica::write(&self.config.local_replica, store.all_current()?, store.rights()?, now)
+        self.refresh(store.as_ref(), at, now)
+    }
+
+    /// Brings the local replica up to the store.
+    fn refresh(&self, store: &dyn Documents, at: &Reach, now: Timestamp) -> Result<()> {
+        let rights = match at {
+            Reach::Here => store.rights()?,
+            Reach::There(_) => self.replica_rights(),
+        };
+        Replica::write(&self.config.local_replica, store.all_current()?, rights, now)
+    }
+
+    /// The rights of a replica of what is at another machine: whose the store is there says nothing of the accounts of this one.
+    fn replica_rights(&self) -> Rights {
+        Rights::of(&self.config.local_replica).unwrap_or(Rights::PRIVATE)
     }
 
     /// A copy that was put in its master's place becomes the master: at that place there is no other one any more.
@@ -285,16 +311,23 @@ impl Deployment {
         what_if: bool,
         now: Timestamp,
     ) -> Result<BackupServiceConfiguration> {
-        self.require_master_here()?;
-        let source = self.documents(false)?;
+        let at = self.master()?;
+        let url = &self.config.central_management_store;
+        let store = match &at {
+            Reach::There(_) => factory::management_store(url, &at)?,
+            Reach::Here => match self.documents(false)? {
+                Source::Store(store) => store,
+                Source::Replica(replica) if what_if => {
+                    return change(Source::Replica(replica).configuration()?);
+                }
+                Source::Replica(_) => return Err(self.lost()),
+            },
+        };
         Replica::check(&self.config.local_replica)?;
-        if let Source::Store(store) = &source {
-            require_master(store.as_ref())?;
-        }
+        require_master(store.as_ref())?;
         if what_if {
-            return change(source.configuration()?);
+            return change(Source::Store(store).configuration()?);
         }
-        let Source::Store(store) = source else { return Err(self.lost()) };
         self.lead(store.as_ref())?;
         for _ in 0..ATTEMPTS {
             let current = store.current(DocumentKind::Configuration, GLOBAL)?;
@@ -303,7 +336,7 @@ impl Deployment {
             let body = changed(current, settings.clone())?;
             let draft = Draft { replaces: Some(version), ..draft(DocumentKind::Configuration, GLOBAL, body) };
             if store.publish(vec![draft], now)? != Published::Overtaken {
-                Replica::write(&self.config.local_replica, store.all_current()?, store.rights()?, now)?;
+                self.refresh(store.as_ref(), &at, now)?;
                 return Ok(settings);
             }
         }

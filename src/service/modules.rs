@@ -1,7 +1,6 @@
 //! Which modules a job gets, from what the topology says.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::deployment::Deployment;
 use super::reports;
@@ -10,12 +9,12 @@ use crate::config::{BackupServiceConfiguration, There, Whereabouts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::request::{JobKind, Operation};
 use crate::job::{LeasePlace, Targets};
-use crate::module::cms_master::{CmsMaster, End};
-use crate::module::data_conf::DataConf;
-use crate::module::presence_focus::PresenceFocus;
+use crate::module::remote::{At, Remote};
+use crate::module::stores::Stores;
 use crate::module::{BackupModule, ModuleId};
 use crate::store::factory;
 use crate::store::places::Places;
+use crate::store::remote::Grant;
 use crate::topology::{Pool, PoolFqdn, Standby, Topology};
 
 /// What a job works on.
@@ -32,14 +31,14 @@ pub(super) fn targets(
     let configuration = documents.configuration()?;
     let (pool, backup, standby) = topology.pair(&operation.pool)?;
     let (_, _, partner_standby) = topology.pair(&backup.fqdn)?;
-    require_written_here(deployment, backup, &operation.kind)?;
+    require_may_write(deployment, backup, &operation.kind)?;
     require_places(deployment, &topology, &pool.fqdn)?;
     if let JobKind::Restore { path, .. } = &operation.kind {
         reports::require_free(path, &places(deployment, &topology).protected())?;
     }
     let build = |fqdn: &PoolFqdn, ids: &[ModuleId]| {
         ids.iter()
-            .map(|id| module(deployment, &topology, &configuration, fqdn, *id))
+            .map(|id| writing_module(deployment, &topology, &configuration, fqdn, *id))
             .collect::<Result<Vec<_>>>()
     };
     // The lease of a direction is kept at the pool that receives.
@@ -76,21 +75,22 @@ fn places(deployment: &Deployment, topology: &Topology) -> Places {
     Places::of(&deployment.config).with_topology(topology, &deployment.config)
 }
 
-/// Refuses a job that would write to stores which another machine opens: there it is to be run.
+/// Refuses a job that would write to stores which another machine opens, where that does not grant it: there it is to be run. What
+/// disabling removes nobody may remove from elsewhere: it is all that the copy remembers.
 ///
 /// # Errors
-/// `PeerRefused`, naming the machine.
-fn require_written_here(deployment: &Deployment, backup: &Pool, kind: &JobKind) -> Result<()> {
-    match kind {
-        JobKind::Restore { .. } => Ok(()),
-        // What disabling would remove at a pool of another machine is left there, and said.
-        JobKind::Backup { .. } | JobKind::Sync { .. } | JobKind::Disable => {
-            match deployment.config.whereabouts(backup)? {
-                Whereabouts::There(there) => Err(written_elsewhere(backup, &there)),
-                Whereabouts::Here => Ok(()),
-            }
-        }
-    }
+/// `PeerRefused`, naming the machine; `StoreUnavailable` where that cannot be asked.
+fn require_may_write(deployment: &Deployment, backup: &Pool, kind: &JobKind) -> Result<()> {
+    let Whereabouts::There(there) = deployment.config.whereabouts(backup)? else { return Ok(()) };
+    let may_write = match kind {
+        JobKind::Restore { .. } => return Ok(()),
+        JobKind::Disable => false,
+        JobKind::Backup { .. } | JobKind::Sync { .. } => match deployment.reach(backup)?.place() {
+            Some(place) => place.grants(Grant::Write)?,
+            None => true,
+        },
+    };
+    if may_write { Ok(()) } else { Err(written_elsewhere(backup, &there)) }
 }
 
 fn written_elsewhere(pool: &Pool, there: &There) -> Error {
@@ -105,7 +105,8 @@ fn written_elsewhere(pool: &Pool, there: &There) -> Error {
             pool.fqdn
         ),
         format!(
-            "Run the command at {machine}. If this machine has the stores itself, name it among the pool's computers, or write \
+            "Run the command at {machine}. For all but Disable-CsPoolBackup its administrator may instead add --grant write to the forced command of \
+             this machine's key. If this machine has the stores itself, name it among the pool's computers, or write \
              \"{}\" = \"local\" below [reach] in deployment.toml.",
             pool.fqdn
         ),
@@ -115,7 +116,7 @@ fn written_elsewhere(pool: &Pool, there: &There) -> Error {
     .at("place", there)
 }
 
-/// One module of one pool, towards its backup pool. The caller has asked for [`require_places`].
+/// One module of one pool, towards its backup pool, for whoever reads. The caller has asked for [`require_places`].
 ///
 /// # Errors
 /// `UnknownPool`, `NotPaired`, `UnsupportedStore`.
@@ -126,43 +127,66 @@ pub(super) fn module(
     fqdn: &PoolFqdn,
     id: ModuleId,
 ) -> Result<Arc<dyn BackupModule>> {
+    let (pool, backup, _) = topology.pair(fqdn)?;
+    let stores = stores(deployment, topology, configuration, fqdn, id)?;
+    stores.open(&pool.fqdn, &deployment.reach(pool)?, &deployment.reach(backup)?)
+}
+
+/// The same for whoever writes: what is written at another machine is written by the helper there.
+///
+/// # Errors
+/// As for [`module`].
+fn writing_module(
+    deployment: &Deployment,
+    topology: &Topology,
+    configuration: &BackupServiceConfiguration,
+    fqdn: &PoolFqdn,
+    id: ModuleId,
+) -> Result<Arc<dyn BackupModule>> {
     let (pool, backup, standby) = topology.pair(fqdn)?;
-    let (at, standby_at) = (deployment.reach(pool)?, deployment.reach(backup)?);
+    let at = |pool: &Pool| Ok(At { pool: pool.fqdn.clone(), reach: deployment.reach(pool)? });
+    let (source, copy): (At, At) = (at(pool)?, at(backup)?);
+    if source.reach.place().is_none() && copy.reach.place().is_none() {
+        return module(deployment, topology, configuration, fqdn, id);
+    }
+    let stores = stores(deployment, topology, configuration, fqdn, id)?;
+    let machine = deployment.config.machine.clone();
+    let (leases, state) = (standby.service_store.clone(), deployment.helper_state());
+    Ok(Arc::new(Remote::new(stores, source, copy, leases, machine, state)?))
+}
+
+/// The stores of one module of one pool.
+fn stores(
+    deployment: &Deployment,
+    topology: &Topology,
+    configuration: &BackupServiceConfiguration,
+    fqdn: &PoolFqdn,
+    id: ModuleId,
+) -> Result<Stores> {
+    let (pool, backup, standby) = topology.pair(fqdn)?;
     Ok(match id {
-        ModuleId::PresenceFocus => {
-            let pair = factory::user_stores(
-                (&pool.user_store, &at),
-                (&standby.user_store, &standby_at),
-                Duration::from_millis(configuration.sync_interval_ms),
-            )?;
-            Arc::new(PresenceFocus::new(
-                pair,
-                pool.user_store.url.to_string(),
-                standby.user_store.to_string(),
-            ))
-        }
-        ModuleId::DataConf => {
-            let databases = |of: &Pool| deployment.databases_beside(topology, of);
-            Arc::new(DataConf::new(
-                pool.fqdn.clone(),
-                factory::content_store(&pool.content_store.url, &at, &databases(pool)?)?,
-                factory::content_store(&standby.content_store, &standby_at, &databases(backup)?)?,
-                factory::content_index(&standby.content_index(), &standby_at)?,
-                configuration.max_data_conf_package_size_kb.saturating_mul(1024),
-                pool.content_store.history.clone(),
-            ))
-        }
-        ModuleId::CmsMaster => Arc::new(match &standby.management_store {
-            _ if topology.central_management_pool != pool.fqdn => CmsMaster::elsewhere(),
-            Some(copy) => CmsMaster::master(
-                End {
-                    url: deployment.config.central_management_store.clone(),
-                    at: deployment.management_reach(),
-                },
-                End { url: copy.clone(), at: standby_at },
-                configuration.max_batches_per_cms_sync,
-            ),
-            None => CmsMaster::without_standby(),
-        }),
+        ModuleId::PresenceFocus => Stores::PresenceFocus {
+            source: pool.user_store.clone(),
+            copy: standby.user_store.clone(),
+            patience_ms: configuration.sync_interval_ms,
+        },
+        ModuleId::DataConf => Stores::DataConf {
+            source: pool.content_store.url.clone(),
+            source_databases: deployment.databases_beside(topology, pool)?,
+            copy: standby.content_store.clone(),
+            copy_databases: deployment.databases_beside(topology, backup)?,
+            index: standby.content_index(),
+            batch_bytes: configuration.max_data_conf_package_size_kb.saturating_mul(1024),
+            history: pool.content_store.history.clone(),
+        },
+        ModuleId::CmsMaster => match &standby.management_store {
+            _ if topology.central_management_pool != pool.fqdn => Stores::MasterElsewhere,
+            Some(copy) => Stores::CmsMaster {
+                master: deployment.config.central_management_store.clone(),
+                copy: copy.clone(),
+                max_batches: configuration.max_batches_per_cms_sync,
+            },
+            None => Stores::NoMasterCopy,
+        },
     })
 }

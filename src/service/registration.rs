@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::platform::account_name;
 use crate::store::access::AccessCheck;
 use crate::store::factory;
-use crate::store::remote::Grant;
-use crate::topology::{Pool, PoolFqdn, PoolPlace, StoreUrl};
+use crate::store::remote::{Grant, Grants};
+use crate::topology::{HistoryLimits, Pool, PoolFqdn, PoolPlace, StoreUrl, span_text};
 
 /// The account that is named where the place names none.
 const ACCOUNT: &str = "csb";
@@ -87,7 +87,7 @@ impl Service {
             pool_fqdn: pool.fqdn.clone(),
             partner_fqdn: partner.fqdn.clone(),
             place: place.to_string(),
-            grants: grants.iter().map(Grant::to_string).collect(),
+            grants: grants.0.iter().map(Grant::to_string).collect(),
             authorized_keys_line: line,
             account,
             checked_account: account_name(),
@@ -96,19 +96,9 @@ impl Service {
     }
 }
 
-fn granted(names: &[String]) -> Result<Vec<Grant>> {
-    let mut grants: Vec<Grant> = Vec::new();
-    for name in names {
-        let grant = name.parse().map_err(|error: Error| error.at("argument", "grants"))?;
-        if !grants.contains(&grant) {
-            grants.push(grant);
-        }
-    }
-    if grants.is_empty() {
-        let error = Error::new(ErrorKind::InvalidArgument, "Nothing is granted.", "Grant read.");
-        return Err(error.at("argument", "grants"));
-    }
-    Ok(grants)
+fn granted(names: &[String]) -> Result<Grants> {
+    let named: Result<Vec<Grant>> = names.iter().map(|name| name.parse()).collect();
+    named.and_then(Grants::of).map_err(|error| error.at("argument", "grants"))
 }
 
 /// A public key as `ssh-keygen` writes it, on one line.
@@ -143,7 +133,7 @@ fn authorized_keys_line(
     place: &PoolPlace,
     pool: &Pool,
     partner: &Pool,
-    grants: &[Grant],
+    grants: &Grants,
     key: &str,
 ) -> Result<String> {
     let root =
@@ -157,14 +147,23 @@ fn authorized_keys_line(
         })?;
     let is_plain = root.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
     let root = if is_plain { root.to_owned() } else { format!("'{root}'") };
-    let grants: Vec<String> = grants.iter().map(|grant| format!("--grant {grant}")).collect();
+    let mut options: Vec<String> = grants.0.iter().map(|grant| format!("--grant {grant}")).collect();
+    if grants.0.contains(&Grant::Write) {
+        options.extend(shorter_history(partner).map(|keep| format!("--keep {keep}")));
+    }
     Ok(format!(
         "restrict,command=\"{} --root {root} --pool {} --partner {} {}\" {key}",
         helper(),
         pool.fqdn,
         partner.fqdn,
-        grants.join(" ")
+        options.join(" ")
     ))
+}
+
+/// For how long earlier states of the partner's copies are kept, where that is shorter than whoever writes them from elsewhere could make it.
+fn shorter_history(partner: &Pool) -> Option<String> {
+    let keep = partner.user_store.history.keep.min(partner.content_store.history.keep);
+    (keep < HistoryLimits::default().keep).then(|| span_text(keep))
 }
 
 /// Where the helper is: beside other programs of this account, or where packages put it.
@@ -301,7 +300,8 @@ mod tests {
     fn grants_are_those_that_there_are_and_each_is_given_once() {
         let names =
             |names: &[&str]| granted(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-        assert_eq!(names(&["read", "Read"]).unwrap(), [Grant::Read]);
+        assert_eq!(names(&["read", "Read"]).unwrap().0, [Grant::Read]);
+        assert_eq!(names(&["Read", "Give-Back"]).unwrap().0, [Grant::Read, Grant::GiveBack]);
         for wrong in [&[][..], &["write"], &["everything"], &["read", "lead"]] {
             assert_eq!(names(wrong).unwrap_err().kind, ErrorKind::InvalidArgument, "{wrong:?}");
         }

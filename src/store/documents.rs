@@ -118,7 +118,8 @@ impl Position {
 }
 
 /// A new version of a document.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Draft {
     /// What it is about.
     pub kind: DocumentKind,
@@ -131,7 +132,7 @@ pub struct Draft {
 }
 
 /// What became of a publication.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Published {
     /// So many new versions were made; what equals its newest version is left alone.
     New(usize),

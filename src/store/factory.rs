@@ -124,14 +124,16 @@ pub fn existing_management_store(url: &StoreUrl, at: &Reach) -> Result<Option<Bo
     Ok(store.map(|store| Box::new(store) as Box<dyn Documents>))
 }
 
-/// As [`management_store`], made where there is none. A new one has no role yet: it becomes what it is used as.
+/// As [`management_store`], made where there is none at this machine. A new one has no role yet: it becomes what it is used as.
 ///
 /// # Errors
 /// When it cannot be opened or written; `UnsupportedStore`.
 pub fn new_management_store(url: &StoreUrl, at: &Reach) -> Result<Box<dyn Documents>> {
-    here(at, url)?;
     path_of(url, Engine::Sqlite)?;
-    Ok(Box::new(SqliteDocuments::create(url)?))
+    match at {
+        Reach::Here => Ok(Box::new(SqliteDocuments::create(url)?)),
+        Reach::There(_) => management_store(url, at),
+    }
 }
 
 /// What this account may do with a store of this machine.

@@ -21,7 +21,7 @@ use crate::topology::PoolFqdn;
 mod given_back;
 pub mod journal;
 mod owner;
-pub(super) mod remote;
+pub(crate) mod remote;
 pub(super) mod sqlite;
 pub use owner::LeaseOwner;
 

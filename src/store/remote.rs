@@ -13,22 +13,26 @@ use tokio_util::sync::CancellationToken;
 use crate::bound::touching;
 use crate::error::{Error, ErrorKind, Result};
 use crate::topology::{PoolFqdn, StoreUrl};
-use crate::wire::{Call, Hello, Route, SILENCE, Session, Traffic};
+use crate::wire::{Call, Hello, Route, SILENCE, Session, Traffic, encode};
 
 mod about;
 mod arguments;
+mod called_back;
 mod grants;
+mod passed_on;
 mod served;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use about::About;
-pub(in crate::store) use arguments::place_of;
+pub use arguments::place_of;
+pub use called_back::CalledBack;
 pub use grants::{Grant, Grants};
+pub use passed_on::PassedOn;
 pub use served::{Opened, ServedPlace};
 
 /// The error of a helper that is asked for what only a newer one knows.
-pub(in crate::store) fn unknown_message(message: u8) -> Error {
+pub(crate) fn unknown_message(message: u8) -> Error {
     Error::new(
         ErrorKind::PeerIncompatible,
         format!("This release does not know message {message}."),
@@ -109,6 +113,20 @@ impl RemotePlace {
         })
     }
 
+    /// The folder that its stores lie below.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The URL of a store as if the root were `/`, for the helper, which knows its root itself: see [`ServedPlace::open_url`].
+    ///
+    /// # Errors
+    /// As for [`RemotePlace::relative`].
+    pub fn below_root(&self, url: &StoreUrl) -> Result<StoreUrl> {
+        let relative = self.relative(url)?;
+        StoreUrl::parse(&format!("{}:/{relative}", url.engine().scheme()), Path::new("/"))
+    }
+
     /// The session, which is begun where there is none.
     ///
     /// # Errors
@@ -140,12 +158,25 @@ impl RemotePlace {
     /// # Errors
     /// `StoreUnavailable`, `PeerRefused`, `PeerIncompatible`.
     pub fn call(&self, message: u8, request: &impl Serialize, cancel: &CancellationToken) -> Result<Call> {
+        self.call_encoded(message, &encode(request)?, cancel)
+    }
+
+    /// As [`RemotePlace::call`], with a request that was encoded already.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn call_encoded(
+        &self,
+        message: u8,
+        request: &[u8],
+        cancel: &CancellationToken,
+    ) -> Result<Call> {
         // Whoever waits for an answer with a limit is told that it was this place that gave none.
         touching(Path::new(&self.shown))?;
         let session = self.session()?;
-        match session.call(message, request, cancel) {
+        match session.call_encoded(message, request, cancel) {
             // It ended between these two lines.
-            Err(_) if session.was_unused() => self.session()?.call(message, request, cancel),
+            Err(_) if session.was_unused() => self.session()?.call_encoded(message, request, cancel),
             called => called,
         }
     }

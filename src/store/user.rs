@@ -135,13 +135,13 @@ impl Work<'_> {
 
     /// Says that nothing can be read or written just now, and why.
     pub fn wait(&self, activity: &'static str) {
-        (self.progress)(Progress { activity, ..Progress::default() });
+        (self.progress)(Progress { activity: activity.into(), ..Progress::default() });
     }
 
     /// Says how many bytes of a store are done.
     pub fn tell(&self, done: u64, total: u64) {
         (self.progress)(Progress {
-            activity: "Copying the user store",
+            activity: "Copying the user store".into(),
             bytes_done: done,
             bytes_total: Some(total),
             ..Progress::default()

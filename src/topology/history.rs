@@ -14,11 +14,19 @@ pub struct HistoryLimits {
     pub keep: SignedDuration,
     /// How much room all of them may take.
     pub max: HistorySize,
+    /// Whether a sync is refused (`HistoryFull`) where a state would have to go before its time: so it is where another machine writes the
+    /// copy. No topology says it.
+    #[serde(skip)]
+    pub is_strict: bool,
 }
 
 impl Default for HistoryLimits {
     fn default() -> Self {
-        HistoryLimits { keep: SignedDuration::from_hours(7 * 24), max: HistorySize::TimesStore(2) }
+        HistoryLimits {
+            keep: SignedDuration::from_hours(7 * 24),
+            max: HistorySize::TimesStore(2),
+            is_strict: false,
+        }
     }
 }
 
@@ -88,7 +96,7 @@ impl fmt::Display for HistorySize {
 }
 
 /// How a topology writes a span: days, hours, minutes.
-pub(super) fn span_text(span: SignedDuration) -> String {
+pub(crate) fn span_text(span: SignedDuration) -> String {
     let seconds = span.as_secs();
     match seconds {
         _ if seconds % 86_400 == 0 => format!("{}d", seconds / 86_400),
@@ -98,7 +106,7 @@ pub(super) fn span_text(span: SignedDuration) -> String {
 }
 
 /// Reads one; `d`, `h` and `m` alone or after each other.
-pub(super) fn span_of(text: &str) -> Result<SignedDuration, String> {
+pub(crate) fn span_of(text: &str) -> Result<SignedDuration, String> {
     let wrong = || format!("\"{text}\" is no span: write \"7d\", \"36h\" or \"90m\"");
     let mut seconds: i64 = 0;
     let mut digits = String::new();

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Kills everything that takes part in a sync between two machines, and cuts the line, while a server writes.
 
-    tests/two_machines/kills.py [--pipe N] [--ssh N] [--library FILE] [--helper FILE] [--seed N]
+    tests/two_machines/kills.py [--pipe N] [--ssh N] [--push N] [--push-ssh N] [--third N] [--library FILE] [--helper FILE] [--seed N]
+
+`--pipe` and `--ssh` are about jobs at the machine that receives, `--push` and `--push-ssh` about jobs at the source's machine, `--third` about jobs
+at a machine that reaches both through pipes.
 
 After each: what lies at the backup pool is a state that the server committed, looked at before anything mends it; nobody has to
 wait for a lease; and the next sync, status and history work at once. What a sync said that it had copied is never lost.
@@ -20,18 +23,19 @@ import threading
 import time
 from pathlib import Path
 
-from machines import ATL, ROOT, Machine, Site, is_possible
+from machines import ATL, CHI, ROOT, Machine, Site, is_possible
 
 ACCOUNTS, TOTAL = 300, 30_000
-# More is replaced here within a day than the safety share allows.
-SYNC = {"modules": ["PresenceFocus", "DataConf"], "poolFqdn": ATL, "acceptDeletions": True}
+SYNC = {"modules": ["PresenceFocus", "DataConf"], "poolFqdn": ATL}
 
 
 class Server(threading.Thread):
-    """Moves amounts between accounts, counts, and writes files whose content is their name."""
+    """Moves amounts between accounts, counts, and writes files whose content is their name. A copy that is written from elsewhere may not have as
+    many of them replaced within a day as this would: then each has a new name."""
 
-    def __init__(self, site):
+    def __init__(self, site, replaces):
         super().__init__(daemon=True)
+        self.replaces = replaces
         self.users, self.share = site.folder / "atl" / "users.sqlite", site.folder / "atl" / "share"
         self.stopped = threading.Event()
         self.refused = 0
@@ -57,8 +61,8 @@ class Server(threading.Thread):
             except sqlite3.OperationalError:
                 self.refused += 1
             number += 1
-            if number % 5 == 0:
-                file = self.share / f"{number % 3}" / f"{number % 97}"
+            if number % (5 if self.replaces else 40) == 0:
+                file = self.share / f"{number % 3}" / f"{number % 97 if self.replaces else number}"
                 file.parent.mkdir(exist_ok=True)
                 new = file.with_suffix(".new")
                 new.write_bytes(f"{file.name} ".encode() * random.randrange(1, 4_000))
@@ -124,8 +128,9 @@ def children(process_id):
 class Story:
     """Syncs of one backup pool, each of which something happens to."""
 
-    def __init__(self, site, options, over_ssh):
-        self.site, self.options, self.over_ssh = site, options, over_ssh
+    def __init__(self, site, options, over_ssh, runs_at):
+        self.site, self.options, self.over_ssh, self.runs_at = site, options, over_ssh, runs_at
+        self.order = {**SYNC, "acceptDeletions": True} if runs_at == "chi" else SYNC
         self.told = 0
         self.cut = site.folder / "cut"
         self.helper = site.folder / "helper"
@@ -135,11 +140,12 @@ class Story:
         )
         self.helper.chmod(0o755)
         self.machine = None
-        self.server = Server(site)
+        self.server = Server(site, runs_at == "chi")
 
     def begin_machine(self):
-        reach = None if self.over_ssh else {ATL: f"pipe:{self.helper}"}
-        self.machine = Machine(self.site, "chi", self.options.library, reach)
+        others = {"chi": [ATL], "atl": [CHI], "third": [ATL, CHI]}[self.runs_at]
+        reach = None if self.over_ssh else {pool: f"pipe:{self.helper}" for pool in others}
+        self.machine = Machine(self.site, self.runs_at, self.options.library, reach)
 
     def end_machine(self):
         self.machine.process.kill()
@@ -147,7 +153,7 @@ class Story:
         self.machine = None
 
     def sync(self):
-        return self.machine.ask("sync", **SYNC)
+        return self.machine.ask("sync", **self.order)
 
     def victims(self):
         """What takes part besides the job."""
@@ -161,9 +167,9 @@ class Story:
         """Lets something happen during a sync."""
         if kind == "cut":
             self.cut.write_text(str(random.randrange(1, 60_000)))
-            self.machine.begin("sync", **SYNC)
+            self.machine.begin("sync", **self.order)
             return self.machine.answer()
-        self.machine.begin("sync", **SYNC)
+        self.machine.begin("sync", **self.order)
         time.sleep(random.random() * (0.5 if self.over_ssh else 0.08))
         if kind == "job":
             self.end_machine()
@@ -206,6 +212,10 @@ class Story:
             assert "backupModules" in status, status
             history = self.machine.ask("getPoolBackupHistory", poolFqdn=ATL)
             assert len(history["modules"]) == 2, history
+            # Nobody has to wait at the machine of the copies, either, and what is there is what the source is.
+            with Machine(self.site, "chi", self.options.library, None if self.over_ssh else {ATL: f"pipe:{self.helper}"}) as other:
+                own = other.ask("sync", **{**SYNC, "acceptDeletions": True})
+                assert own["outcome"] in ("Succeeded", "SucceededWithWarnings"), own
         return after["seconds"]
 
     def tell(self, times):
@@ -229,14 +239,15 @@ class Story:
         return slowest
 
 
-def run(name, times, options, over_ssh):
+def run(name, times, options, over_ssh, runs_at):
     """One story in a folder of its own."""
-    with tempfile.TemporaryDirectory() as folder, Site(folder, options.helper) as site:
+    grants = "read" if runs_at == "chi" else "read,write"
+    with tempfile.TemporaryDirectory() as folder, Site(folder, options.helper, grants) as site:
         with Machine(site, "atl", options.library) as atl:
             published = atl.ask("publishTopology", file=str(site.folder / "topology.toml"))
             assert "version" in published, published
         began = time.monotonic()
-        story = Story(site, options, over_ssh)
+        story = Story(site, options, over_ssh, runs_at)
         try:
             slowest = story.tell(times)
         finally:
@@ -252,20 +263,30 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--pipe", type=int, default=500)
     arguments.add_argument("--ssh", type=int, default=25)
+    arguments.add_argument("--push", type=int, default=200)
+    arguments.add_argument("--push-ssh", type=int, default=25)
+    arguments.add_argument("--third", type=int, default=100)
     arguments.add_argument("--seed", type=int, default=int(time.time()))
     arguments.add_argument("--library", type=Path, default=ROOT / "target" / "debug" / "libcs_backup.so")
     arguments.add_argument("--helper", type=Path, default=ROOT / "target" / "debug" / "csb-serve")
     options = arguments.parse_args()
     if not is_possible():
-        print("There is no sshd here.\n0 passed, 0 failed, 2 skipped")
+        print("There is no sshd here.\n0 passed, 0 failed, 5 skipped")
         return
     random.seed(options.seed)
     print(f"seed {options.seed}")
     passed = failed = 0
-    for name, times, over_ssh in (("over a pipe", options.pipe, False), ("over ssh", options.ssh, True)):
+    stories = (
+        ("at the receiver, over a pipe", options.pipe, False, "chi"),
+        ("at the receiver, over ssh", options.ssh, True, "chi"),
+        ("at the source, over a pipe", options.push, False, "atl"),
+        ("at the source, over ssh", options.push_ssh, True, "atl"),
+        ("at a third machine, over pipes", options.third, False, "third"),
+    )
+    for name, times, over_ssh, runs_at in stories:
         try:
             if times:
-                run(name, times, options, over_ssh)
+                run(name, times, options, over_ssh, runs_at)
             passed += 1
         except AssertionError as wrong:
             print(f"FAILED {name}: {wrong}")

@@ -33,8 +33,8 @@ def free_port():
 class Site:
     """Both machines. Use `with`, so that sshd ends."""
 
-    def __init__(self, folder, helper):
-        self.folder = Path(folder).resolve()
+    def __init__(self, folder, helper, grants="read"):
+        self.folder, self.grants = Path(folder).resolve(), grants
         self.helper = Path(helper).resolve()
         self.port = free_port()
         # What the relay is told, for the connections that begin from now on.
@@ -97,7 +97,7 @@ class Site:
         fqdn = {"atl": ATL, "chi": CHI}
         return (
             f"{self.helper} --root {self.folder}/{pool} --pool {fqdn[pool]} --partner {fqdn[partner]} "
-            f"--grant read --state {self.folder}/state"
+            f"--grant {self.grants} --state {self.folder}/state"
         )
 
     def ssh(self, machine):
@@ -136,7 +136,7 @@ standby = {{ user_store = "sqlite:standby/users.sqlite", content_store = "file:s
         (self.folder / "topology.toml").write_text(topology)
         own = 'central_management_store = "sqlite:atl/cms.sqlite"'
         other = f'central_management_store = {{ place = "{self.place("atl")}", url = "sqlite:cms.sqlite", pool = "{ATL}" }}'
-        for name, store in (("atl", own), ("chi", other)):
+        for name, store in (("atl", own), ("chi", other), ("third", other)):
             text = f'{store}\nlocal_replica = "{name}.replica.json"\njobs = "jobs-{name}"\nmachine = "{name}-1"\n'
             (self.folder / f"{name}.toml").write_text(text)
 

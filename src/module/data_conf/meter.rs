@@ -24,7 +24,7 @@ impl<'a> Meter<'a> {
     /// Begins an activity; its totals are none where they are not known yet.
     pub(super) fn begin(context: &'a Context, activity: &'static str, totals: Option<(u64, u64)>) -> Self {
         let progress = Progress {
-            activity,
+            activity: activity.into(),
             items_total: totals.map(|(items, _)| items),
             bytes_total: totals.map(|(_, bytes)| bytes),
             ..Progress::default()

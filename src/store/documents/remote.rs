@@ -1,4 +1,5 @@
-//! A Central Management store at another machine: it can be read. Who publishes does so where the store is.
+//! A Central Management store at another machine: it can be read, and published to where that machine grants it. Its role is nobody's to
+//! change from elsewhere.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::platform::Rights;
 use crate::store::remote::{Grant, RemotePlace, ServedPlace, unknown_message};
 use crate::store::sqlite::is_own_database;
 use crate::topology::{Engine, StoreUrl};
-use crate::wire::{Call, MOST_BYTES, Served, decode, encode};
+use crate::wire::{Call, MOST_BYTES, Served, decode, encode, unwritable};
 
 /// The numbers of the messages about Central Management stores.
 pub(in crate::store) mod message {
@@ -26,10 +27,14 @@ pub(in crate::store) mod message {
     pub(in crate::store) const ALL_CURRENT: u8 = 63;
     pub(in crate::store) const AFTER: u8 = 64;
     pub(in crate::store) const EXISTS: u8 = 65;
+    pub(in crate::store) const PUBLISH: u8 = 66;
 }
 
 /// The table by which a store is known.
 const TABLE: &str = "csb_management";
+
+/// How long the documents may be that are published at once.
+const MOST_PUBLISHED_BYTES: usize = 64 << 20;
 
 /// How many versions are read at once, whatever is asked for.
 const MOST_VERSIONS: usize = 1_000;
@@ -167,8 +172,12 @@ impl Documents for RemoteDocuments {
         self.documents(message::AFTER, &AfterRequest { store: self.store.clone(), revision, limit })
     }
 
-    fn publish(&self, _drafts: Vec<Draft>, _now: Timestamp) -> Result<Published> {
-        Err(self.refused())
+    /// When it was published is said by the clock there.
+    fn publish(&self, drafts: Vec<Draft>, _now: Timestamp) -> Result<Published> {
+        let mut call = self.call(message::PUBLISH, &self.store)?;
+        text_of(&drafts)?.chunks(MOST_BYTES).try_for_each(|part| call.send(part))?;
+        call.end_parts()?;
+        call.answer()
     }
 
     fn import(&self, _import: Import) -> Result<()> {
@@ -194,7 +203,7 @@ pub(in crate::store) fn serve(
     request: &[u8],
     call: &Served,
 ) -> Result<Vec<u8>> {
-    let open = |store: &str| open(place, store);
+    let open = |store: &str| open(place, store, Grant::Read);
     let found = match message {
         message::POSITION => {
             let position = open(&decode::<String>(request)?)?.position()?;
@@ -217,6 +226,7 @@ pub(in crate::store) fn serve(
             let CurrentRequest { store, kind, name } = decode(request)?;
             open(&store)?.current(kind, &name)?.into_iter().collect()
         }
+        message::PUBLISH => return publish(place, &decode::<String>(request)?, call),
         message::ALL_CURRENT => open(&decode::<String>(request)?)?.all_current()?,
         message::EXISTS => {
             let found = match place.open(Engine::Sqlite, &decode::<String>(request)?, Grant::Read) {
@@ -233,15 +243,40 @@ pub(in crate::store) fn serve(
         }
         _ => return Err(unknown_message(message)),
     };
-    let text = serde_json::to_vec(&found).map_err(|cause| {
-        Error::new(ErrorKind::Panic, "A document cannot be written.", "Report this defect.").caused_by(&cause)
-    })?;
-    text.chunks(MOST_BYTES).try_for_each(|part| call.put(part))?;
+    text_of(&found)?.chunks(MOST_BYTES).try_for_each(|part| call.put(part))?;
     encode(&())
 }
 
-fn open(place: &ServedPlace, store: &str) -> Result<SqliteDocuments> {
-    let opened = place.open(Engine::Sqlite, store, Grant::Read)?;
+fn text_of(documents: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(documents).map_err(|cause| unwritable(&cause))
+}
+
+fn publish(place: &ServedPlace, store: &str, call: &Served) -> Result<Vec<u8>> {
+    let store = open(place, store, Grant::Cms)?;
+    let mut text = Vec::new();
+    while let Some(part) = call.next_part()? {
+        text.extend_from_slice(&part);
+        if text.len() > MOST_PUBLISHED_BYTES {
+            return Err(Error::new(
+                ErrorKind::InvalidRequest,
+                "More is published at once than a Central Management store takes.",
+                "Publish less at once.",
+            ));
+        }
+    }
+    let drafts: Vec<Draft> = serde_json::from_slice(&text).map_err(|cause| {
+        Error::new(
+            ErrorKind::InvalidRequest,
+            "What is to be published is not understood.",
+            "Install the same release of CsBackup on both machines.",
+        )
+        .caused_by(&cause)
+    })?;
+    encode(&store.publish(drafts, Timestamp::now())?)
+}
+
+fn open(place: &ServedPlace, store: &str, grant: Grant) -> Result<SqliteDocuments> {
+    let opened = place.open(Engine::Sqlite, store, grant)?;
     // Another database is not so much as opened.
     if opened.path.exists() && !is_own_database(&opened.path, TABLE)? {
         return Err(Error::new(

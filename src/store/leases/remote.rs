@@ -5,7 +5,8 @@
 //!
 //! What is asked and answered are documents: what is stored of a lease grows, and an older build passes over what it does not know.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -20,11 +21,11 @@ use crate::clock::SystemClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::host_name;
 use crate::report::Outcome;
-use crate::store::Until;
 use crate::store::remote::{Grant, Opened, RemotePlace, ServedPlace};
 use crate::store::sqlite::is_own_database;
+use crate::store::{Generation, Until, fenced};
 use crate::topology::{Engine, PoolFqdn, StoreUrl};
-use crate::wire::{decode, encode};
+use crate::wire::{decode, encode, unwritable};
 
 /// The number of the message about leases.
 pub(in crate::store) const LEASE: u8 = 10;
@@ -94,16 +95,12 @@ impl RemoteLeases {
 
     fn ask<T: DeserializeOwned>(&self, question: &Question, until: &Until) -> Result<T> {
         let wait = until.deadline.saturating_duration_since(Instant::now());
-        let question = serde_json::to_string(question).map_err(|cause| not_written(&cause))?;
+        let question = serde_json::to_string(question).map_err(|cause| unwritable(&cause))?;
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let request = Request { store: self.store.clone(), wait_ms, question };
         let answer: String = self.place.ask(LEASE, &request, &until.cancel)?;
         serde_json::from_str(&answer).map_err(|cause| not_read(&cause))
     }
-}
-
-fn not_written(cause: &serde_json::Error) -> Error {
-    Error::new(ErrorKind::Panic, "A document cannot be written.", "Report this defect.").caused_by(cause)
 }
 
 fn not_read(cause: &serde_json::Error) -> Error {
@@ -191,39 +188,135 @@ impl Journal for RemoteLeases {
     }
 }
 
-/// Answers a message about leases.
-///
-/// # Errors
-/// What the store says; `PeerRefused` for another direction than the partner's own.
-pub(in crate::store) fn serve(
-    place: &ServedPlace,
-    request: &[u8],
-    cancel: &CancellationToken,
-) -> Result<Vec<u8>> {
-    let Request { store, wait_ms, question } = decode(request)?;
-    let opened = place.open(Engine::Sqlite, &store, Grant::Read)?;
-    let question: Question = serde_json::from_str(&question).map_err(|cause| not_read(&cause))?;
-    if question.pool() != place.partner() {
-        return Err(Error::new(
-            ErrorKind::PeerRefused,
-            format!("The lease of {} is none of {}'s.", question.pool(), place.partner()),
-            "A partner may hold the lease of its own data only.",
-        ));
-    }
-    let until = Until::cancelled_by(cancel, Duration::from_millis(wait_ms).min(PATIENCE * 6));
-    encode(&answer(&opened, question, &until)?)
+/// The leases of one session. They are given back where the caller goes without doing so: the store refuses what a call of it that has not
+/// ended yet still writes, once somebody else has the next generation.
+#[derive(Default)]
+pub(in crate::store) struct ServedLeases {
+    state: Mutex<HeldLeases>,
 }
 
-fn answer(opened: &Opened, question: Question, until: &Until) -> Result<String> {
+#[derive(Default)]
+struct HeldLeases {
+    held: Vec<(PathBuf, Lease)>,
+    has_caller_gone: bool,
+}
+
+impl ServedLeases {
+    /// Answers a message about leases.
+    ///
+    /// # Errors
+    /// What the store says; `PeerRefused` for another direction than the partner's own.
+    pub(in crate::store) fn serve(
+        &self,
+        place: &ServedPlace,
+        request: &[u8],
+        cancel: &CancellationToken,
+    ) -> Result<Vec<u8>> {
+        encode(&self.answered(place, decode(request)?, cancel)?)
+    }
+
+    /// The caller has gone: gives back what is still held, and what a call that has not ended takes from now on.
+    pub(in crate::store) fn give_back(&self) {
+        let held = {
+            let mut state = self.state();
+            state.has_caller_gone = true;
+            std::mem::take(&mut state.held)
+        };
+        held.into_iter().for_each(|(path, lease)| give_back(path, &lease));
+    }
+
+    fn hold(&self, path: PathBuf, lease: Lease) {
+        let mut state = self.state();
+        if state.has_caller_gone {
+            drop(state);
+            give_back(path, &lease);
+        } else if !state.held.iter().any(|(_, held)| *held == lease) {
+            state.held.push((path, lease));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, HeldLeases> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answered(&self, place: &ServedPlace, request: Request, cancel: &CancellationToken) -> Result<String> {
+        let Request { store, wait_ms, question } = request;
+        let opened = place.open(Engine::Sqlite, &store, Grant::Read)?;
+        let question: Question = serde_json::from_str(&question).map_err(|cause| not_read(&cause))?;
+        if question.pool() != place.partner() {
+            return Err(Error::new(
+                ErrorKind::PeerRefused,
+                format!("The lease of {} is none of {}'s.", question.pool(), place.partner()),
+                "A partner may hold the lease of its own data only.",
+            ));
+        }
+        let until = Until::cancelled_by(cancel, Duration::from_millis(wait_ms).min(PATIENCE * 6));
+        if let Question::Release(lease) = &question {
+            self.state().held.retain(|(_, held)| held != lease);
+        }
+        let (answer, lease) = answer(place, &opened, question, &until)?;
+        if let Some(lease) = lease {
+            self.hold(opened.path, lease);
+        }
+        Ok(answer)
+    }
+}
+
+/// Where that fails, this process ends soon, and everybody at the machine sees that it has.
+fn give_back(path: PathBuf, lease: &Lease) {
+    let _ = leases_at(path).release(lease, &Until::within(PATIENCE));
+}
+
+fn leases_at(path: PathBuf) -> SqliteLeases {
+    SqliteLeases::new(path, Arc::new(SystemClock::new()))
+}
+
+/// Refuses whoever does not hold the lease of a direction with this generation: what is written with one that was never given out would
+/// keep everybody else from writing for good.
+///
+/// # Errors
+/// `Fenced`; `PeerRefused`; when the leases cannot be read.
+pub(crate) fn require_current(
+    place: &ServedPlace,
+    leases: &StoreUrl,
+    pool: &PoolFqdn,
+    generation: Generation,
+    cancel: &CancellationToken,
+) -> Result<()> {
+    let url = place.open_url(leases, Grant::Write)?;
+    let path = url.local_path()?;
+    let holder = if is_own_database(path, TABLE)? {
+        leases_at(path.to_owned()).holder(pool, &Until::cancelled_by(cancel, PATIENCE))?
+    } else {
+        None
+    };
+    match holder {
+        Some(holder) if holder.generation == generation => Ok(()),
+        _ => Err(fenced(pool)),
+    }
+}
+
+/// The answer, and the lease that is held from then on.
+fn answer(
+    place: &ServedPlace,
+    opened: &Opened,
+    question: Question,
+    until: &Until,
+) -> Result<(String, Option<Lease>)> {
     let reads = matches!(question, Question::Holder(_) | Question::State { .. } | Question::HasStates(_));
-    // Nobody makes a service store from afar, nor makes one of a database that is something else.
+    // Whoever only reads makes no service store from afar, and nobody makes one of a database that is something else.
     if !opened.path.exists() && reads {
-        return match question {
+        let nothing = match question {
             Question::HasStates(_) => document(&false),
             _ => document(&None::<()>),
         };
+        return Ok((nothing?, None));
     }
-    if !is_own_database(&opened.path, TABLE)? {
+    // Who may write the copy may make what belongs to it.
+    let makes = !opened.path.exists()
+        && matches!(question, Question::Acquire(_))
+        && place.grants().require(Grant::Write).is_ok();
+    if !makes && !is_own_database(&opened.path, TABLE)? {
         return Err(Error::new(
             ErrorKind::StoreUnavailable,
             format!("There is no service store at {}.", opened.path.display()),
@@ -231,13 +324,22 @@ fn answer(opened: &Opened, question: Question, until: &Until) -> Result<String> 
         )
         .at("store", &opened.url));
     }
-    let leases = SqliteLeases::new(opened.path.clone(), Arc::new(SystemClock::new()));
-    match question {
+    let (leases, mut held) = (leases_at(opened.path.clone()), None);
+    let answer = match question {
         Question::Acquire(claim) => {
             let owner = LeaseOwner::current(&format!("{} (for {})", host_name(), claim.owner.machine));
-            document(&leases.acquire(&Claim { owner, ..claim }, until)?)
+            let answer = leases.acquire(&Claim { owner, ..claim }, until)?;
+            if let Acquired::Held(lease) = &answer {
+                held = Some(lease.clone());
+            }
+            document(&answer)
         }
-        Question::Renew(lease) => document(&leases.renew(&lease, until)?),
+        Question::Renew(lease) => {
+            let owner = LeaseOwner::current(&host_name());
+            leases.take_up(&lease, &owner, until)?;
+            held = Some(lease);
+            document(&())
+        }
         Question::Release(lease) => document(&leases.release(&lease, until)?),
         Question::Holder(pool) => document(&leases.holder(&pool, until)?),
         Question::State { pool, module } => document(&leases.state(&pool, &module, until)?),
@@ -256,11 +358,12 @@ fn answer(opened: &Opened, question: Question, until: &Until) -> Result<String> 
             document(&leases.end_step(&lease, number, outcome, now, until)?)
         }
         Question::EndList { lease, outcome, now } => document(&leases.end_list(&lease, outcome, now, until)?),
-    }
+    };
+    Ok((answer?, held))
 }
 
 fn document(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|cause| not_written(&cause))
+    serde_json::to_string(value).map_err(|cause| unwritable(&cause))
 }
 
 #[cfg(test)]

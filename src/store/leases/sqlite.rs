@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
-use super::{Acquired, Claim, Holder, Lease, Leases, StoredState, given_back};
+use super::{Acquired, Claim, Holder, Lease, LeaseOwner, Leases, StoredState, given_back};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::Rights;
@@ -128,6 +128,16 @@ impl SqliteLeases {
             })
         })?;
         done.flatten().ok_or_else(|| fenced(&lease.pool))
+    }
+
+    /// Renews a lease in the name of another process than the one that took it, where that has ended or gave it back though its job goes on.
+    ///
+    /// # Errors
+    /// As for [`Leases::renew`].
+    pub(super) fn take_up(&self, lease: &Lease, owner: &LeaseOwner, until: &Until) -> Result<()> {
+        self.write_held(lease, until, "renew a lease in", |transaction| {
+            lease::take_up(transaction, lease, owner)
+        })
     }
 
     fn read<R>(&self, until: &Until, work: impl Fn(&Connection) -> rusqlite::Result<R>) -> Result<Option<R>> {

@@ -67,6 +67,28 @@ pub struct About {
 }
 
 impl RemotePlace {
+    /// What the helper says of itself and of what it grants.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`, `PeerRefused`, `PeerIncompatible`; cancelled.
+    pub fn welcome(&self, cancel: &CancellationToken) -> Result<Welcome> {
+        if self.session()?.welcome().is_none() {
+            self.ask::<Rights>(RIGHTS, &Asked { stores: Vec::new() }, cancel)?;
+        }
+        let session = self.session()?;
+        let said = session.welcome().map(|(welcome, _)| welcome.clone());
+        said.ok_or_else(|| self.refuses("A session without a greeting"))
+    }
+
+    /// Whether this machine may do something there.
+    ///
+    /// # Errors
+    /// As for [`RemotePlace::welcome`].
+    pub fn grants(&self, grant: Grant) -> Result<bool> {
+        let welcome = self.welcome(&CancellationToken::new())?;
+        Ok(welcome.grants.iter().any(|named| named == grant.name()))
+    }
+
     /// Looks at everything that a job needs there: the connection, the version, the grants, and the rights of its account.
     ///
     /// # Errors

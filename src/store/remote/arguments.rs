@@ -12,17 +12,17 @@ use std::path::PathBuf;
 use super::grants::{Grant, Grants};
 use super::served::ServedPlace;
 use crate::error::{Error, ErrorKind, Result};
-use crate::topology::PoolFqdn;
+use crate::topology::{PoolFqdn, span_of};
 
 /// How the program is called.
-pub const USAGE: &str = "csb-serve --root FOLDER --pool FQDN --partner FQDN --grant read [--state FOLDER]";
+pub const USAGE: &str = "csb-serve --root FOLDER --pool FQDN --partner FQDN --grant read[,write,give-back,cms] [--keep 7d] [--state FOLDER]";
 
 /// The place that a command line names.
 ///
 /// # Errors
 /// `InvalidArgument`, naming the argument.
-pub(in crate::store) fn place_of(arguments: impl IntoIterator<Item = OsString>) -> Result<ServedPlace> {
-    let (mut root, mut pool, mut partner, mut state) = (None, None, None, None);
+pub fn place_of(arguments: impl IntoIterator<Item = OsString>) -> Result<ServedPlace> {
+    let (mut root, mut pool, mut partner, mut state, mut keep) = (None, None, None, None, None);
     let mut grants = Vec::new();
     let mut arguments = arguments.into_iter();
     while let Some(name) = arguments.next() {
@@ -35,6 +35,7 @@ pub(in crate::store) fn place_of(arguments: impl IntoIterator<Item = OsString>) 
             "--root" => root = Some(PathBuf::from(text()?)),
             "--state" => state = Some(PathBuf::from(text()?)),
             "--pool" => pool = Some(PoolFqdn::parse(text()?)?),
+            "--keep" => keep = Some(span_of(text()?).map_err(|what| wrong(&format!("--keep: {what}.")))?),
             "--partner" => partner = Some(PoolFqdn::parse(text()?)?),
             "--grant" => {
                 let named = text()?.split(',').map(str::parse).collect::<Result<Vec<Grant>>>()?;
@@ -58,7 +59,11 @@ pub(in crate::store) fn place_of(arguments: impl IntoIterator<Item = OsString>) 
         return Err(missing("--grant"));
     }
     let state = state.unwrap_or_else(state_folder).join(pool.as_str());
-    ServedPlace::new(&root, pool, partner, Grants(grants), state)
+    let place = ServedPlace::new(&root, pool, partner, Grants::of(grants)?, state)?;
+    Ok(match keep {
+        Some(keep) => place.keeping(keep),
+        None => place,
+    })
 }
 
 /// Where programs of this account remember things.
@@ -97,6 +102,8 @@ mod tests {
             (&format!("--root {root} --pool a.b"), "--partner"),
             (&format!("--root {root} --pool a.b --partner c.d"), "--grant"),
             (&format!("--root {root} --pool a.b --partner c.d --grant lead"), "lead"),
+            (&format!("--root {root} --pool a.b --partner c.d --grant write"), "write"),
+            (&format!("{whole} --keep forever"), "--keep"),
             ("--rooot x", "--rooot"),
         ] {
             let error = of(line).unwrap_err();

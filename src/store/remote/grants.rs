@@ -37,7 +37,15 @@ impl Grant {
 
     /// Whether this version gives it; the others are reserved.
     pub const fn is_given(self) -> bool {
-        matches!(self, Grant::Read)
+        !matches!(self, Grant::Lead)
+    }
+
+    /// What it cannot be used without.
+    pub const fn needs(self) -> Option<Grant> {
+        match self {
+            Grant::Read | Grant::Lead => None,
+            Grant::Write | Grant::GiveBack | Grant::Cms => Some(Grant::Read),
+        }
     }
 }
 
@@ -53,7 +61,8 @@ impl FromStr for Grant {
     fn from_str(name: &str) -> Result<Self> {
         let found = Grant::ALL.into_iter().find(|grant| grant.name().eq_ignore_ascii_case(name));
         let known = found.ok_or_else(|| {
-            Error::new(ErrorKind::InvalidArgument, format!("There is no grant \"{name}\"."), "Grant read.")
+            let advice = "Grant read, write, give-back or cms.";
+            Error::new(ErrorKind::InvalidArgument, format!("There is no grant \"{name}\"."), advice)
         })?;
         if known.is_given() {
             return Ok(known);
@@ -61,7 +70,7 @@ impl FromStr for Grant {
         Err(Error::new(
             ErrorKind::InvalidArgument,
             format!("The grant {known} is reserved; this version does not give it."),
-            "Grant read, and run jobs at the machine that receives the data.",
+            "Grant read, write, give-back or cms.",
         ))
     }
 }
@@ -71,6 +80,31 @@ impl FromStr for Grant {
 pub struct Grants(pub Vec<Grant>);
 
 impl Grants {
+    /// These, each once.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where there is none, or one without what it needs.
+    pub fn of(named: impl IntoIterator<Item = Grant>) -> Result<Self> {
+        let mut grants: Vec<Grant> = Vec::new();
+        for grant in named {
+            if !grants.contains(&grant) {
+                grants.push(grant);
+            }
+        }
+        if grants.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "Nothing is granted.", "Grant read."));
+        }
+        let lacks = |grant: &&Grant| grant.needs().is_some_and(|needed| !grants.contains(&needed));
+        match grants.iter().find(lacks) {
+            None => Ok(Grants(grants)),
+            Some(grant) => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("The grant {grant} is of no use without read."),
+                format!("Grant read,{grant}."),
+            )),
+        }
+    }
+
     /// Refuses what was not granted.
     ///
     /// # Errors
@@ -100,6 +134,11 @@ mod tests {
             assert!(grant.name().parse::<Grant>().unwrap_err().message.contains("reserved"));
         }
         assert_eq!("all".parse::<Grant>().unwrap_err().kind, ErrorKind::InvalidArgument);
+        let (read, write) = (Grant::Read, Grant::Write);
+        assert_eq!(Grants::of([read, write, read]).unwrap().0, [read, write]);
+        for nothing in [vec![], vec![write], vec![Grant::Cms, write]] {
+            assert_eq!(Grants::of(nothing).unwrap_err().kind, ErrorKind::InvalidArgument);
+        }
         let none = Grants::default();
         assert_eq!(none.require(Grant::Read).unwrap_err().kind, ErrorKind::PeerRefused);
         Grants(vec![Grant::Read]).require(Grant::Read).unwrap();

@@ -3,11 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::grants::{Grant, Grants};
 use crate::error::{Error, ErrorKind, Result};
-use crate::topology::{Engine, PoolFqdn, StoreUrl};
+use crate::topology::{Engine, HistoryLimits, PoolFqdn, StoreUrl};
 use crate::wire::{Hello, SILENCE, Welcome};
 
 /// The place of one pool, and what one partner may do there.
@@ -18,6 +18,10 @@ pub struct ServedPlace {
     partner: PoolFqdn,
     grants: Grants,
     state: PathBuf,
+    /// For how long earlier states of what the partner writes are kept at least.
+    keep: SignedDuration,
+    /// The only stores that are opened; none where everything below the root is.
+    only: Option<Vec<PathBuf>>,
 }
 
 /// A store of the place that may be opened.
@@ -49,7 +53,31 @@ impl ServedPlace {
                 "Name the folder that the pool's stores lie below.",
             )
         })?;
-        Ok(ServedPlace { root, pool, partner, grants, state })
+        let keep = HistoryLimits::default().keep;
+        Ok(ServedPlace { root, pool, partner, grants, state, keep, only: None })
+    }
+
+    /// The same place, where earlier states of what the partner writes are kept for so long at least.
+    pub fn keeping(self, keep: SignedDuration) -> Self {
+        ServedPlace { keep, ..self }
+    }
+
+    /// These stores of this machine and nothing else, to be read by the partner's: its paths are below `/`. What is remembered of them lies
+    /// in a folder of the pool's in `state`.
+    ///
+    /// # Errors
+    /// As for [`ServedPlace::new`] and [`ServedPlace::locate`].
+    pub fn only(pool: PoolFqdn, partner: PoolFqdn, stores: &[&StoreUrl], state: &Path) -> Result<Self> {
+        let state = state.join(pool.as_str());
+        let whole = ServedPlace::new(Path::new("/"), pool, partner, Grants(vec![Grant::Read]), state)?;
+        let located = |url: &&StoreUrl| whole.locate(url.below(Path::new("/")).unwrap_or_default());
+        let only = stores.iter().map(located).collect::<Result<_>>()?;
+        Ok(ServedPlace { only: Some(only), ..whole })
+    }
+
+    /// For how long earlier states of what the partner writes are kept at least.
+    pub fn keep(&self) -> SignedDuration {
+        self.keep
     }
 
     /// The pool whose stores are opened.
@@ -108,14 +136,38 @@ impl ServedPlace {
     /// `PeerRefused` without the grant, and for a path that leads elsewhere; `AccessDenied` where this account may not enter its folder.
     pub fn open(&self, engine: Engine, relative: &str, grant: Grant) -> Result<Opened> {
         self.grants.require(grant)?;
-        let path = below(&self.root, Path::new(relative)).map_err(|cause| match cause.kind() {
+        let path = self.locate(relative)?;
+        if self.only.as_ref().is_some_and(|only| !only.contains(&path)) {
+            return Err(Error::new(
+                ErrorKind::PeerRefused,
+                format!("{} is none of the stores that this job reads.", path.display()),
+                "Install the same release of CsBackup on both machines.",
+            ));
+        }
+        let url = StoreUrl::parse(&format!("{}:{}", engine.scheme(), path.display()), Path::new("/"))?;
+        Ok(Opened { path, url })
+    }
+
+    /// As [`ServedPlace::open`], for a URL whose path is below the root though it begins with `/`. The URL of where it really is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_url(&self, url: &StoreUrl, grant: Grant) -> Result<StoreUrl> {
+        let relative = url.below(Path::new("/")).unwrap_or_default();
+        self.open(url.engine(), relative, grant).map(|opened| opened.url)
+    }
+
+    /// Where a path below the root leads, for a store that is not to be opened. Links are followed, but not out of the root.
+    ///
+    /// # Errors
+    /// As for [`ServedPlace::open`].
+    pub fn locate(&self, relative: &str) -> Result<PathBuf> {
+        below(&self.root, Path::new(relative)).map_err(|cause| match cause.kind() {
             io::ErrorKind::PermissionDenied => {
                 Error::io("enter the folder of", &self.root.join(relative), &cause)
             }
             _ => outside(relative, &self.root).caused_by(&cause),
-        })?;
-        let url = StoreUrl::parse(&format!("{}:{}", engine.scheme(), path.display()), Path::new("/"))?;
-        Ok(Opened { path, url })
+        })
     }
 }
 
@@ -204,6 +256,29 @@ mod tests {
             place.open(Engine::Sqlite, "data/users", Grant::Write).unwrap_err().kind,
             ErrorKind::PeerRefused
         );
+    }
+
+    #[test]
+    fn of_the_stores_of_a_job_nothing_else_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        for name in ["users", "other"] {
+            std::fs::write(root.join(name), "x").unwrap();
+        }
+        std::os::unix::fs::symlink("users", root.join("link")).unwrap();
+        let url = |name: &str| StoreUrl::parse(&format!("sqlite:{name}"), &root).unwrap();
+        let pool = |name: &str| PoolFqdn::from(name.to_owned());
+        let stores = [&url("link"), &url("none")];
+        let only =
+            ServedPlace::only(pool("atl.example.com"), pool("chi.example.com"), &stores, &root).unwrap();
+        let open = |name: &str, grant| only.open_url(&url(name), grant);
+        assert_eq!(open("link", Grant::Read).unwrap(), url("users"));
+        assert_eq!(open("users", Grant::Read).unwrap(), url("users"));
+        assert_eq!(open("none", Grant::Read).unwrap(), url("none"));
+        for (name, grant) in [("other", Grant::Read), ("users", Grant::Write), ("../users", Grant::Read)] {
+            assert_eq!(open(name, grant).unwrap_err().kind, ErrorKind::PeerRefused, "{name}");
+        }
+        assert!(only.locate("etc/passwd").is_ok());
     }
 
     #[test]

@@ -56,7 +56,7 @@ const OF_ENGINES: [&str; 6] = ["rusqlite", "sqlite", "folderstore", "postgres", 
 const A_PATH: &str = "Path";
 
 /// Which file names which of these all the same, and why.
-const ALL_THE_SAME: [(&str, &str, &str); 17] = [
+const ALL_THE_SAME: [(&str, &str, &str); 18] = [
     // Plain files by nature.
     ("config.rs", A_PATH, "the deployment file, the local replica and the jobs folder"),
     ("config/reach.rs", A_PATH, "the root at another machine, and the helper that is started"),
@@ -67,6 +67,11 @@ const ALL_THE_SAME: [(&str, &str, &str); 17] = [
     ("module/data_conf.rs", A_PATH, "the folder that a state is restored to"),
     ("module/data_conf/restore.rs", A_PATH, "the folder that a state is restored to"),
     ("module/data_conf/plan.rs", A_PATH, "lists that are too long for memory go to a file without a name"),
+    (
+        "module/remote.rs",
+        A_PATH,
+        "the path that a state is restored to, and the folder in which a helper remembers things",
+    ),
     ("module/presence_focus.rs", A_PATH, "the file that a state is restored to"),
     ("service.rs", A_PATH, "the deployment file that a host names"),
     ("service/deployment.rs", A_PATH, "the deployment file and the topology document"),

@@ -2,6 +2,7 @@
 
 mod pair;
 mod ssh;
+mod write;
 
 use cs_backup::error::{Error, ErrorKind};
 use cs_backup::report::Outcome;
@@ -33,22 +34,15 @@ fn refused(deployment: &Deployment, job: &str, pool: &str, options: Value) -> Er
 #[test]
 fn a_job_that_would_write_at_another_machine_is_refused_with_its_name() {
     let deployment = with_chicago_elsewhere();
-    let refusals = [
-        refused(&deployment, "backup", ATL, json!({})),
-        refused(&deployment, "sync", ATL, json!({})),
-        refused(&deployment, "sync", ATL, json!({ "whatIf": true })),
-        refused(&deployment, "disable", ATL, json!({})),
-    ];
-    for error in refusals {
-        assert_eq!((error.kind, error.retryable), (ErrorKind::PeerRefused, false), "{error:#?}");
-        assert!(
-            error.message.contains("chi-1, chi-2") && error.advice.contains("at chi-1, chi-2"),
-            "{error:#?}"
-        );
-        assert_eq!(
-            (error.context["machine"].as_str(), error.context["pool"].as_str()),
-            ("chi-1, chi-2", CHI)
-        );
+    let error = refused(&deployment, "disable", ATL, json!({}));
+    assert_eq!((error.kind, error.retryable), (ErrorKind::PeerRefused, false), "{error:#?}");
+    assert!(error.message.contains("chi-1, chi-2") && error.advice.contains("at chi-1, chi-2"), "{error:#?}");
+    assert_eq!((error.context["machine"].as_str(), error.context["pool"].as_str()), ("chi-1, chi-2", CHI));
+    assert!(error.context["place"].starts_with("ssh://csb@chi-1.invalid/"), "{error:#?}");
+    // Whether these may be run from here is said there, and there is nobody.
+    for (job, options) in [("backup", json!({})), ("sync", json!({})), ("sync", json!({ "whatIf": true }))] {
+        let error = refused(&deployment, job, ATL, options);
+        assert_eq!((error.kind, error.retryable), (ErrorKind::StoreUnavailable, true), "{error:#?}");
         assert!(error.context["place"].starts_with("ssh://csb@chi-1.invalid/"), "{error:#?}");
     }
 }
@@ -144,7 +138,7 @@ fn a_test_of_the_connection_shows_who_answers_and_what_its_account_may_not_do() 
     let line = &seen["line"];
     assert_eq!(
         (&line["servedPoolFqdn"], &line["partnerFqdn"], &line["grants"]),
-        (&json!(ATL), &json!(CHI), &json!(["read"]))
+        (&json!(ATL), &json!(CHI), &json!(["read", "write", "give-back", "cms"]))
     );
     assert_eq!(line["version"], json!(env!("CARGO_PKG_VERSION")));
     assert!(
@@ -232,6 +226,11 @@ fn a_registration_prints_one_line_for_one_pool_one_partner_and_its_grants() {
     let steps = told["instructions"].as_array().unwrap();
     assert!(steps.iter().any(|step| step["atPoolFqdn"] == json!(ATL)) && steps.len() >= 4, "{told:#}");
     assert!(told["checks"].as_array().unwrap().iter().all(|check| check["isOk"] == json!(true)), "{told:#}");
+    let more = request(json!(["read", "write"]), json!(key)).unwrap();
+    assert!(
+        more["authorizedKeysLine"].as_str().unwrap().contains(" --grant read --grant write\" "),
+        "{more:#}"
+    );
     let without = request(json!(["read"]), Value::Null).unwrap();
     assert!(without["authorizedKeysLine"].as_str().unwrap().contains("KEY-OF-THE-PARTNER"));
     for (grants, key) in

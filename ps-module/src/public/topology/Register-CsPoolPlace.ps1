@@ -9,8 +9,8 @@ function Register-CsPoolPlace {
         [ValidateNotNullOrEmpty()]
         [string] $PoolFqdn,
 
-        [Parameter(Mandatory, HelpMessage = 'What the partner may do: Read.')]
-        [ValidateSet('Read')]
+        [Parameter(Mandatory, HelpMessage = 'What the partner may do: Read, and with it Write, GiveBack, Cms.')]
+        [ValidateSet('Read', 'Write', 'GiveBack', 'Cms')]
         [string[]] $Grant,
 
         [ValidateNotNullOrEmpty()]
@@ -21,7 +21,7 @@ function Register-CsPoolPlace {
     process {
         Import-CsbPreference $PSCmdlet
         $connection = Resolve-CsbConnection $PSCmdlet
-        $grants = @($Grant | ForEach-Object { $_.ToLowerInvariant() })
+        $grants = @($Grant | ForEach-Object { if ($_ -eq 'GiveBack') { 'give-back' } else { $_.ToLowerInvariant() } })
         $request = @{ request = 'registerPoolPlace'; poolFqdn = $PoolFqdn; grants = $grants; localStore = $LocalStore.IsPresent }
         if ($PublicKey) { $request['publicKey'] = $PublicKey }
         $reply = Invoke-CsbRequest $connection $request

@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::store::content::history::{Before, KeptRevision, Revision, Was, WasContent};
 use crate::store::content::index::{FolderParts, HeldObject, IndexedPair, TIMES_UNKNOWN};
 use crate::store::content::{Extended, ObjectResult};
+use crate::store::history_full;
 use crate::topology::HistoryLimits;
 
 /// What a cycle keeps of what it changes.
@@ -95,10 +96,11 @@ impl Cycle<'_, '_> {
     /// no state before.
     pub(super) fn begin_keeping(&mut self) -> Result<()> {
         let limits = &self.module.history;
-        let is_wanted = limits.keep > SignedDuration::ZERO && limits.max.bytes(0) > 0;
+        let is_wanted = limits.is_strict || limits.keep > SignedDuration::ZERO && limits.max.bytes(0) > 0;
         let Some(pair) = self.index.pair()?.filter(|_| is_wanted) else { return Ok(()) };
         let kept = match self.module.standby.history().revisions() {
             Ok(kept) => kept,
+            Err(error) if limits.is_strict => return Err(self.cannot_keep(&error.message)),
             Err(error) => {
                 self.index.skip_revision(self.context.generation)?;
                 self.warn_of_history(&error.message);
@@ -106,6 +108,11 @@ impl Cycle<'_, '_> {
             }
         };
         self.keeping.revision = current(&pair, &kept);
+        let (bytes, most) =
+            (kept_bytes(&kept), limits.max.bytes(pair.revision.map_or(0, |known| known.bytes)));
+        if limits.is_strict && bytes > most {
+            return Err(history_full(&self.module.standby.url(), bytes, most));
+        }
         self.module.standby.history().expect_changes();
         // A cycle that did not end has begun already.
         if kept.first().is_some_and(|newest| newest.next.is_none()) {
@@ -165,8 +172,11 @@ impl Cycle<'_, '_> {
         Ok(self.is_keeping() && self.stop_keeping("The disk of the standby copy is full.")?)
     }
 
-    /// Keeps nothing any more; says whether anything was kept.
+    /// Keeps nothing any more; says whether anything was kept. Refused where nothing that is kept may go before its time.
     pub(super) fn stop_keeping(&mut self, why: &str) -> Result<bool> {
+        if self.module.history.is_strict && self.keeping.revision.is_some() {
+            return Err(self.cannot_keep(why));
+        }
         if self.keeping.revision.take().is_none() {
             return Ok(false);
         }
@@ -184,6 +194,16 @@ impl Cycle<'_, '_> {
         Ok(!kept.is_empty())
     }
 
+    fn cannot_keep(&self, why: &str) -> Error {
+        let place = self.module.standby.url();
+        Error::new(
+            ErrorKind::HistoryFull,
+            format!("{place} is written from another machine, and what it holds now cannot be kept: {why}"),
+            "Free space where the copy lies, or see to it that its folder can be written, then run the command again; or run it at the machine of the copy.",
+        )
+        .at("path", place)
+    }
+
     fn warn_of_history(&mut self, why: &str) {
         self.warn(format!(
             "The history of the content store could not be kept: {why} States before this cycle cannot be restored."
@@ -199,7 +219,8 @@ impl Cycle<'_, '_> {
     pub(super) fn drop_oldest(&mut self) -> Result<bool> {
         let history = self.module.standby.history();
         let kept = history.revisions()?;
-        let Some(oldest) = kept.last().filter(|oldest| oldest.next.is_some()) else { return Ok(false) };
+        let may_go = |oldest: &&KeptRevision| oldest.next.is_some() && !self.module.history.is_strict;
+        let Some(oldest) = kept.last().filter(may_go) else { return Ok(false) };
         history.remove_revision(oldest.revision.number)?;
         self.dropped += 1;
         Ok(true)
@@ -519,12 +540,12 @@ impl Cycle<'_, '_> {
         for of_no_use in stray {
             history.remove_revision(of_no_use.revision.number)?;
         }
-        let HistoryLimits { keep, max } = &self.module.history;
+        let HistoryLimits { keep, max, is_strict } = &self.module.history;
         let (now, most) = (self.context.clock.now(), max.bytes(current.bytes));
-        let mut bytes: u64 = kept.iter().map(|kept| kept.kept_bytes).sum();
+        let mut bytes = kept_bytes(&kept);
         while let Some(oldest) = kept.pop() {
             let is_old = oldest.until.is_some_and(|until| now.duration_since(until) > *keep);
-            if !is_old && bytes <= most {
+            if !is_old && (bytes <= most || *is_strict) {
                 break;
             }
             history.remove_revision(oldest.revision.number)?;
@@ -532,6 +553,10 @@ impl Cycle<'_, '_> {
         }
         Ok(())
     }
+}
+
+fn kept_bytes(kept: &[KeptRevision]) -> u64 {
+    kept.iter().map(|kept| kept.kept_bytes).sum()
 }
 
 fn kept_number(before: &Before) -> Option<u32> {

@@ -249,7 +249,8 @@ impl<'a> Cycle<'a, '_> {
             if self.make_room(size.saturating_sub(earlier))? {
                 continue;
             }
-            if has_given_up || self.replacing.is_some() {
+            // What the history must not lose does not give way, either.
+            if has_given_up || self.replacing.is_some() || self.module.history.is_strict {
                 return Ok(false);
             }
             match self.give_up_earlier(preparer, step) {
@@ -274,7 +275,8 @@ impl<'a> Cycle<'a, '_> {
             self.commit()?;
             return Ok(true);
         }
-        Ok(self.may_fit_without_history(bytes)? && (self.drop_oldest()? || self.stop_keeping_for_room()?))
+        let may_go = !self.module.history.is_strict && self.may_fit_without_history(bytes)?;
+        Ok(may_go && (self.drop_oldest()? || self.stop_keeping_for_room()?))
     }
 
     /// Whether so many bytes may fit once nothing is kept of earlier states any more: else none of them goes for it.

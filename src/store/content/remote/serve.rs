@@ -83,9 +83,8 @@ impl ServedContent {
         let Open { store, number, databases, known } = open;
         let path = self.place.open(Engine::Folder, &store, Grant::Read)?.path;
         // One that is not there, or elsewhere, cannot be opened as a file, either.
-        let found =
-            databases.iter().filter_map(|path| self.place.open(Engine::Sqlite, path, Grant::Read).ok());
-        let store = Arc::new(FolderStore::new(path, found.map(|found| found.path).collect()));
+        let found = databases.iter().filter_map(|path| self.place.locate(path).ok());
+        let store = Arc::new(FolderStore::new(path, found.collect()));
         let about = about(&store)?;
         {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

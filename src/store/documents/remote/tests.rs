@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::store::remote::tests::loopback::Loopback;
+use crate::store::served::ServedStores;
+use crate::wire::Service;
 
 #[test]
 fn the_documents_of_another_machine_are_read_as_they_are_there_and_not_written() {
@@ -33,7 +35,21 @@ fn the_documents_of_another_machine_are_read_as_they_are_there_and_not_written()
     let newest = there.current(DocumentKind::Topology, "global").unwrap();
     assert_eq!(newest, store.current(DocumentKind::Topology, "global").unwrap());
     assert!(there.current(DocumentKind::Roles, "none").unwrap().is_none());
-    assert_eq!(there.publish(vec![draft(9)], Timestamp::now()).unwrap_err().kind, ErrorKind::NotMaster);
+    assert_eq!(there.publish(vec![draft(9)], Timestamp::now()).unwrap_err().kind, ErrorKind::PeerRefused);
+    assert_eq!(there.promote(0).unwrap_err().kind, ErrorKind::NotMaster);
+    assert_eq!(store.after(0, usize::MAX).unwrap().len(), 3);
+    // More than the window carries, where it is granted.
+    let served = |place| Arc::new(ServedStores::new(place)) as Arc<dyn Service>;
+    let grants = [Grant::Read, Grant::Cms];
+    let granted = line.granted(&grants, &root, &root.join("state"), ("atl", "chi"), served);
+    let granted = RemoteDocuments::new(&granted, &url).unwrap();
+    let drafts =
+        (0..20).map(|name| Draft { name: format!("{name}"), replaces: Some(0), ..draft(name) }).collect();
+    assert_eq!(granted.publish(drafts, Timestamp::now()).unwrap(), Published::New(20));
+    let overtaken = Draft { replaces: Some(1), ..draft(9) };
+    assert_eq!(granted.publish(vec![overtaken], Timestamp::now()).unwrap(), Published::Overtaken);
+    assert_eq!(there.all_current().unwrap(), store.all_current().unwrap());
+    assert_eq!(there.all_current().unwrap().len(), 21);
     let users = root.join("users.sqlite");
     rusqlite::Connection::open(&users).unwrap().execute_batch("CREATE TABLE users (name)").unwrap();
     let wrong =

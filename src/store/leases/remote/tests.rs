@@ -104,3 +104,30 @@ fn another_direction_and_a_database_that_is_something_else_are_left_alone() {
         std::fs::read_dir(site.root()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(beside, ["users.sqlite"]);
 }
+
+#[test]
+fn a_lease_is_free_once_its_line_is_cut_and_held_again_by_a_job_that_goes_on() {
+    let site = Site::new();
+    let local = site.local();
+    let own = local.acquire(&claim("atl", 1), &soon()).unwrap().held().unwrap();
+    local.release(&own, &soon()).unwrap();
+    // The process that holds it lives on: it is this one.
+    let (first, second) = (site.leases("service.sqlite"), site.leases("service.sqlite"));
+    let lease = first.acquire(&claim("atl", 2), &soon()).unwrap().held().unwrap();
+    assert!(matches!(local.acquire(&claim("atl", 3), &soon()).unwrap(), Acquired::Busy(_)));
+    drop(first);
+    let began = Instant::now();
+    let is_free = |job| matches!(local.acquire(&claim("atl", job), &soon()).unwrap(), Acquired::Held(_));
+    // The same job, through another line.
+    second.renew(&lease, &soon()).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    second.renew(&lease, &soon()).unwrap();
+    assert!(!is_free(4));
+    drop(second);
+    while !is_free(5) {
+        assert!(began.elapsed() < Duration::from_secs(10), "it is not given back");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let third = site.leases("service.sqlite");
+    assert_eq!(third.renew(&lease, &soon()).unwrap_err().kind, ErrorKind::Fenced);
+}

@@ -87,6 +87,24 @@ pub(super) fn renew(transaction: &Transaction<'_>, lease: &Lease) -> rusqlite::R
         .map(|_| ())
 }
 
+/// Renews the lease for a job whose earlier helper has ended, or gave it back when its line was cut: this process holds it then.
+pub(super) fn take_up(
+    transaction: &Transaction<'_>,
+    lease: &Lease,
+    owner: &LeaseOwner,
+) -> rusqlite::Result<()> {
+    let found = find(transaction, &lease.pool)?;
+    let is_lost = |(holder, is_held): &(Holder, bool)| {
+        holder.job_id == lease.job_id && (!is_held || holder.owner.as_ref().is_some_and(LeaseOwner::is_dead))
+    };
+    if found.as_ref().is_some_and(is_lost) {
+        transaction
+            .prepare_cached("UPDATE csb_lease SET is_held = 1, owner = ?2 WHERE pool = ?1")?
+            .execute(params![lease.pool.as_str(), serde_json::to_string(owner).unwrap_or_default()])?;
+    }
+    renew(transaction, lease)
+}
+
 pub(super) fn release(transaction: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
     transaction
         .prepare_cached("UPDATE csb_lease SET is_held = 0 WHERE pool = ?1")?

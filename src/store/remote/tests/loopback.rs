@@ -37,16 +37,29 @@ impl Loopback {
         *self.cut.lock().unwrap() = bytes;
     }
 
-    /// The place of a pool, as its partner's machine reaches it.
+    /// The place of a pool, as its partner's machine reaches it, which may read there.
     pub(crate) fn reached(&self, root: &Path, state: &Path, pool: &str, partner: &str) -> Arc<RemotePlace> {
-        let (served_root, state) = (root.to_owned(), state.to_owned());
+        let served = |place| Arc::new(ServedStores::new(place)) as Arc<dyn Service>;
+        self.granted(&[Grant::Read], root, state, (pool, partner), served)
+    }
+
+    /// The same with other grants, answered by what is made of the place.
+    pub(crate) fn granted(
+        &self,
+        grants: &[Grant],
+        root: &Path,
+        state: &Path,
+        (pool, partner): (&str, &str),
+        served: impl Fn(ServedPlace) -> Arc<dyn Service> + Send + Sync + 'static,
+    ) -> Arc<RemotePlace> {
+        let (served_root, state, grants) = (root.to_owned(), state.to_owned(), Grants(grants.to_vec()));
         let (calls, cut) = (Arc::clone(&self.calls), Arc::clone(&self.cut));
         let (pool, partner) = (fqdn(pool), fqdn(partner));
         let (name, shown) = (pool.clone(), format!("ssh://{pool}/root"));
         let connect = move |hello: &Hello| {
-            let grants = Grants(vec![Grant::Read]);
-            let place = ServedPlace::new(&served_root, pool.clone(), partner.clone(), grants, state.clone())?;
-            let helper = Helper { stores: ServedStores::new(place), calls: Arc::clone(&calls) };
+            let place =
+                ServedPlace::new(&served_root, pool.clone(), partner.clone(), grants.clone(), state.clone())?;
+            let helper = Helper { service: served(place), calls: Arc::clone(&calls) };
             let [(ours, line), (end, theirs)] = [(); 2].map(|()| UnixStream::pair().unwrap());
             let cut = *cut.lock().unwrap();
             let (up, down) = (line.try_clone().unwrap(), end.try_clone().unwrap());
@@ -55,25 +68,48 @@ impl Loopback {
             std::thread::spawn(move || {
                 serve(Arc::new(helper), theirs.try_clone().unwrap(), theirs, SILENCE, || ())
             });
-            Session::over(ours.try_clone().unwrap(), ours, "ssh://there", hello, SILENCE)
+            Session::over(ours.try_clone().unwrap(), Ends(ours), "ssh://there", hello, SILENCE)
         };
         RemotePlace::through(name, root.to_owned(), shown, Box::new(connect))
     }
 }
 
+/// Ends the line with the session, as the end of a program does.
+struct Ends(UnixStream);
+
+impl Write for Ends {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
 struct Helper {
-    stores: ServedStores,
+    service: Arc<dyn Service>,
     calls: Arc<AtomicU64>,
 }
 
 impl Service for Helper {
     fn welcome(&self, hello: &Hello) -> Result<Welcome> {
-        self.stores.welcome(hello)
+        self.service.welcome(hello)
     }
 
     fn serve(&self, message: u8, request: &[u8], call: &mut Served) -> Result<Vec<u8>> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        self.stores.serve(message, request, call)
+        self.service.serve(message, request, call)
+    }
+
+    fn caller_has_gone(&self) {
+        self.service.caller_has_gone();
     }
 }
 

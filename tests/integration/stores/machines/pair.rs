@@ -28,10 +28,25 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Joined by a helper that each machine starts itself.
+    /// Joined by a helper that each machine starts itself, which grants everything.
     pub fn through_a_pipe() -> Self {
+        Pair::through(env!("CARGO_BIN_EXE_csb-serve"))
+    }
+
+    /// The same through another program.
+    pub fn through(helper: &str) -> Self {
         let hosts = ["csb@atl-1.invalid", "csb@chi-1.invalid"].map(str::to_owned);
-        Pair::joined(&Reach { hosts, way: Some(format!("pipe:{}", env!("CARGO_BIN_EXE_csb-serve"))) })
+        Pair::joined(&Reach { hosts, way: Some(format!("pipe:{helper}")) })
+    }
+
+    /// The service of an administrator's machine, which has no store and reaches both pools through this program.
+    pub fn admin(&self, helper: &str) -> Service {
+        let text = std::fs::read_to_string(self.path("machine-chi/deployment.toml")).unwrap();
+        let text = text.replace("\"chi-1\"", "\"admin\"") + &format!("\"{CHI}\" = \"pipe:{helper}\"\n");
+        let folder = self.path("machine-admin");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("deployment.toml"), text).unwrap();
+        self.sample.another_on(&folder.join("deployment.toml"))
     }
 
     pub fn joined(reach: &Reach) -> Self {
@@ -101,11 +116,11 @@ pub fn sync(service: &Service, pool: &str, more: Value) -> Ended {
     run(service, "sync", pool, options)
 }
 
-fn status(service: &Service, pool: &str) -> Value {
+pub fn status(service: &Service, pool: &str) -> Value {
     ask(service, json!({ "request": "getBackupServiceStatus", "poolFqdn": pool })).unwrap()
 }
 
-fn states(service: &Service, pool: &str) -> Vec<(String, Vec<u64>)> {
+pub fn states(service: &Service, pool: &str) -> Vec<(String, Vec<u64>)> {
     let history = ask(service, json!({ "request": "getPoolBackupHistory", "poolFqdn": pool })).unwrap();
     let of = |module: &Value| {
         let states = module["states"].as_array().unwrap();
@@ -117,7 +132,7 @@ fn states(service: &Service, pool: &str) -> Vec<(String, Vec<u64>)> {
 
 /// Whether Chicago's copies are what Atlanta has.
 #[track_caller]
-fn assert_copied(pair: &Pair) {
+pub fn assert_copied(pair: &Pair) {
     assert_rows_equal(&pair.path("atl/users.sqlite"), &pair.path("chi/standby/atl.sqlite"));
     assert_eq!(content(&pair.path("atl/share")), content(&pair.path("chi/standby/atl")));
 }
@@ -233,9 +248,24 @@ fn a_pair_of_two_machines_lives_through_a_pipe() {
     live(&pair);
 }
 
+/// A program that is the helper but for what it grants: only reading.
+pub fn reading_helper() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("reads");
+    let text = format!(
+        "#!/bin/sh\nfor one; do shift; [ \"$last\" = --grant ] && one=read; last=$one; set -- \"$@\" \"$one\"; done\nexec {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_csb-serve")
+    );
+    std::fs::write(&program, text).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = program.to_str().unwrap().to_owned();
+    (folder, path)
+}
+
 #[test]
 fn what_only_the_other_machine_may_do_is_refused_with_its_name() {
-    let pair = Pair::through_a_pipe();
+    let (_folder, helper) = reading_helper();
+    let pair = Pair::through(&helper);
     refuse(&pair);
 }
 
@@ -276,16 +306,11 @@ fn a_helper_that_says_nothing_is_not_waited_for_long() {
 }
 
 #[test]
-fn an_administrators_third_machine_looks_at_both_and_runs_nothing() {
-    let pair = Pair::through_a_pipe();
+fn an_administrators_third_machine_looks_at_both_and_runs_nothing_where_it_may_only_read() {
+    let (_folder, helper) = reading_helper();
+    let pair = Pair::through(&helper);
     sync(&pair.chicago, ATL, json!({})).expect(Outcome::Succeeded);
-    let text = std::fs::read_to_string(pair.path("machine-chi/deployment.toml")).unwrap();
-    let helper = env!("CARGO_BIN_EXE_csb-serve");
-    let text = text.replace("\"chi-1\"", "\"admin\"") + &format!("\"{CHI}\" = \"pipe:{helper}\"\n");
-    let folder = pair.path("machine-admin");
-    std::fs::create_dir(&folder).unwrap();
-    std::fs::write(folder.join("deployment.toml"), text).unwrap();
-    let admin = pair.sample.another_on(&folder.join("deployment.toml"));
+    let admin = pair.admin(&helper);
     let (seen, there) = (status(&admin, ATL), status(&pair.chicago, ATL));
     for name in ["overallExportStatus", "overallImportStatus", "activeMachineFqdn"] {
         assert_eq!(seen[name], there[name], "{name}: {seen:#} {there:#}");

@@ -39,6 +39,7 @@ impl Standby {
             return Err(self.replaced());
         }
         self.history().remove_undone(copy.header.change_counter)?;
+        self.require_room_in_history(copy.header.change_counter)?;
         let old_size = copy.header.layout.page_size;
         let mut journal = Journal::begin(&self.path, old_size, copy.pages, commit.rights)?;
         let (mut history, mut lost) = match self.begin_history(commit) {
@@ -51,7 +52,7 @@ impl Standby {
             if let Some(Err(error)) = history.take().map(Writing::publish) {
                 lost.get_or_insert(error);
             }
-            match lost.take_if(|_| commit.is_whole() || commit.is_other) {
+            match lost.take_if(|_| commit.is_whole() || commit.is_other || self.limits.is_strict) {
                 Some(error) => Err(self.history_full(&error)),
                 None => journal.seal(),
             }
@@ -88,7 +89,7 @@ impl Standby {
         Error::new(
             ErrorKind::HistoryFull,
             format!(
-                "{} would be replaced as a whole, and what it holds now cannot be kept: {}",
+                "{} would be replaced as a whole, or is written from another machine, and what it holds now cannot be kept: {}",
                 self.path.display(),
                 cause.message
             ),

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Standby;
 use super::history::Link;
 use crate::error::Result;
+use crate::store::history_full;
 use crate::topology::HistoryLimits;
 
 /// How many entries one run merges: the rest waits for the next one.
@@ -65,13 +66,30 @@ impl Standby {
                 break;
             }
         }
+        // Where nothing may go before its time the next sync is refused instead.
         while size > most
+            && !limits.is_strict
             && let Some(oldest) = chain.pop()
         {
             size = size.saturating_sub(history.size(&oldest));
             history.remove(&oldest)?;
         }
         Ok(())
+    }
+
+    /// Refuses to change a copy whose history has no room left, where none of it may go before its time.
+    ///
+    /// # Errors
+    /// `HistoryFull`; when the history cannot be listed.
+    pub(super) fn require_room_in_history(&self, current: u32) -> Result<()> {
+        if !self.limits.is_strict {
+            return Ok(());
+        }
+        let history = self.history();
+        let kept: u64 = history.list(current)?.iter().map(|entry| history.size(entry)).sum();
+        let store = std::fs::metadata(self.path()).map_or(0, |metadata| metadata.len());
+        let most = self.limits.max.bytes(store);
+        if kept <= most { Ok(()) } else { Err(history_full(&self.path().display(), kept, most)) }
     }
 }
 

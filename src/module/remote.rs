@@ -1,0 +1,353 @@
+//! A module that writes at another machine: its cycles run in the helper there, which calls back for what the other store of the pair is asked.
+//!
+//! ```text
+//!   this machine                                    the machine that is written to
+//!   Remote::run_cycle ─── cycle, as a document ───► served: Stores::open, run_cycle
+//!   its own stores    ◄── questions, in the call ── the pair's other end
+//!   report            ◄── progress, outcome ───────
+//! ```
+//!
+//! So walks, hashes, locks, staging, the index and the history are where the bytes are, and what is written needs no rules of its own. The
+//! store that is read may be at a third machine: then its helper is asked, through this one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::stores::{Stores, Written};
+use super::{
+    BackupModule, Context, CycleFailure, CycleOutcome, CycleResult, GiveBack, Look, Loss, ModuleId, Names,
+    Observation, Observer, Progress, Restored, StoreState, WantedState,
+};
+use crate::error::{Error, Result};
+use crate::report::{Change, ChangeKind};
+use crate::store::remote::{CalledBack, PassedOn, RemotePlace, ServedPlace};
+use crate::store::served::ServedStores;
+use crate::store::{Generation, MadeBy, Reach, Trace};
+use crate::topology::{PoolFqdn, StoreUrl};
+use crate::wire::{Service, answer_within, unwritable};
+
+pub(super) mod served;
+#[cfg(test)]
+mod tests;
+
+/// The numbers of the messages about modules.
+pub(super) mod message {
+    /// Looks at both stores, and says what a cycle would do.
+    pub(in crate::module) const OBSERVE: u8 = 80;
+    /// Runs a cycle.
+    pub(in crate::module) const CYCLE: u8 = 81;
+    /// Gives back what was lost.
+    pub(in crate::module) const GIVE_BACK: u8 = 82;
+}
+
+/// What a part of an answer begins with.
+mod tag {
+    /// It is of the session in which the helper calls back.
+    pub(super) const BACK: u8 = 0;
+    /// It is a [`Told`](super::Told), as a document.
+    pub(super) const TOLD: u8 = 1;
+    /// It belongs to the outcome, which is a document.
+    pub(super) const OUTCOME: u8 = 2;
+}
+
+/// How long an outcome may be. It names the first of everything only.
+const MOST_OUTCOME_BYTES: usize = 64 << 20;
+
+/// How many parts for the session in which the helper calls back may wait.
+const MOST_WAITING: usize = 16;
+
+/// What is asked of the machine that is written to. A document: a newer build adds to it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked {
+    /// Whose data it is.
+    pool: PoolFqdn,
+    /// The stores; the URLs of those at that machine are relative to its root.
+    stores: Stores,
+    /// Where what is called back for is.
+    other: CalledBack,
+    /// The leases of this direction, relative to the root; none for what is given back.
+    leases: Option<StoreUrl>,
+    generation: Generation,
+    accept_deletions: bool,
+    verify: bool,
+    #[serde(default)]
+    thorough: bool,
+    /// Whether each change is told by name.
+    #[serde(default)]
+    names: bool,
+    job: Option<MadeBy>,
+}
+
+/// What the helper tells while it works.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Told {
+    Progress(Progress),
+    Warning(String),
+    Changed(ChangeKind, Change),
+}
+
+/// How a cycle ended.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ended {
+    done: CycleOutcome,
+    error: Option<Error>,
+}
+
+/// Where the stores of one pool of a direction are.
+#[derive(Clone, Debug)]
+pub struct At {
+    /// The pool.
+    pub pool: PoolFqdn,
+    /// How they are reached.
+    pub reach: Reach,
+}
+
+/// One module of a direction of which at least one place is at another machine.
+pub struct Remote {
+    /// What reads both from here.
+    local: Arc<dyn BackupModule>,
+    stores: Stores,
+    source: At,
+    copy: At,
+    leases: StoreUrl,
+    /// The name of this machine.
+    machine: String,
+    /// Where what is remembered of this machine's stores lies, for whoever reads them.
+    state: PathBuf,
+}
+
+/// What a cycle is asked with.
+struct Order<'a> {
+    generation: Generation,
+    accept_deletions: bool,
+    verify: bool,
+    thorough: bool,
+    job: Option<MadeBy>,
+    cancel: &'a CancellationToken,
+    observer: Option<&'a dyn Observer>,
+    names: Option<&'a Names>,
+}
+
+impl Remote {
+    /// The module over these stores, at these places. `leases` are those of the direction, at the place of the copies.
+    ///
+    /// # Errors
+    /// As for [`Stores::open`].
+    pub fn new(
+        stores: Stores,
+        source: At,
+        copy: At,
+        leases: StoreUrl,
+        machine: String,
+        state: PathBuf,
+    ) -> Result<Self> {
+        let local = stores.open(&source.pool, &source.reach, &copy.reach)?;
+        Ok(Remote { local, stores, source, copy, leases, machine, state })
+    }
+
+    /// Who writes at one of both places, where that is another machine, and what it calls back for.
+    fn writer(&self, written: Written) -> Option<(&Arc<RemotePlace>, &At)> {
+        let (at, other) = match written {
+            Written::Copy => (&self.copy, &self.source),
+            Written::Source => (&self.source, &self.copy),
+        };
+        // Where nothing is copied, nobody has to be asked.
+        let has_stores = !self.stores.at(written).is_empty();
+        at.reach.place().filter(|_| has_stores).map(|place| (place, other))
+    }
+
+    fn asked(&self, written: Written, place: &RemotePlace, other: &At, order: &Order<'_>) -> Result<Asked> {
+        let below_root = |url: &StoreUrl| place.below_root(url);
+        Ok(Asked {
+            pool: self.source.pool.clone(),
+            stores: self.stores.clone().changed_at(written, below_root)?,
+            other: CalledBack::of(other.pool.clone(), &other.reach, &self.machine),
+            leases: match written {
+                Written::Copy => Some(below_root(&self.leases)?),
+                Written::Source => None,
+            },
+            generation: order.generation,
+            accept_deletions: order.accept_deletions,
+            verify: order.verify,
+            thorough: order.thorough,
+            names: order.names.is_some() || order.observer.is_some(),
+            job: order.job,
+        })
+    }
+
+    /// What answers for the stores that are read: whoever is called may see them, and no others.
+    fn service(&self, written: Written, place: &RemotePlace, other: &At) -> Result<Arc<dyn Service>> {
+        let read = match written {
+            Written::Copy => Written::Source,
+            Written::Source => Written::Copy,
+        };
+        Ok(match &other.reach {
+            Reach::There(there) => Arc::new(PassedOn::new(Arc::clone(there))),
+            Reach::Here => {
+                let (own, partner) = (other.pool.clone(), place.pool().clone());
+                let only = ServedPlace::only(own, partner, &self.stores.at(read), &self.state)?;
+                Arc::new(ServedStores::new(only))
+            }
+        })
+    }
+
+    /// Lets the helper do it, and tells what it tells.
+    fn run<T: DeserializeOwned>(
+        &self,
+        message: u8,
+        written: Written,
+        (place, other): (&Arc<RemotePlace>, &At),
+        order: &Order<'_>,
+    ) -> Result<T> {
+        let asked = document(&self.asked(written, place, other, order)?)?;
+        let service = self.service(written, place, other)?;
+        let mut call = place.call(message, &asked, order.cancel)?;
+        let (back, parts) = sync_channel(MOST_WAITING);
+        answer_within(call.sender(), parts, service)?;
+        let mut outcome = Vec::new();
+        while let Some(part) = call.next()? {
+            match part.split_first() {
+                // Where nobody answers any more the helper finds out.
+                Some((&tag::BACK, piece)) => drop(back.send(piece.to_vec())),
+                Some((&tag::TOLD, told)) => {
+                    let told = serde_json::from_slice(told).map_err(|_| call.not_understood())?;
+                    order.tell(told);
+                }
+                Some((&tag::OUTCOME, piece)) if outcome.len() + piece.len() <= MOST_OUTCOME_BYTES => {
+                    outcome.extend_from_slice(piece);
+                }
+                _ => return Err(call.not_understood()),
+            }
+        }
+        call.answer::<()>()?;
+        serde_json::from_slice(&outcome).map_err(|_| call.not_understood())
+    }
+
+    fn cycle(&self, message: u8, written: Written, context: &Context) -> Option<CycleResult> {
+        let writer = self.writer(written)?;
+        let order = Order {
+            generation: context.generation,
+            accept_deletions: context.accept_deletions,
+            verify: context.verify,
+            thorough: false,
+            job: context.job,
+            cancel: &context.cancel,
+            observer: Some(context.observer.as_ref()),
+            names: None,
+        };
+        let ended: Result<Ended> = self.run(message, written, writer, &order);
+        Some(match ended {
+            Ok(Ended { done, error: None }) => Ok(done),
+            Ok(Ended { done, error: Some(error) }) => {
+                let error = error.at("place", writer.0);
+                Err(CycleFailure { error, done: Box::new(done) })
+            }
+            Err(error) => Err(error.into()),
+        })
+    }
+}
+
+impl Order<'_> {
+    fn tell(&self, told: Told) {
+        match (told, self.observer, self.names) {
+            (Told::Progress(progress), Some(observer), _) => observer.progress(progress),
+            (Told::Warning(message), Some(observer), _) => observer.warning(message),
+            (Told::Changed(kind, change), Some(observer), _) => observer.changed(kind, &change),
+            (Told::Changed(kind, change), None, Some(Names(tell))) => tell(kind, &change),
+            _ => {}
+        }
+    }
+}
+
+fn document(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|cause| unwritable(&cause))
+}
+
+impl BackupModule for Remote {
+    fn id(&self) -> ModuleId {
+        self.local.id()
+    }
+
+    fn touches(&self) -> Vec<String> {
+        self.local.touches()
+    }
+
+    fn touches_back(&self) -> Vec<String> {
+        self.local.touches_back()
+    }
+
+    fn observe(&self, look: &Look) -> Result<Observation> {
+        let Some(writer) = self.writer(Written::Copy) else { return self.local.observe(look) };
+        let order = Order {
+            generation: Generation::default(),
+            accept_deletions: look.accept_deletions,
+            verify: look.verify,
+            thorough: look.thorough,
+            job: None,
+            cancel: &look.cancel,
+            observer: None,
+            names: look.names.as_ref(),
+        };
+        self.run(message::OBSERVE, Written::Copy, writer, &order)
+    }
+
+    fn check(&self, look: &Look) -> Result<()> {
+        self.local.check(look)
+    }
+
+    fn run_cycle(&self, context: &Context) -> CycleResult {
+        let there = self.cycle(message::CYCLE, Written::Copy, context);
+        there.unwrap_or_else(|| self.local.run_cycle(context))
+    }
+
+    fn cycle_observes(&self) -> bool {
+        self.local.cycle_observes()
+    }
+
+    fn carry_back(&self, context: &Context) -> CycleResult {
+        let there = self.cycle(message::GIVE_BACK, Written::Source, context);
+        there.unwrap_or_else(|| self.local.carry_back(context))
+    }
+
+    fn observe_carry_back(&self, look: &Look) -> Result<GiveBack> {
+        self.local.observe_carry_back(look)
+    }
+
+    fn loss(&self, look: &Look) -> Result<Loss> {
+        self.local.loss(look)
+    }
+
+    fn states(&self) -> Result<Option<Vec<StoreState>>> {
+        self.local.states()
+    }
+
+    fn find_state(&self, wanted: WantedState, to: &Path) -> Result<StoreState> {
+        self.local.find_state(wanted, to)
+    }
+
+    fn restore_state(
+        &self,
+        wanted: WantedState,
+        include: &[String],
+        to: &Path,
+        context: &Context,
+    ) -> Result<Restored> {
+        self.local.restore_state(wanted, include, to, context)
+    }
+
+    fn observe_disable(&self, look: &Look) -> Result<Vec<Trace>> {
+        self.local.observe_disable(look)
+    }
+
+    fn disable(&self, context: &Context) -> Result<Vec<Trace>> {
+        self.local.disable(context)
+    }
+}
