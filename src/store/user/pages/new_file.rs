@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::end::{PageSink, Sent};
 use super::exclude;
@@ -13,11 +14,13 @@ use crate::store::sqlite::format::header::{HEADER_BYTES, Header, Own};
 /// What a device writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
 
-/// The file; dropped without a name, it goes.
+/// The file; dropped without a name, it goes, unless whoever comes next goes on with it.
 pub(super) struct NewFile {
     pub(super) file: RawFile,
     pub(super) path: PathBuf,
     has_name: bool,
+    /// Whether somebody goes on with it.
+    stays: AtomicBool,
 }
 
 impl NewFile {
@@ -28,7 +31,23 @@ impl NewFile {
     pub(super) fn create(path: PathBuf, rights: Rights) -> Result<Self> {
         let file = RawFile::make(|| create_file(&path, rights));
         let file = file.map_err(|cause| Error::io("write", &path, &cause))?;
-        Ok(NewFile { file, path, has_name: false })
+        Ok(NewFile { file, path, has_name: false, stays: AtomicBool::new(false) })
+    }
+
+    /// One that was begun before, and is gone on with.
+    pub(super) fn begun(path: PathBuf, file: RawFile) -> Self {
+        NewFile { file, path, has_name: false, stays: AtomicBool::new(true) }
+    }
+
+    /// What is in it stays where this one does not come to its end. Not where that would keep a disk full.
+    pub(super) fn staying(self) -> Self {
+        self.stays.store(true, Ordering::Relaxed);
+        self
+    }
+
+    /// It is not what it should be, and goes.
+    pub(super) fn give_up(&self) {
+        self.stays.store(false, Ordering::Relaxed);
     }
 
     fn failed(&self) -> impl Fn(io::Error) -> Error + Copy {
@@ -68,7 +87,9 @@ impl NewFile {
         named.sync_data()?;
         read_whole(&self.file, &mut first, 0)?;
         write_all_at(named, &first, 0)?;
-        named.sync_data()
+        named.sync_data()?;
+        self.give_up();
+        Ok(())
     }
 
     /// Makes a plain database of the pages that came, which servers can write to, durably. It is shown to `look` before what is excluded is
@@ -108,7 +129,11 @@ impl NewFile {
 
 impl PageSink for NewFile {
     fn put(&self, first: u32, content: &[u8], page_size: usize) -> Result<()> {
-        write_all_at(&self.file, content, u64::from(first - 1) * page_size as u64).map_err(self.failed())
+        let written = write_all_at(&self.file, content, u64::from(first - 1) * page_size as u64);
+        written.map_err(|cause| {
+            self.give_up();
+            self.failed()(cause)
+        })
     }
 
     fn reset(&self) -> Result<()> {
@@ -118,7 +143,7 @@ impl PageSink for NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if !self.has_name {
+        if !self.has_name && !self.stays.load(Ordering::Relaxed) {
             // One that is left is removed by whoever begins the next one.
             let _ = remove(&self.path);
         }

@@ -19,19 +19,19 @@ use self::staged::Ready;
 use self::state::{Committed, State, StateFile};
 use super::end::{Exported, Order, PageSink, Standing};
 use super::hashes::Seed;
-use super::new_file::NewFile;
 use super::snapshot::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{RawFile, Rights, names_of, read_whole, sync_folder};
 use crate::report::Moved;
 use crate::store::MadeBy;
 use crate::store::files::{remove, with_suffix};
-use crate::store::sqlite::format::header::{HEADER_BYTES, Header, Layout, Own};
+use crate::store::sqlite::format::header::{HEADER_BYTES, Header, Layout};
 use crate::store::sqlite::format::journal;
 use crate::store::sqlite::{Access, COMPANIONS, open, require_alone, sqlite_error};
 use crate::topology::{HistoryLimits, UserStoreConfig};
 
 mod commit;
+mod first;
 mod history;
 mod import;
 mod importer;
@@ -509,67 +509,6 @@ impl Standby {
             "Find out who holds it: nobody should keep a transaction open at a standby copy. Then run the command again.",
         )
         .at("path", self.path.display())
-    }
-
-    // ---- a first copy --------------------------------------------------------------------------------------------------
-
-    /// A file for a copy that gets its name once it is complete.
-    ///
-    /// # Errors
-    /// `DiskFull`, `AccessDenied`, `Io`.
-    fn begin_new(&self, importer: &mut Importer, rights: Rights) -> Result<NewFile> {
-        importer.begin()?;
-        let path = self.folder().join("new");
-        remove(&path)?;
-        NewFile::create(path, rights)
-    }
-
-    /// Completes a first copy and gives it its name. A copy that cannot be read keeps its file: somebody may have it open, and would take the
-    /// journal of a later import for its own.
-    ///
-    /// # Errors
-    /// `DiskFull`, `Io`, `StoreBusy`, `Cancelled`; the copy has no name then.
-    fn publish(
-        &self,
-        new: NewFile,
-        exported: &Exported,
-        own: Own,
-        cancel: &CancellationToken,
-    ) -> Result<Moved> {
-        let from = new.path.clone();
-        let failed = |cause: io::Error| Error::io("write", &from, &cause);
-        let size = u64::from(exported.layout.page_size);
-        let mut first = match &exported.first_page {
-            Some(first) => first.clone(),
-            None => return Err(failed(io::Error::other("the first page is missing"))),
-        };
-        own.put(&mut first, exported.pages);
-        new.put(1, &first, first.len())?;
-        new.file.set_len(u64::from(exported.pages) * size).map_err(failed)?;
-        new.file.sync_all().map_err(failed)?;
-        self.remove_former()?;
-        self.require_ours()?;
-        if self.path.exists() {
-            let file = RawFile::open(&self.path, true).map_err(self.failed("open"))?;
-            let reserved = self.reserve(&file, cancel)?;
-            let _shut = reserved.shut(&self.path, READERS_PATIENCE, cancel)?.ok_or_else(|| self.busy())?;
-            new.put_into(&file).map_err(self.failed("write"))?;
-        } else {
-            new.name(|from| std::fs::rename(from, &self.path)).map_err(failed)?;
-        }
-        sync_folder(self.path.parent().unwrap_or(Path::new("."))).map_err(self.failed("write"))?;
-        Ok(whole(exported.pages, exported.layout.page_size))
-    }
-
-    /// Removes what belongs to an earlier copy of this name: it would be played into the new one, or be taken for states of it. That is on
-    /// the device before the new one has its name.
-    fn remove_former(&self) -> Result<()> {
-        remove(&self.folder().join("state"))?;
-        remove(&self.former_note())?;
-        if self.history().remove_all()? {
-            sync_folder(&self.folder()).map_err(self.failed("write"))?;
-        }
-        remove_companions(&self.path)
     }
 
     /// Remembers where the copy stands after a commit.

@@ -184,6 +184,8 @@ fn a_line_that_is_cut_after_any_number_of_bytes_changes_nothing_and_the_next_syn
         );
         assert_eq!(error.side, Some(Side::Export), "cut after {cut}: {error:?}");
         assert!(!site.path("chi/atl.sqlite").exists(), "cut after {cut}");
+        // Else the next one would go on, and have less to come.
+        let _ = std::fs::remove_file(site.path("chi/atl.sqlite.csb/new"));
     }
     site.line.cut_after(None);
     let (pair, _) = site.pull();
@@ -267,4 +269,93 @@ fn stores_outside_the_root_are_not_opened_whoever_names_them() {
         );
     }
     assert!(Path::new("/etc/passwd").exists());
+}
+
+/// A store of some megabytes that cannot be compressed.
+fn fill(server: &Connection) {
+    server
+        .execute_batch(
+            "CREATE TABLE ballast (id INTEGER PRIMARY KEY, bytes BLOB);
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+                 INSERT INTO ballast SELECT i, randomblob(3900) FROM n;",
+        )
+        .unwrap();
+}
+
+#[test]
+fn a_first_copy_that_is_cut_goes_on_and_sends_nothing_twice() {
+    let site = Site::new();
+    let server = site.server();
+    fill(&server);
+    let size = std::fs::metadata(site.path("atl/users.sqlite")).unwrap().len();
+    let mut crossed = 0;
+    for part in [3, 4, 5] {
+        site.line.cut_after(Some(usize::try_from(size).unwrap() / part));
+        let (pair, place) = site.pull();
+        let error = sync(&pair).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::StoreUnavailable, "{error:#?}");
+        crossed += place.traffic().received;
+        assert!(!site.path("chi/atl.sqlite").exists(), "it has no name before it is whole");
+    }
+    site.line.cut_after(None);
+    // What the server writes meanwhile comes, too, whichever page it is.
+    server
+        .execute_batch("UPDATE ballast SET bytes = randomblob(3900) WHERE id % 100 = 0; CREATE TABLE new (a)")
+        .unwrap();
+    let (pair, place) = site.pull();
+    let outcome = sync(&pair).unwrap();
+    crossed += place.traffic().received;
+    assert!(outcome.details.iter().any(|line| line.contains("Went on with a first copy")), "{outcome:#?}");
+    assert!(crossed < size * 108 / 100, "{crossed} of {size}");
+    let rows = |path: &Path| -> Vec<(i64, Vec<u8>)> {
+        let reader = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let mut rows = reader.prepare("SELECT id, bytes FROM ballast ORDER BY id").unwrap();
+        rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(|row| row.unwrap()).collect()
+    };
+    assert_eq!(rows(&site.path("chi/atl.sqlite")), rows(&site.path("atl/users.sqlite")));
+    assert!(sync(&pair).unwrap().moved.is_nothing());
+}
+
+#[test]
+fn what_lies_in_the_place_of_a_first_copy_is_gone_on_with_whatever_it_is() {
+    let site = Site::new();
+    let server = site.server();
+    fill(&server);
+    let source = std::fs::read(site.path("atl/users.sqlite")).unwrap();
+    let other_size = {
+        let path = site.path("other.sqlite");
+        let other = Connection::open(&path).unwrap();
+        other
+            .execute_batch(
+                "PRAGMA page_size = 1024; CREATE TABLE t (a); INSERT INTO t VALUES (randomblob(90000))",
+            )
+            .unwrap();
+        drop(other);
+        std::fs::read(path).unwrap()
+    };
+    let mut holes = source.clone();
+    holes[4_096..400_000].fill(0);
+    let longer = [&source[..], &[7; 4_096 * 30]].concat();
+    for (name, left) in [
+        ("nothing", Vec::new()),
+        ("no database", vec![b'x'; 100_000]),
+        ("its header", source[..100].to_vec()),
+        ("half a page more", source[..4_096 * 10 + 2_000].to_vec()),
+        ("holes", holes),
+        ("more than there is", longer),
+        ("all of it", source.clone()),
+        ("pages of another size", other_size),
+    ] {
+        let (pair, _) = site.pull();
+        std::fs::create_dir_all(site.path("chi/atl.sqlite.csb")).unwrap();
+        std::fs::write(site.path("chi/atl.sqlite.csb/new"), left).unwrap();
+        sync(&pair).unwrap();
+        let copied = std::fs::read(site.path("chi/atl.sqlite")).unwrap();
+        assert_eq!(copied.len(), source.len(), "{name}");
+        assert_eq!(copied[100..], source[100..], "{name}");
+        assert!(!site.path("chi/atl.sqlite.csb/new").exists());
+        for name in ["chi/atl.sqlite", "chi/atl.sqlite.csb/state"] {
+            std::fs::remove_file(site.path(name)).unwrap();
+        }
+    }
 }

@@ -118,7 +118,7 @@ impl Standby {
         }
     }
 
-    fn replaced(&self) -> Error {
+    pub(super) fn replaced(&self) -> Error {
         Error::new(
             ErrorKind::StoreReplaced,
             format!("{} was replaced or written to while it was synchronized.", self.path.display()),

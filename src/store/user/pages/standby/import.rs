@@ -50,6 +50,8 @@ enum Opened {
         file: NewFile,
         seed: Seed,
         lost: Lost,
+        /// How many pages an earlier attempt left that are gone on with.
+        begun: Option<usize>,
     },
     Over(Box<Over>),
 }
@@ -151,15 +153,30 @@ impl Import for CopyImport {
             Found::Missing => Lost::History,
             Found::Unreadable => Lost::Copy,
         };
-        let file = standby.begin_new(&mut self.importer, seen.rights)?;
         let seed = Seed::new();
-        self.opened = Some(Opened::New { file, seed, lost });
+        if let Some((file, partial)) =
+            standby.begun_new(&mut self.importer, (seed, seen.rights), &self.order.cancel)?
+        {
+            let begun = Some(partial.hashes.len());
+            self.opened = Some(Opened::New { file, seed, lost, begun });
+            return Ok(Base {
+                seed,
+                hashes: partial.hashes,
+                layout: Some(partial.layout),
+                mark: None,
+                scratch,
+            });
+        }
+        let file = standby.begin_new(&mut self.importer, seen.rights)?;
+        self.opened = Some(Opened::New { file, seed, lost, begun: None });
         Ok(Base { seed, hashes: Arc::new([]), layout: None, mark: None, scratch })
     }
 
     fn commit(mut self: Box<Self>, exported: Exported) -> Result<PairOutcome> {
         match self.opened.take() {
-            Some(Opened::New { file, seed, lost }) => self.publish(file, seed, &lost, &exported),
+            Some(Opened::New { file, seed, lost, begun }) => {
+                self.publish(file, seed, (&lost, begun), &exported)
+            }
             Some(Opened::Over(over)) => self.follow(*over, exported),
             None => Ok(PairOutcome::default()),
         }
@@ -179,7 +196,16 @@ impl CopyImport {
         if self.order.cancel.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
     }
 
-    fn publish(&self, file: NewFile, seed: Seed, lost: &Lost, exported: &Exported) -> Result<PairOutcome> {
+    fn publish(
+        &self,
+        file: NewFile,
+        seed: Seed,
+        (lost, begun): (&Lost, Option<usize>),
+        exported: &Exported,
+    ) -> Result<PairOutcome> {
+        if begun.is_some() {
+            self.standby.require_whole(&file, exported, seed, &self.order.cancel)?;
+        }
         // Whoever has a copy open that cannot be read goes on with its file, and must not meet a number that he knows.
         let left = self.standby.state_file().load().filter(|_| matches!(lost, Lost::Copy));
         let left = left.map_or((0, 0), |it| (it.change_counter, it.schema_cookie));
@@ -194,6 +220,9 @@ impl CopyImport {
         self.importer.require()?;
         let moved = self.standby.publish(file, exported, own, &self.order.cancel)?;
         let mut outcome = self.outcome(exported, moved);
+        outcome.details.extend(begun.map(|pages| {
+            format!("Went on with a first copy that had not come to its end: {pages} pages were there.")
+        }));
         match lost {
             Lost::Nothing => {}
             Lost::History => outcome.details.push(
