@@ -75,6 +75,9 @@ pub(super) fn compare(copy: &Path, other: &Path, cancel: &CancellationToken) -> 
     all.sort();
     let mut compared = Compared::default();
     for table in all {
+        if cancel.is_cancelled() {
+            return Err(Error::cancelled());
+        }
         let is_in = (own.contains(&table), others.contains(&table));
         match rows_of(&connection, &table, is_in) {
             Ok([only_copy, only_other, changed]) => {

@@ -76,6 +76,7 @@ fn messages_are_what_they_were_in_the_first_version() {
         reason: Some("r".to_owned()),
     };
     let send = SendRequest { store: store(), revision: None, generation: Generation(8).0 };
+    let states = vec![state.clone()];
     let sent = SendAnswer { state, pages: 2, page_size: 4_096, versions: (1, 1), findings: vec![9] };
     let moved = Some(Moved { items_written: 1, items_deleted: 2, bytes: 3, batches: 4 });
     let found = [
@@ -85,6 +86,7 @@ fn messages_are_what_they_were_in_the_first_version() {
         ("survey", hex(&survey)),
         ("standing", hex(&standing)),
         ("send", hex(&send)),
+        ("states", hex(&states)),
         ("sent", hex(&sent)),
         ("moved", hex(&moved)),
     ];
@@ -99,5 +101,6 @@ exported 00018020000000000201020178804002040608050607010102030405060708090a0b010
 survey 00010300
 standing 0001050114313937302d30312d30315430303a30303a30315a0000
 send 0c75736572732e73716c69746501640010
-sent 0514313937302d30312d30315430303a30303a30315a00060701017202802001010109
+states 010514313937302d30312d30315430303a30303a30315a0001010607010172
+sent 0514313937302d30312d30315430303a30303a30315a000101060701017202802001010109
 moved 0101020304";
