@@ -290,20 +290,19 @@ impl Standby {
     fn foreign(&self) -> Error {
         let path = self.path.display();
         let is_linked = |metadata: &Metadata| metadata.is_file() && names_of(metadata) > 1;
-        Error::new(
-            ErrorKind::ForeignContent,
-            if std::fs::symlink_metadata(&self.path).is_ok_and(|metadata| is_linked(&metadata)) {
-                format!("{path} has further names (hard links), under which it would change too.")
-            } else if self.was_disabled() {
-                format!(
-                    "{path} was changed or replaced since the backup was disabled that it was the copy of."
-                )
-            } else {
-                format!("{path} was not made by this product.")
-            },
-            "Move it away, or publish a topology with another place for the standby copy.",
-        )
-        .at("path", self.path.display())
+        let away = "Move it away, or publish a topology with another place for the standby copy.";
+        let (why, advice) = if std::fs::symlink_metadata(&self.path).is_ok_and(|it| is_linked(&it)) {
+            (
+                "has further names (hard links), under which it would change too",
+                "Make copies of its further names, or remove them.",
+            )
+        } else if self.was_disabled() {
+            ("was changed or replaced since the backup was disabled that it was the copy of", away)
+        } else {
+            ("was not made by this product", away)
+        };
+        Error::new(ErrorKind::ForeignContent, format!("{path} {why}."), advice)
+            .at("path", self.path.display())
     }
 
     /// Where it stands, looked at without a lock.
