@@ -27,7 +27,7 @@ pub use frame::MOST_BYTES;
 pub use greeting::{Hello, PROTOCOL, Welcome};
 pub use messages::{decode, encode, unwritable};
 pub use route::Route;
-pub use served::{Served, Service, serve};
+pub use served::{Answers, Served, serve};
 pub use session::{Call, PartSender, Session, Traffic};
 pub use tunnel::{Tunnel, answer_within};
 

@@ -8,7 +8,7 @@ use crate::error::{Result, Side};
 use crate::report::Changes;
 use crate::report::Moved;
 use crate::store::Trace;
-use crate::store::documents::{Document, History, Import};
+use crate::store::documents::{Document, DocumentHistory, Import};
 use crate::store::{Reach, factory};
 use crate::topology::StoreUrl;
 
@@ -69,7 +69,7 @@ impl CmsMaster {
     }
 
     /// What a cycle will copy of what is missing, in documents and bytes.
-    fn share(&self, compared: &Comparison, base: History) -> Result<(u64, u64)> {
+    fn share(&self, compared: &Comparison, base: DocumentHistory) -> Result<(u64, u64)> {
         let missing = compared.whole.documents.saturating_sub(base.documents);
         if missing <= self.limit() {
             return Ok((missing, compared.whole.bytes.saturating_sub(base.bytes)));
@@ -263,7 +263,7 @@ impl Importer<'_> {
         Ok(())
     }
 
-    fn import(&self, base: History, documents: Vec<Document>) -> Import {
+    fn import(&self, base: DocumentHistory, documents: Vec<Document>) -> Import {
         Import {
             generation: self.context.generation,
             identity: self.compared.position.identity.clone(),

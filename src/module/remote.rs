@@ -29,7 +29,7 @@ use crate::store::remote::{CalledBack, PassedOn, RemotePlace, ServedPlace};
 use crate::store::served::ServedStores;
 use crate::store::{Generation, MadeBy, Reach, Trace};
 use crate::topology::{PoolFqdn, StoreUrl};
-use crate::wire::{Service, answer_within, unwritable};
+use crate::wire::{Answers, answer_within, unwritable};
 
 pub(super) mod served;
 #[cfg(test)]
@@ -184,7 +184,7 @@ impl Remote {
     }
 
     /// What answers for the stores that are read: whoever is called may see them, and no others.
-    fn service(&self, written: Written, place: &RemotePlace, other: &At) -> Result<Arc<dyn Service>> {
+    fn service(&self, written: Written, place: &RemotePlace, other: &At) -> Result<Arc<dyn Answers>> {
         let read = match written {
             Written::Copy => Written::Source,
             Written::Source => Written::Copy,

@@ -7,7 +7,7 @@ use super::remote;
 use crate::error::{Error, Result};
 use crate::store::remote::{ServedPlace, place_of};
 use crate::store::served::ServedStores;
-use crate::wire::{self, Hello, SILENCE, Served, Service, Welcome};
+use crate::wire::{self, Answers, Hello, SILENCE, Served, Welcome};
 
 /// The stores of one place and the modules over them, for one session.
 pub struct ServedPool {
@@ -21,7 +21,7 @@ impl ServedPool {
     }
 }
 
-impl Service for ServedPool {
+impl Answers for ServedPool {
     fn welcome(&self, hello: &Hello) -> Result<Welcome> {
         self.stores.welcome(hello)
     }
@@ -41,7 +41,7 @@ impl Service for ServedPool {
 /// What a helper does that could not be made: it greets, so that its caller learns why.
 struct Refusing(Error);
 
-impl Service for Refusing {
+impl Answers for Refusing {
     fn welcome(&self, _hello: &Hello) -> Result<Welcome> {
         Err(self.0.clone())
     }
@@ -56,7 +56,7 @@ impl Service for Refusing {
 /// # Errors
 /// Why there was no session, for whoever reads standard error.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
-    let service: Arc<dyn Service> = match place_of(arguments) {
+    let service: Arc<dyn Answers> = match place_of(arguments) {
         Ok(place) => Arc::new(ServedPool::new(place)),
         Err(error) => Arc::new(Refusing(error)),
     };

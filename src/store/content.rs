@@ -34,7 +34,7 @@ pub mod remote;
 pub mod room;
 pub(crate) mod spool;
 
-pub use listing::{ListedObject, Listing, Names};
+pub use listing::{FolderNames, ListedObject, Listing};
 pub use object::{
     Attributes, Extended, Instance, ObjectError, ObjectKind, ObjectMeta, ObjectResult, Ownership, READ_AGAIN,
     Refusal, mode_of_copy,

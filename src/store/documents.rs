@@ -18,7 +18,7 @@ pub(super) mod remote;
 pub mod replica;
 pub(super) mod sqlite;
 
-pub use history::{Digest, History};
+pub use history::{Digest, DocumentHistory};
 pub use refusal::{foreign, not_master, older_master, two_masters};
 
 /// What a document is about.
@@ -152,7 +152,7 @@ pub struct Import {
     /// URL of the master.
     pub master: String,
     /// What the copy held when it was looked at.
-    pub base: History,
+    pub base: DocumentHistory,
     /// Whether that is known to be something else than was recorded, and is put right.
     pub repairs: bool,
     /// Revisions that the copy holds wrongly; they are kept beside.
@@ -184,7 +184,7 @@ pub trait Documents: Send + Sync {
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn history(&self, until: i64) -> Result<History>;
+    fn history(&self, until: i64) -> Result<DocumentHistory>;
 
     /// The newest version of a document.
     ///

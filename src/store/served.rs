@@ -7,7 +7,7 @@ use super::leases::remote::{self as leases, ServedLeases};
 use super::remote::{ServedPlace, unknown_message};
 use super::user::pages;
 use crate::error::Result;
-use crate::wire::{Hello, Served, Service, Welcome};
+use crate::wire::{Answers, Hello, Served, Welcome};
 
 /// The stores of one place, for one session.
 pub struct ServedStores {
@@ -28,7 +28,7 @@ impl ServedStores {
     }
 }
 
-impl Service for ServedStores {
+impl Answers for ServedStores {
     fn welcome(&self, hello: &Hello) -> Result<Welcome> {
         self.place.welcome(hello)
     }

@@ -23,7 +23,7 @@ const MOST_CALLS: usize = 32;
 const LEAVING: Duration = Duration::from_secs(2);
 
 /// Answers calls.
-pub trait Service: Send + Sync {
+pub trait Answers: Send + Sync {
     /// Answers a caller's first words.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Served {
 /// # Errors
 /// Why no session came into being; `StoreUnavailable` where it was cut.
 pub fn serve(
-    service: Arc<dyn Service>,
+    service: Arc<dyn Answers>,
     from: impl Read,
     to: impl Write + Send + 'static,
     silence: Duration,
@@ -119,7 +119,7 @@ pub fn serve(
 }
 
 struct Serving {
-    service: Arc<dyn Service>,
+    service: Arc<dyn Answers>,
     link: Arc<Link>,
     running: Mutex<Vec<JoinHandle<()>>>,
     /// Above the tokens of all calls.

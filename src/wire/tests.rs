@@ -26,7 +26,7 @@ const PANIC: u8 = 5;
 const WAIT: u8 = 6;
 const CALL_BACK: u8 = 7;
 
-impl Service for Helper {
+impl Answers for Helper {
     fn welcome(&self, hello: &Hello) -> Result<Welcome> {
         if hello.pool != "atl" {
             return Err(Error::new(ErrorKind::PeerRefused, "This is atl.", "Ask atl's."));
@@ -107,7 +107,7 @@ fn hello() -> Hello {
 
 fn joined(helper: &Arc<Helper>, hello: &Hello) -> Arc<Session> {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let service = Arc::clone(helper) as Arc<dyn Service>;
+    let service = Arc::clone(helper) as Arc<dyn Answers>;
     std::thread::spawn(move || serve(service, theirs.try_clone().unwrap(), theirs, SILENCE, || ()));
     Session::over(ours.try_clone().unwrap(), ours, "ssh://atl", hello, SILENCE).unwrap()
 }
@@ -237,7 +237,7 @@ fn a_line_on_which_nothing_is_heard_ends_either_side() {
 fn a_session_that_nobody_uses_ends_and_one_that_is_used_does_not() {
     let unused_for = Duration::from_millis(300);
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let service: Arc<dyn Service> = Arc::new(Helper::default());
+    let service: Arc<dyn Answers> = Arc::new(Helper::default());
     std::thread::spawn(move || serve(service, theirs.try_clone().unwrap(), theirs, SILENCE, || ()));
     let ours = (Box::new(ours.try_clone().unwrap()), Box::new(ours));
     let session = Session::begin(ours.0, ours.1, None, "ssh://atl", &hello(), (SILENCE, unused_for)).unwrap();
@@ -254,7 +254,7 @@ fn pings_keep_an_idle_session_and_a_long_call_alive() {
     let silence = Duration::from_millis(400);
     let (ours, theirs) = UnixStream::pair().unwrap();
     let helper: Arc<Helper> = Arc::default();
-    let service = Arc::clone(&helper) as Arc<dyn Service>;
+    let service = Arc::clone(&helper) as Arc<dyn Answers>;
     std::thread::spawn(move || serve(service, theirs.try_clone().unwrap(), theirs, silence, || ()));
     let session = Session::over(ours.try_clone().unwrap(), ours, "ssh://atl", &hello(), silence).unwrap();
     let waiting = call(&session, WAIT, 0);

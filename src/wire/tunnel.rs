@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::SILENCE;
 use super::greeting::Hello;
-use super::served::{Served, Service, serve};
+use super::served::{Answers, Served, serve};
 use super::session::{PartSender, Session};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -62,7 +62,7 @@ impl Tunnel {
 ///
 /// # Errors
 /// `Io` where no thread can be started.
-pub fn answer_within(sender: PartSender, parts: Receiver<Vec<u8>>, service: Arc<dyn Service>) -> Result<()> {
+pub fn answer_within(sender: PartSender, parts: Receiver<Vec<u8>>, service: Arc<dyn Answers>) -> Result<()> {
     let said = sender.clone();
     let answer = move || {
         let from = Pieces::new(move || Ok(parts.recv().ok()));

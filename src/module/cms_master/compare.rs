@@ -4,7 +4,7 @@ use super::split::{self, Differences};
 use super::{End, Side};
 use crate::error::{Error, Result};
 use crate::store::documents::{
-    Documents, DocumentsRole, History, Position, foreign, not_master, older_master, two_masters,
+    DocumentHistory, Documents, DocumentsRole, Position, foreign, not_master, older_master, two_masters,
 };
 use crate::store::factory;
 use crate::topology::StoreUrl;
@@ -14,9 +14,9 @@ pub(super) struct Comparison {
     pub(super) master: Box<dyn Documents>,
     pub(super) position: Position,
     /// All that the master holds.
-    pub(super) whole: History,
+    pub(super) whole: DocumentHistory,
     /// What the copy really holds.
-    pub(super) held: History,
+    pub(super) held: DocumentHistory,
     /// Whether there is a copy that holds something.
     pub(super) initialized: bool,
     /// Whether the copy's record of whom it follows is not what it should be.
@@ -40,7 +40,7 @@ impl Comparison {
             master: source,
             position,
             whole,
-            held: History::empty(),
+            held: DocumentHistory::empty(),
             initialized: false,
             is_outdated_record: false,
             repair: None,
@@ -124,7 +124,7 @@ impl Comparison {
     }
 
     /// What the copy will hold once it is repaired: the master's versions up to there are not copied again.
-    pub(super) fn base(&self) -> Result<History> {
+    pub(super) fn base(&self) -> Result<DocumentHistory> {
         match &self.repair {
             Some(_) => self.master.history(self.held.revision).map_err(|error| error.on(Side::Export)),
             None => Ok(self.held),

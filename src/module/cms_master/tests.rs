@@ -96,7 +96,7 @@ impl Pair {
         factory::management_store(&self.url(name), &Reach::Here).unwrap().position().unwrap()
     }
 
-    fn content(&self, name: &str) -> History {
+    fn content(&self, name: &str) -> DocumentHistory {
         factory::management_store(&self.url(name), &Reach::Here).unwrap().history(i64::MAX).unwrap()
     }
 

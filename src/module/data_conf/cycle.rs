@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::module::{Context, CycleFailure, CycleOutcome, CycleResult, Observation};
 use crate::report::{Change, ChangeKind, Moved};
 use crate::store::content::hints::Want;
-use crate::store::content::index::{ContentIndex, Day, Loss};
+use crate::store::content::index::{ContentIndex, Day, ObjectLoss};
 use crate::store::content::spool::Spool;
 use crate::store::content::{
     COARSEST_TICK_NS, ContentPath, ContentStore, ObjectError, ObjectKind, ObjectMeta, Refusal,
@@ -204,7 +204,7 @@ struct Cycle<'a, 'm> {
     /// What replaces a content, where that may be too much.
     replacing: Option<Spool<ObjectStep>>,
     /// What the standby loses with the batch that is published.
-    losses: Vec<Loss>,
+    losses: Vec<ObjectLoss>,
     /// What could not be copied or deleted.
     left: Tally,
     /// What of it was named.
@@ -446,7 +446,11 @@ impl<'a> Cycle<'a, '_> {
             self.context.check()?;
             if self.delete_one(deletion, kept, foreign.contains(&deletion.path), &mut moved)? {
                 removed.push(deletion.path.clone());
-                losses.push(Loss { path: deletion.path.clone(), version: deletion.meta, is_deletion: true });
+                losses.push(ObjectLoss {
+                    path: deletion.path.clone(),
+                    version: deletion.meta,
+                    is_deletion: true,
+                });
             }
             Ok(())
         });

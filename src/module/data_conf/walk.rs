@@ -454,7 +454,7 @@ fn unreadable_root(source: &End, failure: ObjectError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::content::{Names, Ownership};
+    use crate::store::content::{FolderNames, Ownership};
 
     type Object = (Box<[u8]>, std::result::Result<ObjectMeta, Refusal>);
 
@@ -464,7 +464,7 @@ mod tests {
 
     /// The digest of a folder that holds these, which are sorted.
     fn digest_of(objects: &[Object]) -> Option<[u8; 32]> {
-        let mut names = Names::default();
+        let mut names = FolderNames::default();
         assert!(objects.iter().all(|(name, _)| names.push(name)));
         let mut next = objects.iter().map(|(_, object)| object.clone());
         Listing::look_at(names, |_| Ok::<_, ()>(next.next())).unwrap().digest()

@@ -19,7 +19,7 @@ use crate::store::remote::Grant;
 use crate::store::remote::tests::loopback::{Loopback, fqdn};
 use crate::store::{Until, factory};
 use crate::topology::{HistoryLimits, HistorySize, UserStoreConfig};
-use crate::wire::Service;
+use crate::wire::Answers;
 
 const ALL: [Grant; 3] = [Grant::Read, Grant::Write, Grant::GiveBack];
 
@@ -91,7 +91,7 @@ impl Sites {
 
     /// A pool's place with these grants.
     fn place(&self, pool: &str, partner: &str, grants: &[Grant]) -> Arc<RemotePlace> {
-        let served = |place| Arc::new(ServedPool::new(place)) as Arc<dyn Service>;
+        let served = |place| Arc::new(ServedPool::new(place)) as Arc<dyn Answers>;
         self.line.granted(grants, &self.path(pool), &self.path("state"), (pool, partner), served)
     }
 
@@ -394,7 +394,7 @@ fn a_line_that_is_cut_at_any_byte_leaves_a_state_that_was_and_the_next_cycle_wor
 /// A helper that asks for more than the job reads.
 struct Curious(ServedPlace);
 
-impl Service for Curious {
+impl Answers for Curious {
     fn welcome(&self, hello: &crate::wire::Hello) -> Result<crate::wire::Welcome> {
         self.0.welcome(hello)
     }
@@ -422,7 +422,7 @@ impl Service for Curious {
 fn whoever_is_called_sees_the_stores_of_the_job_and_no_others() {
     let sites = Sites::new();
     sql(&sites.path("atl/secret.sqlite"), "CREATE TABLE secrets (a)");
-    let served = |place| Arc::new(Curious(place)) as Arc<dyn Service>;
+    let served = |place| Arc::new(Curious(place)) as Arc<dyn Answers>;
     let place = sites.line.granted(&ALL, &sites.path("chi"), &sites.path("state"), ("chi", "atl"), served);
     let module = sites.remote(sites.users(), Reach::Here, Reach::There(place));
     let error = module.run_cycle(&context(Generation(1), &Arc::default())).unwrap_err().error;

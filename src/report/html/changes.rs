@@ -22,11 +22,11 @@ pub struct KindView<'a> {
     /// A few need not be unfolded.
     pub open: bool,
     /// Those that are named, by the folder that they are in.
-    pub folders: Vec<(&'a str, Vec<Line<'a>>)>,
+    pub folders: Vec<(&'a str, Vec<ChangeLine<'a>>)>,
 }
 
 /// One change.
-pub struct Line<'a> {
+pub struct ChangeLine<'a> {
     /// Within its folder.
     pub name: &'a str,
     pub from: Option<&'a str>,
@@ -46,7 +46,7 @@ fn kinds(module: &ModuleReport, is_plan: bool) -> Vec<KindView<'_>> {
 }
 
 fn kind(of_kind: &ChangesOfKind, is_plan: bool, open: bool) -> KindView<'_> {
-    let mut folders: BTreeMap<&str, Vec<Line<'_>>> = BTreeMap::new();
+    let mut folders: BTreeMap<&str, Vec<ChangeLine<'_>>> = BTreeMap::new();
     for change in &of_kind.first {
         let (folder, name) = change.item.rsplit_once('/').unwrap_or(("", &change.item));
         folders.entry(folder).or_default().push(line(change, name));
@@ -63,8 +63,8 @@ fn kind(of_kind: &ChangesOfKind, is_plan: bool, open: bool) -> KindView<'_> {
     }
 }
 
-fn line<'a>(change: &'a Change, name: &'a str) -> Line<'a> {
-    Line { name, from: change.from.as_deref(), kept_as: change.kept_as.as_deref() }
+fn line<'a>(change: &'a Change, name: &'a str) -> ChangeLine<'a> {
+    ChangeLine { name, from: change.from.as_deref(), kept_as: change.kept_as.as_deref() }
 }
 
 /// The kind in words.

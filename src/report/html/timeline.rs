@@ -72,7 +72,7 @@ pub struct Timeline {
 /// One step.
 pub struct TimelineRow {
     pub appearance: Appearance,
-    pub lines: Vec<Line>,
+    pub lines: Vec<LabelLine>,
     /// The duration, and the outcome where it is not the usual one.
     pub note: String,
     pub note_y: u32,
@@ -84,7 +84,7 @@ pub struct TimelineRow {
 }
 
 /// One line of a label.
-pub struct Line {
+pub struct LabelLine {
     pub y: u32,
     pub text: String,
 }
@@ -138,7 +138,7 @@ fn row(step: &StepReport, offset: u64, span: u64, y: &mut u32) -> TimelineRow {
     let mut lines = Vec::new();
     for text in wrap(&step.title, LABEL_WIDTH, LABEL_LINES) {
         *y += LINE_HEIGHT;
-        lines.push(Line { y: *y - 4, text });
+        lines.push(LabelLine { y: *y - 4, text });
     }
     let bar_y = *y + 3;
     *y = bar_y + BAR_HEIGHT + ROW_GAP;

@@ -38,7 +38,7 @@ mod schema;
 mod spelling;
 pub use earlier::{EarlierContent, EarlierObject, EarlierTree};
 pub use groups::HeldGroups;
-pub use losses::{Day, Loss};
+pub use losses::{Day, ObjectLoss};
 pub use pairs::{Adopted, IndexedPair};
 pub use parts::FolderParts;
 pub use place::IndexPlace;

@@ -10,12 +10,12 @@ type NameSpan = (u32, u16);
 
 /// Names in any order, one behind the other.
 #[derive(Debug, Default)]
-pub struct Names {
+pub struct FolderNames {
     bytes: Vec<u8>,
     places: Vec<NameSpan>,
 }
 
-impl Names {
+impl FolderNames {
     /// Adds one; false where it does not fit: beyond 4 GiB of names.
     #[must_use]
     pub fn push(&mut self, name: &[u8]) -> bool {
@@ -55,10 +55,10 @@ impl Listing {
     /// # Errors
     /// What looking at one fails with.
     pub fn look_at<E>(
-        names: Names,
+        names: FolderNames,
         mut look: impl FnMut(&[u8]) -> Result<Option<Result<ObjectMeta, Refusal>>, E>,
     ) -> Result<Self, E> {
-        let Names { bytes, mut places } = names;
+        let FolderNames { bytes, mut places } = names;
         places.sort_unstable_by_key(|place| name_at(&bytes, *place));
         let mut objects = Vec::with_capacity(places.len());
         for place in places {

@@ -7,7 +7,7 @@ pub type Digest = blake3::Hash;
 
 /// The versions of a store up to a revision, summed up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct History {
+pub struct DocumentHistory {
     /// The last revision among them; 0 where there is none.
     pub revision: i64,
     /// How many they are.
@@ -18,10 +18,10 @@ pub struct History {
     pub digest: Digest,
 }
 
-impl History {
+impl DocumentHistory {
     /// Nothing at all.
     pub const fn empty() -> Self {
-        History { revision: 0, documents: 0, bytes: 0, digest: Digest::from_bytes([0; 32]) }
+        DocumentHistory { revision: 0, documents: 0, bytes: 0, digest: Digest::from_bytes([0; 32]) }
     }
 
     /// The same, with one more version at its end.
@@ -36,7 +36,7 @@ impl History {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
         }
-        History {
+        DocumentHistory {
             revision: document.revision,
             documents: self.documents + 1,
             bytes: self.bytes + document.body.len() as u64,

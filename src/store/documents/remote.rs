@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::sqlite::SqliteDocuments;
 use super::{
-    Digest, Document, DocumentKind, Documents, DocumentsRole, Draft, History, Import, Position, Published,
-    Reign,
+    Digest, Document, DocumentHistory, DocumentKind, Documents, DocumentsRole, Draft, Import, Position,
+    Published, Reign,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::Rights;
@@ -151,11 +151,11 @@ impl Documents for RemoteDocuments {
         })
     }
 
-    fn history(&self, until: i64) -> Result<History> {
+    fn history(&self, until: i64) -> Result<DocumentHistory> {
         let request = HistoryRequest { store: self.store.clone(), until };
         let HistoryAnswer { revision, documents, bytes, digest } =
             self.call(message::HISTORY, &request)?.answer()?;
-        Ok(History { revision, documents, bytes, digest: Digest::from_bytes(digest) })
+        Ok(DocumentHistory { revision, documents, bytes, digest: Digest::from_bytes(digest) })
     }
 
     fn current(&self, kind: DocumentKind, name: &str) -> Result<Option<Document>> {
@@ -219,7 +219,7 @@ pub(in crate::store) fn serve(
         }
         message::HISTORY => {
             let HistoryRequest { store, until } = decode(request)?;
-            let History { revision, documents, bytes, digest } = open(&store)?.history(until)?;
+            let DocumentHistory { revision, documents, bytes, digest } = open(&store)?.history(until)?;
             return encode(&HistoryAnswer { revision, documents, bytes, digest: *digest.as_bytes() });
         }
         message::CURRENT => {

@@ -9,8 +9,8 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use uuid::Uuid;
 
 use super::{
-    Document, DocumentKind, Documents, DocumentsRole, Draft, History, Import, Position, Published, Reign,
-    refusal,
+    Document, DocumentHistory, DocumentKind, Documents, DocumentsRole, Draft, Import, Position, Published,
+    Reign, refusal,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::Rights;
@@ -136,8 +136,8 @@ impl Documents for SqliteDocuments {
         schema::position(&self.lock(), &self.path)
     }
 
-    fn history(&self, until: i64) -> Result<History> {
-        summed(&self.lock(), History::empty(), until).map_err(self.failure("read"))
+    fn history(&self, until: i64) -> Result<DocumentHistory> {
+        summed(&self.lock(), DocumentHistory::empty(), until).map_err(self.failure("read"))
     }
 
     fn current(&self, kind: DocumentKind, name: &str) -> Result<Option<Document>> {
@@ -190,10 +190,10 @@ impl Documents for SqliteDocuments {
                 new += add_version(transaction, draft, now).map_err(&failed)?;
             }
             let recorded = position.recorded.filter(|(revision, _)| *revision == position.revision);
-            let known = recorded.map_or(History::empty(), |(revision, digest)| History {
+            let known = recorded.map_or(DocumentHistory::empty(), |(revision, digest)| DocumentHistory {
                 revision,
                 digest,
-                ..History::empty()
+                ..DocumentHistory::empty()
             });
             record(transaction, known).map_err(&failed)?;
             Ok(Published::New(new))
@@ -208,7 +208,7 @@ impl Documents for SqliteDocuments {
             let held = position.recorded.filter(|(revision, _)| *revision == position.revision);
             let is_done = !import.repairs && held == Some((result.revision, result.digest));
             let is_base = if import.repairs {
-                summed(transaction, History::empty(), i64::MAX).map_err(&failed)? == import.base
+                summed(transaction, DocumentHistory::empty(), i64::MAX).map_err(&failed)? == import.base
             } else {
                 position.revision == import.base.revision
                     && held.is_none_or(|held| held == (import.base.revision, import.base.digest))
@@ -233,7 +233,7 @@ impl Documents for SqliteDocuments {
                     set_role(transaction, DocumentsRole::Standby, &import.reign, Some(&import.master))
                 })
                 .and_then(|()| {
-                    record(transaction, if import.repairs { History::empty() } else { import.base })
+                    record(transaction, if import.repairs { DocumentHistory::empty() } else { import.base })
                 })
                 .map_err(&failed)
         })
@@ -245,7 +245,7 @@ impl Documents for SqliteDocuments {
                 return Err(refusal::other_epoch(&self.url(), position.reign.epoch, seen_epoch));
             }
             set_role(transaction, DocumentsRole::Master, &Reign::new(seen_epoch + 1), None)
-                .and_then(|()| record(transaction, History::empty()))
+                .and_then(|()| record(transaction, DocumentHistory::empty()))
                 .map_err(self.failure("promote"))?;
             schema::position(transaction, &self.path)
         })
@@ -257,7 +257,7 @@ impl Documents for SqliteDocuments {
                 return Err(refusal::other_epoch(&self.url(), position.reign.epoch, reign.epoch));
             }
             set_role(transaction, DocumentsRole::Standby, &reign, Some(&master.to_string()))
-                .and_then(|()| record(transaction, History::empty()))
+                .and_then(|()| record(transaction, DocumentHistory::empty()))
                 .map_err(self.failure("demote"))?;
             schema::position(transaction, &self.path)
         })
@@ -315,7 +315,7 @@ fn set_role(
 }
 
 /// Sums up what is held from a point on.
-fn summed(connection: &Connection, from: History, until: i64) -> rusqlite::Result<History> {
+fn summed(connection: &Connection, from: DocumentHistory, until: i64) -> rusqlite::Result<DocumentHistory> {
     let sql = format!(
         "SELECT {COLUMNS} FROM csb_document WHERE revision > ?1 AND revision <= ?2 ORDER BY revision"
     );
@@ -329,7 +329,7 @@ fn summed(connection: &Connection, from: History, until: i64) -> rusqlite::Resul
 }
 
 /// Records what is held now, of which the part up to a point is known.
-fn record(connection: &Connection, known: History) -> rusqlite::Result<()> {
+fn record(connection: &Connection, known: DocumentHistory) -> rusqlite::Result<()> {
     let held = summed(connection, known, i64::MAX)?;
     connection
         .execute(

@@ -13,7 +13,7 @@ use crate::platform::account_name;
 use crate::store::access::{AccessCheck, StoreRole, look};
 use crate::wire::{MOST_BYTES, Served, Welcome, decode, encode};
 
-/// Asks for [`Rights`] of some stores.
+/// Asks for [`HelperRights`] of some stores.
 const RIGHTS: u8 = 8;
 /// Asks for so many bytes that cannot be compressed.
 const BYTES: u8 = 9;
@@ -36,7 +36,7 @@ struct Asked {
 
 /// What a helper may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rights {
+pub struct HelperRights {
     /// The folder that its paths lie below.
     pub root: String,
     /// The account that it acts as.
@@ -55,7 +55,7 @@ pub struct About {
     /// The version of its program.
     pub program: String,
     /// What it may do.
-    pub rights: Rights,
+    pub rights: HelperRights,
     /// How long it took until the first answer, with all that connecting takes.
     pub connecting: Duration,
     /// How long a call takes there and back, at best.
@@ -73,7 +73,7 @@ impl RemotePlace {
     /// `StoreUnavailable`, `PeerRefused`, `PeerIncompatible`; cancelled.
     pub fn welcome(&self, cancel: &CancellationToken) -> Result<Welcome> {
         if self.session()?.welcome().is_none() {
-            self.ask::<Rights>(RIGHTS, &Asked { stores: Vec::new() }, cancel)?;
+            self.ask::<HelperRights>(RIGHTS, &Asked { stores: Vec::new() }, cancel)?;
         }
         let session = self.session()?;
         let said = session.welcome().map(|(welcome, _)| welcome.clone());
@@ -96,7 +96,7 @@ impl RemotePlace {
     pub fn about(&self, stores: Vec<(StoreRole, String)>, now_ms: impl Fn() -> i64) -> Result<About> {
         let cancel = CancellationToken::new();
         let began = Instant::now();
-        let rights: Rights = self.ask(RIGHTS, &Asked { stores }, &cancel)?;
+        let rights: HelperRights = self.ask(RIGHTS, &Asked { stores }, &cancel)?;
         let connecting = began.elapsed();
         let session = self.session()?;
         let Some((welcome, program)) = session.welcome().cloned() else {
@@ -105,7 +105,7 @@ impl RemotePlace {
         let (mut round_trip, mut clock_ahead_ms) = (Duration::MAX, 0);
         for _ in 0..ROUNDS {
             let (began, asked_at) = (Instant::now(), now_ms());
-            let told: Rights = self.ask(RIGHTS, &Asked { stores: Vec::new() }, &cancel)?;
+            let told: HelperRights = self.ask(RIGHTS, &Asked { stores: Vec::new() }, &cancel)?;
             let took = began.elapsed();
             if took < round_trip {
                 // It told its time half way between the question and the answer.
@@ -168,7 +168,7 @@ impl ServedPlace {
         }
         let root = self.root().display().to_string();
         let now_ms = Timestamp::now().as_millisecond();
-        encode(&Rights { root, account: account_name(), now_ms, checks })
+        encode(&HelperRights { root, account: account_name(), now_ms, checks })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{RemotePlace, unknown_message};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::content::index::fetched::INDEX;
-use crate::wire::{Hello, Served, Service, Welcome};
+use crate::wire::{Answers, Hello, Served, Welcome};
 
 /// The stores of a place, to be read by whoever this process calls.
 pub struct PassedOn {
@@ -24,7 +24,7 @@ fn reads(message: u8) -> bool {
     matches!(message, INDEX | 20..60 | 60..66)
 }
 
-impl Service for PassedOn {
+impl Answers for PassedOn {
     fn welcome(&self, hello: &Hello) -> Result<Welcome> {
         if !hello.pool.eq_ignore_ascii_case(self.place.pool().as_str()) {
             return Err(Error::new(

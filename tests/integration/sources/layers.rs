@@ -95,7 +95,7 @@ impl Source {
     }
 
     /// The text without comments, which may name anything.
-    fn code(&self) -> String {
+    pub fn code(&self) -> String {
         without_comments(&self.text)
     }
 

@@ -208,3 +208,27 @@ fn a_circle_is_noticed_however_it_is_written() {
         vec![file("a", "use self::b::B;"), file("a/b", "use super::A; use crate::c::C;"), file("c", "")];
     assert_eq!(circle(&imports(&family)), None);
 }
+
+/// The type that a line makes public.
+fn public_type(line: &str) -> Option<&str> {
+    let (kind, rest) = line.strip_prefix("pub ")?.split_once(' ')?;
+    let end = rest.find(|one: char| !one.is_alphanumeric() && one != '_').unwrap_or(rest.len());
+    ["struct", "enum", "trait", "type"].contains(&kind).then_some(&rest[..end])
+}
+
+#[test]
+fn no_two_public_types_have_one_name() {
+    let mut known: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for source in sources().iter().filter(|source| !source.is_test()) {
+        for name in source.code().lines().filter_map(public_type) {
+            if let Some(other) = known.insert(name.to_owned(), source.path.clone()) {
+                panic!(
+                    "{name} is a type in {} and another one in {}",
+                    other.display(),
+                    source.path.display()
+                );
+            }
+        }
+    }
+    assert!(known.len() > 100, "only {} types were found", known.len());
+}

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::module::{Context, CycleFailure, CycleOutcome};
 use crate::report::Changes;
-use crate::store::content::index::{ContentIndex, Loss};
+use crate::store::content::index::{ContentIndex, ObjectLoss};
 use crate::store::content::spool::Spool;
 
 /// At most this share of what the standby holds is deleted, in percent …
@@ -58,14 +58,14 @@ impl Cycle<'_, '_> {
     }
 
     /// What the standby loses when an object is published: the content that it had under this name.
-    pub(super) fn loss(ready: &Ready<'_>) -> Option<Loss> {
+    pub(super) fn loss(ready: &Ready<'_>) -> Option<ObjectLoss> {
         let over = ready.over.as_ref().filter(|over| over.settled && over.meta.kind != ObjectKind::Folder)?;
         let replaces = match &ready.action {
             Action::Publish(..) | Action::Rename(_) => over.hash != ready.object.hash,
             Action::Folder { in_place_of_file, .. } => *in_place_of_file,
             Action::Attributes { .. } | Action::Remember => false,
         };
-        replaces.then(|| Loss { path: ready.path.clone(), version: over.meta, is_deletion: false })
+        replaces.then(|| ObjectLoss { path: ready.path.clone(), version: over.meta, is_deletion: false })
     }
 
     /// Leaves what replaces a content for the end, where that may be too much.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::protected::{self, ProtectedDatabases};
 use super::{ContentPath, Listing, OWN_FOLDER, ObjectKind, ObjectMeta, Ownership, Refusal, link};
 use crate::error::{Error, Result};
-use crate::store::content::Names;
+use crate::store::content::FolderNames;
 use crate::store::sqlite::is_companion;
 
 /// How many entries are looked at between two questions whether to go on.
@@ -72,8 +72,8 @@ pub(super) fn is_empty(root: &OwnedFd) -> Result<bool, Errno> {
     Ok(names(root, true, 1)?.count() == 0)
 }
 
-fn names(folder: &OwnedFd, is_root: bool, limit: usize) -> Result<Names, Errno> {
-    let mut names = Names::default();
+fn names(folder: &OwnedFd, is_root: bool, limit: usize) -> Result<FolderNames, Errno> {
+    let mut names = FolderNames::default();
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();

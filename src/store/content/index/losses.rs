@@ -76,7 +76,7 @@ impl Day {
 
 /// One object that the standby is about to have no more, or with another content.
 #[derive(Clone, Debug)]
-pub struct Loss {
+pub struct ObjectLoss {
     /// The name.
     pub path: ContentPath,
     /// The version that goes.
@@ -173,7 +173,7 @@ impl ContentIndex {
         generation: Generation,
         held: &[(ContentPath, IndexedObject)],
         removed: &[ContentPath],
-        losses: &[Loss],
+        losses: &[ObjectLoss],
         day: &Day,
     ) -> Result<()> {
         self.write_for_now(generation, |rows| {
@@ -235,8 +235,8 @@ impl Rows<'_> {
     /// changed is remembered.
     // SQLite has no unsigned numbers: inodes and devices are kept bit by bit.
     #[allow(clippy::cast_possible_wrap)]
-    fn lose(&mut self, loss: &Loss, day: &Day) -> rusqlite::Result<()> {
-        let Loss { path, version, is_deletion } = loss;
+    fn lose(&mut self, loss: &ObjectLoss, day: &Day) -> rusqlite::Result<()> {
+        let ObjectLoss { path, version, is_deletion } = loss;
         let counts = day.had(version);
         let Some((folder, name)) = path.split() else { return Ok(()) };
         if *is_deletion && (!counts || has_other_name(self.transaction, self.pool, path, version)?) {
@@ -327,7 +327,7 @@ mod tests {
             self.0.note_held(self.1, &mut day).unwrap();
             let path = ContentPath::from_bytes(name.as_bytes()).unwrap();
             let version = version(at(hours - age_hours).as_millisecond());
-            let loss = Loss { path, version, is_deletion };
+            let loss = ObjectLoss { path, version, is_deletion };
             self.0.settle_losing(self.1, &[], &[], &[loss], &day).unwrap();
             self.counted(hours)
         }

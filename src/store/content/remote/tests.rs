@@ -17,7 +17,7 @@ use crate::error::ErrorKind;
 use crate::store::content::groups::{GROUPED_BYTES, Groups, read_groups};
 use crate::store::content::{Held, Marker, MarkerRole};
 use crate::topology::PoolFqdn;
-use crate::wire::{self, Hello, MOST_BYTES, SILENCE, Served, Service, Welcome, encode};
+use crate::wire::{self, Answers, Hello, MOST_BYTES, SILENCE, Served, Welcome, encode};
 
 mod golden;
 pub(crate) mod joined;
@@ -187,7 +187,7 @@ struct Liar {
     random: Mutex<fastrand::Rng>,
 }
 
-impl Service for Liar {
+impl Answers for Liar {
     fn welcome(&self, _: &Hello) -> Result<Welcome> {
         Ok(Welcome {
             pool: pool().to_string(),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::store::remote::tests::loopback::Loopback;
 use crate::store::served::ServedStores;
-use crate::wire::Service;
+use crate::wire::Answers;
 
 #[test]
 fn the_documents_of_another_machine_are_read_as_they_are_there_and_not_written() {
@@ -39,7 +39,7 @@ fn the_documents_of_another_machine_are_read_as_they_are_there_and_not_written()
     assert_eq!(there.promote(0).unwrap_err().kind, ErrorKind::NotMaster);
     assert_eq!(store.after(0, usize::MAX).unwrap().len(), 3);
     // More than the window carries, where it is granted.
-    let served = |place| Arc::new(ServedStores::new(place)) as Arc<dyn Service>;
+    let served = |place| Arc::new(ServedStores::new(place)) as Arc<dyn Answers>;
     let grants = [Grant::Read, Grant::Cms];
     let granted = line.granted(&grants, &root, &root.join("state"), ("atl", "chi"), served);
     let granted = RemoteDocuments::new(&granted, &url).unwrap();

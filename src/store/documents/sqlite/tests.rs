@@ -29,7 +29,7 @@ fn import(master: &SqliteDocuments, generation: i64) -> Import {
         identity: position.identity,
         reign: position.reign,
         master: master.url().to_string(),
-        base: History::empty(),
+        base: DocumentHistory::empty(),
         repairs: false,
         removed: Vec::new(),
         documents: master.after(0, usize::MAX).unwrap(),
@@ -81,7 +81,7 @@ fn imports_are_idempotent_and_fenced_by_generation_identity_and_epoch() {
     assert_eq!(refused(Import { identity: "other".into(), ..import(&master, 2) }), ErrorKind::ForeignContent);
     let former = Reign { epoch: 0, timeline: None };
     assert_eq!(refused(Import { reign: former, ..import(&master, 2) }), ErrorKind::Fenced);
-    let base = History { digest: Digest::from_bytes([7; 32]), ..copy.history(i64::MAX).unwrap() };
+    let base = DocumentHistory { digest: Digest::from_bytes([7; 32]), ..copy.history(i64::MAX).unwrap() };
     master.publish(vec![draft("2", None)], now()).unwrap();
     let documents = master.after(1, 1).unwrap();
     assert_eq!(refused(Import { base, documents, ..import(&master, 2) }), ErrorKind::SplitTimeline);

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::store::remote::{Grant, Grants, RemotePlace, ServedPlace};
 use crate::store::served::ServedStores;
 use crate::topology::PoolFqdn;
-use crate::wire::{Hello, SILENCE, Served, Service, Session, Welcome, serve};
+use crate::wire::{Answers, Hello, SILENCE, Served, Session, Welcome, serve};
 
 /// The lines to all helpers of a test.
 #[derive(Default)]
@@ -39,7 +39,7 @@ impl Loopback {
 
     /// The place of a pool, as its partner's machine reaches it, which may read there.
     pub(crate) fn reached(&self, root: &Path, state: &Path, pool: &str, partner: &str) -> Arc<RemotePlace> {
-        let served = |place| Arc::new(ServedStores::new(place)) as Arc<dyn Service>;
+        let served = |place| Arc::new(ServedStores::new(place)) as Arc<dyn Answers>;
         self.granted(&[Grant::Read], root, state, (pool, partner), served)
     }
 
@@ -50,7 +50,7 @@ impl Loopback {
         root: &Path,
         state: &Path,
         (pool, partner): (&str, &str),
-        served: impl Fn(ServedPlace) -> Arc<dyn Service> + Send + Sync + 'static,
+        served: impl Fn(ServedPlace) -> Arc<dyn Answers> + Send + Sync + 'static,
     ) -> Arc<RemotePlace> {
         let (served_root, state, grants) = (root.to_owned(), state.to_owned(), Grants(grants.to_vec()));
         let (calls, cut) = (Arc::clone(&self.calls), Arc::clone(&self.cut));
@@ -94,11 +94,11 @@ impl Drop for Ends {
 }
 
 struct Helper {
-    service: Arc<dyn Service>,
+    service: Arc<dyn Answers>,
     calls: Arc<AtomicU64>,
 }
 
-impl Service for Helper {
+impl Answers for Helper {
     fn welcome(&self, hello: &Hello) -> Result<Welcome> {
         self.service.welcome(hello)
     }

@@ -11,7 +11,7 @@ use super::super::serve::ServedContent;
 use crate::error::Result;
 use crate::store::remote::{Grant, Grants, RemotePlace, ServedPlace, unknown_message};
 use crate::topology::PoolFqdn;
-use crate::wire::{self, Hello, SILENCE, Served, Service, Session, Welcome};
+use crate::wire::{self, Answers, Hello, SILENCE, Served, Session, Welcome};
 
 /// A place, and what happens to its line.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ struct Helper {
     line: Arc<Line>,
 }
 
-impl Service for Helper {
+impl Answers for Helper {
     fn welcome(&self, hello: &Hello) -> Result<Welcome> {
         self.place.welcome(hello)
     }
