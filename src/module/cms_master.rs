@@ -234,10 +234,13 @@ impl Importer<'_> {
             return Ok(());
         }
         let copy = factory::new_management_store(&self.copy.url, &self.copy.at).map_err(on_import)?;
-        if has_nothing {
+        if repair.is_none() && self.compared.is_outdated_record {
             // The same edit may have been made at both: what the copy recorded is then no longer what it holds.
             let noted = self.import(self.compared.held, Vec::new());
-            return copy.import(Import { repairs: true, ..noted }).map_err(on_import);
+            copy.import(Import { repairs: true, ..noted }).map_err(on_import)?;
+        }
+        if has_nothing {
+            return Ok(());
         }
         if let Some(found) = repair {
             let removed = found.wrong.iter().map(|document| document.revision).collect();

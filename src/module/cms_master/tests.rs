@@ -415,6 +415,18 @@ impl Pair {
     }
 }
 
+#[test]
+fn the_same_edit_at_both_stops_nothing_that_is_published_after_it() {
+    let mut pair = Pair::new();
+    pair.publish(2);
+    pair.copy_as_seen(1, false);
+    for change in [Change::EditCopy(1), Change::EditMaster(1), Change::Publish(1)] {
+        pair.happen(&change);
+    }
+    pair.copy_as_seen(1, false);
+    assert_eq!(pair.content("copy"), pair.content("master"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
