@@ -15,7 +15,7 @@ pub use system::files::{
     FileId, FileStat, Right, drop_from_cache, is_open_in_process, may, mount_of, names_of, open_regular,
     read_at, read_whole, rename_to_free_name, set_modified, share_blocks, sync_folder, write_all_at,
 };
-pub use system::locks::{Lease, lock_holders, process_name, processes_with};
+pub use system::locks::{WriteLease, lock_holders, process_name, processes_with};
 #[cfg(test)]
 pub use system::mapped::MappedFile;
 pub use system::mapped::watch_mapped_writes;

@@ -67,16 +67,16 @@ const F_SETSIG: libc::c_int = 10;
 /// A file that nobody else has open: whoever opens it waits until this is dropped, or until the system takes it away
 /// (`/proc/sys/fs/lease-break-time`).
 #[derive(Debug)]
-pub struct Lease<'a>(&'a File);
+pub struct WriteLease<'a>(&'a File);
 
-impl<'a> Lease<'a> {
+impl<'a> WriteLease<'a> {
     /// Takes a lease on writing (`fcntl(2)`, `F_SETLEASE`), which sees whoever has the file open, also where `/proc` does not show him; then
     /// there is none. None at all where the system does not say: the file is another account's, or its file system has no leases.
     pub fn take(file: &'a File) -> Option<Option<Self>> {
         // Whoever opens the file meanwhile makes the system send a signal; the usual one would end the process, this one is ignored.
         lease_call(file, F_SETSIG, libc::SIGURG).ok()?;
         match lease_call(file, libc::F_SETLEASE, libc::F_WRLCK) {
-            Ok(_) => Some(Some(Lease(file))),
+            Ok(_) => Some(Some(WriteLease(file))),
             Err(cause) => (cause.kind() == std::io::ErrorKind::WouldBlock).then_some(None),
         }
     }
@@ -87,7 +87,7 @@ impl<'a> Lease<'a> {
     }
 }
 
-impl Drop for Lease<'_> {
+impl Drop for WriteLease<'_> {
     fn drop(&mut self) {
         let _ = lease_call(self.0, libc::F_SETLEASE, libc::F_UNLCK);
     }
@@ -136,7 +136,7 @@ mod tests {
             drop(reader.stdin.take());
             reader.wait().unwrap();
         };
-        let lease = Lease::take(&file).unwrap().unwrap();
+        let lease = WriteLease::take(&file).unwrap().unwrap();
         assert!(lease.is_undisturbed());
         let mut one = reader();
         let began = std::time::Instant::now();
@@ -146,9 +146,9 @@ mod tests {
         assert!(!lease.is_undisturbed(), "somebody waits for it");
         drop(lease);
         ready(&mut one);
-        assert!(Lease::take(&file).unwrap().is_none());
+        assert!(WriteLease::take(&file).unwrap().is_none());
         ended(one);
-        assert!(Lease::take(&file).unwrap().is_some());
+        assert!(WriteLease::take(&file).unwrap().is_some());
     }
 
     #[test]

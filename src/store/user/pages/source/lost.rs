@@ -12,7 +12,8 @@ use super::super::standby::remove_companions;
 use super::{Source, unreachable};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::platform::{
-    FileId, FileStat, Lease, RawFile, Rights, processes_with, read_whole, rename_to_free_name, sync_folder,
+    FileId, FileStat, RawFile, Rights, WriteLease, processes_with, read_whole, rename_to_free_name,
+    sync_folder,
 };
 use crate::store::files::{remove, with_suffix};
 use crate::store::sqlite::format::check::is_empty_leaf;
@@ -156,10 +157,10 @@ fn require_unused(source: &Path, former: Option<FileId>) -> Result<bool> {
 
 /// Keeps a database to this process where that can be had: a lease sees processes that cannot be looked into, and those of other
 /// containers. Another thread of this process may look at it just now.
-fn keep_to_ourselves<'a>(source: &Path, file: &'a RawFile) -> Result<Option<Lease<'a>>> {
+fn keep_to_ourselves<'a>(source: &Path, file: &'a RawFile) -> Result<Option<WriteLease<'a>>> {
     let began = Instant::now();
     loop {
-        match Lease::take(file) {
+        match WriteLease::take(file) {
             Some(None) if began.elapsed() >= LEASE_PATIENCE => {
                 return Err(in_use(source, "a process that cannot be looked into"));
             }
