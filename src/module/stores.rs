@@ -10,7 +10,8 @@ use super::cms_master::{CmsMaster, End};
 use super::data_conf::DataConf;
 use super::presence_focus::PresenceFocus;
 use crate::error::Result;
-use crate::store::{Reach, factory};
+use crate::store::Reach;
+use crate::store::factory::{self, OwnDatabase};
 use crate::topology::{HistoryLimits, PoolFqdn, StoreUrl, UserStoreConfig};
 
 /// The stores of one module of one direction, and what the topology says of them.
@@ -150,6 +151,15 @@ impl Stores {
             *url = change(url)?;
         }
         Ok(self)
+    }
+
+    /// The database among them that is this product's own, at the place of the copies.
+    pub fn own_database(&self) -> Option<(&StoreUrl, OwnDatabase)> {
+        match self {
+            Stores::DataConf { index, .. } => Some((index, OwnDatabase::ContentIndex)),
+            Stores::CmsMaster { copy, .. } => Some((copy, OwnDatabase::ManagementStore)),
+            Stores::PresenceFocus { .. } | Stores::MasterElsewhere | Stores::NoMasterCopy => None,
+        }
     }
 
     /// What is kept of earlier states of the copy.

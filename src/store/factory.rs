@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::access::{self, AccessCheck, StoreRole};
 use super::content::ContentStore;
 use super::content::folder::{FolderStore, RestoredFolder};
-use super::content::index::IndexPlace;
+use super::content::index::{self, IndexPlace};
 use super::content::remote::RemoteContent;
-use super::documents::Documents;
 use super::documents::remote::RemoteDocuments;
 use super::documents::sqlite::SqliteDocuments;
+use super::documents::{self, Documents};
 use super::leases::Leases;
 use super::leases::remote::RemoteLeases;
 use super::leases::sqlite::SqliteLeases;
@@ -144,6 +144,37 @@ pub fn access(role: StoreRole, url: &StoreUrl) -> Result<Vec<AccessCheck>> {
     let path = path_of(url, role.engine())?;
     touching(path)?;
     Ok(access::look(role, path))
+}
+
+/// Refuses a database that is there and is none that this product made for what it is to be used as: it is not opened, nor are its rights
+/// changed. For whoever is told from afar what to open.
+///
+/// # Errors
+/// `ForeignContent`; `UnsupportedStore`; when it cannot be read.
+pub fn require_own(url: &StoreUrl, what: OwnDatabase) -> Result<()> {
+    let path = path_of(url, Engine::Sqlite)?;
+    let table = match what {
+        OwnDatabase::ManagementStore => documents::remote::TABLE,
+        OwnDatabase::ContentIndex => index::fetched::TABLE,
+    };
+    if path.symlink_metadata().is_err() || sqlite::is_own_database(path, table)? {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::ForeignContent,
+        format!("{url} was not made by this product, or for something else."),
+        "Move it away, or publish a topology with another place for it.",
+    )
+    .at("store", url))
+}
+
+/// What a database of this product's own is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnDatabase {
+    /// A copy of the Central Management store.
+    ManagementStore,
+    /// The index of a content copy.
+    ContentIndex,
 }
 
 /// Whether anything lies where a store should be.

@@ -11,9 +11,9 @@ use super::{Asked, Ended, Told, message, tag};
 use crate::clock::SystemClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Change, ChangeKind};
-use crate::store::Reach;
 use crate::store::leases::remote::require_current;
 use crate::store::remote::{CalledBack, Grant, RemotePlace, ServedPlace, unknown_message};
+use crate::store::{Reach, factory};
 use crate::wire::{MOST_BYTES, Served, Tunnel, decode};
 
 /// How often the caller is told how far it is.
@@ -107,6 +107,9 @@ fn module(
     if let Some(history) = stores.history_mut() {
         history.keep = history.keep.max(place.keep());
         history.is_strict = true;
+    }
+    if let (Written::Copy, Some((url, what))) = (written, stores.own_database()) {
+        factory::require_own(url, what)?;
     }
     let other = Reach::There(called_back(&asked.other, call));
     let (at, copy_at) = match written {

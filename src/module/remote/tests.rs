@@ -428,3 +428,50 @@ fn whoever_is_called_sees_the_stores_of_the_job_and_no_others() {
     let error = module.run_cycle(&context(Generation(1), &Arc::default())).unwrap_err().error;
     assert_eq!((error.kind, error.message.as_str()), (ErrorKind::StoreBusy, "It looked."), "{error:#?}");
 }
+
+#[test]
+fn a_database_of_somebody_elses_is_not_opened_as_an_index_or_as_documents() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let sites = Sites::new();
+    let users = sites.path("chi/users.sqlite");
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o664)).unwrap();
+    let look = || {
+        let seen = fs::metadata(&users).unwrap();
+        let beside = fs::read_dir(sites.path("chi")).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut beside: Vec<_> = beside.filter(|name| name.to_str().unwrap().starts_with("users")).collect();
+        beside.sort();
+        (seen.mode(), seen.mtime_nsec(), seen.ctime_nsec(), seen.len(), beside)
+    };
+    let before = look();
+    let Stores::DataConf { source, copy, history, .. } = sites.files() else { panic!() };
+    let index = sites.url("sqlite:chi/users.sqlite");
+    let files = Stores::DataConf {
+        source,
+        source_databases: Vec::new(),
+        copy,
+        copy_databases: Vec::new(),
+        index,
+        batch_bytes: 1,
+        history,
+    };
+    factory::new_management_store(&sites.url("sqlite:atl/cms.sqlite"), &Reach::Here).unwrap();
+    let documents = Stores::CmsMaster {
+        master: sites.url("sqlite:atl/cms.sqlite"),
+        copy: sites.url("sqlite:chi/users.sqlite"),
+        max_batches: 1,
+    };
+    let Stores::PresenceFocus { source, patience_ms, .. } = sites.users() else { panic!() };
+    let users_copy =
+        Stores::PresenceFocus { source, copy: sites.url("sqlite:chi/users.sqlite"), patience_ms };
+    for stores in [files, documents] {
+        let module = sites.pushing(stores, &ALL);
+        for error in [sites.refused(&module), module.observe(&Look::default()).unwrap_err()] {
+            assert_eq!(error.kind, ErrorKind::ForeignContent, "{error:#?}");
+        }
+        assert_eq!(look(), before);
+    }
+    // Nor as a copy of a user store, beside which a folder is made for whoever imports.
+    assert_eq!(sites.refused(&sites.pushing(users_copy, &ALL)).kind, ErrorKind::ForeignContent);
+    let (mode, mtime, ctime, length, _) = look();
+    assert_eq!((mode, mtime, ctime, length), (before.0, before.1, before.2, before.3));
+}

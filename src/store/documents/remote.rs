@@ -31,7 +31,7 @@ pub(in crate::store) mod message {
 }
 
 /// The table by which a store is known.
-const TABLE: &str = "csb_management";
+pub(in crate::store) const TABLE: &str = "csb_management";
 
 /// How long the documents may be that are published at once.
 const MOST_PUBLISHED_BYTES: usize = 64 << 20;

@@ -22,7 +22,7 @@ use crate::wire::{MOST_BYTES, Served, decode, encode};
 pub(in crate::store) const INDEX: u8 = 15;
 
 /// The table by which an index is known.
-const TABLE: &str = "csb_content_store";
+pub(in crate::store) const TABLE: &str = "csb_content_store";
 
 /// An index that lies at another machine, and the copy of it here.
 pub(super) struct Fetched {

@@ -145,6 +145,8 @@ impl Import for CopyImport {
     fn open(&mut self, seen: &Seen) -> Result<Base> {
         self.rights = seen.rights;
         let standby = &self.standby;
+        // The rights of what is not ours are not ours to change.
+        standby.require_ours()?;
         tighten_database(&standby.path, seen.rights);
         let scratch = standby.folder();
         let lost = match standby.settle(&self.importer, self.order.verify, &self.order.cancel)? {
