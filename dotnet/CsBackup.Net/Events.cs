@@ -84,6 +84,9 @@ public sealed record ProgressEvent : Event
 
     /// <summary>Time left at this rate, where it can be told.</summary>
     public long? TimeLeftMs { get; init; }
+
+    /// <summary>Bytes that crossed the lines to other machines since the job began, both ways; null where it reaches none.</summary>
+    public long? LineBytes { get; init; }
 }
 
 /// <summary>A module's state is another one than before.</summary>

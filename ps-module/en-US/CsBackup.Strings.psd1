@@ -62,6 +62,7 @@
     ProgressBytes = '{0} of {1}'
     ProgressItems = '{0:N0} items'
     ProgressItemsOne = '{0:N0} item'
+    ProgressLine = '{0} over the line'
     ProgressOf = '{0:N0} of {1:N0} items'
     ProgressOfOne = '{0:N0} of {1:N0} item'
     ProgressPreparing = 'Preparing'

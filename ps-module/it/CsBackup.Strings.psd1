@@ -61,6 +61,7 @@
     ProgressBytes = '{0} di {1}'
     ProgressItems = '{0:N0} elementi'
     ProgressItemsOne = '{0:N0} elemento'
+    ProgressLine = '{0} sulla linea'
     ProgressOf = '{0:N0} di {1:N0} elementi'
     ProgressOfOne = '{0:N0} di {1:N0} elemento'
     ProgressPreparing = 'Preparazione'

@@ -69,6 +69,8 @@ pub enum EventKind {
         bytes_per_second: f64,
         /// Time left at this rate, where it can be told.
         time_left_ms: Option<u64>,
+        /// Bytes that crossed the lines to other machines since the job began, both ways; null where it reaches none.
+        line_bytes: Option<u64>,
     },
     /// A module's state is another one than before.
     StateChanged {
@@ -225,6 +227,7 @@ mod tests {
             items_per_second: 0.0,
             bytes_per_second: 0.0,
             time_left_ms: None,
+            line_bytes: None,
         }
     }
 

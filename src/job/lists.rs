@@ -12,6 +12,7 @@ use super::steps::{
 };
 use crate::module::BackupModule;
 use crate::pool::PoolState;
+use crate::store::remote::RemotePlace;
 use crate::topology::PoolFqdn;
 
 /// What a job works on: a pool's modules towards its backup pool, and those of the partner, of which it may have lost something.
@@ -28,6 +29,8 @@ pub struct Targets {
     pub partner: PoolFqdn,
     /// Through what the pool's stores are reached, where another machine opens them: all that the job reads but not writes.
     pub place: Option<String>,
+    /// Places at other machines.
+    pub lines: Vec<Arc<RemotePlace>>,
     /// What the pool is doing.
     pub pool_state: PoolState,
     /// What the partner is doing.

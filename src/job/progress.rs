@@ -10,6 +10,7 @@ use super::names::NameList;
 use crate::clock::Clock;
 use crate::module::{Observer, Progress};
 use crate::report::{Change, ChangeKind};
+use crate::store::remote::RemotePlace;
 
 /// Hosts draw at most ten times a second.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -25,7 +26,31 @@ pub(super) struct StepObserver {
     /// That of its row in the report.
     pub(super) purpose: &'static str,
     pub(super) names: Arc<NameList>,
+    pub(super) lines: Arc<LineCounts>,
     pub(super) activity: Mutex<Activity>,
+}
+
+/// The lines to the machines that a job reaches, and what had crossed them before it.
+#[derive(Default)]
+pub(super) struct LineCounts {
+    places: Vec<Arc<RemotePlace>>,
+    before: u64,
+}
+
+impl LineCounts {
+    pub(super) fn of(places: Vec<Arc<RemotePlace>>) -> Self {
+        let before = total(&places);
+        LineCounts { places, before }
+    }
+
+    /// Bytes that have crossed them since, both ways; none where there is no other machine.
+    fn crossed(&self) -> Option<u64> {
+        (!self.places.is_empty()).then(|| total(&self.places).saturating_sub(self.before))
+    }
+}
+
+fn total(places: &[Arc<RemotePlace>]) -> u64 {
+    places.iter().map(|place| place.traffic()).map(|traffic| traffic.sent + traffic.received).sum()
 }
 
 /// What is under way in a step.
@@ -50,7 +75,9 @@ impl Observer for StepObserver {
             activity.told = Some(now);
             now.saturating_sub(activity.began)
         };
-        self.job.events.push(self.clock.now(), event(&self.step, self.module, progress, elapsed));
+        self.job
+            .events
+            .push(self.clock.now(), event(&self.step, self.module, progress, elapsed, self.lines.crossed()));
     }
 
     fn warning(&self, message: String) {
@@ -63,7 +90,13 @@ impl Observer for StepObserver {
     }
 }
 
-fn event(step: &str, module: &str, progress: Progress, elapsed: Duration) -> EventKind {
+fn event(
+    step: &str,
+    module: &str,
+    progress: Progress,
+    elapsed: Duration,
+    line_bytes: Option<u64>,
+) -> EventKind {
     let settled = elapsed >= SETTLED;
     let per_second = |done: u64| if settled { done as f64 / elapsed.as_secs_f64() } else { 0.0 };
     let left = |done: u64, total: Option<u64>| {
@@ -84,6 +117,7 @@ fn event(step: &str, module: &str, progress: Progress, elapsed: Duration) -> Eve
         items_per_second: per_second(progress.items_done),
         bytes_per_second: per_second(progress.bytes_done),
         time_left_ms: time_left.map(|ms| ms as u64),
+        line_bytes,
     }
 }
 
@@ -96,7 +130,7 @@ mod tests {
         let progress =
             Progress { activity: "a".into(), items_done: 25, items_total: Some(100), ..Progress::default() };
         let EventKind::Progress { items_per_second, time_left_ms, .. } =
-            event("s", "m", progress, Duration::from_secs(5))
+            event("s", "m", progress, Duration::from_secs(5), None)
         else {
             panic!()
         };
@@ -107,7 +141,8 @@ mod tests {
     fn nothing_done_or_an_estimate_that_was_too_low_tells_no_time() {
         for (items_done, items_total) in [(0, Some(10)), (11, Some(10)), (1, None)] {
             let progress = Progress { activity: "a".into(), items_done, items_total, ..Progress::default() };
-            let EventKind::Progress { time_left_ms, .. } = event("s", "m", progress, Duration::from_secs(5))
+            let EventKind::Progress { time_left_ms, .. } =
+                event("s", "m", progress, Duration::from_secs(5), None)
             else {
                 panic!()
             };
@@ -126,7 +161,7 @@ mod tests {
                 bytes_total: Some(1 << 40),
             };
             let EventKind::Progress { items_per_second, bytes_per_second, time_left_ms, .. } =
-                event("s", "m", progress, elapsed)
+                event("s", "m", progress, elapsed, None)
             else {
                 panic!()
             };

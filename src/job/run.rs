@@ -13,6 +13,7 @@ use super::handle::Job;
 use super::lease::LeaseKeeper;
 use super::lists::{List, Targets};
 use super::names::NameList;
+use super::progress::LineCounts;
 use super::request::Operation;
 use super::step::{Done, JobWork, Planned, Step, not_run, noted, unplanned};
 use super::threads::{StoreWork, defect_of_ours};
@@ -105,6 +106,7 @@ impl Run {
             retries: 0,
             held: None,
             place: None,
+            lines: Arc::default(),
         };
         let (list, plan, steps) = (Vec::new(), Plan::default(), Vec::new());
         Run { operation, partner: None, list, plan, steps, running: None, began, work }
@@ -114,6 +116,7 @@ impl Run {
         let list = List::of(&self.operation, targets);
         self.partner = Some(targets.partner.clone());
         self.work.place.clone_from(&targets.place);
+        self.work.lines = Arc::new(LineCounts::of(targets.lines.clone()));
         self.plan = Plan { steps: list.steps.iter().map(|step| unplanned(step.as_ref())).collect() };
         self.steps = list.steps.iter().map(|step| not_run(step.as_ref())).collect();
         self.list = list.steps;

@@ -9,7 +9,7 @@ use super::events::EventKind;
 use super::handle::Job;
 use super::lease::{HeldLease, LeasePlace};
 use super::names::NameList;
-use super::progress::{Activity, StepObserver};
+use super::progress::{Activity, LineCounts, StepObserver};
 use super::request::Options;
 use super::row::Row;
 use super::threads::StoreWork;
@@ -156,6 +156,8 @@ pub(super) struct JobWork {
     pub(super) held: Option<HeldLease>,
     /// Through what is read what another machine opens.
     pub(super) place: Option<String>,
+    /// The lines to other machines.
+    pub(super) lines: Arc<LineCounts>,
 }
 
 impl JobWork {
@@ -235,6 +237,7 @@ impl JobWork {
                 module,
                 purpose,
                 names: Arc::clone(&self.names),
+                lines: Arc::clone(&self.lines),
                 activity: Mutex::new(Activity::default()),
             }),
             clock: Arc::clone(&self.environment.clock),

@@ -56,6 +56,10 @@ pub(super) fn targets(
         partner_lease: lease(&backup.fqdn, pool, partner_standby)?,
         partner: backup.fqdn.clone(),
         place: deployment.config.whereabouts(pool)?.there().map(There::to_string),
+        lines: [deployment.reach(pool)?, deployment.reach(backup)?]
+            .iter()
+            .filter_map(|reach| reach.place().cloned())
+            .collect(),
         pool_state: documents.pool_state(&pool.fqdn)?.state,
         partner_state: documents.pool_state(&backup.fqdn)?.state,
     })

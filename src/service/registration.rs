@@ -190,7 +190,14 @@ fn instructions(
         purpose,
         lines,
     };
-    let mut steps = Vec::new();
+    let helper = helper();
+    let mut steps = vec![step(
+        pool,
+        "Look whether the helper is there that ssh is to start.".to_owned(),
+        vec![format!(
+            "test -x {helper} || echo '{helper} is missing: README, \"Two servers\", says how it is installed.'"
+        )],
+    )];
     if !has_key {
         steps.push(step(
             partner,

@@ -67,6 +67,8 @@ pub struct RemotePlace {
     route: Option<Route>,
     connect: Box<Connect>,
     session: Mutex<Option<Arc<Session>>>,
+    /// What crossed the lines of sessions that have ended.
+    crossed: Mutex<Traffic>,
 }
 
 /// Begins a session with these first words.
@@ -77,12 +79,28 @@ impl RemotePlace {
     pub fn new(pool: PoolFqdn, route: Route, root: PathBuf, shown: String) -> Arc<Self> {
         let (place, way) = (shown.clone(), route.clone());
         let connect = Box::new(move |hello: &Hello| Session::open(&way, &place, hello));
-        Arc::new(RemotePlace { pool, root, shown, route: Some(route), connect, session: Mutex::new(None) })
+        Arc::new(RemotePlace {
+            pool,
+            root,
+            shown,
+            route: Some(route),
+            connect,
+            session: Mutex::new(None),
+            crossed: Mutex::default(),
+        })
     }
 
     /// As [`RemotePlace::new`], with sessions that somebody else begins.
     pub fn through(pool: PoolFqdn, root: PathBuf, shown: String, connect: Box<Connect>) -> Arc<Self> {
-        Arc::new(RemotePlace { pool, root, shown, route: None, connect, session: Mutex::new(None) })
+        Arc::new(RemotePlace {
+            pool,
+            root,
+            shown,
+            route: None,
+            connect,
+            session: Mutex::new(None),
+            crossed: Mutex::default(),
+        })
     }
 
     /// The way there; none where sessions are begun by somebody else.
@@ -140,17 +158,22 @@ impl RemotePlace {
             return Err(given_up);
         }
         // What is left of an earlier one ends first.
-        *held = None;
+        if let Some(ended) = held.take() {
+            let mut crossed = self.crossed.lock().unwrap_or_else(PoisonError::into_inner);
+            *crossed = crossed.with(ended.traffic());
+        }
         let seconds = u16::try_from(SILENCE.as_secs()).unwrap_or(u16::MAX);
         let hello = Hello { pool: self.pool.to_string(), silence_seconds: seconds };
         let session = (self.connect)(&hello).map_err(|error| error.at_place(&self.shown))?;
         Ok(Arc::clone(held.insert(session)))
     }
 
-    /// What crossed the line of the session that there is.
+    /// What crossed the line, in all sessions. A session that begins is not waited for.
     pub fn traffic(&self) -> Traffic {
-        let held = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().map(|session| session.traffic()).unwrap_or_default()
+        let crossed = *self.crossed.lock().unwrap_or_else(PoisonError::into_inner);
+        let now =
+            self.session.try_lock().ok().and_then(|held| held.as_ref().map(|session| session.traffic()));
+        crossed.with(now.unwrap_or_default())
     }
 
     /// Begins a call.

@@ -45,6 +45,14 @@ pub struct Traffic {
     pub received: u64,
 }
 
+impl Traffic {
+    /// Both together.
+    #[must_use]
+    pub fn with(self, other: Traffic) -> Traffic {
+        Traffic { sent: self.sent + other.sent, received: self.received + other.received }
+    }
+}
+
 /// A session with a helper. Dropped, it ends the program that was started for it.
 pub struct Session {
     inner: Arc<Inner>,
@@ -387,24 +395,49 @@ fn refused(place: &str, told: &str) -> Option<Error> {
         (
             ErrorKind::PeerRefused,
             "Its host key is not known, or is another one than before.",
-            "Compare its fingerprint with the one that its administrator reads there (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub). Then, as the account of the backup service: ssh-keygen -R HOST, ssh-keyscan HOST >> ~/.ssh/known_hosts.",
+            take_host_key(place),
         )
     } else if has("Permission denied") {
         (
             ErrorKind::PeerRefused,
             "It does not accept this account's key.",
-            "Register-CsPoolPlace there prints the line for authorized_keys; the key must be usable without a passphrase, or be in the agent.",
+            "Register-CsPoolPlace there prints the line for authorized_keys; the key must be usable without a passphrase, or be in the agent."
+                .to_owned(),
         )
     } else if has("command not found") || has("csb-serve: not found") || has("No such file or directory") {
         (
             ErrorKind::PeerIncompatible,
             "There is no csb-serve.",
-            "Install CsBackup there, and name csb-serve with its whole path in the forced command.",
+            "Install CsBackup there, and name csb-serve with its whole path in the forced command."
+                .to_owned(),
         )
     } else {
         return None;
     };
     Some(Error::new(kind, format!("{place} cannot be reached. {what}"), advice).at("place", place))
+}
+
+/// How the host key of a place is taken over, as ssh names the host and its port.
+fn take_host_key(place: &str) -> String {
+    let authority = place.split_once("://").map_or(place, |(_, rest)| rest);
+    let authority = authority.split_once('/').map_or(authority, |(authority, _)| authority);
+    let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
+    let port = address.rsplit_once(':').filter(|(host, port)| {
+        !port.is_empty()
+            && port.chars().all(|digit| digit.is_ascii_digit())
+            && (host.ends_with(']') || !host.contains(':'))
+    });
+    let plain = |host: &str| host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let (known, scanned) = match port {
+        Some((host, port)) => {
+            let host = plain(host);
+            (format!("'[{host}]:{port}'"), format!("-p {port} {host}"))
+        }
+        None => (plain(address), plain(address)),
+    };
+    format!(
+        "Compare its fingerprint with the one that its administrator reads there (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub). Then, as the account of the backup service: ssh-keygen -R {known}; ssh-keyscan -t ed25519 {scanned} >> ~/.ssh/known_hosts."
+    )
 }
 
 /// A call that was made. Dropped before it has ended, it is cancelled at the other side.
@@ -528,6 +561,28 @@ impl Drop for Call {
         self.inner.link.is_used();
         if self.answer.is_none() && !self.inner.link.is_closed() {
             self.inner.link.cancel_soon(self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_for_a_host_key_can_be_pasted() {
+        for (place, removed, scanned) in [
+            ("ssh://csb@atl-1/srv", "-R atl-1;", "ed25519 atl-1 >>"),
+            ("ssh://atl-1:2222/srv", "-R '[atl-1]:2222';", "-p 2222 atl-1 >>"),
+            ("ssh://csb@[2001:db8::7]/srv", "-R 2001:db8::7;", "ed25519 2001:db8::7 >>"),
+            ("ssh://csb@[2001:db8::7]:22/srv", "-R '[2001:db8::7]:22';", "-p 22 2001:db8::7 >>"),
+        ] {
+            let error = refused(place, "Host key verification failed.").unwrap();
+            assert!(
+                error.advice.contains(removed) && error.advice.contains(scanned),
+                "{place}: {}",
+                error.advice
+            );
         }
     }
 }

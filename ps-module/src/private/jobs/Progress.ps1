@@ -48,6 +48,8 @@ function Write-CsbModuleProgress {
         }
         if ($bytes -and ($done -or -not $bytesTotal)) { $status += ', ' + (Format-CsbSize $bytes) }
         if ($bytesTotal -and $bytes -and -not $total) { $percent = [System.Math]::Min(100, [int] (100.0 * $bytes / $bytesTotal)) }
+        $line = Get-CsbField $Entry 'lineBytes'
+        if ($line) { $status += ', ' + (Get-CsbText 'ProgressLine' (Format-CsbSize $line)) }
         if ($rate) { $status += ', ' + (Get-CsbText 'ProgressRate' $rate) }
         if ($null -ne $left) { $seconds = [int] [System.Math]::Ceiling($left / 1000) }
         $activity = [string] (Get-CsbField $Entry 'activity' '')

@@ -1,6 +1,7 @@
 //! Jobs that write at another machine: run where the source is, or at a machine that has neither.
 
 use cs_backup::error::ErrorKind;
+use cs_backup::job::events::EventKind;
 use cs_backup::report::Outcome;
 use cs_backup::service::Service;
 use serde_json::json;
@@ -12,8 +13,14 @@ use crate::support::*;
 fn live_from(pair: &Pair, service: &Service) {
     let planned = run(service, "sync", ATL, json!({ "whatIf": true })).expect(Outcome::Succeeded);
     assert!(!pair.path("chi/standby/atl.sqlite").exists(), "{:#?}", planned.report);
-    sync(service, ATL, json!({})).expect(Outcome::Succeeded);
+    let first = sync(service, ATL, json!({})).expect(Outcome::Succeeded);
     assert_copied(pair);
+    let told = first.events.iter().filter_map(|event| match &event.kind {
+        EventKind::Progress { line_bytes, .. } => Some(line_bytes.unwrap()),
+        _ => None,
+    });
+    let told: Vec<u64> = told.collect();
+    assert!(told.is_sorted() && told.last().is_some_and(|bytes| *bytes > 500), "{told:?}");
     pair.server("atl").execute_batch("UPDATE users SET display_name = 'changed' WHERE rowid = 1").unwrap();
     std::fs::write(pair.path("atl/share/new.txt"), "new").unwrap();
     let plan = sync(service, ATL, json!({ "whatIf": true })).expect(Outcome::Succeeded).report.plan;
