@@ -58,6 +58,9 @@ mod tag {
 /// How long an outcome may be. It names the first of everything only.
 const MOST_OUTCOME_BYTES: usize = 64 << 20;
 
+/// How many warnings of one call are believed: the log of a job keeps each.
+const MOST_WARNINGS: usize = 10_000;
+
 /// How many parts for the session in which the helper calls back may wait.
 const MOST_WAITING: usize = 16;
 
@@ -212,13 +215,17 @@ impl Remote {
         let mut call = place.call(message, &asked, order.cancel)?;
         let (back, parts) = sync_channel(MOST_WAITING);
         answer_within(call.sender(), parts, service)?;
-        let mut outcome = Vec::new();
+        let (mut outcome, mut warnings) = (Vec::new(), 0);
         while let Some(part) = call.next()? {
             match part.split_first() {
                 // Where nobody answers any more the helper finds out.
                 Some((&tag::BACK, piece)) => drop(back.send(piece.to_vec())),
                 Some((&tag::TOLD, told)) => {
                     let told = serde_json::from_slice(told).map_err(|_| call.not_understood())?;
+                    warnings += usize::from(matches!(told, Told::Warning(_)));
+                    if warnings > MOST_WARNINGS {
+                        return Err(call.not_understood());
+                    }
                     order.tell(told);
                 }
                 Some((&tag::OUTCOME, piece)) if outcome.len() + piece.len() <= MOST_OUTCOME_BYTES => {

@@ -475,3 +475,28 @@ fn a_database_of_somebody_elses_is_not_opened_as_an_index_or_as_documents() {
     let (mode, mtime, ctime, length, _) = look();
     assert_eq!((mode, mtime, ctime, length), (before.0, before.1, before.2, before.3));
 }
+
+/// A helper that warns for ever.
+struct Warning(ServedPool);
+
+impl Answers for Warning {
+    fn welcome(&self, hello: &crate::wire::Hello) -> Result<crate::wire::Welcome> {
+        self.0.welcome(hello)
+    }
+
+    fn serve(&self, _message: u8, _request: &[u8], call: &mut crate::wire::Served) -> Result<Vec<u8>> {
+        let told = document(&Told::Warning("Look here.".to_owned()))?;
+        loop {
+            call.put(&[&[tag::TOLD], told.as_bytes()].concat())?;
+        }
+    }
+}
+
+#[test]
+fn a_helper_that_never_ends_to_warn_is_not_listened_to_for_ever() {
+    let sites = Sites::new();
+    let served = |place| Arc::new(Warning(ServedPool::new(place))) as Arc<dyn Answers>;
+    let place = sites.line.granted(&ALL, &sites.path("chi"), &sites.path("state"), ("chi", "atl"), served);
+    let module = sites.remote(sites.users(), Reach::Here, Reach::There(place));
+    assert_eq!(sites.refused(&module).kind, ErrorKind::PeerIncompatible);
+}
