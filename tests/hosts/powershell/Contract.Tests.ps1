@@ -83,7 +83,7 @@ Publish-CsTopology: Medium, CsBackup.PublishedTopology
   PassThru Switch
 Register-CsPoolPlace: -, CsBackup.PlaceRegistration
   PoolFqdn! String @0 pipeline=value,name aliases=Fqdn,Identity
-  Grant! String[] {Read}
+  Grant! String[] {Read Write GiveBack Cms}
   PublicKey String
   LocalStore Switch
 Remove-CsBackupServiceConfiguration: Medium, CsBackup.BackupServiceConfiguration

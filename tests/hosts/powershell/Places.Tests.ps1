@@ -62,9 +62,9 @@ Describe 'Test-CsPoolConnection' {
             $seen.Succeeded | Should -BeTrue
             $seen.Place | Should -Be "pipe:$program"
             $seen.Line.ServedPoolFqdn, $seen.Line.PartnerFqdn | Should -Be $Atl, $Chi
-            $seen.Line.Grants | Should -Be 'read'
+            $seen.Line.Grants | Should -Be 'read', 'write', 'give-back', 'cms'
             $seen.Line.RoundTrip | Should -BeOfType timespan
-            $seen | Out-String -Width 100 | Should -Match '(?m)^  Grants +read'
+            $seen | Out-String -Width 100 | Should -Match '(?m)^  Grants +read, write, give-back, cms'
             (Invoke-CsBackupServiceSync $Atl -PassThru).Outcome | Should -Be 'Succeeded'
             (Get-CsBackupServiceStatus $Atl).OverallExportStatus | Should -Be 'SteadyState'
         } finally {
@@ -85,7 +85,8 @@ Describe 'Test-CsPoolConnection' {
             $failed[0].FullyQualifiedErrorId | Should -Be 'StoreUnavailable,Test-CsPoolConnection'
             $failed[0].Exception.Data['place'] | Should -Be 'pipe:/nowhere/csb-serve'
             Invoke-CsBackupServiceSync $Atl -ErrorAction SilentlyContinue -ErrorVariable refusals
-            $refusals.FullyQualifiedErrorId | Should -Contain 'PeerRefused,Invoke-CsBackupServiceSync'
+            # Whether this machine may write there is said there.
+            $refusals.FullyQualifiedErrorId | Should -Contain 'StoreUnavailable,Invoke-CsBackupServiceSync'
         } finally {
             Connect-CsDeployment $Sample.DeploymentFile
         }
@@ -111,12 +112,21 @@ Describe 'Register-CsPoolPlace' {
     It 'says where a key is missing, and refuses what is none' {
         (Register-CsPoolPlace $Atl -Grant Read).AuthorizedKeysLine | Should -Match 'KEY-OF-THE-PARTNER$'
         (Register-CsPoolPlace $Atl -Grant Read -PublicKey 'no key' 2>&1).FullyQualifiedErrorId | Should -Be 'InvalidArgument,Register-CsPoolPlace'
-        { Register-CsPoolPlace $Atl -Grant Write } | Should -Throw -ErrorId 'ParameterArgumentValidationError,Register-CsPoolPlace'
+        { Register-CsPoolPlace $Atl -Grant Lead } | Should -Throw -ErrorId 'ParameterArgumentValidationError,Register-CsPoolPlace'
+        $alone = Register-CsPoolPlace $Atl -Grant Write 2>&1
+        $alone.FullyQualifiedErrorId | Should -Be 'InvalidArgument,Register-CsPoolPlace'
+        "$alone" | Should -Match 'without read'
+    }
+
+    It 'grants writing, giving back and publishing beside reading' {
+        $told = Register-CsPoolPlace $Atl -Grant Read, Write, GiveBack, Cms
+        $told.Grants | Should -Be 'read', 'write', 'give-back', 'cms'
+        $told.AuthorizedKeysLine | Should -Match '--grant read --grant write --grant give-back --grant cms"'
     }
 
     It 'completes pools and grants' {
         (TabExpansion2 'Register-CsPoolPlace -PoolFqdn at').CompletionMatches.CompletionText | Should -Be $Atl
-        (TabExpansion2 'Register-CsPoolPlace -Grant ').CompletionMatches.CompletionText | Should -Be 'Read'
+        (TabExpansion2 'Register-CsPoolPlace -Grant ').CompletionMatches.CompletionText | Should -Be 'Cms', 'GiveBack', 'Read', 'Write'
         (TabExpansion2 'Test-CsPoolConnection ch').CompletionMatches.CompletionText | Should -Be $Chi
     }
 }
