@@ -131,6 +131,11 @@ impl Flow {
         }
     }
 
+    /// What came and was not taken, without waiting.
+    pub(super) fn left(&self) -> Option<Vec<u8>> {
+        self.lock().parts.pop_front()
+    }
+
     /// Waits for what comes next. A failure is told before what came earlier, an answer after it.
     ///
     /// # Errors

@@ -507,6 +507,11 @@ impl Call {
         }
     }
 
+    /// The next part that came before a call failed and that nobody has taken.
+    pub fn left(&mut self) -> Option<Vec<u8>> {
+        self.flow.left()
+    }
+
     /// Sends a part to the helper, which waits until it may.
     ///
     /// # Errors

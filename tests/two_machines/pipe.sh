@@ -13,6 +13,8 @@ writes_at_the_source=(
     a_store_that_was_moved_away_under_its_server
     # It counts what lies in the folder in which the helper remembers things, too.
     a_restored_state_is_compared_with_the_copy_of_now
+    a_server_of_another_container_that_has_the_lost_store_open_is_seen
+    what_is_given_back_has_the_owner_and_mode
 )
 skips=()
 for name in "${writes_at_the_source[@]}"; do skips+=(--skip "$name"); done

@@ -500,3 +500,32 @@ fn a_helper_that_never_ends_to_warn_is_not_listened_to_for_ever() {
     let module = sites.remote(sites.users(), Reach::Here, Reach::There(place));
     assert_eq!(sites.refused(&module).kind, ErrorKind::PeerIncompatible);
 }
+
+#[test]
+fn many_syncs_of_a_day_from_afar_take_no_more_away_than_one() {
+    let sites = Sites::new();
+    let server = Connection::open(sites.path("atl/users.sqlite")).unwrap();
+    let add = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) INSERT INTO users SELECT 'user ' || hex(randomblob(400)) FROM n";
+    server.execute_batch(add).unwrap();
+    sites.cycle(sites.users());
+    // A fifth with each sync: none is a half.
+    let module = sites.pushing(sites.users(), &ALL);
+    let mut took = 0;
+    let refused = loop {
+        took += 1;
+        server.execute_batch("DELETE FROM users WHERE rowid IN (SELECT rowid FROM users ORDER BY rowid LIMIT (SELECT count(*) / 5 FROM users)); VACUUM").unwrap();
+        match module.run_cycle(&context(sites.lease(), &Arc::default())) {
+            Ok(_) => assert!(took < 6),
+            Err(failure) => break failure.error,
+        }
+    };
+    assert_eq!((refused.kind, took), (ErrorKind::SafetyShareExceeded, 4), "{refused:#?}");
+    assert!(refused.message.contains("users"), "{refused:#?}");
+    // The plan says the same, and the machine of the copy may follow.
+    let planned = module.observe(&Look { thorough: true, ..Look::default() }).unwrap();
+    assert_eq!(planned.refused.map(|refused| refused.kind), Some(ErrorKind::SafetyShareExceeded));
+    let own = sites.users().open(&fqdn("atl"), &Reach::Here, &Reach::Here).unwrap();
+    own.run_cycle(&Context { accept_deletions: true, ..context(sites.lease(), &Arc::default()) }).unwrap();
+    server.execute_batch("DELETE FROM users WHERE rowid % 5 = 0; VACUUM").unwrap();
+    module.run_cycle(&context(sites.lease(), &Arc::default())).unwrap();
+}

@@ -86,10 +86,20 @@ impl RemoteEnd {
         };
         let mut call = self.place.call(message::EXPORT, &request, &until.cancel).map_err(at_source)?;
         let mut received = Received::new(base);
-        while let Some(part) = call.next().map_err(at_source)? {
-            match Part::of(&part).ok_or_else(|| call.not_understood())? {
-                Part::Need => send_hashes(&mut call, &base.hashes).map_err(at_source)?,
-                part => received.take(part, to)?,
+        loop {
+            match call.next() {
+                Ok(None) => break,
+                Ok(Some(part)) => match Part::of(&part).ok_or_else(|| call.not_understood())? {
+                    Part::Need => send_hashes(&mut call, &base.hashes).map_err(at_source)?,
+                    part => received.take(part, to)?,
+                },
+                Err(error) => {
+                    // What had come by then is kept by a first copy, and need not come once more.
+                    while let Some(part) = call.left() {
+                        Part::of(&part).map_or(Ok(()), |part| received.take(part, to))?;
+                    }
+                    return Err(at_source(error));
+                }
             }
         }
         let answer: ExportAnswer = call.answer().map_err(at_source)?;

@@ -18,7 +18,7 @@ use super::super::new_file::NewFile;
 use super::importer::{Importer, Owner};
 use super::loss;
 use super::staged::{Ready, Staged};
-use super::state::{Checked, Committed, State};
+use super::state::{Checked, Committed, Day, State};
 use super::{Commit, Existing, Found, Standby};
 use crate::error::{Error, Result};
 use crate::platform::Rights;
@@ -41,6 +41,8 @@ pub(in super::super) struct CopyImport {
     opened: Option<Opened>,
     /// The source's.
     rights: Rights,
+    /// The day that deletions are counted in.
+    day: Option<Day>,
 }
 
 /// What the copy's place was found to hold.
@@ -79,7 +81,15 @@ impl Standby {
     pub(in super::super) fn import(&self, order: Order) -> Result<CopyImport> {
         let importer = Importer::enter(&self.path, Owner::of(&order), &order.cancel)?;
         let idle = self.idle(&order)?;
-        Ok(CopyImport { standby: self.clone(), importer, order, idle, opened: None, rights: Rights::PRIVATE })
+        Ok(CopyImport {
+            standby: self.clone(),
+            importer,
+            order,
+            idle,
+            opened: None,
+            rights: Rights::PRIVATE,
+            day: None,
+        })
     }
 
     /// What is remembered of a copy that nothing but a change of its source asks to be written to.
@@ -258,6 +268,7 @@ impl CopyImport {
                 .wrapping_add(u32::from(!is_same)),
             versions: None,
         };
+        self.day = known.and_then(|known| known.day);
         let mut checked = known.map(|known| known.checked.clone()).unwrap_or_default();
         let has_to_check = existing.has_to_check(&self.order, &exported, is_same);
         let still = Cell::new(None);
@@ -285,8 +296,8 @@ impl CopyImport {
             check()?;
         } else {
             self.importer.begin()?;
-            let before =
-                loss::Before::of(&self.standby, &existing, &exported, &ready, self.order.accept_deletions)?;
+            let before = loss::Before::of(&self.standby, &existing, &exported, &ready, &self.order)?;
+            self.day = before.day();
             let commit = Commit {
                 importer: &self.importer,
                 copy: &existing,
@@ -365,6 +376,7 @@ impl CopyImport {
             checked,
             rights: self.rights,
             patterns: patterns(&self.standby.exclude),
+            day: self.day,
         };
         // The copy is good; only the next job has to read it.
         if let Err(error) = self.standby.remember(committed, &exported.hashes, before) {

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use jiff::SignedDuration;
 use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
 use super::super::compare;
 use super::super::damage::{open_alone, read_what_can_be_read};
-use super::super::end::Exported;
+use super::super::end::{Exported, Order};
 use super::super::exclude::is_excluded;
 use super::staged::Ready;
+use super::state::Day;
 use super::{Existing, Standby};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::store::sqlite::format::check::is_empty_leaf;
@@ -20,6 +22,8 @@ use crate::store::sqlite::{Access, open, quote, tables};
 /// A table with fewer rows, or a smaller part of all rows, may go unasked.
 const FEW_ROWS: u64 = 1_000;
 const SMALL_SHARE: f64 = 0.1;
+/// How long a day is in which no more may go than in one sync.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// A store with fewer pages may shrink as it likes.
 const FEW_PAGES: u32 = 64;
 
@@ -52,6 +56,16 @@ fn has_lost_a_table(connection: &Connection, emptied: &[u32], exclude: &[String]
     Ok(false)
 }
 
+/// The day that a sync is a part of: the one that is known, as long as it is no day old, or one that begins with it. What was accepted
+/// begins another one.
+fn day_of(known: Option<Day>, order: &Order, before: u32, after: u32) -> Day {
+    match known {
+        _ if order.accept_deletions => Day { since: order.now, used: after },
+        Some(day) if order.now.duration_since(day.since) < DAY => day,
+        _ => Day { since: order.now, used: before },
+    }
+}
+
 /// What the copy held before a commit that may take away more than anybody would delete.
 #[derive(Debug, Default)]
 pub(super) struct Before {
@@ -60,6 +74,9 @@ pub(super) struct Before {
     exclude: Vec<String>,
     /// Used pages before and after.
     used: (u32, u32),
+    /// The day that this is a part of, and whether what goes in it counts.
+    day: Option<Day>,
+    counts_by_day: bool,
     /// Whether the source is another file than before.
     is_other: bool,
     is_older: bool,
@@ -75,8 +92,9 @@ impl Before {
         existing: &Existing,
         exported: &Exported,
         ready: &Ready,
-        accepted: bool,
+        order: &Order,
     ) -> Result<Self> {
+        let accepted = order.accept_deletions;
         let known = existing.known();
         let free = exported.first_page.as_deref().and_then(Header::read).map(|header| header.free_pages);
         let used_before = existing.pages.saturating_sub(existing.header.free_pages);
@@ -86,6 +104,9 @@ impl Before {
             rows: None,
             exclude: standby.exclude.clone(),
             used: (used_before, used),
+            day: Some(day_of(known.and_then(|known| known.day), order, used_before, used)),
+            // Whoever writes from another machine could take a little with each of many syncs.
+            counts_by_day: standby.limits.is_strict,
             is_other,
             is_older: known.is_some_and(|known| {
                 exported.mark.change_counter.wrapping_sub(known.source.change_counter) > u32::MAX / 2
@@ -130,7 +151,13 @@ impl Before {
     }
 
     fn is_half_gone(&self) -> bool {
-        self.used.0 > FEW_PAGES && self.used.1 < self.used.0 / 2
+        let is_half = |before: u32| before > FEW_PAGES && self.used.1 < before / 2;
+        is_half(self.used.0) || self.counts_by_day && self.day.is_some_and(|day| is_half(day.used))
+    }
+
+    /// The day that this sync is a part of.
+    pub(super) fn day(&self) -> Option<Day> {
+        self.day
     }
 
     /// Why the copy is changed, for the history.

@@ -49,7 +49,20 @@ pub(super) struct State {
     /// What the patterns of `exclude` hash to that were last compared with the copy's tables.
     #[serde(default)]
     pub(super) patterns: u64,
+    /// What the copy held when the day began that deletions are counted in.
+    #[serde(default)]
+    pub(super) day: Option<Day>,
     root: u64,
+}
+
+/// A day in which no more may go than in one sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Day {
+    /// When it began.
+    pub(super) since: Timestamp,
+    /// The pages that were in use then.
+    pub(super) used: u32,
 }
 
 /// What checking a copy as a whole found.
@@ -75,6 +88,7 @@ pub(super) struct Committed {
     pub(super) checked: Checked,
     pub(super) rights: Rights,
     pub(super) patterns: u64,
+    pub(super) day: Option<Day>,
 }
 
 impl State {
@@ -170,6 +184,7 @@ impl StateFile {
             job: committed.job,
             confirmed: committed.confirmed,
             checked: committed.checked,
+            day: committed.day,
             patterns: committed.patterns,
             root: committed.seed.root(hashes),
         };
