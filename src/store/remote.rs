@@ -168,6 +168,24 @@ impl RemotePlace {
         Ok(Arc::clone(held.insert(session)))
     }
 
+    /// Asks what a job asks first, and that may be asked twice. A session that was begun before may have ended while nobody looked: then it is
+    /// asked once more, in a new one.
+    ///
+    /// # Errors
+    /// As for what is asked.
+    pub(in crate::store) fn at_first<T>(&self, ask: impl Fn() -> Result<T>) -> Result<T> {
+        let before = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match ask() {
+            Err(error)
+                if error.kind == ErrorKind::StoreUnavailable
+                    && before.is_some_and(|session| !session.is_open()) =>
+            {
+                ask()
+            }
+            asked => asked,
+        }
+    }
+
     /// What crossed the line, in all sessions. A session that begins is not waited for.
     pub fn traffic(&self) -> Traffic {
         let crossed = *self.crossed.lock().unwrap_or_else(PoisonError::into_inner);

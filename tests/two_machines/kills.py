@@ -33,7 +33,7 @@ class Server(threading.Thread):
     """Moves amounts between accounts, counts, and writes files whose content is their name. A copy that is written from elsewhere may not have as
     many of them replaced within a day as this would: then each has a new name."""
 
-    def __init__(self, site, replaces):
+    def __init__(self, site, replaces=True):
         super().__init__(daemon=True)
         self.replaces = replaces
         self.users, self.share = site.folder / "atl" / "users.sqlite", site.folder / "atl" / "share"

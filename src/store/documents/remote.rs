@@ -107,12 +107,14 @@ impl RemoteDocuments {
     }
 
     fn documents(&self, message: u8, request: &impl Serialize) -> Result<Vec<Document>> {
-        let mut call = self.call(message, request)?;
-        let mut text = Vec::new();
-        while let Some(part) = call.next()? {
-            text.extend(part);
-        }
-        serde_json::from_slice(&text).map_err(|_| call.not_understood())
+        self.place.at_first(|| {
+            let mut call = self.call(message, request)?;
+            let mut text = Vec::new();
+            while let Some(part) = call.next()? {
+                text.extend(part);
+            }
+            serde_json::from_slice(&text).map_err(|_| call.not_understood())
+        })
     }
 
     fn refused(&self) -> Error {

@@ -72,9 +72,7 @@ impl RemotePlace {
     /// # Errors
     /// `StoreUnavailable`, `PeerRefused`, `PeerIncompatible`; cancelled.
     pub fn welcome(&self, cancel: &CancellationToken) -> Result<Welcome> {
-        if self.session()?.welcome().is_none() {
-            self.ask::<HelperRights>(RIGHTS, &Asked { stores: Vec::new() }, cancel)?;
-        }
+        self.at_first(|| self.ask::<HelperRights>(RIGHTS, &Asked { stores: Vec::new() }, cancel))?;
         let session = self.session()?;
         let said = session.welcome().map(|(welcome, _)| welcome.clone());
         said.ok_or_else(|| self.refuses("A session without a greeting"))

@@ -56,3 +56,32 @@ fn the_documents_of_another_machine_are_read_as_they_are_there_and_not_written()
         RemoteDocuments::new(&place, &StoreUrl::parse("sqlite:users.sqlite", &root).unwrap()).unwrap();
     assert_eq!(wrong.all_current().unwrap_err().kind, ErrorKind::StoreUnavailable);
 }
+
+#[test]
+fn a_session_that_ended_while_nobody_looked_is_begun_anew_by_what_a_job_asks_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let url = StoreUrl::parse("sqlite:cms.sqlite", &root).unwrap();
+    SqliteDocuments::create(&url).unwrap();
+    let line = Loopback::default();
+    let place = line.reached(&root, &root.join("state"), "atl", "chi");
+    let there = RemoteDocuments::new(&place, &url).unwrap();
+    // The line ends with what comes second: nobody has noticed when it is asked.
+    let first = {
+        let _ = there.all_current().unwrap();
+        place.traffic().received
+    };
+    for more in [1, 20, 60] {
+        line.cut_after(Some(usize::try_from(first).unwrap() + more));
+        let place = line.reached(&root, &root.join("state"), "atl", "chi");
+        let there = RemoteDocuments::new(&place, &url).unwrap();
+        there.all_current().unwrap();
+        line.cut_after(None);
+        assert!(there.all_current().is_ok(), "cut {more} bytes after the first answer");
+        assert!(place.welcome(&CancellationToken::new()).is_ok());
+    }
+    // One that cannot be begun is not begun for ever.
+    line.cut_after(Some(1));
+    let place = line.reached(&root, &root.join("state"), "atl", "chi");
+    assert_eq!(place.welcome(&CancellationToken::new()).unwrap_err().kind, ErrorKind::StoreUnavailable);
+}
