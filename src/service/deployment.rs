@@ -312,22 +312,20 @@ impl Deployment {
         now: Timestamp,
     ) -> Result<BackupServiceConfiguration> {
         let at = self.master()?;
-        let url = &self.config.central_management_store;
-        let store = match &at {
-            Reach::There(_) => factory::management_store(url, &at)?,
-            Reach::Here => match self.documents(false)? {
-                Source::Store(store) => store,
-                Source::Replica(replica) if what_if => {
-                    return change(Source::Replica(replica).configuration()?);
-                }
-                Source::Replica(_) => return Err(self.lost()),
-            },
+        let source = match &at {
+            Reach::There(_) => {
+                Source::Store(factory::management_store(&self.config.central_management_store, &at)?)
+            }
+            Reach::Here => self.documents(false)?,
         };
         Replica::check(&self.config.local_replica)?;
-        require_master(store.as_ref())?;
-        if what_if {
-            return change(Source::Store(store).configuration()?);
+        if let Source::Store(store) = &source {
+            require_master(store.as_ref())?;
         }
+        if what_if {
+            return change(source.configuration()?);
+        }
+        let Source::Store(store) = source else { return Err(self.lost()) };
         self.lead(store.as_ref())?;
         for _ in 0..ATTEMPTS {
             let current = store.current(DocumentKind::Configuration, GLOBAL)?;
