@@ -25,11 +25,11 @@ use std::time::Duration;
 pub use flow::WINDOW_BYTES;
 pub use frame::MOST_BYTES;
 pub use greeting::{Hello, PROTOCOL, Welcome};
-pub use messages::{decode, encode, unwritable};
+pub use messages::{decode, document, encode};
 pub use route::Route;
 pub use served::{Answers, Served, serve};
 pub use session::{Call, PartSender, Session, Traffic};
-pub use tunnel::{Tunnel, answer_within};
+pub use tunnel::{Tunnel, answer_within, in_thread};
 
 /// After how long without a byte from the other side a session is over.
 pub const SILENCE: Duration = Duration::from_secs(20);

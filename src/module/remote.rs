@@ -29,7 +29,7 @@ use crate::store::remote::{CalledBack, PassedOn, RemotePlace, ServedPlace};
 use crate::store::served::ServedStores;
 use crate::store::{Generation, MadeBy, Reach, Trace};
 use crate::topology::{PoolFqdn, StoreUrl};
-use crate::wire::{Answers, answer_within, unwritable};
+use crate::wire::{Answers, answer_within, document};
 
 pub(super) mod served;
 #[cfg(test)]
@@ -76,6 +76,14 @@ struct Asked {
     other: CalledBack,
     /// The leases of this direction, relative to the root; none for what is given back.
     leases: Option<StoreUrl>,
+    #[serde(flatten)]
+    order: Order,
+}
+
+/// With what it is asked.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Order {
     generation: Generation,
     accept_deletions: bool,
     verify: bool,
@@ -85,6 +93,12 @@ struct Asked {
     #[serde(default)]
     names: bool,
     job: Option<MadeBy>,
+}
+
+/// Whom the helper's words are for.
+enum Listener<'a> {
+    Cycle(&'a dyn Observer),
+    Look(Option<&'a Names>),
 }
 
 /// What the helper tells while it works.
@@ -127,18 +141,6 @@ pub struct Remote {
     state: PathBuf,
 }
 
-/// What a cycle is asked with.
-struct Order<'a> {
-    generation: Generation,
-    accept_deletions: bool,
-    verify: bool,
-    thorough: bool,
-    job: Option<MadeBy>,
-    cancel: &'a CancellationToken,
-    observer: Option<&'a dyn Observer>,
-    names: Option<&'a Names>,
-}
-
 impl Remote {
     /// The module over these stores, at these places. `leases` are those of the direction, at the place of the copies.
     ///
@@ -167,7 +169,7 @@ impl Remote {
         at.reach.place().filter(|_| has_stores).map(|place| (place, other))
     }
 
-    fn asked(&self, written: Written, place: &RemotePlace, other: &At, order: &Order<'_>) -> Result<Asked> {
+    fn asked(&self, written: Written, place: &RemotePlace, other: &At, order: Order) -> Result<Asked> {
         let below_root = |url: &StoreUrl| place.below_root(url);
         Ok(Asked {
             pool: self.source.pool.clone(),
@@ -177,12 +179,7 @@ impl Remote {
                 Written::Copy => Some(below_root(&self.leases)?),
                 Written::Source => None,
             },
-            generation: order.generation,
-            accept_deletions: order.accept_deletions,
-            verify: order.verify,
-            thorough: order.thorough,
-            names: order.names.is_some() || order.observer.is_some(),
-            job: order.job,
+            order,
         })
     }
 
@@ -208,11 +205,12 @@ impl Remote {
         message: u8,
         written: Written,
         (place, other): (&Arc<RemotePlace>, &At),
-        order: &Order<'_>,
+        order: Order,
+        (listener, cancel): (&Listener<'_>, &CancellationToken),
     ) -> Result<T> {
         let asked = document(&self.asked(written, place, other, order)?)?;
         let service = self.service(written, place, other)?;
-        let mut call = place.call(message, &asked, order.cancel)?;
+        let mut call = place.call(message, &asked, cancel)?;
         let (back, parts) = sync_channel(MOST_WAITING);
         answer_within(call.sender(), parts, service)?;
         let (mut outcome, mut warnings) = (Vec::new(), 0);
@@ -226,7 +224,7 @@ impl Remote {
                     if warnings > MOST_WARNINGS {
                         return Err(call.not_understood());
                     }
-                    order.tell(told);
+                    listener.hear(told);
                 }
                 Some((&tag::OUTCOME, piece)) if outcome.len() + piece.len() <= MOST_OUTCOME_BYTES => {
                     outcome.extend_from_slice(piece);
@@ -245,12 +243,11 @@ impl Remote {
             accept_deletions: context.accept_deletions,
             verify: context.verify,
             thorough: false,
+            names: true,
             job: context.job,
-            cancel: &context.cancel,
-            observer: Some(context.observer.as_ref()),
-            names: None,
         };
-        let ended: Result<Ended> = self.run(message, written, writer, &order);
+        let listener = Listener::Cycle(context.observer.as_ref());
+        let ended: Result<Ended> = self.run(message, written, writer, order, (&listener, &context.cancel));
         Some(match ended {
             Ok(Ended { done, error: None }) => Ok(done),
             Ok(Ended { done, error: Some(error) }) => {
@@ -262,20 +259,16 @@ impl Remote {
     }
 }
 
-impl Order<'_> {
-    fn tell(&self, told: Told) {
-        match (told, self.observer, self.names) {
-            (Told::Progress(progress), Some(observer), _) => observer.progress(progress),
-            (Told::Warning(message), Some(observer), _) => observer.warning(message),
-            (Told::Changed(kind, change), Some(observer), _) => observer.changed(kind, &change),
-            (Told::Changed(kind, change), None, Some(Names(tell))) => tell(kind, &change),
-            _ => {}
+impl Listener<'_> {
+    fn hear(&self, told: Told) {
+        match (self, told) {
+            (Listener::Cycle(observer), Told::Progress(progress)) => observer.progress(progress),
+            (Listener::Cycle(observer), Told::Warning(message)) => observer.warning(message),
+            (Listener::Cycle(observer), Told::Changed(kind, change)) => observer.changed(kind, &change),
+            (Listener::Look(Some(Names(tell))), Told::Changed(kind, change)) => tell(kind, &change),
+            (Listener::Look(_), _) => {}
         }
     }
-}
-
-fn document(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|cause| unwritable(&cause))
 }
 
 impl BackupModule for Remote {
@@ -294,16 +287,14 @@ impl BackupModule for Remote {
     fn observe(&self, look: &Look) -> Result<Observation> {
         let Some(writer) = self.writer(Written::Copy) else { return self.local.observe(look) };
         let order = Order {
-            generation: Generation::default(),
             accept_deletions: look.accept_deletions,
             verify: look.verify,
             thorough: look.thorough,
-            job: None,
-            cancel: &look.cancel,
-            observer: None,
-            names: look.names.as_ref(),
+            names: look.names.is_some(),
+            ..Order::default()
         };
-        self.run(message::OBSERVE, Written::Copy, writer, &order)
+        let listener = Listener::Look(look.names.as_ref());
+        self.run(message::OBSERVE, Written::Copy, writer, order, (&listener, &look.cancel))
     }
 
     fn check(&self, look: &Look) -> Result<()> {

@@ -150,10 +150,10 @@ fn writing_module(
     let (pool, backup, standby) = topology.pair(fqdn)?;
     let at = |pool: &Pool| Ok(At { pool: pool.fqdn.clone(), reach: deployment.reach(pool)? });
     let (source, copy): (At, At) = (at(pool)?, at(backup)?);
-    if source.reach.place().is_none() && copy.reach.place().is_none() {
-        return module(deployment, topology, configuration, fqdn, id);
-    }
     let stores = stores(deployment, topology, configuration, fqdn, id)?;
+    if source.reach.place().is_none() && copy.reach.place().is_none() {
+        return stores.open(&source.pool, &source.reach, &copy.reach);
+    }
     let machine = deployment.config.machine.clone();
     let (leases, state) = (standby.service_store.clone(), deployment.helper_state());
     Ok(Arc::new(Remote::new(stores, source, copy, leases, machine, state)?))

@@ -137,7 +137,7 @@ fn is_missing(path: &Path) -> bool {
 
 /// A database of documents is opened as it always is: SQLite needs more than to read the file.
 fn opened(path: &Path) -> Result<(), Error> {
-    let url = StoreUrl::parse(&format!("{}:{}", Engine::Sqlite.scheme(), path.display()), Path::new("/"))?;
+    let url = StoreUrl::at(Engine::Sqlite, path.display())?;
     SqliteDocuments::open(&url)?.position().map(drop)
 }
 

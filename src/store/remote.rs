@@ -118,9 +118,8 @@ impl RemotePlace {
     /// # Errors
     /// `InvalidValue` where it lies elsewhere; `UnsupportedStore` where it is no file or folder.
     pub fn relative(&self, url: &StoreUrl) -> Result<String> {
-        let below = url.local_path()?.strip_prefix(&self.root).ok();
-        let below = below.and_then(|below| below.to_str()).filter(|below| !below.is_empty());
-        below.map(str::to_owned).ok_or_else(|| {
+        url.local_path()?;
+        url.below(&self.root).map(str::to_owned).ok_or_else(|| {
             Error::new(
                 ErrorKind::InvalidValue,
                 format!("{url} does not lie below the root of {self}."),
@@ -142,7 +141,7 @@ impl RemotePlace {
     /// As for [`RemotePlace::relative`].
     pub fn below_root(&self, url: &StoreUrl) -> Result<StoreUrl> {
         let relative = self.relative(url)?;
-        StoreUrl::parse(&format!("{}:/{relative}", url.engine().scheme()), Path::new("/"))
+        StoreUrl::at(url.engine(), format_args!("/{relative}"))
     }
 
     /// The session, which is begun where there is none.

@@ -96,6 +96,14 @@ impl StoreUrl {
         Ok(StoreUrl { engine, address })
     }
 
+    /// The store of this engine at an absolute path.
+    ///
+    /// # Errors
+    /// As for [`StoreUrl::parse`].
+    pub(crate) fn at(engine: Engine, path: impl fmt::Display) -> Result<Self> {
+        StoreUrl::parse(&format!("{}:{path}", engine.scheme()), Path::new("/"))
+    }
+
     /// What keeps the store.
     pub fn engine(&self) -> Engine {
         self.engine

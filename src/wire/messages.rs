@@ -15,9 +15,14 @@ pub fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
     })
 }
 
-/// The error of a document that cannot be written.
-pub fn unwritable(cause: &serde_json::Error) -> Error {
-    Error::new(ErrorKind::Panic, "A document cannot be written.", "Report this defect.").caused_by(cause)
+/// A value as a document, for what a newer build adds to.
+///
+/// # Errors
+/// `Panic` for one that cannot be written.
+pub fn document(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|cause| {
+        Error::new(ErrorKind::Panic, "A document cannot be written.", "Report this defect.").caused_by(&cause)
+    })
 }
 
 /// Reads a value.

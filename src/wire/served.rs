@@ -201,9 +201,8 @@ impl Serving {
         Ok(())
     }
 
-    /// Cancels what is still running, and waits a moment for it.
+    /// Waits a moment for what is still running, which was cancelled.
     fn leave(&self) {
-        self.all.cancel();
         self.link.calls.end_all(Error::cancelled());
         let began = Instant::now();
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);

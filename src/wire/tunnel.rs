@@ -7,13 +7,14 @@
 //! ```
 
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::SILENCE;
 use super::greeting::Hello;
 use super::served::{Answers, Served, serve};
-use super::session::{PartSender, Session};
+use super::session::{PartSender, Session, spawn};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a part of a session inside a call is at most: where the line is slow, each side still hears often enough that the other one is there.
@@ -54,7 +55,7 @@ impl Tunnel {
             part.extend_from_slice(piece);
             to.put(&part)
         };
-        Session::within(Pieces::new(move || from.next_part()), Into(put), place, hello)
+        Session::within(Pieces::new(move || from.next_part()), InPieces(put), place, hello)
     }
 }
 
@@ -66,15 +67,20 @@ pub fn answer_within(sender: PartSender, parts: Receiver<Vec<u8>>, service: Arc<
     let said = sender.clone();
     let answer = move || {
         let from = Pieces::new(move || Ok(parts.recv().ok()));
-        let to = Into(move |piece: &[u8]| said.send(piece));
+        let to = InPieces(move |piece: &[u8]| said.send(piece));
         // Where the helper says what cannot be said the session ends, and the helper's call fails with that.
         let _ = serve(service, from, to, SILENCE, || ());
         let _ = sender.end_parts();
     };
-    let thread = std::thread::Builder::new().name("csb-wire-within".to_owned()).spawn(answer);
-    thread
-        .map(drop)
-        .map_err(|cause| Error::io("start a thread for", std::path::Path::new("csb-serve"), &cause))
+    in_thread("csb-wire-within", answer)
+}
+
+/// Works on a thread of its own, which nobody waits for.
+///
+/// # Errors
+/// `Io` where none can be started.
+pub fn in_thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    spawn(name, work).map_err(|cause| Error::io("start a thread for", Path::new("csb-serve"), &cause))
 }
 
 /// Reads what comes in parts.
@@ -104,9 +110,9 @@ impl<N: FnMut() -> Result<Option<Vec<u8>>>> Read for Pieces<N> {
 }
 
 /// Writes in parts.
-struct Into<P>(P);
+struct InPieces<P>(P);
 
-impl<P: FnMut(&[u8]) -> Result<()>> Write for Into<P> {
+impl<P: FnMut(&[u8]) -> Result<()>> Write for InPieces<P> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let piece = bytes.get(..PIECE_BYTES).unwrap_or(bytes);
         (self.0)(piece).map_err(io::Error::other)?;

@@ -14,7 +14,7 @@ use crate::report::{Change, ChangeKind};
 use crate::store::leases::remote::require_current;
 use crate::store::remote::{CalledBack, Grant, RemotePlace, ServedPlace, unknown_message};
 use crate::store::{Reach, factory};
-use crate::wire::{MOST_BYTES, Served, Tunnel, decode};
+use crate::wire::{MOST_BYTES, Served, Tunnel, decode, document};
 
 /// How often the caller is told how far it is.
 const TOLD_EVERY: Duration = Duration::from_millis(100);
@@ -47,23 +47,23 @@ pub(in crate::module) fn serve(
         let seen = module.observe(&Look {
             cancel: call.cancel().clone(),
             accept_deletions: false,
-            verify: asked.verify,
-            thorough: asked.thorough,
-            names: asked.names.then(|| Names(Arc::new(names))),
+            verify: asked.order.verify,
+            thorough: asked.order.thorough,
+            names: asked.order.names.then(|| Names(Arc::new(names))),
         })?;
         return answer(&seen, call);
     }
     if let Some(leases) = &asked.leases {
-        require_current(place, leases, &asked.pool, asked.generation, call.cancel())?;
+        require_current(place, leases, &asked.pool, asked.order.generation, call.cancel())?;
     }
     let context = Context {
-        generation: asked.generation,
+        generation: asked.order.generation,
         cancel: call.cancel().clone(),
         observer: teller,
         clock: Arc::new(SystemClock::new()),
         accept_deletions: false,
-        verify: asked.verify,
-        job: asked.job,
+        verify: asked.order.verify,
+        job: asked.order.job,
     };
     let ended = match written {
         Written::Copy => module.run_cycle(&context),
@@ -97,7 +97,7 @@ fn module(
             "Correct the pairing in the topology, or the forced command of the key.",
         ));
     }
-    if asked.accept_deletions {
+    if asked.order.accept_deletions {
         return Err(refused(
             "-AcceptDeletions does not reach the copy at another machine.",
             "Look there at what is missing, and run the command there: whoever can take a pool over must not be able to empty its copy, too.",
@@ -140,8 +140,8 @@ fn not_understood(cause: &serde_json::Error) -> Error {
 
 /// Sends an outcome in parts.
 fn answer(outcome: &impl Serialize, call: &Served) -> Result<Vec<u8>> {
-    let document = super::document(outcome)?;
-    for piece in document.as_bytes().chunks(MOST_BYTES - 1) {
+    let outcome = document(outcome)?;
+    for piece in outcome.as_bytes().chunks(MOST_BYTES - 1) {
         put(call, tag::OUTCOME, piece)?;
     }
     Ok(Vec::new())
@@ -163,9 +163,9 @@ struct Teller {
 
 impl Teller {
     fn tell(&self, told: &Told) {
-        let Ok(document) = super::document(told) else { return };
+        let Ok(told) = document(told) else { return };
         // Whoever does not listen any more has cancelled.
-        let _ = put(&self.call, tag::TOLD, document.as_bytes());
+        let _ = put(&self.call, tag::TOLD, told.as_bytes());
     }
 }
 

@@ -17,7 +17,7 @@ use crate::platform::Rights;
 use crate::store::remote::{Grant, RemotePlace, ServedPlace, unknown_message};
 use crate::store::sqlite::is_own_database;
 use crate::topology::{Engine, StoreUrl};
-use crate::wire::{Call, MOST_BYTES, Served, decode, encode, unwritable};
+use crate::wire::{Call, MOST_BYTES, Served, decode, document, encode};
 
 /// The numbers of the messages about Central Management stores.
 pub(in crate::store) mod message {
@@ -177,7 +177,7 @@ impl Documents for RemoteDocuments {
     /// When it was published is said by the clock there.
     fn publish(&self, drafts: Vec<Draft>, _now: Timestamp) -> Result<Published> {
         let mut call = self.call(message::PUBLISH, &self.store)?;
-        text_of(&drafts)?.chunks(MOST_BYTES).try_for_each(|part| call.send(part))?;
+        document(&drafts)?.as_bytes().chunks(MOST_BYTES).try_for_each(|part| call.send(part))?;
         call.end_parts()?;
         call.answer()
     }
@@ -245,12 +245,8 @@ pub(in crate::store) fn serve(
         }
         _ => return Err(unknown_message(message)),
     };
-    text_of(&found)?.chunks(MOST_BYTES).try_for_each(|part| call.put(part))?;
+    document(&found)?.as_bytes().chunks(MOST_BYTES).try_for_each(|part| call.put(part))?;
     encode(&())
-}
-
-fn text_of(documents: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(documents).map_err(|cause| unwritable(&cause))
 }
 
 fn publish(place: &ServedPlace, store: &str, call: &Served) -> Result<Vec<u8>> {

@@ -25,7 +25,7 @@ use crate::store::remote::{Grant, Opened, RemotePlace, ServedPlace};
 use crate::store::sqlite::is_own_database;
 use crate::store::{Generation, Until, fenced};
 use crate::topology::{Engine, PoolFqdn, StoreUrl};
-use crate::wire::{decode, encode, unwritable};
+use crate::wire::{decode, document, encode};
 
 /// The number of the message about leases.
 pub(in crate::store) const LEASE: u8 = 10;
@@ -95,7 +95,7 @@ impl RemoteLeases {
 
     fn ask<T: DeserializeOwned>(&self, question: &Question, until: &Until) -> Result<T> {
         let wait = until.deadline.saturating_duration_since(Instant::now());
-        let question = serde_json::to_string(question).map_err(|cause| unwritable(&cause))?;
+        let question = document(question)?;
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let request = Request { store: self.store.clone(), wait_ms, question };
         let answer: String = self.place.ask(LEASE, &request, &until.cancel)?;
@@ -360,10 +360,6 @@ fn answer(
         Question::EndList { lease, outcome, now } => document(&leases.end_list(&lease, outcome, now, until)?),
     };
     Ok((answer?, held))
-}
-
-fn document(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|cause| unwritable(&cause))
 }
 
 #[cfg(test)]

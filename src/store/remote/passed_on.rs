@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{RemotePlace, unknown_message};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::content::index::fetched::INDEX;
-use crate::wire::{Answers, Hello, Served, Welcome};
+use crate::wire::{Answers, Hello, Served, Welcome, in_thread};
 
 /// The stores of a place, to be read by whoever this process calls.
 pub struct PassedOn {
@@ -54,15 +54,14 @@ impl Answers for PassedOn {
         }
         let mut onward = self.place.call_encoded(message, request, call.cancel())?;
         let (asked, sender) = (call.clone(), onward.sender());
-        let pass = move || {
+        let pass = move || -> Result<()> {
             while let Some(part) = asked.next_part()? {
                 sender.send(&part)?;
             }
             sender.end_parts()
         };
         // It ends with the call at the latest.
-        let thread = std::thread::Builder::new().name("csb-pass-on".to_owned()).spawn(pass);
-        thread.map_err(|cause| Error::io("start a thread for", std::path::Path::new("csb-serve"), &cause))?;
+        in_thread("csb-pass-on", move || drop(pass()))?;
         while let Some(part) = onward.next()? {
             call.put(&part)?;
         }

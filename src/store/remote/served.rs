@@ -144,7 +144,7 @@ impl ServedPlace {
                 "Install the same release of CsBackup on both machines.",
             ));
         }
-        let url = StoreUrl::parse(&format!("{}:{}", engine.scheme(), path.display()), Path::new("/"))?;
+        let url = StoreUrl::at(engine, path.display())?;
         Ok(Opened { path, url })
     }
 

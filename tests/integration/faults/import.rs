@@ -321,6 +321,14 @@ fn promote(pair: &impl UserStorePair) -> cs_backup::error::Result<Vec<String>> {
     pair.promote(Generation(3), &Until::within(std::time::Duration::from_secs(5)))
 }
 
+/// What a process does to the copy that was kept in a folder, with a fault in one of its calls; and these calls.
+fn struck(story: &Story, kept: &Path, test: &str, does: &str, fault: &Fault) -> (Output, Vec<Call>) {
+    std::fs::remove_dir_all(story.place()).unwrap();
+    copy_folder(kept, &story.place());
+    let log = tempfile::NamedTempFile::new().unwrap();
+    (child(story, test, does, 0, fault.command(log.path(), None)), logged(log.path()))
+}
+
 #[test]
 fn a_failover_that_is_killed_can_be_done_again() {
     const TEST: &str = "faults::import::a_failover_that_is_killed_can_be_done_again";
@@ -333,12 +341,7 @@ fn a_failover_that_is_killed_can_be_done_again() {
     story.sync(2, 60);
     let (kept, files, states) = (story.root().join("kept"), files(&story), story.listed());
     copy_folder(&story.place(), &kept);
-    let hit = |fault: &Fault| {
-        std::fs::remove_dir_all(story.place()).unwrap();
-        copy_folder(&kept, &story.place());
-        let log = tempfile::NamedTempFile::new().unwrap();
-        (child(&story, TEST, PROMOTE, 0, fault.command(log.path(), None)), logged(log.path()))
-    };
+    let hit = |fault: &Fault| struck(&story, &kept, TEST, PROMOTE, fault);
     let mut kills = 0;
     for (calls, action) in [(WRITING, "kill"), ("write", "torn")] {
         let (output, counted) = hit(&Fault::none(calls, &files));
@@ -373,12 +376,7 @@ fn whoever_takes_everything_away_and_is_killed_can_do_it_again() {
     story.sync(2, 60);
     let (kept, files) = (story.root().join("kept"), files(&story));
     copy_folder(&story.place(), &kept);
-    let hit = |fault: &Fault| {
-        std::fs::remove_dir_all(story.place()).unwrap();
-        copy_folder(&kept, &story.place());
-        let log = tempfile::NamedTempFile::new().unwrap();
-        (child(&story, TEST, DISABLE, 0, fault.command(log.path(), None)), logged(log.path()))
-    };
+    let hit = |fault: &Fault| struck(&story, &kept, TEST, DISABLE, fault);
     let (output, calls) = hit(&Fault::none(WRITING, &files));
     assert!(is_done(&output), "{output:?}");
     for (number, call) in (1..).zip(&calls) {

@@ -296,7 +296,14 @@ impl CopyImport {
             check()?;
         } else {
             self.importer.begin()?;
-            let before = loss::Before::of(&self.standby, &existing, &exported, &ready, &self.order)?;
+            let before = loss::Before::of(
+                &self.standby,
+                &existing,
+                &exported,
+                &ready,
+                self.order.accept_deletions,
+                now,
+            )?;
             self.day = before.day();
             let commit = Commit {
                 importer: &self.importer,

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use tokio_util::sync::CancellationToken;
 
 use super::super::compare;
 use super::super::damage::{open_alone, read_what_can_be_read};
-use super::super::end::{Exported, Order};
+use super::super::end::Exported;
 use super::super::exclude::is_excluded;
 use super::staged::Ready;
 use super::state::Day;
@@ -58,11 +58,11 @@ fn has_lost_a_table(connection: &Connection, emptied: &[u32], exclude: &[String]
 
 /// The day that a sync is a part of: the one that is known, as long as it is no day old, or one that begins with it. What was accepted
 /// begins another one.
-fn day_of(known: Option<Day>, order: &Order, before: u32, after: u32) -> Day {
+fn day_of(known: Option<Day>, accepted: bool, now: Timestamp, (before, after): (u32, u32)) -> Day {
     match known {
-        _ if order.accept_deletions => Day { since: order.now, used: after },
-        Some(day) if order.now.duration_since(day.since) < DAY => day,
-        _ => Day { since: order.now, used: before },
+        _ if accepted => Day { since: now, used: after },
+        Some(day) if now.duration_since(day.since) < DAY => day,
+        _ => Day { since: now, used: before },
     }
 }
 
@@ -92,9 +92,9 @@ impl Before {
         existing: &Existing,
         exported: &Exported,
         ready: &Ready,
-        order: &Order,
+        accepted: bool,
+        now: Timestamp,
     ) -> Result<Self> {
-        let accepted = order.accept_deletions;
         let known = existing.known();
         let free = exported.first_page.as_deref().and_then(Header::read).map(|header| header.free_pages);
         let used_before = existing.pages.saturating_sub(existing.header.free_pages);
@@ -104,7 +104,7 @@ impl Before {
             rows: None,
             exclude: standby.exclude.clone(),
             used: (used_before, used),
-            day: Some(day_of(known.and_then(|known| known.day), order, used_before, used)),
+            day: Some(day_of(known.and_then(|known| known.day), accepted, now, (used_before, used))),
             // Whoever writes from another machine could take a little with each of many syncs.
             counts_by_day: standby.limits.is_strict,
             is_other,

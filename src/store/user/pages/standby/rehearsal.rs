@@ -130,13 +130,8 @@ impl Import for Rehearsal {
         let is_same = existing.is_in(&exported, hashes);
         let has_to_check = existing.has_to_check(&self.order, &exported, is_same);
         let ready = self.staged.finish();
-        let before = Before::of(
-            &self.standby,
-            existing,
-            &exported,
-            &ready,
-            &Order { accept_deletions: self.order.accept_deletions || is_same, ..self.order.clone() },
-        )?;
+        let accepted = self.order.accept_deletions || is_same;
+        let before = Before::of(&self.standby, existing, &exported, &ready, accepted, self.order.now)?;
         if has_to_check || before.has_to_be_judged() {
             let file = tempfile::NamedTempFile::new();
             let file = file.map_err(|cause| Error::io("write", &std::env::temp_dir(), &cause))?;
